@@ -1,0 +1,35 @@
+# `make run` starts a group chat, `make test` shows that it works. Both need only Python 3.11+ with venv.
+PYTHON ?= python3
+PORT ?= 12345
+VENV := .venv
+BIN := $(VENV)/bin
+METADATA := setup.cfg pyproject.toml
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/.run
+	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT)
+
+test: $(VENV)/.test
+	$(BIN)/python -m twisted.trial tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.run
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+# One virtual environment; a stamp in it for each set of packages, made again when the metadata changes.
+$(VENV)/.run: EXTRA := .
+$(VENV)/.test: EXTRA := .[test]
+$(VENV)/.lint: EXTRA := .[test,lint]
+$(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(METADATA)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '$(EXTRA)'
+	touch $@
