@@ -1,0 +1,33 @@
+"""Every exception of groupchat.
+
+Two families, told apart by whose fault it is: an `IllegalMessage` is the remote's, and carries the reply it gets; a
+`LogError` is ours, and says what is known about the events that were to be stored.
+"""
+
+from __future__ import annotations
+
+
+class GroupchatError(Exception):
+    """What all of them are."""
+
+
+class IllegalMessage(GroupchatError):
+    """The remote asked for something malformed, or not allowed now. `str()` of it says why."""
+
+    reply = "Illegal message"
+
+
+class LogError(GroupchatError):
+    """The log could not do what it was asked."""
+
+
+class Unavailable(LogError):
+    """The entry was surely not stored."""
+
+
+class Unknown(LogError):
+    """The entry may have been stored: append it again with the same id to be sure."""
+
+
+class Trimmed(LogError):
+    """Entries that were asked for are no longer in the log."""

@@ -1,0 +1,103 @@
+"""What can happen in a group, and how each event reads as a line of text.
+
+An event is a fact, and can be read alone: it carries its author's id and the name shown at the time. Whatever is not
+certain (the time, a new member's id, the key of a name) was put into it before it was appended to the log, so that
+every node which folds the same log comes to the same state.
+
+Times are seconds since the epoch. Member ids are random integers of 63 bits, never used again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
+
+Address = tuple[str, int]
+"""Host and port that a member's datagrams come from. A link-local IPv6 host has its zone: `fe80::1%2`."""
+
+_Class = TypeVar("_Class")
+
+
+@dataclass_transform(frozen_default=True)
+def _event(cls: type[_Class]) -> type[_Class]:
+    """A dataclass that is frozen for the type checker alone: `frozen=True` would double what making one costs."""
+    return dataclass(slots=True)(cls)
+
+
+@_event
+class Joined:
+    """Somebody became a member. `address` is None for members that have no address of their own."""
+
+    member: int
+    name: str
+    key: str
+    at: float
+    address: Address | None
+
+    def line(self) -> str:
+        return f"{self.name} has joined"
+
+
+@_event
+class Said:
+    """A member said one line of text to all the others."""
+
+    member: int
+    name: str
+    text: str
+    at: float
+
+    def line(self) -> str:
+        return f"{self.name}: {self.text}"
+
+
+@_event
+class Renamed:
+    """A member that was shown as `name` is shown as `new` from here on; `key` is that of the new name."""
+
+    member: int
+    name: str
+    new: str
+    key: str
+    at: float
+
+    def line(self) -> str:
+        return f"{self.name} changed his name to {self.new}"
+
+
+@_event
+class Left:
+    """A member is one no longer: it left, was silent for too long, or gave its name up to its own restarted client."""
+
+    member: int
+    name: str
+    at: float
+
+    def line(self) -> str:
+        return f"{self.name} has left the group"
+
+
+@_event
+class Place:
+    """How far a member has read (the number of an event), and the minute (since the epoch) of its last contact."""
+
+    member: int
+    cursor: int
+    minute: int
+
+
+@_event
+class Seen:
+    """Where members are by now. It is no line, and has no number."""
+
+    at: float
+    places: tuple[Place, ...]
+
+
+Line = Joined | Said | Renamed | Left
+"""The events that are numbered and read as a line."""
+
+Event = Line | Seen
+
+NOTICES = ("has joined", "has left the group", "changed his name to")
+"""The phrases that tell a notice from a text: no name may hold one."""

@@ -1,0 +1,95 @@
+"""The lines that are kept, each rendered once, one after the other in one buffer.
+
+However many members a line waits for, it is here once; what waits for a member is, as a rule, one slice of the buffer.
+Lines are numbered 1, 2, 3 ... by the order in which they were added; `first` is the oldest that is still kept.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+# Lines that are no longer kept are taken out of the buffer when they are more than this part of it.
+_SURPLUS = 8
+_LEAST_SURPLUS = 1000
+
+
+class History:
+    """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one."""
+
+    __slots__ = ("_authors", "_base", "_bounds", "_keep", "_stored", "_text", "_times", "first", "head")
+
+    def __init__(self, keep: int) -> None:
+        self.first = 1
+        self.head = 0
+        self._keep = keep
+        self._stored = 1  # the number of the line at the front of the buffer; it may no longer be kept
+        self._text = bytearray()  # each line with its LF
+        self._base = 0  # what was cut off the front of the text since the beginning, in bytes
+        self._bounds = [0]  # where each line begins, counted from the beginning, and where the last one ends
+        self._authors: list[int] = []
+        self._times: list[float] = []
+
+    def append(self, author: int, line: str, at: float) -> int:
+        """Add a line; return its number."""
+        encoded = (line + "\n").encode()
+        self._text += encoded
+        self._bounds.append(self._bounds[-1] + len(encoded))
+        self._authors.append(author)
+        # Never before the line before it, though a clock may be set back: forget() relies on the order.
+        self._times.append(max(at, self._times[-1]) if self._times else at)
+        self.head = head = self.head + 1
+        if head - self.first >= self._keep:
+            self._forget_before(head - self._keep + 1)
+        return head
+
+    def forget(self, before: float) -> None:
+        """Keep no line from before this time."""
+        stale = bisect_left(self._times, before, self.first - self._stored)
+        self._forget_before(max(self.first, self._stored + stale))
+
+    def _forget_before(self, number: int) -> None:
+        self.first = number
+        surplus = number - self._stored
+        if surplus > max(len(self._authors) // _SURPLUS, _LEAST_SURPLUS):
+            cut = self._bounds[surplus]
+            del self._text[: cut - self._base]
+            del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus]
+            self._base = cut
+            self._stored = number
+
+    def is_by(self, author: int, number: int) -> bool:
+        """Whether the line with this number, which is kept, is by this author."""
+        return self._authors[number - self._stored] == author
+
+    def next_by(self, author: int, after: int, upto: int) -> int:
+        """The first line by `author` after `after`, which is kept, and up to `upto`; `upto` + 1 if there is none."""
+        stored = self._stored
+        try:
+            return stored + self._authors.index(author, after + 1 - stored, upto + 1 - stored)
+        except ValueError:
+            return upto + 1
+
+    def count_by(self, author: int, after: int) -> int:
+        """How many of the kept lines after `after` are by this author."""
+        return self._authors[max(after + 1, self.first) - self._stored :].count(author)
+
+    def fit(self, after: int, upto: int, limit: int) -> int:
+        """The last line up to which those after `after`, joined with LF, are `limit` bytes at most; `after` if none."""
+        bounds, front = self._bounds, after + 1 - self._stored
+        end = bisect_right(bounds, bounds[front] + limit + 1, front, upto + 2 - self._stored) - 1
+        return max(after, self._stored + end - 1)
+
+    def read(self, after: int, upto: int, limit: int) -> tuple[bytes | bytearray, int]:
+        """The lines after `after`, up to `upto` or what fits `limit` bytes, joined with LF, and the number of the last.
+
+        A first line that is longer than `limit` goes alone.
+        """
+        if upto <= after:
+            return b"", upto
+        bounds, front = self._bounds, after + 1 - self._stored
+        start, end = bounds[front], bounds[upto + 1 - self._stored]
+        if end - start - 1 > limit:
+            upto = max(after + 1, self.fit(after, upto, limit))
+            end = bounds[upto + 1 - self._stored]
+        base = self._base
+        return self._text[start - base : end - base - 1], upto

@@ -1,0 +1,142 @@
+"""A log in memory: as ordered as any, as durable as the process.
+
+Several `MemoryLog`s may share one `Store`, as several nodes share one log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from groupchat.errors import Trimmed, Unavailable
+from groupchat.events import Event
+from groupchat.log import Entry, ILog, OnEntry, Snapshot, Stop
+
+RETAIN = 100
+"""How many entries a store holds unless told otherwise: nobody reads an entry again once every tail has had it."""
+
+
+class Store:
+    """What is in the log: the last `retain` entries, and one snapshot."""
+
+    def __init__(self, retain: int = RETAIN) -> None:
+        self.head = 0
+        self.snapshot: Snapshot | None = None
+        self.wakers: list[Callable[[], None]] = []
+        self._retain = retain
+        self._entries: deque[Entry] = deque()
+        self._ids: set[str] = set()
+
+    def add(self, events: Sequence[Event], entry_id: str) -> None:
+        if entry_id in self._ids:
+            return
+        self.head += 1
+        self._entries.append(Entry(self.head, entry_id, events))
+        self._ids.add(entry_id)
+        self.trim(self.head - self._retain + 1)
+        for wake in tuple(self.wakers):
+            wake()
+
+    def trim(self, before: int) -> None:
+        while self._entries and self._entries[0].position < before:
+            self._ids.discard(self._entries.popleft().entry_id)
+
+    def read(self, after: int, limit: int) -> list[Entry]:
+        """Raises Trimmed if an entry after `after` is gone."""
+        skipped = after - (self.head - len(self._entries))
+        if skipped < 0:
+            raise Trimmed(f"The log begins at {self.head - len(self._entries) + 1}, after {after + 1}.")
+        return list(islice(self._entries, skipped, skipped + limit))
+
+
+class _Tail:
+    """One reader of a store, and its position."""
+
+    def __init__(self, store: Store, after: int, on_entry: OnEntry) -> None:
+        self._store = store
+        self._position = after
+        self._on_entry = on_entry
+        self._running = False
+        self._stopped = False
+
+    def deliver(self) -> None:
+        """Hand on what is new. An entry appended by `on_entry` itself comes after those before it."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while not self._stopped and (entries := self._store.read(self._position, 1)):
+                self._position = entries[0].position
+                self._on_entry(entries[0])
+        finally:
+            self._running = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+
+@implementer(ILog)
+class MemoryLog:
+    """One node's hold of a store."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store or Store()
+        self._closed = False
+        self._stops: list[Stop] = []
+
+    def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
+        if self._closed:
+            return fail(Unavailable("The log is closed."))
+        self._store.add(events, entry_id)
+        return succeed(None)
+
+    def tail(self, after: int, on_entry: OnEntry) -> Deferred[Stop]:
+        tail = _Tail(self._store, after, on_entry)
+        wake = self._waker(tail.deliver)
+
+        def stop() -> None:
+            tail.stop()
+            if wake in self._store.wakers:
+                self._store.wakers.remove(wake)
+
+        try:
+            tail.deliver()
+        except Trimmed:
+            return fail()
+        self._store.wakers.append(wake)
+        self._stops.append(stop)
+        return succeed(stop)
+
+    def _waker(self, deliver: Callable[[], None]) -> Callable[[], None]:
+        """What a store calls when there is something new. A log whose tail comes late overrides this."""
+        return deliver
+
+    def read(self, after: int, limit: int) -> Deferred[Sequence[Entry]]:
+        try:
+            return succeed(self._store.read(after, limit))
+        except Trimmed:
+            return fail()
+
+    def head(self) -> Deferred[int]:
+        return succeed(self._store.head)
+
+    def save_snapshot(self, position: int, version: int, state: bytes) -> Deferred[None]:
+        self._store.snapshot = Snapshot(position, version, state)
+        return succeed(None)
+
+    def load_snapshot(self) -> Deferred[Snapshot | None]:
+        return succeed(self._store.snapshot)
+
+    def trim(self, before: int) -> Deferred[None]:
+        self._store.trim(before)
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        self._closed = True
+        for stop in self._stops:
+            stop()
+        return succeed(None)

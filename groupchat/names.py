@@ -1,0 +1,49 @@
+"""What a nickname may be, and the key under which two names are the same.
+
+Names follow RFC 8266 (the Nickname profile of PRECIS). Beyond it, a name may be nothing that a client could take for
+something else: not a list of names, not another member's line, not a notice, not a command, not a reply.
+
+The characters allowed follow the Unicode version of the Python that runs this: a stored name is never checked again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from precis_i18n import get_profile
+
+from groupchat.errors import IllegalMessage
+from groupchat.events import NOTICES
+
+MAX_CHARACTERS = 32
+MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
+"""The most that is looked at: normalising can shorten a name, but is slow for a long one."""
+
+_SHOWN = get_profile("NicknameCasePreserved")
+_KEY = get_profile("NicknameCaseMapped")
+_RESERVED = ("close", IllegalMessage.reply.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Nickname:
+    """A name as it is shown, and the key that no two members share."""
+
+    shown: str
+    key: str
+
+
+def nickname(raw: str) -> Nickname:
+    """The nickname that `raw` stands for. Raises IllegalMessage for what may not be one, saying why."""
+    if len(raw) > MAX_RAW_CHARACTERS:
+        raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+    try:
+        shown, key = _SHOWN.enforce(raw), _KEY.enforce(raw)
+    except UnicodeEncodeError:
+        raise IllegalMessage("That name is empty, or has characters in it that a name may not have.") from None
+    if len(shown) > MAX_CHARACTERS:
+        raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+    if any(mark in shown for mark in ":,()") or shown[0] in "/#@*":
+        raise IllegalMessage("A name has no : , ( or ) in it, and does not begin with / # @ or *.")
+    if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in NOTICES):
+        raise IllegalMessage("That name could be taken for something else.")
+    return Nickname(shown, key)

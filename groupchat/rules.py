@@ -1,0 +1,105 @@
+"""What a command becomes: the events that it asks to append, or a refusal.
+
+Pure, like the group that it asks: the time is an argument. All limits are held here, before an event is appended, and
+none when it is applied: nodes with other settings still come to the same state.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+
+from groupchat.commands import Join, Rename, Say
+from groupchat.errors import IllegalMessage
+from groupchat.events import Address, Joined, Left, Renamed, Said
+from groupchat.group import Group, Member
+from groupchat.names import nickname
+from groupchat.texts import check_text
+
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can choose for a group."""
+
+    name: str = "lobby"
+    max_members: int = 10_000
+    max_per_host: int = 1_000  # members with an address on one host; 0 is no limit
+    release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
+    idle: int = 30  # days of silence after which a member leaves; 0 is never
+    keep: int = 100_000  # lines
+    keep_days: int = 30  # 0 is no limit
+
+
+class Rules:
+    """The rules of one group. Every method raises IllegalMessage, saying why, for what is not allowed now.
+
+    Joins that are under way count as members already: `joining` says that one began, `joined` that it is settled.
+    """
+
+    def __init__(self, group: Group, settings: Settings) -> None:
+        self._joining: Counter[str] = Counter()
+        self._group = group
+        self._settings = settings
+
+    def join(self, address: Address, command: Join, now: float) -> list[Joined | Left]:
+        """Somebody becomes a member; if the name was that of its own client before a restart, that one leaves first."""
+        wanted = nickname(command.name)
+        holder = self._group.by_key.get(wanted.key)
+        released = [] if holder is None else [self._release(holder, address, now)]
+        self._check_room(address[0], len(released))
+        return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, address)]
+
+    def joining(self, host: str) -> None:
+        self._joining[host] += 1
+
+    def joined(self, host: str) -> None:
+        self._joining[host] -= 1
+        if not self._joining[host]:
+            del self._joining[host]
+
+    def join_again(self, member: Member, command: Join) -> None:
+        """A member may repeat its join letter for letter, and nothing else that joins."""
+        if nickname(command.name).shown != member.name:
+            raise IllegalMessage(f"You are {member.name} already: rename, or leave first.")
+
+    def say(self, member: Member, command: Say, now: float) -> Said:
+        return Said(member.id, member.name, check_text(command.text), now)
+
+    def rename(self, member: Member, command: Rename, now: float) -> Renamed:
+        wanted = nickname(command.name)
+        if wanted.shown == member.name:
+            raise IllegalMessage(f"You are {member.name} already.")
+        holder = self._group.by_key.get(wanted.key)
+        if holder is not None and holder is not member:
+            raise IllegalMessage(f"The name {holder.name} is in use.")
+        return Renamed(member.id, member.name, wanted.shown, wanted.key, now)
+
+    def leave(self, member: Member, now: float) -> Left:
+        return Left(member.id, member.name, now)
+
+    def is_silent(self, member: Member, now: float) -> bool:
+        """Whether a member has been silent for so long that it leaves by itself."""
+        return bool(self._settings.idle) and now - member.contact >= self._settings.idle * DAY
+
+    def oldest(self, now: float) -> float:
+        """The time before which no line is kept."""
+        return now - self._settings.keep_days * DAY if self._settings.keep_days else float("-inf")
+
+    def _release(self, holder: Member, address: Address, now: float) -> Left:
+        """How the holder of a name gives it up to this address."""
+        release = self._settings.release
+        same_host = holder.address is not None and holder.address[0] == address[0]
+        if not (release and same_host and now - holder.contact >= release):
+            raise IllegalMessage(f"The name {holder.name} is in use.")
+        return self.leave(holder, now)
+
+    def _check_room(self, host: str, leaving: int) -> None:
+        """Whether there is room for one more of this host, when as many of it leave with the same entry."""
+        settings, joining = self._settings, self._joining
+        if len(self._group.members) + joining.total() - leaving >= settings.max_members:
+            raise IllegalMessage("The group is full.")
+        if settings.max_per_host and self._group.per_host[host] + joining[host] - leaving >= settings.max_per_host:
+            raise IllegalMessage("Too many members have your address.")

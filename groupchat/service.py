@@ -1,0 +1,462 @@
+"""GroupService: the one writer. It joins the group, the log and the clock, and answers whoever asked.
+
+    submit   -> what the rules refuse already is refused; the rest of a reactor turn is one entry: log.append
+    log.tail -> group.apply -> the answer to whoever submitted it
+
+Three rules. Nobody is told of an event before the log has given it back: what anybody is told is durable. What one
+source asks takes effect in the order in which it was asked: one command is under way, a few wait behind it. And what
+could not be stored is left unanswered, for its sender to ask again: to call it heard, or illegal, would be untrue.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Interface
+
+from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
+from groupchat.errors import IllegalMessage, Unavailable
+from groupchat.events import Address, Event, Joined, Left, Place, Seen
+from groupchat.group import Group, Member, Outcome
+from groupchat.log import Entry, ILog, Stop
+from groupchat.rules import Rules, Settings
+
+QUEUE = 16
+"""How many commands of one source may wait for the one that is under way."""
+
+REPEAT_SECONDS = 1.0
+"""How often one member may ask for the names again, by repeating its join."""
+
+RETRY_SECONDS = (0.1, 5.0)
+"""The first and the longest pause before an entry that may not be stored is appended again."""
+
+STOP_SECONDS = 10.0
+"""How long stopping waits for what is under way."""
+
+EXPIRE_AT_ONCE = 100
+"""How many silent members leave in one second at most: an entry is some hundreds of events."""
+
+
+class IClient(Interface):
+    """Who is told what became of a command, once for each: a front end, or one connection of it."""
+
+    def answered(seat: Seat, command: Command) -> None:
+        """It took effect, and is durable. `seat.member` is who the seat is by now."""
+
+    def refused(seat: Seat, command: Command, why: IllegalMessage) -> None:
+        """It had no effect, and will have none."""
+
+    def dropped(seat: Seat, command: Command) -> None:
+        """It gets no answer: there was too much at once, or it could not be stored."""
+
+
+class Seat:
+    """One source of commands: who it is, and what it has asked for that is still under way."""
+
+    __slots__ = ("address", "busy", "client", "member", "queue", "repeated")
+
+    def __init__(self, address: Address, client: IClient | None, member: Member | None) -> None:
+        self.address = address
+        self.client = client
+        self.member = member
+        self.busy = False
+        self.queue: list[Task] | None = None
+        self.repeated = float("-inf")  # when its join was last repeated
+
+
+@dataclass(slots=True)
+class Expire:
+    """Leave, if still silent. Nobody asked for it, so nobody is told."""
+
+
+Task = Command | Expire
+Waiter = tuple[Seat, Task]
+
+
+class GroupService(service.Service):
+    """One group, served from one log. `fatal` is called once, when the state can no longer be trusted."""
+
+    _logger = Logger()
+
+    def __init__(self, settings: Settings, log: ILog, clock: IReactorTime, fatal: Callable[[], None]) -> None:
+        self.settings = settings
+        self.group = Group(settings.keep)
+        self.seats: dict[Address, Seat] = {}  # those of members, and those with a command under way
+        self._rules = Rules(self.group, settings)
+        self._log = log
+        self._clock = clock
+        self._seconds = clock.seconds
+        self._fatal = fatal
+        self._broken = False
+        self._storing = True
+        self._survived = float("-inf")  # when a bug was last logged
+        self._node = secrets.token_hex(8)
+        self._position = 0  # of the last entry that was applied
+        self._entries = 0  # how many were appended here
+        self._events: list[Event] = []  # what this reactor turn has brought so far, and who waits for it
+        self._waiters: list[Waiter | None] = []
+        self._in_flight: dict[str, list[Waiter | None]] = {}  # by the id of the entry
+        self._drained: list[Deferred[None]] = []
+        self._moved: set[Member] = set()  # who was given lines since the last record of cursors
+        self._recording: set[Member] = (
+            set()
+        )  # whose cursors are in the record that is under way, the entry `_record_id`
+        self._record_id: str | None = None
+        self._records = 0
+        self._minute = 0
+        self._minute_began = False
+        self._silent: list[Member] = []
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = clock
+        self._begin: dict[type[Task], Callable[[Seat, Any], None]] = {
+            Poll: self._poll,
+            Say: self._say,
+            Join: self._join,
+            Rename: self._rename,
+            Leave: self._leave,
+            Expire: self._expire,
+        }
+
+    # Starting and stopping
+
+    @inlineCallbacks
+    def startService(self) -> Generator[Deferred[Any], Any, None]:
+        """Fold the log; fires when commands can be taken."""
+        super().startService()
+        self._minute = int(self._seconds() // 60)
+        self._stop_tail: Stop = yield self._log.tail(self._position, self._on_entry)
+        self._ticker.start(1.0, now=False)
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Wait for what is under way, record where everybody is, and close the log."""
+        super().stopService()
+        if self._ticker.running:
+            self._ticker.stop()
+        yield self.drain()
+        self._minute_began = True
+        self._record()
+        yield self.drain()
+        yield self._log.close()
+        self._logger.info(
+            "{name} closes: {members} members, {lines} lines, {records} cursor records",
+            name=self.settings.name,
+            members=len(self.group.members),
+            lines=self.group.history.head,
+            records=self._records,
+        )
+
+    def drain(self) -> Deferred[None]:
+        """Fires when no command is under way, or after STOP_SECONDS."""
+        drained: Deferred[None] = Deferred()
+        drained.addTimeout(STOP_SECONDS, self._clock, onTimeoutCancel=self._drain_timed_out)
+        self._drained.append(drained)
+        self._check_drained()
+        return drained
+
+    def _drain_timed_out(self, _result: object, seconds: float) -> None:
+        self._logger.error("What is under way could not be stored within {seconds} seconds", seconds=seconds)
+
+    def _check_drained(self) -> None:
+        if self._drained and not self._in_flight and not self._events:
+            waiting, self._drained = self._drained, []
+            for drained in waiting:
+                if not drained.called:
+                    drained.callback(None)
+
+    # What front ends ask
+
+    def seat(self, address: Address, client: IClient) -> Seat:
+        """The seat of this address, which may be nobody's yet."""
+        seat = self.seats.get(address)
+        if seat is None:
+            member = self.group.by_address.get(address)
+            seat = Seat(address, client, member)
+            if member is not None:
+                self.seats[address] = seat
+        return seat
+
+    def submit(self, seat: Seat, task: Task) -> None:
+        """Do what a seat asks, after all that it asked before. Its client is told; this never raises."""
+        if not seat.busy:
+            self._start(seat, task)
+        elif seat.queue is None:
+            seat.queue = [task]
+        elif len(seat.queue) < QUEUE:
+            seat.queue.append(task)
+        else:
+            self._drop(seat, task)
+
+    def advance(self, member: Member, cursor: int, own: int) -> None:
+        """A member was given what `Group.waiting` returned."""
+        if self.group.advance(member, cursor, own):
+            self._moved.add(member)
+
+    def heard(self, address: Address) -> None:
+        """Something came from this address that is no command: if it is a member's, the member is not silent."""
+        seat = self.seats.get(address)
+        if seat is not None and seat.member is not None:
+            seat.member.contact = self._seconds()
+
+    def survive(self, doing: str) -> None:
+        """Log the exception being handled, with its traceback: one a second at most, so that none can flood the log."""
+        now = self._seconds()
+        if not 0 <= now - self._survived < 1:
+            self._survived = now
+            self._logger.failure("A bug, survived, while {doing}", doing=doing)
+
+    # Beginning a command: it is refused, answered at once, or becomes events
+
+    def _start(self, seat: Seat, task: Task) -> None:
+        try:
+            self._begin[type(task)](seat, task)
+        except IllegalMessage as why:
+            self._refuse(seat, task, why)
+        except Exception:
+            self.survive("beginning a command")
+            self._drop(seat, task)
+
+    def _member(self, seat: Seat) -> Member:
+        """Who asks."""
+        member = seat.member
+        if member is None:
+            raise IllegalMessage("You are not a member: join first.")
+        member.contact = self._seconds()
+        return member
+
+    def _poll(self, seat: Seat, command: Poll) -> None:
+        self._member(seat)
+        assert seat.client is not None
+        seat.client.answered(seat, command)
+
+    def _say(self, seat: Seat, command: Say) -> None:
+        member = self._member(seat)
+        self._propose(seat, command, self._rules.say(member, command, member.contact))
+
+    def _rename(self, seat: Seat, command: Rename) -> None:
+        member = self._member(seat)
+        self._propose(seat, command, self._rules.rename(member, command, member.contact))
+
+    def _leave(self, seat: Seat, command: Leave) -> None:
+        member = self._member(seat)
+        self._propose(seat, command, self._rules.leave(member, member.contact))
+
+    def _expire(self, seat: Seat, task: Expire) -> None:
+        now = self._seconds()
+        if seat.member is not None and self._rules.is_silent(seat.member, now):
+            self._propose(seat, task, self._rules.leave(seat.member, now))
+
+    def _join(self, seat: Seat, command: Join) -> None:
+        if seat.member is not None:
+            self._join_again(seat, command)
+            return
+        events = self._rules.join(seat.address, command, self._seconds())
+        self._rules.joining(seat.address[0])
+        self._propose(seat, command, *events)
+
+    def _join_again(self, seat: Seat, command: Join) -> None:
+        """A client may repeat a join whose answer was lost; not so fast that it floods a forged address with names."""
+        member = self._member(seat)
+        self._rules.join_again(member, command)
+        if 0 <= member.contact - seat.repeated < REPEAT_SECONDS:
+            self._drop(seat, command)
+            return
+        seat.repeated = member.contact
+        assert seat.client is not None
+        seat.client.answered(seat, command)
+
+    # Appending
+
+    def _propose(self, seat: Seat, task: Task, *events: Event) -> None:
+        """Append these events at the end of this reactor turn. What becomes of the last of them is the answer."""
+        seat.busy = True
+        if seat.client is not None:
+            self.seats[seat.address] = seat
+        if not self._events:
+            self._clock.callLater(0, self._flush)
+        self._events += events
+        if len(events) > 1:
+            self._waiters += [None] * (len(events) - 1)
+        self._waiters.append((seat, task))
+
+    def _flush(self) -> str:
+        """Append what this reactor turn has brought as one entry, and return its id."""
+        events, waiters = self._events, self._waiters
+        self._events, self._waiters = [], []
+        self._entries += 1
+        entry_id = f"{self._node}-{self._entries}"
+        if events:
+            self._in_flight[entry_id] = waiters  # before the append: the tail may come at once
+            self._append(events, entry_id, RETRY_SECONDS[0])
+        return entry_id
+
+    def _append(self, events: list[Event], entry_id: str, pause: float) -> None:
+        if entry_id in self._in_flight and not self._broken:
+            appended = maybeDeferred(self._log.append, events, entry_id)
+            appended.addCallbacks(self._appended, self._not_appended, errbackArgs=(events, entry_id, pause))
+            appended.addErrback(lambda failure: self._logger.failure("A bug, survived, after an append", failure))
+
+    def _appended(self, _result: None) -> None:
+        if not self._storing:
+            self._storing = True
+            self._logger.info("Messages are stored again")
+
+    def _not_appended(self, failure: Failure, events: list[Event], entry_id: str, pause: float) -> None:
+        if self._storing:
+            self._storing = False
+            self._logger.error(
+                "Messages cannot be stored, and are left unanswered until they can: {reason}",
+                reason=failure.getErrorMessage(),
+            )
+        if failure.check(Unavailable):
+            self._give_up(entry_id)
+        else:
+            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]))
+
+    def _give_up(self, entry_id: str) -> None:
+        """This entry was surely not stored."""
+        for waiter in self._in_flight.pop(entry_id, ()):
+            if waiter is not None:
+                self._drop(*waiter)
+                self._next(*waiter)
+        if entry_id == self._record_id:
+            self._record_id = None
+            self._moved |= self._recording
+        self._check_drained()
+
+    # Applying
+
+    def _on_entry(self, entry: Entry) -> None:
+        """Fold one entry of the log, and answer those of its commands that were submitted here."""
+        if self._broken:
+            return
+        waiters = self._in_flight.pop(entry.entry_id, None)
+        for index, event in enumerate(entry.events):
+            try:
+                outcome = self._apply(event)
+            except Exception:
+                self._break(event)
+                return
+            if waiters is not None and (waiter := waiters[index]) is not None:
+                self._settle(waiter, outcome)
+        self._position = entry.position
+        if entry.entry_id == self._record_id:
+            self._record_id = None
+        self._check_drained()
+
+    def _apply(self, event: Event) -> Outcome:
+        """Fold one event, and seat whom it makes a member, or one no longer."""
+        leaver = self.group.members.get(event.member) if type(event) is Left else None
+        outcome = self.group.apply(event)
+        if outcome is not None:
+            if leaver is not None:
+                self._leave_seat(leaver)
+            elif type(event) is Joined:
+                self._take_seat(self.group.members[event.member])
+        return outcome
+
+    def _take_seat(self, member: Member) -> None:
+        if member.address is not None and (seat := self.seats.get(member.address)) is not None:
+            seat.member = member
+
+    def _leave_seat(self, member: Member) -> None:
+        self._moved.discard(member)
+        if member.address is not None and (seat := self.seats.get(member.address)) is not None:
+            seat.member = None
+            self._clear(seat)
+
+    def _clear(self, seat: Seat) -> None:
+        """Forget a seat that is nobody's, and from which nothing is under way."""
+        if seat.member is None and not seat.busy and self.seats.get(seat.address) is seat:
+            del self.seats[seat.address]
+
+    def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
+        seat, task = waiter
+        if outcome is None:
+            self._refuse(seat, task, IllegalMessage("Somebody else was first."))
+        elif seat.client is not None and not isinstance(task, Expire):
+            try:
+                seat.client.answered(seat, task)
+            except Exception:
+                self.survive("answering")
+        self._next(seat, task)
+
+    def _next(self, seat: Seat, done: Task) -> None:
+        """Go on to what a seat has asked meanwhile."""
+        if type(done) is Join:
+            self._rules.joined(seat.address[0])
+        seat.busy = False
+        while seat.queue and not seat.busy:
+            self._start(seat, seat.queue.pop(0))
+        if seat.member is None:
+            self._clear(seat)
+
+    def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
+        self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
+
+    def _drop(self, seat: Seat, task: Task) -> None:
+        self._tell(seat, task, lambda client, command: client.dropped(seat, command))
+
+    def _tell(self, seat: Seat, task: Task, tell: Callable[[IClient, Command], None]) -> None:
+        if seat.client is not None and not isinstance(task, Expire):
+            try:
+                tell(seat.client, task)
+            except Exception:
+                self.survive("answering")
+
+    def _break(self, event: Event) -> None:
+        self._broken = True
+        self._logger.failure(
+            "An event could not be applied, so that the state can no longer be trusted; stopping. It was {event}",
+            event=event,
+        )
+        self._fatal()
+
+    # Every second, and every minute
+
+    def _tick(self) -> None:
+        try:
+            now = self._seconds()
+            minute = int(now // 60)
+            if minute != self._minute:
+                self._minute = minute
+                self._minute_began = True
+                self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
+                self.group.history.forget(self._rules.oldest(now))
+            self._expire_some()
+            if self._record_id is None:
+                self._record()
+        except Exception:
+            self.survive("doing what is done every second")
+
+    def _expire_some(self) -> None:
+        some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
+        for member in some:
+            if member.address is not None:
+                seat = self.seats.get(member.address) or Seat(member.address, None, member)
+                self.submit(seat, Expire())
+
+    def _record(self) -> None:
+        """Append where members are: those that were given lines, and, once a minute, all that were heard of in it."""
+        members: Iterable[Member] = self._moved
+        if self._minute_began:
+            self._minute_began = False
+            members = self._moved.union(m for m in self.group.members.values() if int(m.contact // 60) > m.minute)
+        places = tuple(Place(m.id, m.cursor, int(m.contact // 60)) for m in members)
+        if not places:
+            return
+        self._recording, self._moved = self._moved, set()
+        self._records += 1
+        self._events.append(Seen(self._seconds(), places))
+        self._waiters.append(None)
+        record_id = self._flush()
+        self._record_id = record_id if record_id in self._in_flight else None
