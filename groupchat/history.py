@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-# Lines that are no longer kept are taken out of the buffer when they are more than this part of it.
-_SURPLUS = 8
-_LEAST_SURPLUS = 1000
-
 
 class History:
     """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one."""
+
+    # What is no longer kept is let go of when it is more than an eighth of the buffer, and more than this many lines.
+    least_surplus = 1000
 
     __slots__ = ("_authors", "_base", "_bounds", "_keep", "_stored", "_text", "_times", "first", "head")
 
@@ -50,7 +49,7 @@ class History:
     def _forget_before(self, number: int) -> None:
         self.first = number
         surplus = number - self._stored
-        if surplus > max(len(self._authors) // _SURPLUS, _LEAST_SURPLUS):
+        if surplus > max(len(self._authors) // 8, self.least_surplus):
             cut = self._bounds[surplus]
             del self._text[: cut - self._base]
             del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus]

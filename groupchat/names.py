@@ -9,15 +9,17 @@ The characters allowed follow the Unicode version of the Python that runs this: 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from precis_i18n import get_profile
+from precis_i18n.profile import Profile
 
 from groupchat.errors import IllegalMessage
 from groupchat.events import NOTICES
 
 MAX_CHARACTERS = 32
 MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
-"""The most that is looked at: normalising can shorten a name, but is slow for a long one."""
+"""The most that is looked at, as it came and normalised: PRECIS can shorten a name, but takes long over a long one."""
 
 _SHOWN = get_profile("NicknameCasePreserved")
 _KEY = get_profile("NicknameCaseMapped")
@@ -34,16 +36,21 @@ class Nickname:
 
 def nickname(raw: str) -> Nickname:
     """The nickname that `raw` stands for. Raises IllegalMessage for what may not be one, saying why."""
-    if len(raw) > MAX_RAW_CHARACTERS:
+    if max(len(raw), len(normalize("NFKC", raw[:MAX_RAW_CHARACTERS]))) > MAX_RAW_CHARACTERS:
         raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
-    try:
-        shown, key = _SHOWN.enforce(raw), _KEY.enforce(raw)
-    except UnicodeEncodeError:
-        raise IllegalMessage("That name is empty, or has characters in it that a name may not have.") from None
+    shown = _enforce(_SHOWN, raw)
     if len(shown) > MAX_CHARACTERS:
         raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+    key = _enforce(_KEY, raw)
     if any(mark in shown for mark in ":,()") or shown[0] in "/#@*":
         raise IllegalMessage("A name has no : , ( or ) in it, and does not begin with / # @ or *.")
     if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in NOTICES):
         raise IllegalMessage("That name could be taken for something else.")
     return Nickname(shown, key)
+
+
+def _enforce(profile: Profile, raw: str) -> str:
+    try:
+        return profile.enforce(raw)
+    except UnicodeEncodeError:
+        raise IllegalMessage("That name is empty, or has characters in it that a name may not have.") from None

@@ -10,25 +10,23 @@ could not be stored is left unanswered, for its sender to ask again: to call it 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import Interface
 
+from groupchat.appender import Appender
 from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
-from groupchat.errors import IllegalMessage, Unavailable
+from groupchat.errors import IllegalMessage
 from groupchat.events import Address, Event, Joined, Left, Place, Seen
 from groupchat.group import Group, Member, Outcome
 from groupchat.log import Entry, ILog, Stop
 from groupchat.rules import Rules, Settings
+from groupchat.seats import Chore, Expire, IClient, Record, Seat, Seats, Task
 
 QUEUE = 16
 """How many commands of one source may wait for the one that is under way."""
@@ -36,49 +34,9 @@ QUEUE = 16
 REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""
 
-RETRY_SECONDS = (0.1, 5.0)
-"""The first and the longest pause before an entry that may not be stored is appended again."""
-
-STOP_SECONDS = 10.0
-"""How long stopping waits for what is under way."""
-
 EXPIRE_AT_ONCE = 100
 """How many silent members leave in one second at most: an entry is some hundreds of events."""
 
-
-class IClient(Interface):
-    """Who is told what became of a command, once for each: a front end, or one connection of it."""
-
-    def answered(seat: Seat, command: Command) -> None:
-        """It took effect, and is durable. `seat.member` is who the seat is by now."""
-
-    def refused(seat: Seat, command: Command, why: IllegalMessage) -> None:
-        """It had no effect, and will have none."""
-
-    def dropped(seat: Seat, command: Command) -> None:
-        """It gets no answer: there was too much at once, or it could not be stored."""
-
-
-class Seat:
-    """One source of commands: who it is, and what it has asked for that is still under way."""
-
-    __slots__ = ("address", "busy", "client", "member", "queue", "repeated")
-
-    def __init__(self, address: Address, client: IClient | None, member: Member | None) -> None:
-        self.address = address
-        self.client = client
-        self.member = member
-        self.busy = False
-        self.queue: list[Task] | None = None
-        self.repeated = float("-inf")  # when its join was last repeated
-
-
-@dataclass(slots=True)
-class Expire:
-    """Leave, if still silent. Nobody asked for it, so nobody is told."""
-
-
-Task = Command | Expire
 Waiter = tuple[Seat, Task]
 
 
@@ -90,27 +48,18 @@ class GroupService(service.Service):
     def __init__(self, settings: Settings, log: ILog, clock: IReactorTime, fatal: Callable[[], None]) -> None:
         self.settings = settings
         self.group = Group(settings.keep)
-        self.seats: dict[Address, Seat] = {}  # those of members, and those with a command under way
+        self.seats = Seats(self.group)
         self._rules = Rules(self.group, settings)
         self._log = log
-        self._clock = clock
+        self._appender: Appender[Waiter] = Appender(log, clock, self._given_up)
         self._seconds = clock.seconds
         self._fatal = fatal
         self._broken = False
-        self._storing = True
         self._survived = float("-inf")  # when a bug was last logged
-        self._node = secrets.token_hex(8)
         self._position = 0  # of the last entry that was applied
-        self._entries = 0  # how many were appended here
-        self._events: list[Event] = []  # what this reactor turn has brought so far, and who waits for it
-        self._waiters: list[Waiter | None] = []
-        self._in_flight: dict[str, list[Waiter | None]] = {}  # by the id of the entry
-        self._drained: list[Deferred[None]] = []
         self._moved: set[Member] = set()  # who was given lines since the last record of cursors
-        self._recording: set[Member] = (
-            set()
-        )  # whose cursors are in the record that is under way, the entry `_record_id`
-        self._record_id: str | None = None
+        self._recording: set[Member] = set()  # whose cursors are in the record that is under way
+        self._recorder = Seat(("", 0))
         self._records = 0
         self._minute = 0
         self._minute_began = False
@@ -124,6 +73,7 @@ class GroupService(service.Service):
             Rename: self._rename,
             Leave: self._leave,
             Expire: self._expire,
+            Record: self._record,
         }
 
     # Starting and stopping
@@ -144,7 +94,7 @@ class GroupService(service.Service):
             self._ticker.stop()
         yield self.drain()
         self._minute_began = True
-        self._record()
+        self.submit(self._recorder, Record())
         yield self.drain()
         yield self._log.close()
         self._logger.info(
@@ -156,34 +106,10 @@ class GroupService(service.Service):
         )
 
     def drain(self) -> Deferred[None]:
-        """Fires when no command is under way, or after STOP_SECONDS."""
-        drained: Deferred[None] = Deferred()
-        drained.addTimeout(STOP_SECONDS, self._clock, onTimeoutCancel=self._drain_timed_out)
-        self._drained.append(drained)
-        self._check_drained()
-        return drained
-
-    def _drain_timed_out(self, _result: object, seconds: float) -> None:
-        self._logger.error("What is under way could not be stored within {seconds} seconds", seconds=seconds)
-
-    def _check_drained(self) -> None:
-        if self._drained and not self._in_flight and not self._events:
-            waiting, self._drained = self._drained, []
-            for drained in waiting:
-                if not drained.called:
-                    drained.callback(None)
+        """Fires when no command is under way, or after some seconds in which they could not be stored."""
+        return self._appender.drain()
 
     # What front ends ask
-
-    def seat(self, address: Address, client: IClient) -> Seat:
-        """The seat of this address, which may be nobody's yet."""
-        seat = self.seats.get(address)
-        if seat is None:
-            member = self.group.by_address.get(address)
-            seat = Seat(address, client, member)
-            if member is not None:
-                self.seats[address] = seat
-        return seat
 
     def submit(self, seat: Seat, task: Task) -> None:
         """Do what a seat asks, after all that it asked before. Its client is told; this never raises."""
@@ -203,9 +129,9 @@ class GroupService(service.Service):
 
     def heard(self, address: Address) -> None:
         """Something came from this address that is no command: if it is a member's, the member is not silent."""
-        seat = self.seats.get(address)
-        if seat is not None and seat.member is not None:
-            seat.member.contact = self._seconds()
+        member = self.group.by_address.get(address)
+        if member is not None:
+            member.contact = self._seconds()
 
     def survive(self, doing: str) -> None:
         """Log the exception being handled, with its traceback: one a second at most, so that none can flood the log."""
@@ -274,64 +200,20 @@ class GroupService(service.Service):
         assert seat.client is not None
         seat.client.answered(seat, command)
 
-    # Appending
-
     def _propose(self, seat: Seat, task: Task, *events: Event) -> None:
-        """Append these events at the end of this reactor turn. What becomes of the last of them is the answer."""
+        """Append these events. What becomes of the last of them is the answer."""
         seat.busy = True
         if seat.client is not None:
-            self.seats[seat.address] = seat
-        if not self._events:
-            self._clock.callLater(0, self._flush)
-        self._events += events
-        if len(events) > 1:
-            self._waiters += [None] * (len(events) - 1)
-        self._waiters.append((seat, task))
+            self.seats.keep(seat)
+        self._appender.add(events, (seat, task))
 
-    def _flush(self) -> str:
-        """Append what this reactor turn has brought as one entry, and return its id."""
-        events, waiters = self._events, self._waiters
-        self._events, self._waiters = [], []
-        self._entries += 1
-        entry_id = f"{self._node}-{self._entries}"
-        if events:
-            self._in_flight[entry_id] = waiters  # before the append: the tail may come at once
-            self._append(events, entry_id, RETRY_SECONDS[0])
-        return entry_id
-
-    def _append(self, events: list[Event], entry_id: str, pause: float) -> None:
-        if entry_id in self._in_flight and not self._broken:
-            appended = maybeDeferred(self._log.append, events, entry_id)
-            appended.addCallbacks(self._appended, self._not_appended, errbackArgs=(events, entry_id, pause))
-            appended.addErrback(lambda failure: self._logger.failure("A bug, survived, after an append", failure))
-
-    def _appended(self, _result: None) -> None:
-        if not self._storing:
-            self._storing = True
-            self._logger.info("Messages are stored again")
-
-    def _not_appended(self, failure: Failure, events: list[Event], entry_id: str, pause: float) -> None:
-        if self._storing:
-            self._storing = False
-            self._logger.error(
-                "Messages cannot be stored, and are left unanswered until they can: {reason}",
-                reason=failure.getErrorMessage(),
-            )
-        if failure.check(Unavailable):
-            self._give_up(entry_id)
-        else:
-            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]))
-
-    def _give_up(self, entry_id: str) -> None:
-        """This entry was surely not stored."""
-        for waiter in self._in_flight.pop(entry_id, ()):
-            if waiter is not None:
-                self._drop(*waiter)
-                self._next(*waiter)
-        if entry_id == self._record_id:
-            self._record_id = None
+    def _given_up(self, waiter: Waiter) -> None:
+        """What this one waits for was surely not stored."""
+        seat, task = waiter
+        if isinstance(task, Record):
             self._moved |= self._recording
-        self._check_drained()
+        self._drop(seat, task)
+        self._next(seat, task)
 
     # Applying
 
@@ -339,7 +221,7 @@ class GroupService(service.Service):
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
         if self._broken:
             return
-        waiters = self._in_flight.pop(entry.entry_id, None)
+        waiters = self._appender.arrived(entry.entry_id)
         for index, event in enumerate(entry.events):
             try:
                 outcome = self._apply(event)
@@ -349,9 +231,7 @@ class GroupService(service.Service):
             if waiters is not None and (waiter := waiters[index]) is not None:
                 self._settle(waiter, outcome)
         self._position = entry.position
-        if entry.entry_id == self._record_id:
-            self._record_id = None
-        self._check_drained()
+        self._appender.check_drained()
 
     def _apply(self, event: Event) -> Outcome:
         """Fold one event, and seat whom it makes a member, or one no longer."""
@@ -359,31 +239,17 @@ class GroupService(service.Service):
         outcome = self.group.apply(event)
         if outcome is not None:
             if leaver is not None:
-                self._leave_seat(leaver)
+                self.seats.left(leaver)
+                self._moved.discard(leaver)
             elif type(event) is Joined:
-                self._take_seat(self.group.members[event.member])
+                self.seats.joined(self.group.members[event.member])
         return outcome
-
-    def _take_seat(self, member: Member) -> None:
-        if member.address is not None and (seat := self.seats.get(member.address)) is not None:
-            seat.member = member
-
-    def _leave_seat(self, member: Member) -> None:
-        self._moved.discard(member)
-        if member.address is not None and (seat := self.seats.get(member.address)) is not None:
-            seat.member = None
-            self._clear(seat)
-
-    def _clear(self, seat: Seat) -> None:
-        """Forget a seat that is nobody's, and from which nothing is under way."""
-        if seat.member is None and not seat.busy and self.seats.get(seat.address) is seat:
-            del self.seats[seat.address]
 
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter
         if outcome is None:
             self._refuse(seat, task, IllegalMessage("Somebody else was first."))
-        elif seat.client is not None and not isinstance(task, Expire):
+        elif seat.client is not None and not isinstance(task, Chore):
             try:
                 seat.client.answered(seat, task)
             except Exception:
@@ -398,7 +264,7 @@ class GroupService(service.Service):
         while seat.queue and not seat.busy:
             self._start(seat, seat.queue.pop(0))
         if seat.member is None:
-            self._clear(seat)
+            self.seats.clear(seat)
 
     def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
         self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
@@ -407,7 +273,7 @@ class GroupService(service.Service):
         self._tell(seat, task, lambda client, command: client.dropped(seat, command))
 
     def _tell(self, seat: Seat, task: Task, tell: Callable[[IClient, Command], None]) -> None:
-        if seat.client is not None and not isinstance(task, Expire):
+        if seat.client is not None and not isinstance(task, Chore):
             try:
                 tell(seat.client, task)
             except Exception:
@@ -433,8 +299,8 @@ class GroupService(service.Service):
                 self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
             self._expire_some()
-            if self._record_id is None:
-                self._record()
+            if not self._recorder.busy:
+                self.submit(self._recorder, Record())
         except Exception:
             self.survive("doing what is done every second")
 
@@ -442,21 +308,17 @@ class GroupService(service.Service):
         some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
         for member in some:
             if member.address is not None:
-                seat = self.seats.get(member.address) or Seat(member.address, None, member)
+                seat = self.seats.of(member) or Seat(member.address, member=member)
                 self.submit(seat, Expire())
 
-    def _record(self) -> None:
-        """Append where members are: those that were given lines, and, once a minute, all that were heard of in it."""
+    def _record(self, recorder: Seat, task: Record) -> None:
+        """Where members are: those that were given lines, and, once a minute, all that were heard of in it."""
         members: Iterable[Member] = self._moved
         if self._minute_began:
             self._minute_began = False
             members = self._moved.union(m for m in self.group.members.values() if int(m.contact // 60) > m.minute)
         places = tuple(Place(m.id, m.cursor, int(m.contact // 60)) for m in members)
-        if not places:
-            return
-        self._recording, self._moved = self._moved, set()
-        self._records += 1
-        self._events.append(Seen(self._seconds(), places))
-        self._waiters.append(None)
-        record_id = self._flush()
-        self._record_id = record_id if record_id in self._in_flight else None
+        if places:
+            self._recording, self._moved = self._moved, set()
+            self._records += 1
+            self._propose(recorder, task, Seen(self._seconds(), places))

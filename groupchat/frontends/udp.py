@@ -25,7 +25,8 @@ from groupchat.codec import CLOSE, REFUSAL, list_of_names, parse
 from groupchat.commands import Command, Join, Leave
 from groupchat.errors import IllegalMessage
 from groupchat.events import Address
-from groupchat.service import GroupService, IClient, Seat
+from groupchat.seats import IClient, Seat
+from groupchat.service import GroupService
 
 MAX_DATAGRAM = 65_536
 """More than any datagram holds, so that none is cut, in bytes."""
@@ -88,6 +89,7 @@ class FiveMessages(DatagramProtocol):
         self._service = group_service
         self._group = group_service.group
         self._seats = group_service.seats
+        self._kept_seats = group_service.seats.at
         self._max_reply = max_reply
 
     def startProtocol(self) -> None:
@@ -97,7 +99,7 @@ class FiveMessages(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, address: Address) -> None:
         try:
             command = parse(datagram)
-            self._service.submit(self._seats.get(address) or self._service.seat(address, self), command)
+            self._service.submit(self._kept_seats.get(address) or self._seats.find(address, self), command)
         except IllegalMessage:
             self._refuse_datagram(datagram, address)
         except Exception:

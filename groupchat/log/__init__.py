@@ -38,7 +38,7 @@ Stop = Callable[[], None]
 
 
 class ILog(Interface):
-    """An ordered, durable log of entries. After `close`, everything fails with Unavailable."""
+    """An ordered, durable log of entries."""
 
     def append(events: Sequence[Event], entry_id: str) -> Deferred[None]:
         """Store the events as one entry, all or none; fires when they are durable.
@@ -54,7 +54,7 @@ class ILog(Interface):
         an entry after `after` is no longer there. `on_entry` must not raise.
         """
 
-    def read(after: int, limit: int) -> Deferred[Sequence[Entry]]:
+    def read(after: int, limit: int) -> Deferred[list[Entry]]:
         """At most `limit` entries after this position, in order. Fails with Trimmed as `tail` does."""
 
     def head() -> Deferred[int]:
@@ -70,4 +70,4 @@ class ILog(Interface):
         """Forget the entries before this position. `head` and later positions stay what they are."""
 
     def close() -> Deferred[None]:
-        """Make sure of everything appended so far, end every tail, and let go of what is held."""
+        """Make sure of what was appended, end every tail, and let go of what is held: `append` is Unavailable then."""

@@ -20,13 +20,17 @@ RETAIN = 100
 """How many entries a store holds unless told otherwise: nobody reads an entry again once every tail has had it."""
 
 
+Waker = Callable[[int], None]
+"""Is told the position of a new entry."""
+
+
 class Store:
     """What is in the log: the last `retain` entries, and one snapshot."""
 
     def __init__(self, retain: int = RETAIN) -> None:
         self.head = 0
         self.snapshot: Snapshot | None = None
-        self.wakers: list[Callable[[], None]] = []
+        self.wakers: list[Waker] = []
         self._retain = retain
         self._entries: deque[Entry] = deque()
         self._ids: set[str] = set()
@@ -39,7 +43,7 @@ class Store:
         self._ids.add(entry_id)
         self.trim(self.head - self._retain + 1)
         for wake in tuple(self.wakers):
-            wake()
+            wake(self.head)
 
     def trim(self, before: int) -> None:
         while self._entries and self._entries[0].position < before:
@@ -60,16 +64,19 @@ class _Tail:
         self._store = store
         self._position = after
         self._on_entry = on_entry
+        self._upto = after
         self._running = False
         self._stopped = False
 
-    def deliver(self) -> None:
-        """Hand on what is new. An entry appended by `on_entry` itself comes after those before it."""
+    def deliver(self, upto: int) -> None:
+        """Hand on what is there up to this position. What `on_entry` itself appends comes after."""
+        self._upto = max(self._upto, upto)
         if self._running:
             return
         self._running = True
         try:
-            while not self._stopped and (entries := self._store.read(self._position, 1)):
+            while not self._stopped and self._position < self._upto:
+                entries = self._store.read(self._position, 1)
                 self._position = entries[0].position
                 self._on_entry(entries[0])
         finally:
@@ -104,18 +111,18 @@ class MemoryLog:
                 self._store.wakers.remove(wake)
 
         try:
-            tail.deliver()
+            tail.deliver(self._store.head)
         except Trimmed:
             return fail()
         self._store.wakers.append(wake)
         self._stops.append(stop)
         return succeed(stop)
 
-    def _waker(self, deliver: Callable[[], None]) -> Callable[[], None]:
+    def _waker(self, deliver: Waker) -> Waker:
         """What a store calls when there is something new. A log whose tail comes late overrides this."""
         return deliver
 
-    def read(self, after: int, limit: int) -> Deferred[Sequence[Entry]]:
+    def read(self, after: int, limit: int) -> Deferred[list[Entry]]:
         try:
             return succeed(self._store.read(after, limit))
         except Trimmed:

@@ -1,0 +1,115 @@
+"""What is on its way to the log.
+
+All that one reactor turn brings goes as one entry. Whoever waits for an event of it is registered before the append,
+since the tail may give the entry back at once. An entry of which nobody knows whether it was stored is appended again,
+with the same id, until that is known; one that was surely not stored is given up.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from groupchat.errors import Unavailable
+from groupchat.events import Event
+from groupchat.log import ILog
+
+RETRY_SECONDS = (0.1, 5.0)
+"""The first and the longest pause before an entry is appended again."""
+
+DRAIN_SECONDS = 10.0
+"""How long draining takes at most."""
+
+Waiter = TypeVar("Waiter")
+Waiters = list[Waiter | None]
+"""Who waits for each event of an entry."""
+
+
+class Appender(Generic[Waiter]):
+    """Appends to one log. `given_up` is called with each waiter of an entry that was surely not stored."""
+
+    _logger = Logger()
+
+    def __init__(self, log: ILog, clock: IReactorTime, given_up: Callable[[Waiter], None]) -> None:
+        self._log = log
+        self._clock = clock
+        self._given_up = given_up
+        self._node = secrets.token_hex(8)
+        self._count = 0
+        self._events: list[Event] = []  # of this reactor turn
+        self._waiters: Waiters[Waiter] = []
+        self._under_way: dict[str, Waiters[Waiter]] = {}
+        self._drained: list[Deferred[None]] = []
+        self._storing = True
+
+    def add(self, events: Sequence[Event], waiter: Waiter) -> None:
+        """Append these at the end of this reactor turn, in one entry. `waiter` waits for the last of them."""
+        if not self._events:
+            self._clock.callLater(0, self._flush)
+        self._events += events
+        if len(events) > 1:
+            self._waiters += [None] * (len(events) - 1)
+        self._waiters.append(waiter)
+
+    def _flush(self) -> None:
+        events, waiters = self._events, self._waiters
+        self._events, self._waiters = [], []
+        self._count += 1
+        entry_id = f"{self._node}-{self._count}"
+        self._under_way[entry_id] = waiters
+        self._append(events, entry_id, RETRY_SECONDS[0])
+
+    def arrived(self, entry_id: str) -> Waiters[Waiter] | None:
+        """The log gives back this entry. Returns who waits for its events; None if it was not appended here."""
+        return self._under_way.pop(entry_id, None)
+
+    def drain(self) -> Deferred[None]:
+        """Fires when nothing is under way, or after DRAIN_SECONDS."""
+        drained: Deferred[None] = Deferred()
+        drained.addTimeout(DRAIN_SECONDS, self._clock, onTimeoutCancel=self._timed_out)
+        self._drained.append(drained)
+        self.check_drained()
+        return drained
+
+    def check_drained(self) -> None:
+        """To be called when all that came of an entry is done."""
+        if self._drained and not self._under_way and not self._events:
+            drained, self._drained = self._drained, []
+            for one in drained:
+                if not one.called:
+                    one.callback(None)
+
+    def _timed_out(self, _result: object, seconds: float) -> None:
+        self._logger.error("Some messages could not be stored within {seconds} seconds", seconds=seconds)
+
+    def _append(self, events: list[Event], entry_id: str, pause: float) -> None:
+        if entry_id in self._under_way:
+            appended = maybeDeferred(self._log.append, events, entry_id)
+            appended.addCallbacks(self._appended, self._failed, errbackArgs=(events, entry_id, pause))
+            appended.addErrback(lambda failure: self._logger.failure("A bug, survived, after an append", failure))
+
+    def _appended(self, _result: None) -> None:
+        if not self._storing:
+            self._storing = True
+            self._logger.info("Messages are stored again")
+
+    def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float) -> None:
+        if self._storing:
+            self._storing = False
+            self._logger.error(
+                "Messages cannot be stored, and are left unanswered until they can: {reason}",
+                reason=failure.getErrorMessage(),
+            )
+        if failure.check(Unavailable) is None:
+            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]))
+        elif entry_id in self._under_way:
+            for waiter in self._under_way.pop(entry_id):
+                if waiter is not None:
+                    self._given_up(waiter)
+            self.check_drained()

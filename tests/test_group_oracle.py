@@ -1,0 +1,132 @@
+"""The group against a plain oracle that keeps one mailbox per member, over random commands of several members."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from twisted.trial.unittest import TestCase
+
+from groupchat.events import Joined, Left, Renamed, Said
+from groupchat.group import Group
+from groupchat.history import History
+
+ANYBODY = st.integers(0, 4)
+NAMES = st.sampled_from(["Al", "Bo", "AL", "Cy", "Dee", "Eve", "Frederic"])
+
+
+class Oracle:
+    """What most people would write: every line is copied into the mailbox of everybody who is to see it."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.lines = 0
+        self.names: dict[int, str] = {}
+        self.boxes: dict[int, list[tuple[int, str]]] = {}
+
+    def tell(self, author: int, line: str) -> None:
+        self.lines += 1
+        for member, box in self.boxes.items():
+            if member != author:
+                box.append((self.lines, line))
+
+    def is_free(self, name: str, but: int) -> bool:
+        return all(member == but or other.lower() != name.lower() for member, other in self.names.items())
+
+    def give(self, member: int, limit: int) -> str:
+        """The lines in front of the box that fit; those that are too old are counted instead."""
+        box = self.boxes[member]
+        old = [number for number, _ in box if number <= self.lines - self.keep]
+        del box[: len(old)]
+        given = []
+        if old:
+            given.append(f"* {len(old)} line{' is' if len(old) == 1 else 's are'} no longer kept")
+        while box and (not given or len("\n".join([*given, box[0][1]]).encode()) <= limit):
+            given.append(box.pop(0)[1])
+        return "\n".join(given)
+
+
+class Conversation(RuleBasedStateMachine):
+    """Every rule does the same to both; what they give must be the same, byte for byte."""
+
+    @initialize(keep=st.sampled_from([1, 2, 5, 1000]), surplus=st.sampled_from([0, 3]))
+    def begin(self, keep: int, surplus: int) -> None:
+        self.group = Group(keep)
+        self.oracle = Oracle(keep)
+        self.ids: dict[int, int] = {}
+        self.count = 0
+        # Let go of old lines at once, where otherwise a thousand would have to be said first.
+        self.surplus, History.least_surplus = History.least_surplus, surplus
+
+    def teardown(self) -> None:
+        if hasattr(self, "surplus"):
+            History.least_surplus = self.surplus
+
+    @rule(who=ANYBODY, name=NAMES)
+    def join(self, who: int, name: str) -> None:
+        self.count += 1
+        allowed = who not in self.ids and self.oracle.is_free(name, but=-1)
+        outcome = self.group.apply(Joined(self.count, name, name.lower(), 0.0, ("10.0.0.1", who)))
+        assert (outcome is not None) == allowed
+        if allowed:
+            self.ids[who] = self.count
+            others = list(self.group.names(but=self.group.members[self.count]))
+            assert others == list(reversed(self.oracle.names.values()))
+            self.oracle.tell(self.count, f"{name} has joined")
+            self.oracle.names[self.count] = name
+            self.oracle.boxes[self.count] = []
+
+    @rule(who=ANYBODY, text=st.sampled_from(["a", "bb", "x" * 30, "é"]), times=st.integers(1, 3))
+    def say(self, who: int, text: str, times: int) -> None:
+        for _ in range(times):
+            if who in self.ids:
+                member = self.ids[who]
+                name = self.oracle.names[member]
+                self.oracle.tell(member, f"{name}: {text}")
+                assert self.group.apply(Said(member, name, text, 0.0)) == self.oracle.lines
+            else:
+                assert self.group.apply(Said(0, "nobody", text, 0.0)) is None
+
+    @rule(who=ANYBODY, name=NAMES)
+    def rename(self, who: int, name: str) -> None:
+        if who in self.ids:
+            member = self.ids[who]
+            old = self.oracle.names[member]
+            allowed = name != old and self.oracle.is_free(name, but=member)
+            outcome = self.group.apply(Renamed(member, old, name, name.lower(), 0.0))
+            assert (outcome is not None) == allowed
+            if allowed:
+                self.oracle.tell(member, f"{old} changed his name to {name}")
+                self.oracle.names[member] = name
+
+    @rule(who=ANYBODY)
+    def leave(self, who: int) -> None:
+        if who in self.ids:
+            member = self.ids.pop(who)
+            name = self.oracle.names.pop(member)
+            self.oracle.tell(member, f"{name} has left the group")
+            del self.oracle.boxes[member]
+            assert self.group.apply(Left(member, name, 0.0)) == self.oracle.lines
+
+    @rule(who=ANYBODY, limit=st.sampled_from([1, 8, 20, 40, 100, 65_507]), delivered=st.booleans())
+    def poll(self, who: int, limit: int, delivered: bool) -> None:
+        if who in self.ids:
+            member = self.group.members[self.ids[who]]
+            lines, cursor, own = self.group.waiting(member, limit)
+            if delivered:
+                self.group.advance(member, cursor, own)
+                assert bytes(lines) == self.oracle.give(member.id, limit).encode()
+
+    @invariant()
+    def own_lines_are_counted_right(self) -> None:
+        for member in getattr(self, "ids", {}).values():
+            state = self.group.members[member]
+            behind = self.group.history.head - state.cursor - state.own
+            assert behind == len(self.oracle.boxes[member])
+
+
+class OracleTests(TestCase):
+    def test_the_group_gives_what_mailboxes_would(self) -> None:
+        case = Conversation.TestCase
+        case.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+        case().runTest()

@@ -1,0 +1,111 @@
+"""Imports point one way: tap -> frontends, log, service -> group, codec -> events, names, errors."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+import groupchat
+
+PACKAGE = Path(groupchat.__file__).parent
+
+PURE = {
+    "groupchat.errors": set[str](),
+    "groupchat.commands": set[str](),
+    "groupchat.history": set[str](),
+    "groupchat.events": set[str](),
+    "groupchat.names": {"errors", "events"},
+    "groupchat.texts": {"errors"},
+    "groupchat.codec": {"commands", "errors"},
+    "groupchat.group": {"events", "history"},
+    "groupchat.rules": {"commands", "errors", "events", "group", "names", "texts"},
+}
+"""The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
+
+SERVICE = {
+    "groupchat.seats": {"commands", "errors", "events", "group"},
+    "groupchat.appender": {"errors", "events", "log"},
+    "groupchat.service": {"appender", "commands", "errors", "events", "group", "log", "rules", "seats"},
+}
+
+FRONT_END = {"codec", "commands", "errors", "events", "group", "seats", "service"}
+A_LOG = {"errors", "events", "log"}
+
+READS_NO_CLOCK = {"time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it; `from groupchat import x` counts as groupchat.x."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names = {f"groupchat.{alias.name}" for alias in node.names}
+            found |= names if node.module == "groupchat" else {node.module or ""}
+    return found
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+class LayerTests(TestCase):
+    def setUp(self) -> None:
+        self.modules = modules()
+        self.imports = {name: imports(path) for name, path in self.modules.items()}
+
+    def ours(self, name: str) -> set[str]:
+        return {other.removeprefix("groupchat.") for other in self.imports[name] if other.startswith("groupchat.")}
+
+    def test_every_module_is_in_a_layer(self) -> None:
+        for name in self.modules:
+            package = name.split(".")[1] if "." in name else ""
+            known = package in {"", "client", "frontends", "log", "tap", "__main__"}
+            self.assertTrue(known or name in PURE or name in SERVICE, f"{name} is in no layer: say in which")
+
+    def test_the_core_is_pure(self) -> None:
+        for name, allowed in PURE.items():
+            self.assertLessEqual(self.ours(name), allowed, name)
+            for module in self.imports[name]:
+                self.assertNotIn(module.split(".")[0], {"twisted", "zope"} | READS_NO_CLOCK, name)
+
+    def test_the_service_knows_the_core_and_ilog(self) -> None:
+        for name, allowed in SERVICE.items():
+            self.assertLessEqual(self.ours(name), allowed, name)
+
+    def test_front_ends_know_the_service_and_codecs_and_never_each_other_or_a_log(self) -> None:
+        names = [name for name in self.modules if name.startswith("groupchat.frontends.")]
+        self.assertTrue(names)
+        for name in names:
+            self.assertLessEqual(self.ours(name), FRONT_END, name)
+
+    def test_a_log_knows_events_and_ilog(self) -> None:
+        names = [name for name in self.modules if name.startswith("groupchat.log")]
+        self.assertGreater(len(names), 1)
+        for name in names:
+            self.assertLessEqual(self.ours(name), A_LOG, name)
+
+    def test_the_client_knows_nothing_of_the_server(self) -> None:
+        names = [name for name in self.modules if name.startswith("groupchat.client.")]
+        self.assertTrue(names)
+        for name in names:
+            others = {other for other in self.ours(name) if not other.startswith("client.")}
+            self.assertLessEqual(others, {"__version__"}, name)
+
+    def test_only_tap_names_concrete_logs_and_front_ends(self) -> None:
+        for name in self.modules:
+            if name != "groupchat.tap" and not name.startswith("groupchat.client"):
+                concrete = {other for other in self.ours(name) if other.startswith(("frontends.", "log."))}
+                self.assertEqual(concrete, set(), name)
+
+    def test_nobody_imports_tap(self) -> None:
+        for name in self.modules:
+            self.assertNotIn("tap", self.ours(name), name)

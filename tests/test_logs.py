@@ -1,0 +1,221 @@
+"""The contract of ILog, which every log must pass: one suite, run once for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from groupchat.errors import Trimmed, Unavailable
+from groupchat.events import Event, Joined, Left, Place, Renamed, Said, Seen
+from groupchat.log import Entry, ILog, Snapshot
+from groupchat.log.memory import MemoryLog, Store
+from tests.logs import FailingLog, LateLog
+
+if TYPE_CHECKING:
+    Suite = SynchronousTestCase
+else:
+    Suite = object
+
+EVENTS: list[Event] = [
+    Joined(1, "Alice", "alice", 1700000000.25, ("127.0.0.1", 40000)),
+    Joined(2**63 - 1, "Zoë 🦊", "zoë 🦊", 1.5, None),
+    Said(1, "Alice", "Hi\tthere, \u200dfriends: 👋", 2.0),
+    Renamed(1, "Alice", "ALICE", "alice", 3.0),
+    Seen(4.0, (Place(1, 3, 28333333), Place(2**63 - 1, 2, 0))),
+    Left(1, "ALICE", 5.0),
+]
+
+
+class LogContract(Suite):
+    """What holds for every log."""
+
+    def log(self) -> ILog:
+        """A log without entries."""
+        raise self.failureException("not said")
+
+    def another(self, log: ILog) -> ILog | None:
+        """Another hold of the same log, as another node has it; None if there is no such thing."""
+        return None
+
+    def settle(self) -> None:
+        """Let pass whatever time it takes until everything appended has come back."""
+
+    def setUp(self) -> None:
+        self.one = self.log()
+        self.entries: list[Entry] = []
+
+    def append(self, *events: Event, entry_id: str) -> None:
+        self.successResultOf(self.one.append(events, entry_id))
+
+    def fill(self, count: int) -> None:
+        for number in range(1, count + 1):
+            self.append(Said(1, "Alice", str(number), 0.0), entry_id=f"e{number}")
+        self.settle()
+
+    def read(self, after: int, limit: int) -> list[Entry]:
+        entries: list[Entry] = self.successResultOf(self.one.read(after, limit))
+        return entries
+
+    def positions(self, entries: Sequence[Entry]) -> list[int]:
+        return [entry.position for entry in entries]
+
+    def test_it_is_a_log(self) -> None:
+        self.assertTrue(verifyObject(ILog, self.one))
+
+    def test_it_begins_empty(self) -> None:
+        self.assertEqual(self.successResultOf(self.one.head()), 0)
+        self.assertEqual(self.read(0, 10), [])
+        self.assertIsNone(self.successResultOf(self.one.load_snapshot()))
+
+    def test_every_event_comes_back_as_it_was(self) -> None:
+        self.append(*EVENTS, entry_id="one")
+        self.append(EVENTS[0], entry_id="two")
+        one, two = self.read(0, 10)
+        self.assertEqual((one.position, one.entry_id, list(one.events)), (1, "one", EVENTS))
+        self.assertEqual((two.position, two.entry_id, list(two.events)), (2, "two", EVENTS[:1]))
+        self.assertEqual(self.successResultOf(self.one.head()), 2)
+
+    def test_the_same_id_stores_nothing_twice(self) -> None:
+        for _ in range(3):
+            self.append(EVENTS[2], entry_id="same")
+        self.assertEqual(self.successResultOf(self.one.head()), 1)
+
+    def test_read_goes_on_where_it_is_told(self) -> None:
+        self.fill(5)
+        self.assertEqual(self.positions(self.read(0, 2)), [1, 2])
+        self.assertEqual(self.positions(self.read(3, 9)), [4, 5])
+        self.assertEqual(self.positions(self.read(5, 9)), [])
+
+    def test_a_tail_has_what_was_there_and_what_comes(self) -> None:
+        self.fill(2)
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.assertEqual(self.positions(self.entries), [1, 2])
+        self.append(EVENTS[0], entry_id="new")
+        self.settle()
+        self.assertEqual(self.positions(self.entries), [1, 2, 3])
+        self.assertEqual(self.entries[-1], Entry(3, "new", self.entries[-1].events))
+
+    def test_a_tail_begins_where_it_is_told_and_ends_when_told(self) -> None:
+        self.fill(3)
+        stop = self.successResultOf(self.one.tail(2, self.entries.append))
+        stop()
+        self.append(EVENTS[0], entry_id="new")
+        self.settle()
+        self.assertEqual(self.positions(self.entries), [3])
+
+    def test_what_a_tail_appends_comes_after(self) -> None:
+        def echo(entry: Entry) -> None:
+            self.entries.append(entry)
+            if entry.position < 3:
+                self.append(EVENTS[0], entry_id=f"echo{entry.position}")
+
+        self.successResultOf(self.one.tail(0, echo))
+        self.append(EVENTS[0], entry_id="first")
+        for _ in range(3):
+            self.settle()
+        self.assertEqual([entry.entry_id for entry in self.entries], ["first", "echo1", "echo2"])
+
+    def test_two_tails_have_the_same(self) -> None:
+        others: list[Entry] = []
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.successResultOf(self.one.tail(0, others.append))
+        self.fill(20)
+        self.assertEqual(self.positions(self.entries), list(range(1, 21)))
+        self.assertEqual(self.entries, others)
+
+    def test_two_nodes_have_the_same(self) -> None:
+        other = self.another(self.one)
+        if other is None:
+            return
+        others: list[Entry] = []
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.successResultOf(other.tail(0, others.append))
+        for number in range(10):
+            node = (self.one, other)[number % 2]
+            self.successResultOf(node.append([EVENTS[2]], f"e{number}"))
+        self.settle()
+        self.assertEqual([entry.entry_id for entry in self.entries], [f"e{number}" for number in range(10)])
+        self.assertEqual(self.entries, others)
+        self.successResultOf(other.close())
+        self.append(EVENTS[2], entry_id="after")
+        self.settle()
+        self.assertEqual((len(self.entries), len(others)), (11, 10))
+
+    def test_what_is_trimmed_is_gone_and_all_else_stays(self) -> None:
+        self.fill(5)
+        self.successResultOf(self.one.trim(4))
+        self.assertEqual(self.successResultOf(self.one.head()), 5)
+        self.assertEqual(self.positions(self.read(3, 9)), [4, 5])
+        self.failureResultOf(self.one.read(2, 9), Trimmed)
+        self.failureResultOf(self.one.tail(2, self.entries.append), Trimmed)
+        self.successResultOf(self.one.trim(9))
+        self.assertEqual(self.positions(self.read(5, 9)), [])
+        self.append(EVENTS[0], entry_id="new")
+        self.assertEqual(self.positions(self.read(5, 9)), [6])
+
+    def test_the_last_snapshot_counts(self) -> None:
+        for position, state in [(1, b"old"), (2, b"\x00new\xff")]:
+            self.successResultOf(self.one.save_snapshot(position, 7, state))
+        self.assertEqual(self.successResultOf(self.one.load_snapshot()), Snapshot(2, 7, b"\x00new\xff"))
+
+    def test_nothing_is_appended_to_a_closed_log(self) -> None:
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.fill(1)
+        self.successResultOf(self.one.close())
+        self.failureResultOf(self.one.append([EVENTS[0]], "late"), Unavailable)
+        self.settle()
+        self.assertEqual(self.positions(self.entries), [1])
+
+
+class MemoryLogTests(LogContract, SynchronousTestCase):
+    def log(self) -> ILog:
+        return MemoryLog()
+
+    def test_a_store_retains_so_many_entries(self) -> None:
+        self.one = MemoryLog(Store(retain=3))
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.fill(5)
+        self.assertEqual(self.positions(self.entries), [1, 2, 3, 4, 5])
+        self.assertEqual(self.positions(self.read(2, 9)), [3, 4, 5])
+        self.failureResultOf(self.one.read(1, 9), Trimmed)
+
+
+class SharedLogTests(LogContract, SynchronousTestCase):
+    def log(self) -> ILog:
+        self.store = Store()
+        return MemoryLog(self.store)
+
+    def another(self, log: ILog) -> ILog:
+        return MemoryLog(self.store)
+
+
+class LateLogTests(SharedLogTests):
+    def log(self) -> ILog:
+        self.store = Store()
+        self.clock = Clock()
+        return LateLog(self.store, self.clock, 0.5)
+
+    def another(self, log: ILog) -> ILog:
+        return LateLog(self.store, self.clock, 2.0)
+
+    def settle(self) -> None:
+        self.clock.pump([0.5] * 5)
+
+    def test_it_is_late(self) -> None:
+        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.append(EVENTS[0], entry_id="one")
+        self.clock.advance(0.4)
+        self.assertEqual(self.entries, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.positions(self.entries), [1])
+
+
+class FailingLogTests(LogContract, SynchronousTestCase):
+    """With no failure to come, it is a log like any other."""
+
+    def log(self) -> ILog:
+        return FailingLog([])

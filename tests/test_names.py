@@ -1,0 +1,97 @@
+"""What a nickname may be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from groupchat.errors import IllegalMessage
+from groupchat.events import NOTICES
+from groupchat.names import nickname
+
+
+class NicknameTests(TestCase):
+    def test_it_is_shown_as_it_was_given(self) -> None:
+        for name in ["Alice", "Bob van der Berg", "Zoë", "李雷", "мария", "علي", "🦊 fox", "a.b-c_d", "x2", "½ pint"]:
+            self.assertEqual(nickname(name).shown, nickname(nickname(name).shown).shown)
+            self.assertEqual(nickname(name).shown.casefold(), nickname(name).key.casefold())
+        self.assertEqual(nickname("Alice").shown, "Alice")
+
+    def test_two_names_that_differ_only_in_case_width_or_space_are_the_same(self) -> None:
+        for one, other in [("Alice", "aLICE"), ("\uff21lice", "alice"), ("Al  Ice", "al ice"), ("É", "e\u0301")]:
+            self.assertEqual(nickname(one).key, nickname(other).key)
+        self.assertNotEqual(nickname("Alice").key, nickname("Alicia").key)
+
+    def test_spaces_are_those_of_rfc_8266(self) -> None:
+        self.assertEqual(nickname(" Al \u3000 Ice ").shown, "Al Ice")
+
+    def test_at_most_32_characters_after_normalising(self) -> None:
+        self.assertEqual(nickname("x" * 32).shown, "x" * 32)
+        self.assertEqual(nickname("e\u0301" * 32).shown, "é" * 32)
+        self.assertRaises(IllegalMessage, nickname, "x" * 33)
+        self.assertRaises(IllegalMessage, nickname, "\ufdfa" * 3)  # one character that normalises to eighteen
+        self.assertRaises(IllegalMessage, nickname, " " * 10_000 + "x")
+
+    def test_what_could_be_taken_for_something_else(self) -> None:
+        for name in [
+            "",
+            " ",
+            "\t",
+            "a:b",
+            "Alice: hi",
+            "a\uff1ab",  # a wide colon, which normalises to a plain one
+            "a,b",
+            "a, b",
+            "(3 more)",
+            "a)",
+            "/quit",
+            "#lobby",
+            "@Alice",
+            "* 3 lines are no longer kept",
+            "*",
+            "5",
+            "42",
+            "٣",
+            "四",
+            "close",
+            "Close",
+            "CLOSE",
+            "Illegal message",
+            "illegal MESSAGE",
+            "Bob has joined",
+            "has joined",
+            "x HAS LEFT THE GROUP x",
+            "Bob changed his name to",
+            "changed  his  name  to Eve",
+            "a\nb",
+            "a\rb",
+            "a\x00b",
+            "a\x1b[2J",
+            "a\x85b",
+            "a\u2028b",
+            "a\u202eb",
+            "a\u2066b",
+            "a\u200bb",
+            "\ufeffAlice",
+            "\ue000",
+            "\ufffe",
+        ]:
+            with self.assertRaises(IllegalMessage):
+                self.fail(f"{name!r} became {nickname(name)}")
+
+    @given(st.text(max_size=150) | st.text("has joinedCLOSE:,()/#@*0 é\u0301\uff1a", max_size=40))
+    def test_any_text_is_refused_or_safe(self, raw: str) -> None:
+        try:
+            name = nickname(raw)
+        except IllegalMessage as why:
+            self.assertTrue(str(why))
+            return
+        self.assertTrue(1 <= len(name.shown) <= 32)
+        self.assertTrue(name.shown.isprintable() or not any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 for c in name.shown))
+        self.assertEqual(len(name.shown.splitlines()), 1)
+        self.assertFalse(set(name.shown) & set(":,()"))
+        self.assertNotIn(name.shown[0], "/#@*")
+        self.assertFalse(name.shown.isnumeric())
+        self.assertFalse(any(notice in name.key for notice in NOTICES))
+        self.assertEqual(nickname(name.shown), name)

@@ -1,0 +1,165 @@
+"""Two nodes that share one log, whose tail reaches each of them late: only the log decides order."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupchat.log.memory import Store
+from tests.logs import LateLog
+from tests.node import Node
+
+ILLEGAL = "Illegal message"
+
+
+class TwoNodesTests(SynchronousTestCase):
+    """`east` hears of what is in the log after 0.3 seconds, `west` after 0.5."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        store = Store()
+        self.east = Node(LateLog(store, self.clock, 0.3), self.clock)
+        self.west = Node(LateLog(store, self.clock, 0.5), self.clock)
+        self.nodes = (self.east, self.west)
+
+    def pass_time(self) -> None:
+        """Until both have heard of everything, though not until cursors are recorded."""
+        self.clock.pump([0, 0.3, 0, 0.2, 0])
+
+    def ask(self, node: Node, who: int, request: str) -> list[str]:
+        node.send(who, request)
+        self.pass_time()
+        return node.replies(who)
+
+    def states(self) -> list[object]:
+        """What both must agree on: who is there, in which order, and every line with its number."""
+        return [
+            (
+                [(m.id, m.name, m.key, m.address) for m in node.service.group.members.values()],
+                (node.service.group.history.first, node.service.group.history.head),
+                bytes(node.service.group.history.read(0, node.service.group.history.head, 1 << 30)[0]),
+            )
+            for node in self.nodes
+        ]
+
+    def assertTheSame(self) -> None:
+        east, west = self.states()
+        self.assertEqual(east, west)
+
+    def test_of_two_who_join_under_one_name_at_once_one_wins(self) -> None:
+        self.east.send(1, "1 Alice")
+        self.west.send(2, "1 alice")
+        self.pass_time()
+        answers = [self.east.replies(), self.west.replies()]
+        self.assertEqual(sorted(answers), [[""], [ILLEGAL]])
+        self.assertEqual(len(self.east.service.group.members), 1)
+        self.assertTheSame()
+
+    def test_of_two_who_take_one_name_at_once_one_wins(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.west, 2, "1 Bob")
+        self.ask(self.east, 1, "5")
+        self.east.send(1, "3 Eve")
+        self.west.send(2, "3 EVE")
+        self.pass_time()
+        self.assertEqual(sorted([self.east.replies(), self.west.replies()]), [[""], [ILLEGAL]])
+        self.assertTheSame()
+
+    def test_the_loser_stays_who_it_was_and_can_go_on(self) -> None:
+        self.test_of_two_who_join_under_one_name_at_once_one_wins()
+        loser, who = (self.west, 2) if ("10.0.0.1", 1) in self.east.service.group.by_address else (self.east, 1)
+        self.assertEqual(self.ask(loser, who, "5"), [ILLEGAL])
+        self.assertNotEqual(self.ask(loser, who, "1 Bob"), [ILLEGAL])
+        self.assertEqual(self.ask(loser, who, "2 here I am"), [""])
+        self.assertTheSame()
+
+    def test_both_see_the_same_order_and_numbers(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.west, 2, "1 Bob")
+        for number in range(50):
+            self.east.send(1, f"2 east {number}")
+            self.west.send(2, f"2 west {number}")
+            self.clock.pump([0, 0.07] if number % 3 else [0, 0.9, 0.9])
+        for _ in range(20):
+            self.pass_time()
+        self.assertEqual((self.east.udp.drops, self.west.udp.drops), (0, 0))
+        self.assertTheSame()
+        self.assertEqual(self.east.service.group.history.head, 102)
+        given = self.ask(self.west, 1, "5")[0].split("\n")
+        self.assertEqual(given[0], "Bob has joined")
+        self.assertEqual(given[1:], [f"Bob: west {number}" for number in range(50)])
+
+    def test_who_moves_to_another_node_misses_nothing_and_sees_at_most_the_last_second_again(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.west, 2, "1 Bob")
+        given: list[tuple[float, str]] = []
+        for number in range(40):
+            self.west.send(2, f"2 {number}")
+            node = self.nodes[number // 10 % 2]
+            for reply in self.ask(node, 1, "5"):
+                given += [(self.clock.seconds(), line) for line in reply.split("\n") if line]
+        given += [(self.clock.seconds(), line) for line in self.ask(self.east, 1, "5")[0].split("\n")]
+        self.assertEqual(
+            list(dict.fromkeys(line for _, line in given)), ["Bob has joined", *(f"Bob: {n}" for n in range(40))]
+        )
+        first_time = {line: at for at, line in reversed(given)}
+        again = [at - first_time[line] for at, line in given if at != first_time[line]]
+        # A record is appended once a second, and reaches the other node half a second later.
+        self.assertTrue(all(seconds <= 2.0 for seconds in again), again)
+        self.assertTheSame()
+
+    def test_a_member_that_moves_after_its_cursor_was_recorded_sees_nothing_again(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.west, 2, "1 Bob")
+        self.ask(self.west, 2, "2 hi")
+        self.assertEqual(self.ask(self.east, 1, "5"), ["Bob has joined\nBob: hi"])
+        self.clock.pump([1.0, 0.5])
+        self.assertEqual(self.ask(self.west, 1, "5"), [""])
+        self.ask(self.west, 2, "2 ho")
+        self.assertEqual(self.ask(self.west, 1, "5"), ["Bob: ho"])
+
+    def test_who_left_on_one_node_is_a_stranger_on_the_other(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.assertEqual(self.ask(self.west, 1, "2 from here"), [""])
+        self.assertEqual(self.ask(self.east, 1, "4"), ["close"])
+        self.assertEqual(self.ask(self.west, 1, "2 still here?"), [ILLEGAL])
+        for node in self.nodes:
+            self.assertEqual(node.service.seats.at, {})
+
+    def test_a_text_that_was_on_its_way_when_its_author_left_elsewhere_is_refused(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.east, 2, "1 Bob")
+        self.east.send(1, "4")
+        self.clock.advance(0)
+        self.west.send(1, "2 too late")
+        self.pass_time()
+        self.assertEqual((self.east.replies(1), self.west.replies(1)), (["close"], [ILLEGAL]))
+        self.assertEqual(self.ask(self.west, 2, "5"), ["Alice has left the group"])
+        self.assertTheSame()
+
+    def test_nobody_can_speak_under_a_name_that_became_somebody_elses(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.east, 1, "3 Al")
+        self.ask(self.east, 1, "3 Alice")
+        self.east.send(1, "3 Al")
+        self.east.send(2, "1 Bob")
+        self.clock.pump([0, 0.3])
+        self.east.send(2, "3 Alice")
+        self.clock.advance(0)
+        # West has not heard of either rename yet, and takes member 1 for Alice.
+        self.west.send(1, "2 I am the first Alice")
+        self.pass_time()
+        self.assertEqual(self.west.replies(1), [ILLEGAL])
+        self.assertTheSame()
+
+
+class LateStarterTests(SynchronousTestCase):
+    def test_a_node_that_starts_later_comes_to_the_same_state(self) -> None:
+        clock, store = Clock(), Store()
+        first = Node(LateLog(store, clock, 0.0), clock)
+        first.join(["Alice", "Bob"])
+        first.ask(2, "2 hi")
+        second = Node(LateLog(store, clock, 0.0), clock)
+        self.assertEqual(second.ask(1, "5"), "Bob has joined\nBob: hi")
+        clock.advance(1)
+        self.assertEqual(first.ask(1, "5"), "")

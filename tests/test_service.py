@@ -1,0 +1,528 @@
+"""GroupService behind its UDP front end, in memory: the rules of the five messages, and what goes wrong around them."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import ISystemHandle, IUDPTransport
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from groupchat.errors import Unavailable, Unknown
+from groupchat.events import Event, Left, Said, Seen
+from groupchat.log.memory import Store
+from groupchat.seats import IClient
+from groupchat.service import QUEUE
+from tests.logs import FailingLog, LateLog
+from tests.node import FakePort, Node
+
+ILLEGAL = "Illegal message"
+DAY = 86_400.0
+
+
+class FakesTests(SynchronousTestCase):
+    def test_the_fake_port_is_a_port(self) -> None:
+        self.assertTrue(verifyObject(IUDPTransport, FakePort()))
+        self.assertTrue(verifyObject(ISystemHandle, FakePort()))
+
+    def test_the_front_end_is_a_client_of_the_service(self) -> None:
+        self.assertTrue(verifyObject(IClient, Node().udp))
+
+
+class RulesTests(SynchronousTestCase):
+    """The table of the five messages, and what stands below it."""
+
+    def setUp(self) -> None:
+        self.node = Node()
+        self.ask = self.node.ask
+
+    def head(self) -> int:
+        return self.successResultOf(self.node.log.head())
+
+    def test_the_first_is_told_nothing_and_the_others_who_is_there(self) -> None:
+        self.assertEqual(self.ask(1, "1 Alice"), "")
+        self.assertEqual(self.ask(2, "1 Bob"), "Alice")
+        self.assertEqual(self.ask(3, "1 Chloé"), "Bob, Alice")
+
+    def test_a_stranger_may_only_join(self) -> None:
+        for request in ["2 hi", "3 Alice", "4", "5", "hello", ""]:
+            self.assertEqual(self.ask(1, request), ILLEGAL, request)
+        self.assertEqual((self.head(), self.node.service.seats.at), (0, {}))
+
+    def test_what_is_refused_is_not_in_the_log(self) -> None:
+        self.node.join(["Alice", "Bob"])
+        before = self.head()
+        for request in [
+            "",
+            "345ft",
+            "1 Eve",
+            "1 alice",
+            "2 ",
+            "2 \x1b[2J",
+            "3 Alice",
+            "3 BOB",
+            "3 5",
+            "4 x",
+            "5 x",
+            "2 " + "x" * 4097,
+        ]:
+            self.assertEqual(self.ask(1, request), ILLEGAL, request)
+        for request in ["1 ALICE", "1 close", "1 a:b", "1", "1 "]:
+            self.assertEqual(self.ask(9, request), ILLEGAL, request)
+        self.assertEqual(self.head(), before)
+        self.assertEqual(self.ask(2, "5"), "")
+
+    def test_a_rename_answers_what_waits_and_tells_the_others(self) -> None:
+        self.node.join(["Alice", "Bob"])
+        self.ask(2, "2 hi")
+        self.assertEqual(self.ask(1, "3 Al"), "Bob: hi")
+        self.assertEqual(self.ask(1, "3 AL"), "")
+        self.assertEqual(self.ask(2, "5"), "Alice changed his name to Al\nAl changed his name to AL")
+        self.assertEqual(self.ask(3, "1 Alice"), "Bob, AL")
+
+    def test_who_left_is_a_stranger_and_may_come_again(self) -> None:
+        self.node.join(["Alice", "Bob"])
+        self.ask(2, "2 missed")
+        self.assertEqual(self.ask(1, "4"), "close")
+        self.assertEqual(self.ask(1, "5"), ILLEGAL)
+        self.assertEqual(self.ask(1, "4"), ILLEGAL)
+        self.assertEqual(self.ask(1, "1 Alice"), "Bob")
+        self.assertEqual(self.ask(1, "5"), "")
+        self.assertEqual(self.ask(2, "5"), "Alice has left the group\nAlice has joined")
+
+    def test_a_long_backlog_comes_in_whole_lines(self) -> None:
+        node = Node(max_reply=20)
+        node.join(["Alice", "Bob"])
+        for text in ["one", "two", "three", "x" * 30]:
+            node.ask(2, f"2 {text}")
+        self.assertEqual(node.ask(1, "5"), "Bob: one\nBob: two")
+        self.assertEqual(node.ask(1, "2 hm"), "Bob: three")
+        self.assertEqual(node.ask(1, "5"), "Bob: " + "x" * 30)
+        self.assertEqual(node.ask(1, "5"), "")
+
+    def test_a_list_of_names_that_does_not_fit(self) -> None:
+        node = Node(max_reply=20)
+        node.join(["Alice", "Bob", "Charlie", "Dora"])
+        self.assertEqual(node.ask(9, "1 Eve"), "Dora, (3 more)")
+
+    def test_a_join_may_be_repeated_letter_for_letter_once_a_second(self) -> None:
+        self.node.join(["Alice", "Bob"])
+        before = self.head()
+        self.assertEqual(self.ask(1, "1 Alice"), "Bob")
+        self.assertIsNone(self.ask(1, "1 Alice"))
+        self.node.clock.advance(0.9)
+        self.assertIsNone(self.ask(1, "1 Alice"))
+        self.assertEqual(self.ask(2, "1 Bob"), "Alice")
+        self.assertEqual(self.head(), before)
+        self.node.clock.advance(0.2)
+        self.assertEqual(self.ask(1, "1 Alice"), "Bob")
+        self.assertEqual(self.ask(1, "1 alice"), ILLEGAL)
+        self.assertEqual(self.node.udp.drops, 2)
+
+    def test_a_repeated_join_gives_nothing_that_waits(self) -> None:
+        self.node.join(["Alice", "Bob"])
+        self.ask(2, "2 hi")
+        self.assertEqual(self.ask(1, "1 Alice"), "Bob")
+        self.assertEqual(self.ask(1, "5"), "Bob: hi")
+
+    def test_two_servers_cannot_be_made_to_answer_each_other(self) -> None:
+        self.node.join(["Alice"])
+        for who in (1, 9):
+            self.assertIsNone(self.ask(who, ILLEGAL))
+        self.assertEqual(self.node.udp.drops, 2)
+
+
+class ReleaseTests(SynchronousTestCase):
+    """A client that was restarted has another port, and wants its name back."""
+
+    def setUp(self) -> None:
+        self.node = Node()
+        self.node.join(["Alice", "Bob"])
+        self.node.ask(2, "2 missed")
+
+    def quiet(self, seconds: float, node: Node | None = None) -> None:
+        clock = (node or self.node).clock
+        clock.advance(seconds)
+
+    def test_a_silent_name_is_given_up_to_another_port_of_the_host(self) -> None:
+        self.quiet(59)
+        self.assertEqual(self.node.ask(7, "1 Alice"), ILLEGAL)
+        self.quiet(1)
+        self.assertEqual(self.node.ask(7, "1 alice"), "Bob")
+        self.assertEqual(self.node.ask(7, "5"), "")
+        self.assertEqual(self.node.ask(1, "5"), ILLEGAL)
+        self.assertEqual(self.node.ask(2, "5"), "Alice has left the group\nalice has joined")
+
+    def test_not_to_another_host(self) -> None:
+        self.quiet(1000)
+        self.assertEqual(self.node.ask(7, "1 Alice", host="10.0.0.2"), ILLEGAL)
+
+    def test_whatever_comes_from_its_holder_is_a_sign_of_life(self) -> None:
+        for request in ["5", "2 hi", "3 Alice", "1 Bob", "garbage", ""]:
+            self.quiet(59)
+            self.node.ask(1, request)
+            self.quiet(59)
+            self.assertEqual(self.node.ask(7, "1 Alice"), ILLEGAL, request)
+
+    def test_never_if_so_wanted(self) -> None:
+        node = Node(release=0)
+        node.join(["Alice"])
+        self.quiet(10_000, node)
+        self.assertEqual(node.ask(7, "1 Alice"), ILLEGAL)
+
+    def test_a_full_group_still_takes_back_its_own(self) -> None:
+        node = Node(max_members=2, max_per_host=2)
+        node.join(["Alice", "Bob"])
+        self.quiet(60, node)
+        self.assertEqual(node.ask(7, "1 Eve"), ILLEGAL)
+        self.assertEqual(node.ask(7, "1 Alice"), "Bob")
+
+
+class LimitsTests(SynchronousTestCase):
+    def test_members(self) -> None:
+        node = Node(max_members=2)
+        node.join(["Alice", "Bob"])
+        self.assertEqual(node.ask(3, "1 Eve"), ILLEGAL)
+        node.ask(1, "4")
+        self.assertEqual(node.ask(3, "1 Eve"), "Bob")
+
+    def test_members_of_one_host(self) -> None:
+        node = Node(max_per_host=1)
+        node.join(["Alice"])
+        self.assertEqual(node.ask(2, "1 Bob"), ILLEGAL)
+        self.assertEqual(node.ask(2, "1 Bob", host="10.0.0.2"), "Alice")
+        node.ask(1, "4")
+        self.assertEqual(node.ask(3, "1 Eve"), "Bob")
+
+    def test_joins_under_way_count(self) -> None:
+        node = Node(max_members=3, max_per_host=2)
+        for who in range(1, 6):
+            node.send(who, f"1 member{who}")
+        node.send(6, "1 member6", host="10.0.0.2")
+        node.send(7, "1 member7", host="10.0.0.3")
+        self.assertEqual(node.replies(), [ILLEGAL] * 4)
+        node.clock.advance(0)
+        self.assertEqual(len(node.service.group.members), 3)
+        self.assertEqual(node.ask(1, "4"), "close")
+        self.assertEqual(node.ask(3, "1 member3"), "member6, member2")
+
+    def test_no_limit_of_one_host(self) -> None:
+        node = Node(max_per_host=0)
+        node.join([f"member{number}" for number in range(1500)])
+        self.assertEqual(len(node.service.group.members), 1500)
+
+
+class OrderTests(SynchronousTestCase):
+    """What one source sends without waiting takes effect in the order in which it came."""
+
+    def test_each_is_answered_in_order(self) -> None:
+        node = Node()
+        node.join(["Bob"])
+        for request in ["1 Alice", "2 one", "5", "3 Al", "2 two", "4", "5", "1 Alice"]:
+            node.send(7, request)
+        node.clock.advance(0)
+        self.assertEqual(node.replies(7), ["Bob", "", "", "", "", "close", ILLEGAL, "Bob"])
+        self.assertEqual(
+            node.ask(1, "5"),
+            "Alice has joined\nAlice: one\nAlice changed his name to Al\n"
+            "Al: two\nAl has left the group\nAlice has joined",
+        )
+
+    def test_a_poll_behind_a_text_waits_for_it(self) -> None:
+        clock = Clock()
+        node = Node(LateLog(Store(), clock, 0.5), clock)
+        node.send(1, "1 Alice")
+        node.send(2, "1 Bob")
+        clock.pump([0, 0.5])
+        node.send(1, "2 hi")
+        node.send(1, "5")
+        node.send(1, "4")
+        clock.advance(0)
+        node.replies()
+        clock.advance(0.5)
+        self.assertEqual(node.replies(), ["Bob has joined", ""])
+        clock.advance(0.5)
+        self.assertEqual(node.replies(), ["close"])
+
+    def test_nothing_is_told_before_the_log_has_it_back(self) -> None:
+        clock = Clock()
+        node = Node(LateLog(Store(), clock, 0.5), clock)
+        node.send(1, "1 Alice")
+        clock.pump([0, 0.25])
+        node.send(2, "1 Bob")
+        clock.advance(0)
+        self.assertEqual(node.replies(), [])
+        clock.advance(0.25)
+        self.assertEqual(node.replies(), [""])
+        clock.advance(0.25)
+        self.assertEqual(node.replies(), ["Alice"])
+        node.send(2, "2 not stored yet")
+        self.assertEqual(node.ask(1, "5"), "Bob has joined")
+        self.assertEqual(node.ask(1, "5"), "")
+        clock.advance(1)
+        self.assertEqual(node.ask(1, "5"), "Bob: not stored yet")
+
+    def test_what_finds_the_queue_full_is_dropped_and_counted(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+        for number in range(QUEUE + 5):
+            node.send(1, f"2 {number}")
+        self.assertEqual(node.udp.drops, 4)
+        node.clock.advance(0)
+        self.assertEqual(len(node.replies(1)), QUEUE + 1)
+        self.assertEqual(node.ask(2, "5"), "\n".join(f"Alice: {number}" for number in range(QUEUE + 1)))
+
+    def test_garbage_is_refused_at_once(self) -> None:
+        node = Node()
+        node.send(1, "1 Alice")
+        node.send(1, "garbage")
+        self.assertEqual(node.replies(), [ILLEGAL])
+        node.clock.advance(0)
+        self.assertEqual(node.replies(), [""])
+
+
+class CursorTests(SynchronousTestCase):
+    def test_a_cursor_moves_only_if_the_send_succeeded(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 hi")
+        node.port.full = True
+        self.assertIsNone(node.ask(1, "5"))
+        self.assertIsNone(node.ask(1, "2 mine"))
+        self.assertEqual(node.udp.drops, 2)
+        node.port.full = False
+        self.assertEqual(node.ask(1, "5"), "Bob: hi")
+        self.assertEqual(node.ask(2, "5"), "Alice: mine")
+
+
+class SeenTests(SynchronousTestCase):
+    """Where members are is recorded once a second at most, and only if there is something to record."""
+
+    def setUp(self) -> None:
+        self.store = Store()
+        self.clock = Clock()
+        self.node = Node(LateLog(self.store, self.clock, 0.0), self.clock)
+        self.node.join(["Alice", "Bob"])
+        self.clock.advance(1)
+        self.seen()
+
+    def seen(self) -> list[Seen]:
+        """The records since this was last asked."""
+        records = [event for entry in self.store.read(0, 1000) for event in entry.events if isinstance(event, Seen)]
+        new = records[getattr(self, "count", 0) :]
+        self.count = len(records)
+        return new
+
+    def test_only_lines_that_were_given_count(self) -> None:
+        self.node.ask(2, "2 hi")
+        self.node.ask(1, "2 own")
+        self.clock.advance(1)
+        alice = self.node.service.group.by_key["alice"]
+        self.assertEqual([place.member for record in self.seen() for place in record.places], [alice.id])
+        for _ in range(10):
+            self.node.ask(1, "2 own")
+            self.node.ask(1, "5")
+            self.clock.advance(1)
+        self.assertEqual(self.seen(), [])
+
+    def test_one_a_second_for_all(self) -> None:
+        for number in range(30):
+            self.node.ask(2, f"2 {number}")
+            self.node.ask(1, "5")
+            self.node.ask(1, f"2 {number}")
+            self.clock.advance(0.1)
+        records = self.seen()
+        self.assertLessEqual(len(records), 3)
+        self.assertEqual({len(record.places) for record in records}, {2})
+
+    def test_a_minute_records_who_was_heard_of(self) -> None:
+        self.clock.pump([1.0] * 57)
+        self.assertEqual(self.seen(), [])
+        self.node.ask(1, "5")
+        self.clock.pump([1.0] * 61)
+        alice = self.node.service.group.by_key["alice"]
+        self.assertEqual(self.seen(), [])
+        self.node.ask(1, "5")
+        self.clock.pump([1.0] * 60)
+        (record,) = self.seen()
+        self.assertEqual([(place.member, place.minute) for place in record.places], [(alice.id, 1)])
+
+    def test_they_are_no_lines(self) -> None:
+        head = self.node.service.group.history.head
+        self.node.ask(2, "2 hi")
+        self.node.ask(1, "5")
+        self.clock.advance(1)
+        self.assertEqual(len(self.seen()), 1)
+        self.assertEqual(self.node.service.group.history.head, head + 1)
+
+
+class TimeTests(SynchronousTestCase):
+    def test_who_is_silent_for_long_leaves(self) -> None:
+        node = Node(idle=2)
+        node.join(["Alice", "Bob"])
+        node.clock.pump([DAY])
+        node.ask(2, "5")
+        node.clock.pump([DAY, 60.0, 1.0])
+        self.assertEqual(node.ask(2, "5"), "Alice has left the group")
+        self.assertEqual(node.ask(1, "5"), ILLEGAL)
+        self.assertEqual(list(node.service.seats.at), [("10.0.0.1", 2)])
+
+    def test_many_leave_a_few_at_a_time(self) -> None:
+        node = Node(idle=1)
+        node.join([f"member{number}" for number in range(250)])
+        node.clock.advance(DAY)
+        self.assertEqual(len(node.service.group.members), 150)
+        node.clock.pump([1.0, 1.0, 1.0])
+        self.assertEqual(node.service.group.members, {})
+
+    def test_never_if_so_wanted(self) -> None:
+        node = Node(idle=0)
+        node.join(["Alice"])
+        node.clock.pump([1000 * DAY, 60.0, 1.0])
+        self.assertEqual(node.ask(1, "5"), "")
+
+    def test_lines_are_kept_for_so_many_days(self) -> None:
+        node = Node(keep_days=1, idle=0)
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 old")
+        node.clock.advance(DAY / 2)
+        node.ask(2, "2 new")
+        node.clock.pump([DAY / 2, 60.0])
+        self.assertEqual(node.ask(1, "5"), "* 1 line is no longer kept\nBob: new")
+
+    def test_so_many_lines_are_kept(self) -> None:
+        node = Node(keep=3)
+        node.join(["Alice", "Bob"])
+        for number in range(5):
+            node.ask(2, f"2 {number}")
+        self.assertEqual(node.ask(1, "5"), "* 2 lines are no longer kept\nBob: 2\nBob: 3\nBob: 4")
+
+
+class FaultTests(SynchronousTestCase):
+    def test_what_was_surely_not_stored_is_left_unanswered_and_may_be_sent_again(self) -> None:
+        log = FailingLog([Unavailable("the disk is full")])
+        node = Node(log)
+        self.assertIsNone(node.ask(1, "1 Alice"))
+        self.assertEqual((node.udp.drops, node.service.seats.at), (1, {}))
+        self.assertEqual(node.ask(1, "1 Alice"), "")
+        log.failures = [Unavailable("the disk is full")] * 2
+        node.send(1, "2 lost")
+        node.send(1, "2 lost too")
+        node.send(1, "2 stored")
+        node.clock.advance(0)
+        self.assertEqual(node.replies(), [""])
+        node.join([])
+        self.assertEqual(self.successResultOf(log.head()), 2)
+
+    def test_what_may_be_stored_is_appended_again_until_that_is_known(self) -> None:
+        log = FailingLog([Unknown("timed out")] * 3)
+        node = Node(log)
+        self.assertIsNone(node.ask(1, "1 Alice"))
+        node.clock.pump([0.1, 0.2, 0.4])
+        self.assertEqual(node.replies(), [""])
+        self.assertEqual((len(log.appended), len(set(log.appended))), (4, 1))
+        self.assertEqual(self.successResultOf(log.head()), 1)
+
+    def test_what_was_stored_after_all_is_answered_once(self) -> None:
+        log = FailingLog([Unknown("the connection broke")] * 2, stores=True)
+        node = Node(log)
+        self.assertEqual(node.ask(1, "1 Alice"), "")
+        node.clock.pump([0.1, 0.2, 0.4])
+        self.assertEqual(node.replies(), [])
+        self.assertEqual(self.successResultOf(log.head()), 1)
+
+    def test_cursors_that_could_not_be_recorded_are_recorded_later(self) -> None:
+        log = FailingLog([])
+        node = Node(log)
+        node.join(["Alice", "Bob"])
+        node.clock.advance(1)
+        node.ask(2, "2 hi")
+        node.ask(1, "5")
+        log.failures = [Unavailable("the disk is full")]
+        before = self.successResultOf(log.head())
+        node.clock.advance(1)
+        self.assertEqual(self.successResultOf(log.head()), before)
+        node.clock.advance(1)
+        (entry,) = self.successResultOf(log.read(before, 9))
+        self.assertEqual([type(event) for event in entry.events], [Seen])
+
+    def test_a_bug_while_handling_a_datagram_is_logged_and_survived(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+        self.patch(node.service.group, "waiting", lambda *_: 1 / 0)
+        for _ in range(5):
+            self.assertIsNone(node.ask(1, "5"))
+            self.assertIsNone(node.ask(1, "2 heard all the same"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        node.clock.advance(2)
+        self.assertIsNone(node.ask(1, "5"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        del node.service.group.waiting
+        self.assertEqual(node.ask(2, "5"), "\n".join(["Alice: heard all the same"] * 5))
+
+    def test_a_bug_in_what_is_done_every_second_is_logged_and_survived(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+        self.patch(node.service, "_expire_some", lambda: 1 / 0)
+        node.clock.pump([1.0, 1.0])
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        del node.service._expire_some
+        before = self.successResultOf(node.log.head())
+        node.ask(2, "2 hi")
+        node.ask(1, "5")
+        node.clock.advance(1)
+        self.assertEqual(self.successResultOf(node.log.head()), before + 2)
+
+    def test_an_event_that_cannot_be_applied_stops_the_daemon(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+
+        def broken(event: Event) -> None:
+            raise KeyError(event)
+
+        self.patch(node.service.group, "apply", broken)
+        node.send(1, "2 hi")
+        node.send(2, "2 ho")
+        node.clock.advance(0)
+        self.assertEqual((node.fatal, node.replies()), (1, []))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+
+class StopTests(SynchronousTestCase):
+    def test_all_that_is_under_way_is_answered_and_where_everybody_is_is_recorded(self) -> None:
+        clock, store = Clock(), Store()
+        node = Node(LateLog(store, clock, 0.5), clock)
+        node.send(1, "1 Alice")
+        clock.pump([0, 0.5])
+        node.send(2, "1 Bob")
+        clock.pump([0, 0.5])
+        node.ask(1, "5")
+        node.send(1, "2 last words")
+        stopped = node.service.stopService()
+        self.assertNoResult(stopped)
+        clock.pump([0.5] * 4)
+        self.successResultOf(stopped)
+        self.assertEqual(node.replies(), [""])
+        *_, said, seen = [event for entry in store.read(0, 99) for event in entry.events]
+        self.assertIsInstance(said, Said)
+        self.assertIsInstance(seen, Seen)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_it_does_not_wait_for_ever(self) -> None:
+        clock = Clock()
+        node = Node(LateLog(Store(), clock, 1e9), clock)
+        node.send(1, "1 Alice")
+        stopped = node.service.stopService()
+        clock.pump([1.0] * 30)
+        self.successResultOf(stopped)
+
+
+class LeftEvents(SynchronousTestCase):
+    def test_a_released_name_is_two_events_of_one_entry(self) -> None:
+        store, clock = Store(), Clock()
+        node = Node(LateLog(store, clock, 0.0), clock)
+        node.join(["Alice"])
+        clock.advance(60)
+        node.ask(7, "1 Alice")
+        *_, entry = [entry for entry in store.read(0, 99) if not isinstance(entry.events[0], Seen)]
+        self.assertEqual([type(event).__name__ for event in entry.events], ["Left", "Joined"])
+        assert isinstance(entry.events[0], Left)

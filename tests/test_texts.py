@@ -1,0 +1,46 @@
+"""What a member may say."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from groupchat.errors import IllegalMessage
+from groupchat.texts import check_text
+
+
+class TextTests(TestCase):
+    def test_what_may_be_said(self) -> None:
+        for text in [
+            "hi",
+            " x",
+            "a\tb",
+            "x" * 4096,
+            "é" * 2048,
+            "👩\u200d🚀",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u2066a\u2069",
+            "\xa0x",
+            "5",
+        ]:
+            self.assertEqual(check_text(text), text)
+
+    def test_what_may_not(self) -> None:
+        for text in ["", " ", "\t", "\u3000\xa0", "x" * 4097, "é" * 2049, "👋" * 1025]:
+            with self.assertRaises(IllegalMessage):
+                self.fail(f"{check_text(text)!r} was allowed")
+        for code in [*range(9), *range(10, 32), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)]:
+            with self.assertRaises(IllegalMessage):
+                self.fail(f"{check_text(f'a{chr(code)}b')!r} was allowed")
+
+    @given(st.text())
+    def test_any_text_is_refused_or_one_safe_line(self, text: str) -> None:
+        try:
+            check_text(text)
+        except IllegalMessage:
+            return
+        self.assertEqual(len(text.splitlines()), 1)
+        self.assertFalse([c for c in text if unicodedata.category(c) == "Cc" and c != "\t"])
