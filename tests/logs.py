@@ -32,7 +32,7 @@ class LateLog(MemoryLog):
 
 @implementer(ILog)
 class FailingLog(MemoryLog):
-    """Fails with each of `failures` in turn, and then no more. With `stores`, it stores what it fails to acknowledge."""
+    """Fails with each of `failures` in turn, then no more. With `stores`, it stores what it does not acknowledge."""
 
     def __init__(self, failures: Sequence[LogError], stores: bool = False) -> None:
         super().__init__()

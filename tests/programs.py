@@ -1,0 +1,23 @@
+"""Programs from outside that tests need: without one a test skips, but in CI, where all must be there, it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from unittest import SkipTest
+
+
+def need(program: str, package: str) -> str:
+    """The path of a program."""
+    path = shutil.which(program)
+    if path is None:
+        unavailable(f"needs {program}: apt-get install {package}")
+    assert path is not None
+    return path
+
+
+def unavailable(why: str) -> None:
+    """Skip the test; in CI, fail it."""
+    if os.environ.get("CI") == "true":
+        raise AssertionError(why)
+    raise SkipTest(why)

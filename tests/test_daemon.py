@@ -1,0 +1,281 @@
+"""`twistd groupchat` as an operator runs it: options, refusals, in the background, and from an installed wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python import usage
+from twisted.trial.unittest import TestCase
+
+from groupchat import __version__
+from groupchat.tap import InOrder, Options, makeService
+from tests.daemon import TWISTD, Daemon, UDPMember
+from tests.programs import need, unavailable
+
+ROOT = Path(__file__).parent.parent
+
+
+def twistd(*arguments: str, twistd: list[str] = TWISTD) -> subprocess.CompletedProcess[str]:
+    """What `twistd` does that ends by itself."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [*twistd, *arguments]
+        return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+
+
+class OptionsTests(TestCase):
+    def test_defaults(self) -> None:
+        options = Options()
+        options.parseOptions([])
+        self.assertEqual(
+            {name: value for name, value in options.items() if name != "version"},
+            {
+                "port": 12345,
+                "interface": "",
+                "group": "lobby",
+                "max-reply": 65_507,
+                "max-members": 10_000,
+                "max-per-host": 1_000,
+                "release": 60,
+                "idle": 30,
+                "keep": 100_000,
+                "keep-days": 30,
+            },
+        )
+
+    def test_a_bad_value_is_refused_in_one_line(self) -> None:
+        for arguments in [
+            ["--port", "65536"],
+            ["--port", "-1"],
+            ["--port", "http"],
+            ["--port", "1e3"],
+            ["--port", "\u0661\u0662"],
+            ["--port", ""],
+            ["--port"],
+            ["--max-reply", "0"],
+            ["--max-reply", "65508"],
+            ["--max-members", "0"],
+            ["--max-per-host", "-5"],
+            ["--keep", "0"],
+            ["--keep", "1_000"],
+            ["--keep-days", "forever"],
+            ["--release", "1.5"],
+            ["--idle", "thirty"],
+            ["--interface", "localhost"],
+            ["--interface", "1.2.3"],
+            ["--group", ""],
+            ["--group", "a\nb"],
+            ["--group", "x" * 65],
+            ["--no-such-option"],
+            ["argument"],
+        ]:
+            exit_status = self.assertRaises(SystemExit, Options().parseOptions, arguments).code
+            self.assertIsInstance(exit_status, str, arguments)
+            self.assertRegex(str(exit_status), r"\Atwistd groupchat: .+\(twistd groupchat --help lists the options\)\Z")
+
+    def test_the_least_and_the_most_are_allowed(self) -> None:
+        for name, value in [("port", "0"), ("port", "65535"), ("max-reply", "1"), ("max-per-host", "0"), ("keep", "1")]:
+            options = Options()
+            options.parseOptions([f"--{name}", value])
+            self.assertEqual(options[name], int(value))
+
+    def test_the_process_says_it_in_one_line_too(self) -> None:
+        result = twistd("--nodaemon", "groupchat", "--port", "70000")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(
+            result.stderr.splitlines(),
+            [
+                "twistd groupchat: --port must be a whole number from 0 to 65535, not '70000'. "
+                "(twistd groupchat --help lists the options)"
+            ],
+        )
+
+    def test_version_and_help(self) -> None:
+        self.assertEqual(twistd("groupchat", "--version").stdout, f"groupchat {__version__}\n")
+        shown = twistd("groupchat", "--help").stdout
+        for name in Options().keys():  # noqa: SIM118 - usage.Options is no plain dict
+            self.assertIn(f"--{name}", shown)
+
+
+class PortInUseTests(TestCase):
+    def occupied(self, host: str) -> int:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        holder = socket.socket(family, socket.SOCK_DGRAM)
+        self.addCleanup(holder.close)
+        holder.bind((host, 0))
+        return int(holder.getsockname()[1])
+
+    def test_it_is_said_in_one_line(self) -> None:
+        port = self.occupied("0.0.0.0")
+        result = twistd("--nodaemon", "groupchat", "--port", str(port))
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertRegex(
+            result.stderr,
+            rf"\Atwistd groupchat: cannot listen on UDP 0\.0\.0\.0:{port}: Address already in use\. .+\n\Z",
+        )
+
+    def test_also_when_it_would_run_in_the_background(self) -> None:
+        port = self.occupied("127.0.0.1")
+        result = twistd("groupchat", "--port", str(port), "--interface", "127.0.0.1")
+        self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
+
+    def test_an_address_of_another_machine(self) -> None:
+        result = twistd("--nodaemon", "groupchat", "--interface", "192.0.2.1")
+        self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
+        self.assertIn("192.0.2.1:12345", result.stderr)
+
+
+class BackgroundTests(TestCase):
+    def test_a_daemon_with_pid_file_and_log_file(self) -> None:
+        nc = need("nc", "netcat-openbsd")
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-daemon-"))
+        self.addCleanup(shutil.rmtree, directory)
+        started = subprocess.run(
+            [*TWISTD, "groupchat", "--port", "0", "--interface", "127.0.0.1"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((started.returncode, started.stdout, started.stderr), (0, "", ""))
+        pid = (directory / "twistd.pid").read_text()
+        log = self.waited_for(directory / "twistd.log", "is open on UDP port")
+        self.addCleanup(self.end, int(pid))
+        port = log.split("is open on UDP port ")[1].split()[0]
+        for request, reply in [("1 Alice", ""), ("5", "Illegal message")]:
+            # -w ends it a second after the last it heard; each netcat has a port of its own.
+            said = subprocess.run(
+                [nc, "-u", "-w", "1", "127.0.0.1", port],
+                input=request + "\n",
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            self.assertEqual(said.stdout, reply)
+        os.kill(int(pid), signal.SIGTERM)
+        log = self.waited_for(directory / "twistd.log", "Server Shut Down.")
+        self.assertIn("2 datagrams in, 1 replies, 1 refused, 0 dropped", log)
+        self.assertIn("lobby closes: 1 members, 1 lines", log)
+        self.assertNotIn("Traceback", log)
+        self.assertFalse((directory / "twistd.pid").exists())
+
+    def waited_for(self, path: Path, text: str) -> str:
+        """What is in a file once `text` is in it."""
+        content = ""
+        for _ in range(200):
+            content = path.read_text() if path.exists() else ""
+            if text in content:
+                return content
+            time.sleep(0.05)
+        raise AssertionError(f"{text!r} is not in {path}: {content}")
+
+    def end(self, pid: int) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+class ServiceTests(TestCase):
+    def test_what_twistd_starts(self) -> None:
+        options = Options()
+        options.parseOptions(["--port", "0", "--group", "friends"])
+        children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
+        self.assertEqual(children, ["GroupService", "UDPService"])
+
+    def test_an_unbound_option_is_an_error_of_ours(self) -> None:
+        self.assertRaises(usage.UsageError, Options().parseArgs, "x")
+
+    def test_nothing_is_read_before_the_state_is_there(self) -> None:
+        order: list[str] = []
+
+        class Part(InOrder):
+            def __init__(self, name: str) -> None:
+                super().__init__([], lambda: None)
+                self.name = name
+
+            def startService(self) -> Deferred[None]:
+                order.append(f"start {self.name}")
+                return succeed(None)
+
+            def stopService(self) -> Deferred[None]:
+                order.append(f"stop {self.name}")
+                return succeed(None)
+
+        whole = InOrder([Part("log"), Part("port")], lambda: None)
+        whole.startService()
+        whole.stopService()
+        self.assertEqual(order, ["start log", "start port", "stop port", "stop log"])
+
+    def test_a_part_that_cannot_start_ends_it_all(self) -> None:
+        failed: list[bool] = []
+
+        class Broken(InOrder):
+            def startService(self) -> Deferred[None]:
+                raise OSError("no")
+
+        started: list[bool] = []
+
+        class Next(InOrder):
+            def startService(self) -> Deferred[None]:
+                started.append(True)
+                return succeed(None)
+
+        whole = InOrder([Broken([], lambda: None), Next([], lambda: None)], lambda: failed.append(True))
+        whole.startService()
+        self.assertEqual((failed, started), ([True], []))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_a_state_that_cannot_be_trusted_ends_the_process_with_status_1(self) -> None:
+        script = (
+            "import sys; from groupchat.group import Group; Group.apply = lambda self, event: 1 / 0\n"
+            "from twisted.scripts.twistd import run; run()"
+        )
+        daemon = Daemon(twistd=[sys.executable, "-c", script])
+        self.addCleanup(daemon.stop)
+        member = UDPMember(daemon.port)
+        self.addCleanup(member.close)
+        member.send("1 Alice")
+        self.assertEqual(daemon.process.wait(20), 1)
+        self.assertIn("ZeroDivisionError", daemon.stop())
+
+
+class WheelTests(TestCase):
+    def test_the_plugin_and_the_client_from_a_wheel_in_a_fresh_environment(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-wheel-"))
+        self.addCleanup(shutil.rmtree, directory)
+        built = self.run_pip([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(directory), str(ROOT)])
+        if built.returncode:
+            unavailable(f"pip could not build the wheel, which takes setuptools from a package index: {built.stderr}")
+        venv.create(directory / "venv", with_pip=True)
+        binaries = directory / "venv" / "bin"
+        (wheel,) = directory.glob("groupchat-*.whl")
+        installed = self.run_pip([str(binaries / "python"), "-m", "pip", "install", str(wheel)])
+        if installed.returncode:
+            unavailable(f"pip could not install what the wheel needs: {installed.stderr}")
+        daemon = Daemon(twistd=[str(binaries / "twistd")])
+        self.addCleanup(daemon.stop)
+        client = subprocess.run(
+            [str(binaries / "groupchat"), "127.0.0.1", str(daemon.port)],
+            input="1 Alice\n5 \n4\n",
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((client.returncode, client.stdout), (0, "Illegal message\nclose\n"), client.stderr)
+
+    def run_pip(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
