@@ -77,18 +77,13 @@ class Left:
         return f"{self.name} has left the group"
 
 
-@_event
-class Place:
-    """How far a member has read (the number of an event), and the minute (since the epoch) of its last contact."""
-
-    member: int
-    cursor: int
-    minute: int
+Place = tuple[int, int, int]
+"""A member's id, the number of the last event that it was given, and the minute (of the epoch) of its last contact."""
 
 
 @_event
 class Seen:
-    """Where members are by now. It is no line, and has no number."""
+    """Where members are by now. It is no line, and has no number. Places are plain tuples: there may be thousands."""
 
     at: float
     places: tuple[Place, ...]

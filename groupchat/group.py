@@ -113,14 +113,15 @@ class Group:
             del self.per_host[host]
 
     def _seen(self, event: Seen) -> Outcome:
-        for place in event.places:
-            member = self.members.get(place.member)
+        for member_id, cursor, minute in event.places:
+            member = self.members.get(member_id)
             if member is None:
                 continue
-            if place.cursor > member.cursor:
-                member.cursor = place.cursor
-                member.own = member.own and self.history.count_by(member.id, place.cursor)
-            member.heard(place.minute * 60)
+            if cursor > member.cursor:
+                member.cursor = cursor
+                member.own = member.own and self.history.count_by(member_id, cursor)
+            if minute > member.minute:
+                member.heard(minute * 60)
         return None
 
     def _author(self, event: Said | Renamed | Left) -> Member | None:

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from groupchat.appender import Appender
 from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
 from groupchat.errors import IllegalMessage
-from groupchat.events import Address, Event, Joined, Left, Place, Seen
+from groupchat.events import Address, Event, Joined, Left, Seen
 from groupchat.group import Group, Member, Outcome
 from groupchat.log import Entry, ILog, Stop
 from groupchat.rules import Rules, Settings
@@ -317,7 +317,7 @@ class GroupService(service.Service):
         if self._minute_began:
             self._minute_began = False
             members = self._moved.union(m for m in self.group.members.values() if int(m.contact // 60) > m.minute)
-        places = tuple(Place(m.id, m.cursor, int(m.contact // 60)) for m in members)
+        places = tuple([(m.id, m.cursor, int(m.contact // 60)) for m in members])
         if places:
             self._recording, self._moved = self._moved, set()
             self._records += 1

@@ -44,7 +44,12 @@ class Options(usage.Options):
     longdesc = "A group chat that anything can join: five messages over UDP. What you missed waits for you."
     optParameters = [
         ["port", "p", "12345", "UDP port to listen on; 0 is any that is free."],
-        ["interface", "i", "", "IP address to listen on, of IPv4 or IPv6; without it, all addresses of this machine."],
+        [
+            "interface",
+            "i",
+            None,
+            "IP address to listen on, of IPv4 or IPv6; without it, all of this machine.",
+        ],
         ["group", "g", DEFAULTS.name, "The name of the group."],
         ["max-reply", None, str(MAX_REPLY), "The longest reply in bytes. What does not fit waits; nothing is cut."],
         ["max-members", None, str(DEFAULTS.max_members), "The most members."],

@@ -40,7 +40,7 @@ class OptionsTests(TestCase):
             {name: value for name, value in options.items() if name != "version"},
             {
                 "port": 12345,
-                "interface": "",
+                "interface": None,
                 "group": "lobby",
                 "max-reply": 65_507,
                 "max-members": 10_000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Event, Joined, Left, Place, Renamed, Said, Seen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
 from groupchat.group import Group, Member
 
 ALICE, BOB, EVE = 11, 22, 33
@@ -42,7 +42,7 @@ class FoldTests(TestCase):
             Left(ALICE, "Alice", 0.0),
         ]
         self.assertEqual([group.apply(event) for event in events], [1, 2, 3, 4])
-        self.assertIsNone(group.apply(Seen(0.0, (Place(BOB, 4, 0),))))
+        self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 0),))))
         self.assertEqual(group.apply(said(BOB, "Bob", "again")), 5)
 
     def test_what_a_race_lost_changes_nothing(self) -> None:
@@ -86,10 +86,10 @@ class FoldTests(TestCase):
 class SeenTests(TestCase):
     def test_it_moves_cursors_forward_only(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "1"), said(BOB, "Bob", "2"))
-        group.apply(Seen(0.0, (Place(ALICE, 3, 7), Place(EVE, 9, 9))))
+        group.apply(Seen(0.0, ((ALICE, 3, 7), (EVE, 9, 9))))
         self.assertEqual(group.members[ALICE].contact, 7 * 60)
         self.assertEqual(give(group, ALICE), "Bob: 2")
-        group.apply(Seen(0.0, (Place(ALICE, 2, 1),)))
+        group.apply(Seen(0.0, ((ALICE, 2, 1),)))
         self.assertEqual(group.members[ALICE].contact, 7 * 60)
         self.assertEqual(give(group, ALICE), "")
 
@@ -102,7 +102,7 @@ class SeenTests(TestCase):
             said(ALICE, "Alice", "mine"),
             said(BOB, "Bob", "2"),
         )
-        group.apply(Seen(0.0, (Place(ALICE, 3, 0),)))
+        group.apply(Seen(0.0, ((ALICE, 3, 0),)))
         self.assertEqual(group.members[ALICE].own, 1)
         self.assertEqual(give(group, ALICE), "Bob: 1\nBob: 2")
 
@@ -188,6 +188,11 @@ class HistoryTests(TestCase):
         group.history.forget(before=30.0)
         self.assertEqual(give(group, ALICE), "* 4 lines are no longer kept\nBob: 30.0\nBob: 40.0")
         group.history.forget(before=20.0)
+        group.apply(said(BOB, "Bob", "ahead", 100.0))
+        for at in range(41, 46):
+            group.apply(said(BOB, "Bob", "set back", at))
+        group.history.forget(before=90.0)
+        self.assertEqual(give(group, ALICE), "\n".join(["Bob: ahead", *["Bob: set back"] * 5]))
         group.history.forget(before=1000.0)
         self.assertEqual(give(group, ALICE), "")
         group.apply(said(BOB, "Bob", "new", 1.0))

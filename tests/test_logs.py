@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Place, Renamed, Said, Seen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
 from groupchat.log import Entry, ILog, Snapshot
 from groupchat.log.memory import MemoryLog, Store
 from tests.logs import FailingLog, LateLog
@@ -25,7 +25,7 @@ EVENTS: list[Event] = [
     Joined(2**63 - 1, "Zoë 🦊", "zoë 🦊", 1.5, None),
     Said(1, "Alice", "Hi\tthere, \u200dfriends: 👋", 2.0),
     Renamed(1, "Alice", "ALICE", "alice", 3.0),
-    Seen(4.0, (Place(1, 3, 28333333), Place(2**63 - 1, 2, 0))),
+    Seen(4.0, ((1, 3, 28333333), (2**63 - 1, 2, 0))),
     Left(1, "ALICE", 5.0),
 ]
 

@@ -317,7 +317,7 @@ class SeenTests(SynchronousTestCase):
         self.node.ask(1, "2 own")
         self.clock.advance(1)
         alice = self.node.service.group.by_key["alice"]
-        self.assertEqual([place.member for record in self.seen() for place in record.places], [alice.id])
+        self.assertEqual([place[0] for record in self.seen() for place in record.places], [alice.id])
         for _ in range(10):
             self.node.ask(1, "2 own")
             self.node.ask(1, "5")
@@ -344,7 +344,7 @@ class SeenTests(SynchronousTestCase):
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 60)
         (record,) = self.seen()
-        self.assertEqual([(place.member, place.minute) for place in record.places], [(alice.id, 1)])
+        self.assertEqual([(place[0], place[2]) for place in record.places], [(alice.id, 1)])
 
     def test_they_are_no_lines(self) -> None:
         head = self.node.service.group.history.head

@@ -1,0 +1,67 @@
+"""python -m benchmarks: measures everything, or the benches that are named, and prints. It judges nothing."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from . import crowd, joins, load, memory, rates, report
+from .report import Settings, Target
+
+BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
+    "rates": rates.run,
+    "crowd": crowd.run,
+    "memory": memory.run,
+    "joins": joins.run,
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("benches", nargs="*", metavar="bench", help=f"which of {', '.join(BENCHES)} (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long one rate is measured (%(default)s)")
+    parser.add_argument("--crowd-seconds", type=float, default=20.0, help="how long the crowd is there (%(default)s)")
+    parser.add_argument(
+        "--members", type=int, nargs="+", default=[64, 1000, 10000], help="rates: group sizes (%(default)s)"
+    )
+    parser.add_argument("--modes", nargs="+", default=rates.MODES, choices=rates.MODES, help="rates: requests (all)")
+    parser.add_argument("--quick", action="store_true", help="one round, one second, a crowd of four: for development")
+    chosen = parser.parse_args()
+    unknown = set(chosen.benches) - set(BENCHES)
+    if unknown:
+        parser.error(f"no such bench: {', '.join(sorted(unknown))} (choose from {', '.join(BENCHES)})")
+    if chosen.quick:
+        chosen.rounds, chosen.seconds, chosen.crowd_seconds = 1, 1.0, 4.0
+    return chosen
+
+
+def measure(name: str, settings: Settings) -> list[Target]:
+    """A bench with a bug in it says so, and the others go on."""
+    try:
+        return BENCHES[name](settings)
+    except Exception:
+        traceback.print_exc()
+        return [Target(name, "failed")]
+
+
+def main() -> None:
+    chosen = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended first
+    try:
+        with load.built() as program:
+            settings = Settings(
+                program, chosen.rounds, chosen.seconds, chosen.crowd_seconds, chosen.members, chosen.modes
+            )
+            print(report.heading(settings), flush=True)
+            found = [target for name in chosen.benches or BENCHES for target in measure(name, settings)]
+    except load.LoadError as error:
+        sys.exit(str(error))
+    report.targets(found)
+
+
+if __name__ == "__main__":
+    main()
