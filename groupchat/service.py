@@ -299,8 +299,7 @@ class GroupService(service.Service):
                 self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
             self._expire_some()
-            if not self._recorder.busy:
-                self.submit(self._recorder, Record())
+            self.submit(self._recorder, Record())
         except Exception:
             self.survive("doing what is done every second")
 

@@ -102,6 +102,16 @@ class ListOfNamesTests(TestCase):
         self.assertEqual(shown.split(", "), names[: len(shown.split(", "))])
         self.assertEqual(rest, f"{10_000 - len(shown.split(', '))} more)")
 
+    def test_in_any_room_it_is_as_long_as_it_can_be(self) -> None:
+        names = ["Anna", "Bob", "Christopher", "Di", "Eve", "Frederica", "Gus", "Ho", "Ida", "Jo", "Kim"]
+        for limit in range(20, len(", ".join(names)) + 2):
+            listed = list_of_names(names, len(names), limit).decode()
+            self.assertLessEqual(len(listed), limit)
+            shown = len(listed.split(", ")) - listed.endswith("more)")
+            if shown < len(names):
+                one_more = ", ".join(names[: shown + 1]) + f", ({len(names)} more)"
+                self.assertGreater(len(one_more), limit)
+
     def test_no_more_names_are_taken_than_fit(self) -> None:
         taken = []
 

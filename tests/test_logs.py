@@ -109,9 +109,9 @@ class LogContract(Suite):
 
     def test_what_a_tail_appends_comes_after(self) -> None:
         def echo(entry: Entry) -> None:
-            self.entries.append(entry)
             if entry.position < 3:
                 self.append(EVENTS[0], entry_id=f"echo{entry.position}")
+            self.entries.append(entry)
 
         self.successResultOf(self.one.tail(0, echo))
         self.append(EVENTS[0], entry_id="first")

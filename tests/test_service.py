@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import Unavailable, Unknown
-from groupchat.events import Event, Left, Said, Seen
+from groupchat.events import Event, Left, Seen
 from groupchat.log.memory import Store
 from groupchat.seats import IClient
 from groupchat.service import QUEUE
@@ -483,6 +483,8 @@ class FaultTests(SynchronousTestCase):
         node.send(1, "2 hi")
         node.send(2, "2 ho")
         node.clock.advance(0)
+        node.send(2, "2 anybody?")
+        node.clock.advance(0)
         self.assertEqual((node.fatal, node.replies()), (1, []))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
@@ -491,20 +493,22 @@ class StopTests(SynchronousTestCase):
     def test_all_that_is_under_way_is_answered_and_where_everybody_is_is_recorded(self) -> None:
         clock, store = Clock(), Store()
         node = Node(LateLog(store, clock, 0.5), clock)
-        node.send(1, "1 Alice")
-        clock.pump([0, 0.5])
-        node.send(2, "1 Bob")
-        clock.pump([0, 0.5])
-        node.ask(1, "5")
+        for who, request in [(1, "1 Alice"), (2, "1 Bob"), (2, "2 hi")]:
+            node.send(who, request)
+            clock.pump([0, 0.5])
+        clock.advance(90)
+        node.ask(2, "5")
         node.send(1, "2 last words")
         stopped = node.service.stopService()
         self.assertNoResult(stopped)
-        clock.pump([0.5] * 4)
+        node.replies()
+        clock.pump([0, 0.5, 0, 0.5])
         self.successResultOf(stopped)
-        self.assertEqual(node.replies(), [""])
-        *_, said, seen = [event for entry in store.read(0, 99) for event in entry.events]
-        self.assertIsInstance(said, Said)
-        self.assertIsInstance(seen, Seen)
+        self.assertEqual(node.replies(), ["Bob has joined\nBob: hi"])
+        *_, seen = [event for entry in store.read(0, 99) for event in entry.events]
+        assert isinstance(seen, Seen)
+        alice, bob = node.service.group.members.values()
+        self.assertEqual(sorted(seen.places), sorted([(alice.id, 4, 1), (bob.id, 3, 1)]))
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_it_does_not_wait_for_ever(self) -> None:

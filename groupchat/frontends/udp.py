@@ -28,8 +28,8 @@ from groupchat.events import Address
 from groupchat.seats import IClient, Seat
 from groupchat.service import GroupService
 
-MAX_DATAGRAM = 65_536
-"""More than any datagram holds, so that none is cut, in bytes."""
+MAX_DATAGRAM = 8_192
+"""How much of a datagram is read, in bytes: more than any that is legal, so that what is cut was illegal anyway."""
 
 AT_ONCE = 64
 """How many datagrams are read before the rest of the reactor has its turn."""
