@@ -1,0 +1,44 @@
+"""Bytes as they are read -> the lines to send. Memory is bounded by one line of the longest kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """Stands in the place of a line that no datagram holds. Its text is not kept; `length` is in bytes."""
+
+    length: int
+
+
+class LineSplitter:
+    """Cuts at LF or CRLF, which belong to no line. Fed in pieces of any size."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = b""
+        self._dropped = 0
+
+    def feed(self, data: bytes) -> list[bytes | TooLong]:
+        *whole, rest = (self._rest + data).split(b"\n")
+        self._rest = b""
+        lines = [self._line(part) for part in whole]
+        self._keep(rest)
+        return lines
+
+    def finish(self) -> list[bytes | TooLong]:
+        """The last line, if the input ended within one."""
+        rest, self._rest = self._rest, b""
+        return [self._line(rest)] if rest or self._dropped else []
+
+    def _line(self, part: bytes) -> bytes | TooLong:
+        line = part.removesuffix(b"\r")
+        length, self._dropped = self._dropped + len(line), 0
+        return line if length <= self._limit else TooLong(length)
+
+    def _keep(self, rest: bytes) -> None:
+        if self._dropped or len(rest) > self._limit + 1:  # the 1 is for a CR whose LF is still to come
+            self._dropped += len(rest)
+        else:
+            self._rest = rest
