@@ -2,7 +2,7 @@
 
 All that one reactor turn brings goes as one entry. Whoever waits for an event of it is registered before the append,
 since the tail may give the entry back at once. An entry of which nobody knows whether it was stored is appended again,
-with the same id, until that is known; one that was surely not stored is given up.
+with the same id, until the tail gives it back; one that was surely not stored is given up.
 """
 
 from __future__ import annotations
@@ -16,15 +16,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from groupchat.errors import Unavailable
+from groupchat.errors import Unavailable, Unknown
 from groupchat.events import Event
 from groupchat.log import ILog
 
 RETRY_SECONDS = (0.1, 5.0)
 """The first and the longest pause before an entry is appended again."""
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 5.0
 """How long draining takes at most."""
+
+COMPLAIN_SECONDS = 10.0
+"""How often it is logged that the log fails."""
+
+MOST_EVENTS = 256
+"""How many events make an entry, but for the last of them, which may be a few."""
 
 Waiter = TypeVar("Waiter")
 Waiters = list[Waiter | None]
@@ -32,24 +38,38 @@ Waiters = list[Waiter | None]
 
 
 class Appender(Generic[Waiter]):
-    """Appends to one log. `given_up` is called with each waiter of an entry that was surely not stored."""
+    """Appends to one log.
+
+    `given_up` is called with each waiter of an entry that was surely not stored, and `broken` when the log failed in a
+    way that says nothing about the entry.
+    """
 
     _logger = Logger()
 
-    def __init__(self, log: ILog, clock: IReactorTime, given_up: Callable[[Waiter], None]) -> None:
+    def __init__(
+        self,
+        log: ILog,
+        clock: IReactorTime,
+        given_up: Callable[[Waiter], None],
+        broken: Callable[[Failure], None],
+    ) -> None:
         self._log = log
         self._clock = clock
         self._given_up = given_up
+        self._broken = broken
         self._node = secrets.token_hex(8)
         self._count = 0
         self._events: list[Event] = []  # of this reactor turn
         self._waiters: Waiters[Waiter] = []
         self._under_way: dict[str, Waiters[Waiter]] = {}
-        self._drained: list[Deferred[None]] = []
-        self._storing = True
+        self._drained: list[Deferred[bool]] = []
+        self._failing = False  # whether the last word on that, logged, is that the log fails
+        self._complained = float("-inf")  # when that was logged
 
     def add(self, events: Sequence[Event], waiter: Waiter) -> None:
         """Append these at the end of this reactor turn, in one entry. `waiter` waits for the last of them."""
+        if len(self._events) >= MOST_EVENTS:
+            self._flush()
         if not self._events:
             self._clock.callLater(0, self._flush)
         self._events += events
@@ -59,6 +79,8 @@ class Appender(Generic[Waiter]):
 
     def _flush(self) -> None:
         events, waiters = self._events, self._waiters
+        if not events:
+            return
         self._events, self._waiters = [], []
         self._count += 1
         entry_id = f"{self._node}-{self._count}"
@@ -69,9 +91,9 @@ class Appender(Generic[Waiter]):
         """The log gives back this entry. Returns who waits for its events; None if it was not appended here."""
         return self._under_way.pop(entry_id, None)
 
-    def drain(self) -> Deferred[None]:
-        """Fires when nothing is under way, or after DRAIN_SECONDS."""
-        drained: Deferred[None] = Deferred()
+    def drain(self) -> Deferred[bool]:
+        """Fires with True when nothing is under way, with False after DRAIN_SECONDS."""
+        drained: Deferred[bool] = Deferred()
         drained.addTimeout(DRAIN_SECONDS, self._clock, onTimeoutCancel=self._timed_out)
         self._drained.append(drained)
         self.check_drained()
@@ -83,33 +105,41 @@ class Appender(Generic[Waiter]):
             drained, self._drained = self._drained, []
             for one in drained:
                 if not one.called:
-                    one.callback(None)
+                    one.callback(True)
 
-    def _timed_out(self, _result: object, seconds: float) -> None:
+    def _timed_out(self, _result: object, seconds: float) -> bool:
         self._logger.error("Some messages could not be stored within {seconds} seconds", seconds=seconds)
+        return False
 
-    def _append(self, events: list[Event], entry_id: str, pause: float) -> None:
+    def _append(self, events: list[Event], entry_id: str, pause: float, doubtful: bool = False) -> None:
+        """`doubtful` if an attempt before this one may have stored the entry."""
         if entry_id in self._under_way:
             appended = maybeDeferred(self._log.append, events, entry_id)
-            appended.addCallbacks(self._appended, self._failed, errbackArgs=(events, entry_id, pause))
-            appended.addErrback(lambda failure: self._logger.failure("A bug, survived, after an append", failure))
+            appended.addCallbacks(self._appended, self._failed, errbackArgs=(events, entry_id, pause, doubtful))
+            appended.addErrback(self._broken)
 
     def _appended(self, _result: None) -> None:
-        if not self._storing:
-            self._storing = True
+        if self._failing:
+            self._failing = False
             self._logger.info("Messages are stored again")
 
-    def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float) -> None:
-        if self._storing:
-            self._storing = False
-            self._logger.error(
-                "Messages cannot be stored, and are left unanswered until they can: {reason}",
-                reason=failure.getErrorMessage(),
-            )
-        if failure.check(Unavailable) is None:
-            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]))
+    def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float, doubtful: bool) -> None:
+        reason = failure.trap(Unavailable, Unknown)
+        self._complain(failure)
+        if reason is Unknown or doubtful:
+            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]), True)
         elif entry_id in self._under_way:
             for waiter in self._under_way.pop(entry_id):
                 if waiter is not None:
                     self._given_up(waiter)
             self.check_drained()
+
+    def _complain(self, failure: Failure) -> None:
+        now = self._clock.seconds()
+        if not 0 <= now - self._complained < COMPLAIN_SECONDS:
+            self._failing = True
+            self._complained = now
+            self._logger.error(
+                "Messages cannot be stored, and are left unanswered until they can: {reason}",
+                reason=failure.getErrorMessage(),
+            )

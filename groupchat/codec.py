@@ -17,6 +17,10 @@ from itertools import islice
 
 from groupchat.commands import LEAVE, POLL, Command, Join, Rename, Say
 from groupchat.errors import IllegalMessage
+from groupchat.texts import MAX_BYTES
+
+MAX_REQUEST = len("2 ") + MAX_BYTES
+"""The longest request that can be legal, in bytes and without the end of its line."""
 
 MAX_REPLY = 65_507
 """The most that a UDP datagram holds over IPv4, in bytes."""
@@ -31,6 +35,8 @@ def parse(datagram: bytes) -> Command:
     """The command in a datagram. Raises IllegalMessage if it is none of the five."""
     if datagram[-1:] == b"\n":
         datagram = datagram[: -2 if datagram[-2:-1] == b"\r" else -1]
+    if len(datagram) > MAX_REQUEST:
+        raise IllegalMessage("That is too long.")
     verb = datagram[:2]
     if verb == b"2 ":
         return Say(_decode(datagram[2:]))

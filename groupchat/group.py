@@ -25,11 +25,12 @@ class Member:
     """A member, and its cursor.
 
     `cursor` is the number of the last event that it has been given, or needs not be. `own` is how many events after
-    its cursor are its own, which it is never given. `contact` is when it was last heard of, and `minute` the last such
-    minute that the log knows of.
+    its cursor are its own, which it is never given. `logged` is its last contact that the log knows of, on whatever
+    node; a `Seen` tells it to the minute. `contact`, which is no part of the fold, is when it was last heard of here;
+    negative if never.
     """
 
-    __slots__ = ("address", "contact", "cursor", "id", "key", "minute", "name", "own")
+    __slots__ = ("address", "contact", "cursor", "id", "key", "logged", "name", "own")
 
     def __init__(self, joined: Joined, number: int) -> None:
         self.id = joined.member
@@ -38,13 +39,8 @@ class Member:
         self.address = joined.address
         self.cursor = number
         self.own = 0
-        self.contact = joined.at
-        self.minute = int(joined.at // 60)
-
-    def heard(self, at: float) -> None:
-        """An event of its own says that it was there at this time."""
-        self.contact = max(self.contact, at)
-        self.minute = max(self.minute, int(at // 60))
+        self.logged = joined.at
+        self.contact = -1.0
 
 
 class Group:
@@ -74,7 +70,9 @@ class Group:
 
     def _said(self, event: Said) -> Outcome:
         member = self._author(event)
-        return None if member is None else self._add(member, event)
+        if member is None:
+            return None
+        return self._add(member, event)
 
     def _joined(self, event: Joined) -> Outcome:
         address = event.address
@@ -120,8 +118,7 @@ class Group:
             if cursor > member.cursor:
                 member.cursor = cursor
                 member.own = member.own and self.history.count_by(member_id, cursor)
-            if minute > member.minute:
-                member.heard(minute * 60)
+            member.logged = max(member.logged, minute * 60.0)
         return None
 
     def _author(self, event: Said | Renamed | Left) -> Member | None:
@@ -131,7 +128,7 @@ class Group:
 
     def _add(self, member: Member, event: Said | Renamed) -> int:
         member.own += 1
-        member.heard(event.at)
+        member.logged = event.at
         return self.history.append(member.id, event.line(), event.at)
 
     def waiting(self, member: Member, limit: int) -> Waiting:

@@ -19,7 +19,7 @@ from groupchat.events import NOTICES
 
 MAX_CHARACTERS = 32
 MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
-"""The most that is looked at, as it came and normalised: PRECIS can shorten a name, but takes long over a long one."""
+"""The most that is looked at: normalising can shorten a name, but not without end."""
 
 _SHOWN = get_profile("NicknameCasePreserved")
 _KEY = get_profile("NicknameCaseMapped")
@@ -36,12 +36,13 @@ class Nickname:
 
 def nickname(raw: str) -> Nickname:
     """The nickname that `raw` stands for. Raises IllegalMessage for what may not be one, saying why."""
-    if max(len(raw), len(normalize("NFKC", raw[:MAX_RAW_CHARACTERS]))) > MAX_RAW_CHARACTERS:
+    # Measured first as PRECIS will leave it, because what PRECIS takes grows with the square of the length.
+    if len(raw) > MAX_RAW_CHARACTERS or len(" ".join(normalize("NFKC", raw).split())) > MAX_CHARACTERS:
         raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
     shown = _enforce(_SHOWN, raw)
+    key = _enforce(_KEY, shown)  # of what is shown, so that no two that look the same have two keys
     if len(shown) > MAX_CHARACTERS:
         raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
-    key = _enforce(_KEY, raw)
     if any(mark in shown for mark in ":,()") or shown[0] in "/#@*":
         raise IllegalMessage("A name has no : , ( or ) in it, and does not begin with / # @ or *.")
     if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in NOTICES):

@@ -17,7 +17,10 @@ from groupchat.group import Group, Member
 from groupchat.names import nickname
 from groupchat.texts import check_text
 
-DAY = 86_400
+DAY = 86_400.0
+
+GRACE = 3_600.0
+"""How long, in seconds, members can be heard of again before any is taken for silent for days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,13 @@ class Rules:
     """The rules of one group. Every method raises IllegalMessage, saying why, for what is not allowed now.
 
     Joins that are under way count as members already: `joining` says that one began, `joined` that it is settled.
+
+    `listening` is since when members could be heard of here: nobody was silent before. It is when this node started,
+    or when its clock was set, which makes all that was heard before seem long ago.
     """
 
     def __init__(self, group: Group, settings: Settings) -> None:
+        self.listening = 0.0
         self._joining: Counter[str] = Counter()
         self._group = group
         self._settings = settings
@@ -62,7 +69,7 @@ class Rules:
 
     def join_again(self, member: Member, command: Join) -> None:
         """A member may repeat its join letter for letter, and nothing else that joins."""
-        if nickname(command.name).shown != member.name:
+        if command.name != member.name and nickname(command.name).shown != member.name:
             raise IllegalMessage(f"You are {member.name} already: rename, or leave first.")
 
     def say(self, member: Member, command: Say, now: float) -> Said:
@@ -82,17 +89,21 @@ class Rules:
 
     def is_silent(self, member: Member, now: float) -> bool:
         """Whether a member has been silent for so long that it leaves by itself."""
-        return bool(self._settings.idle) and now - member.contact >= self._settings.idle * DAY
+        idle = self._settings.idle * DAY
+        return bool(idle) and now - _last_contact(member) >= idle and now - self.listening >= GRACE
 
     def oldest(self, now: float) -> float:
         """The time before which no line is kept."""
-        return now - self._settings.keep_days * DAY if self._settings.keep_days else float("-inf")
+        if self._settings.keep_days and now - self.listening >= GRACE:
+            return now - self._settings.keep_days * DAY
+        return float("-inf")
 
     def _release(self, holder: Member, address: Address, now: float) -> Left:
         """How the holder of a name gives it up to this address."""
         release = self._settings.release
         same_host = holder.address is not None and holder.address[0] == address[0]
-        if not (release and same_host and now - holder.contact >= release):
+        silence = now - max(_last_contact(holder), self.listening)
+        if not (release and same_host and silence >= release):
             raise IllegalMessage(f"The name {holder.name} is in use.")
         return self.leave(holder, now)
 
@@ -103,3 +114,14 @@ class Rules:
             raise IllegalMessage("The group is full.")
         if settings.max_per_host and self._group.per_host[host] + joining[host] - leaving >= settings.max_per_host:
             raise IllegalMessage("Too many members have your address.")
+
+
+def _last_contact(member: Member) -> float:
+    """When a member was last heard of, or at the latest may have been.
+
+    What only the log knows was heard elsewhere: it is told to the minute, once that minute is over, and what was heard
+    since is told when the next one is.
+    """
+    if member.logged // 60 > member.contact // 60:
+        return (member.logged // 60 + 3) * 60
+    return member.contact

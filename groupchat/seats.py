@@ -49,9 +49,9 @@ class Seat:
 
     __slots__ = ("address", "busy", "client", "member", "queue", "repeated")
 
-    def __init__(self, address: Address, client: IClient | None = None, member: Member | None = None) -> None:
+    def __init__(self, address: Address, member: Member | None = None) -> None:
         self.address = address
-        self.client = client
+        self.client: IClient | None = None  # nobody, while nothing has come from there since this node started
         self.member = member
         self.busy = False
         self.queue: list[Task] | None = None
@@ -65,25 +65,28 @@ class Seats:
         self.at: dict[Address, Seat] = {}
         self._group = group
 
-    def find(self, address: Address, client: IClient) -> Seat:
-        """The seat of this address. If it is nobody's yet, it is kept only once it is busy: see `keep`."""
+    def find(self, address: Address, client: IClient | None = None) -> Seat:
+        """The seat of this address, of `client` from here on. If it is nobody's yet, it is not kept: see `keep`."""
         seat = self.at.get(address)
         if seat is None:
             member = self._group.by_address.get(address)
-            seat = Seat(address, client, member)
+            seat = Seat(address, member)
             if member is not None:
                 self.at[address] = seat
+        seat.client = seat.client or client
         return seat
 
     def keep(self, seat: Seat) -> None:
+        """Keep a seat whose join is under way."""
         self.at[seat.address] = seat
 
     def joined(self, member: Member) -> None:
-        if (seat := self.of(member)) is not None:
+        if (seat := self._of(member)) is not None:
             seat.member = member
+            member.contact = member.logged
 
     def left(self, member: Member) -> None:
-        if (seat := self.of(member)) is not None:
+        if (seat := self._of(member)) is not None:
             seat.member = None
             self.clear(seat)
 
@@ -92,6 +95,5 @@ class Seats:
         if seat.member is None and not seat.busy and self.at.get(seat.address) is seat:
             del self.at[seat.address]
 
-    def of(self, member: Member) -> Seat | None:
-        """The seat of a member that has been heard of here."""
+    def _of(self, member: Member) -> Seat | None:
         return self.at.get(member.address) if member.address is not None else None

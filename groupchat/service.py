@@ -14,22 +14,29 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from groupchat.appender import Appender
 from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
-from groupchat.errors import IllegalMessage
-from groupchat.events import Address, Event, Joined, Left, Seen
+from groupchat.errors import IllegalMessage, LogError
+from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
-from groupchat.log import Entry, ILog, Stop
+from groupchat.log import Entry, ILog
 from groupchat.rules import Rules, Settings
 from groupchat.seats import Chore, Expire, IClient, Record, Seat, Seats, Task
 
 QUEUE = 16
 """How many commands of one source may wait for the one that is under way."""
+
+QUEUED = 10_000
+"""How many commands may wait in all."""
+
+CLOCK_SECONDS = 60.0
+"""Whatever is done every second was done late by more than this: then the clock was set, or the machine asleep."""
 
 REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""
@@ -51,16 +58,17 @@ class GroupService(service.Service):
         self.seats = Seats(self.group)
         self._rules = Rules(self.group, settings)
         self._log = log
-        self._appender: Appender[Waiter] = Appender(log, clock, self._given_up)
+        self._appender: Appender[Waiter] = Appender(log, clock, self._given_up, self._break)
         self._seconds = clock.seconds
         self._fatal = fatal
         self._broken = False
         self._survived = float("-inf")  # when a bug was last logged
-        self._position = 0  # of the last entry that was applied
         self._moved: set[Member] = set()  # who was given lines since the last record of cursors
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
         self._recorder = Seat(("", 0))
         self._records = 0
+        self._queued = 0
+        self._ticked = clock.seconds()
         self._minute = 0
         self._minute_began = False
         self._silent: list[Member] = []
@@ -80,11 +88,15 @@ class GroupService(service.Service):
 
     @inlineCallbacks
     def startService(self) -> Generator[Deferred[Any], Any, None]:
-        """Fold the log; fires when commands can be taken."""
+        """Fold the log; fires when commands can be taken. Fails if the log cannot be folded."""
         super().startService()
-        self._minute = int(self._seconds() // 60)
-        self._stop_tail: Stop = yield self._log.tail(self._position, self._on_entry)
-        self._ticker.start(1.0, now=False)
+        yield self._log.tail(0, self._on_entry)
+        if self._broken:
+            raise LogError("What is in the log cannot be applied.")
+        if self.running:
+            self._ticked = self._rules.listening = self._seconds()
+            self._minute = int(self._ticked // 60)
+            self._ticker.start(1.0, now=False)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
@@ -92,10 +104,10 @@ class GroupService(service.Service):
         super().stopService()
         if self._ticker.running:
             self._ticker.stop()
-        yield self.drain()
-        self._minute_began = True
-        self.submit(self._recorder, Record())
-        yield self.drain()
+        if (yield self.drain()) and not self._broken:
+            self._minute_began = True
+            self._submit(self._recorder, Record())
+            yield self.drain()
         yield self._log.close()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
@@ -105,20 +117,27 @@ class GroupService(service.Service):
             records=self._records,
         )
 
-    def drain(self) -> Deferred[None]:
-        """Fires when no command is under way, or after some seconds in which they could not be stored."""
-        return self._appender.drain()
+    def drain(self) -> Deferred[bool]:
+        """Fires with True when no command is under way, with False after seconds in which they could not be stored."""
+        return succeed(False) if self._broken else self._appender.drain()
 
     # What front ends ask
 
-    def submit(self, seat: Seat, task: Task) -> None:
+    def submit(self, seat: Seat, command: Command) -> None:
         """Do what a seat asks, after all that it asked before. Its client is told; this never raises."""
+        if seat.member is not None:
+            seat.member.contact = self._seconds()
+        self._submit(seat, command)
+
+    def _submit(self, seat: Seat, task: Task) -> None:
         if not seat.busy:
             self._start(seat, task)
-        elif seat.queue is None:
-            seat.queue = [task]
-        elif len(seat.queue) < QUEUE:
+            return
+        if seat.queue is None:
+            seat.queue = []
+        if len(seat.queue) < QUEUE and self._queued < QUEUED:
             seat.queue.append(task)
+            self._queued += 1
         else:
             self._drop(seat, task)
 
@@ -143,6 +162,9 @@ class GroupService(service.Service):
     # Beginning a command: it is refused, answered at once, or becomes events
 
     def _start(self, seat: Seat, task: Task) -> None:
+        if self._broken:
+            self._drop(seat, task)
+            return
         try:
             self._begin[type(task)](seat, task)
         except IllegalMessage as why:
@@ -156,7 +178,6 @@ class GroupService(service.Service):
         member = seat.member
         if member is None:
             raise IllegalMessage("You are not a member: join first.")
-        member.contact = self._seconds()
         return member
 
     def _poll(self, seat: Seat, command: Poll) -> None:
@@ -166,15 +187,15 @@ class GroupService(service.Service):
 
     def _say(self, seat: Seat, command: Say) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.say(member, command, member.contact))
+        self._propose(seat, command, self._rules.say(member, command, self._seconds()))
 
     def _rename(self, seat: Seat, command: Rename) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.rename(member, command, member.contact))
+        self._propose(seat, command, self._rules.rename(member, command, self._seconds()))
 
     def _leave(self, seat: Seat, command: Leave) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.leave(member, member.contact))
+        self._propose(seat, command, self._rules.leave(member, self._seconds()))
 
     def _expire(self, seat: Seat, task: Expire) -> None:
         now = self._seconds()
@@ -187,24 +208,24 @@ class GroupService(service.Service):
             return
         events = self._rules.join(seat.address, command, self._seconds())
         self._rules.joining(seat.address[0])
+        self.seats.keep(seat)
         self._propose(seat, command, *events)
 
     def _join_again(self, seat: Seat, command: Join) -> None:
         """A client may repeat a join whose answer was lost; not so fast that it floods a forged address with names."""
         member = self._member(seat)
         self._rules.join_again(member, command)
-        if 0 <= member.contact - seat.repeated < REPEAT_SECONDS:
+        now = self._seconds()
+        if 0 <= now - seat.repeated < REPEAT_SECONDS:
             self._drop(seat, command)
             return
-        seat.repeated = member.contact
+        seat.repeated = now
         assert seat.client is not None
         seat.client.answered(seat, command)
 
     def _propose(self, seat: Seat, task: Task, *events: Event) -> None:
         """Append these events. What becomes of the last of them is the answer."""
         seat.busy = True
-        if seat.client is not None:
-            self.seats.keep(seat)
         self._appender.add(events, (seat, task))
 
     def _given_up(self, waiter: Waiter) -> None:
@@ -219,22 +240,23 @@ class GroupService(service.Service):
 
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
-        if self._broken:
-            return
         waiters = self._appender.arrived(entry.entry_id)
         for index, event in enumerate(entry.events):
+            if self._broken:
+                break
             try:
                 outcome = self._apply(event)
             except Exception:
-                self._break(event)
-                return
+                self._break(Failure())
+                break
             if waiters is not None and (waiter := waiters[index]) is not None:
                 self._settle(waiter, outcome)
-        self._position = entry.position
         self._appender.check_drained()
 
     def _apply(self, event: Event) -> Outcome:
         """Fold one event, and seat whom it makes a member, or one no longer."""
+        if type(event) is Said:
+            return self.group.apply(event)
         leaver = self.group.members.get(event.member) if type(event) is Left else None
         outcome = self.group.apply(event)
         if outcome is not None:
@@ -262,6 +284,7 @@ class GroupService(service.Service):
             self._rules.joined(seat.address[0])
         seat.busy = False
         while seat.queue and not seat.busy:
+            self._queued -= 1
             self._start(seat, seat.queue.pop(0))
         if seat.member is None:
             self.seats.clear(seat)
@@ -279,19 +302,21 @@ class GroupService(service.Service):
             except Exception:
                 self.survive("answering")
 
-    def _break(self, event: Event) -> None:
-        self._broken = True
-        self._logger.failure(
-            "An event could not be applied, so that the state can no longer be trusted; stopping. It was {event}",
-            event=event,
-        )
-        self._fatal()
+    def _break(self, failure: Failure) -> None:
+        """The state can no longer be trusted: nothing is answered, or appended, from here on."""
+        if not self._broken:
+            self._broken = True
+            self._logger.failure("The state can no longer be trusted; stopping", failure)
+            self._fatal()
 
     # Every second, and every minute
 
     def _tick(self) -> None:
         try:
             now = self._seconds()
+            if not 0 <= now - self._ticked <= CLOCK_SECONDS:
+                self._rules.listening = now
+            self._ticked = now
             minute = int(now // 60)
             if minute != self._minute:
                 self._minute = minute
@@ -299,7 +324,7 @@ class GroupService(service.Service):
                 self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
             self._expire_some()
-            self.submit(self._recorder, Record())
+            self._submit(self._recorder, Record())
         except Exception:
             self.survive("doing what is done every second")
 
@@ -307,15 +332,14 @@ class GroupService(service.Service):
         some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
         for member in some:
             if member.address is not None:
-                seat = self.seats.of(member) or Seat(member.address, member=member)
-                self.submit(seat, Expire())
+                self._submit(self.seats.find(member.address), Expire())
 
     def _record(self, recorder: Seat, task: Record) -> None:
         """Where members are: those that were given lines, and, once a minute, all that were heard of in it."""
         members: Iterable[Member] = self._moved
         if self._minute_began:
             self._minute_began = False
-            members = self._moved.union(m for m in self.group.members.values() if int(m.contact // 60) > m.minute)
+            members = self._moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
         places = tuple([(m.id, m.cursor, int(m.contact // 60)) for m in members])
         if places:
             self._recording, self._moved = self._moved, set()

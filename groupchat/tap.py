@@ -155,6 +155,8 @@ class InOrder(service.MultiService):
                 self._logger.failure("Cannot start")
                 self._failed()
                 return
+            if not self.running:
+                return  # stopped meanwhile
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:

@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from groupchat.errors import LogError
 from groupchat.events import Event
 from groupchat.log import ILog
 from groupchat.log.memory import MemoryLog, Store, Waker
@@ -34,7 +33,7 @@ class LateLog(MemoryLog):
 class FailingLog(MemoryLog):
     """Fails with each of `failures` in turn, then no more. With `stores`, it stores what it does not acknowledge."""
 
-    def __init__(self, failures: Sequence[LogError], stores: bool = False) -> None:
+    def __init__(self, failures: Sequence[Exception], stores: bool = False) -> None:
         super().__init__()
         self.failures = list(failures)
         self.stores = stores

@@ -96,6 +96,12 @@ class Node:
         assert len(replies) <= 1, replies
         return replies[0] if replies else None
 
+    def pass_time(self, seconds: float) -> None:
+        """Let the clock go on; not in one step, which would be a clock that was set."""
+        while seconds > 0:
+            self.clock.advance(min(seconds, 30.0))
+            seconds -= 30.0
+
     def join(self, names: Sequence[str]) -> None:
         """Members 1, 2, 3 ..., who have nothing waiting."""
         for who, name in enumerate(names, 1):

@@ -70,6 +70,11 @@ class ParseTests(TestCase):
             with self.assertRaises(IllegalMessage):
                 self.fail(f"{datagram!r} became {parse(datagram)}")
 
+    def test_what_is_too_long_is_refused_before_it_is_looked_at(self) -> None:
+        self.assertEqual(parse(b"2 " + b"x" * 4096 + b"\r\n"), Say("x" * 4096))
+        for verb in (b"1 ", b"2 ", b"3 "):
+            self.assertRaises(IllegalMessage, parse, verb + b"x" * 4097)
+
     def test_nothing_after_the_digit_is_left_to_the_rules(self) -> None:
         self.assertEqual(parse(b"2 "), Say(""))
         self.assertEqual(parse(b"1 "), Join(""))

@@ -87,10 +87,10 @@ class SeenTests(TestCase):
     def test_it_moves_cursors_forward_only(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "1"), said(BOB, "Bob", "2"))
         group.apply(Seen(0.0, ((ALICE, 3, 7), (EVE, 9, 9))))
-        self.assertEqual(group.members[ALICE].contact, 7 * 60)
+        self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "Bob: 2")
         group.apply(Seen(0.0, ((ALICE, 2, 1),)))
-        self.assertEqual(group.members[ALICE].contact, 7 * 60)
+        self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "")
 
     def test_it_does_not_bring_ones_own_lines_back(self) -> None:

@@ -18,7 +18,7 @@ PURE = {
     "groupchat.events": set[str](),
     "groupchat.names": {"errors", "events"},
     "groupchat.texts": {"errors"},
-    "groupchat.codec": {"commands", "errors"},
+    "groupchat.codec": {"commands", "errors", "texts"},
     "groupchat.group": {"events", "history"},
     "groupchat.rules": {"commands", "errors", "events", "group", "names", "texts"},
 }

@@ -21,6 +21,8 @@ class NicknameTests(TestCase):
     def test_two_names_that_differ_only_in_case_width_or_space_are_the_same(self) -> None:
         for one, other in [("Alice", "aLICE"), ("\uff21lice", "alice"), ("Al  Ice", "al ice"), ("É", "e\u0301")]:
             self.assertEqual(nickname(one).key, nickname(other).key)
+        lunate, sigma = nickname("\u03f9\u03b1"), nickname("\u03a3\u03b1")  # both are shown with a capital sigma
+        self.assertEqual(lunate, sigma)
         self.assertNotEqual(nickname("Alice").key, nickname("Alicia").key)
 
     def test_spaces_are_those_of_rfc_8266(self) -> None:

@@ -151,6 +151,42 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertEqual(self.west.replies(1), [ILLEGAL])
         self.assertTheSame()
 
+    def test_a_name_that_is_in_use_on_one_node_is_not_given_up_on_the_other(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        for _ in range(300):
+            self.assertEqual(self.ask(self.east, 1, "5"), [""])
+            self.assertEqual(self.ask(self.west, 7, "1 Alice"), [ILLEGAL])
+        for _ in range(240):
+            self.clock.advance(1)
+        self.assertEqual(self.ask(self.west, 7, "1 Alice"), [""])
+
+    def test_who_is_silent_for_days_leaves_once_though_both_nodes_see_to_it(self) -> None:
+        nodes = self.east, self.west
+        self.ask(self.east, 1, "1 Alice")
+        self.ask(self.east, 2, "1 Bob")
+        for _ in range(31 * 24 * 120):
+            self.clock.advance(30)
+            if len(self.east.service.group.members) == 1:
+                break
+            self.east.send(2, "5")
+        self.pass_time()
+        for node in nodes:
+            self.assertEqual([member.name for member in node.service.group.members.values()], ["Bob"])
+        self.assertTheSame()
+
+    def test_nothing_is_answered_to_somebody_who_is_expired_meanwhile(self) -> None:
+        self.ask(self.east, 1, "1 Alice")
+        alice = self.west.service.group.by_key["alice"]
+        self.west.service._silent = [alice]
+        self.west.service._rules.is_silent = lambda member, now: True  # type: ignore[method-assign]
+        self.clock.pump([1.0, 0])
+        self.west.send(1, "5")
+        self.west.send(1, "2 am I here?")
+        self.assertEqual(self.west.replies(), [])
+        self.pass_time()
+        self.assertEqual(self.west.replies(), [ILLEGAL, ILLEGAL])
+        self.assertEqual(self.west.service.seats.at, {})
+
 
 class LateStarterTests(SynchronousTestCase):
     def test_a_node_that_starts_later_comes_to_the_same_state(self) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import ISystemHandle, IUDPTransport
 from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import Unavailable, Unknown
+import groupchat.service as service_module
+from groupchat.errors import LogError, Unavailable, Unknown
 from groupchat.events import Event, Left, Seen
+from groupchat.group import Group
 from groupchat.log.memory import Store
+from groupchat.rules import Settings
 from groupchat.seats import IClient
-from groupchat.service import QUEUE
+from groupchat.service import QUEUE, GroupService
 from tests.logs import FailingLog, LateLog
 from tests.node import FakePort, Node
 
@@ -140,8 +145,7 @@ class ReleaseTests(SynchronousTestCase):
         self.node.ask(2, "2 missed")
 
     def quiet(self, seconds: float, node: Node | None = None) -> None:
-        clock = (node or self.node).clock
-        clock.advance(seconds)
+        (node or self.node).pass_time(seconds)
 
     def test_a_silent_name_is_given_up_to_another_port_of_the_host(self) -> None:
         self.quiet(59)
@@ -261,6 +265,20 @@ class OrderTests(SynchronousTestCase):
         clock.advance(1)
         self.assertEqual(node.ask(1, "5"), "Bob: not stored yet")
 
+    def test_so_many_wait_in_all(self) -> None:
+        clock = Clock()
+        self.patch(service_module, "QUEUED", 100)
+        node = Node(LateLog(Store(), clock, 5.0), clock)
+        for who in range(50):
+            for request in (f"1 member{who}", "5", "5", "5"):
+                node.send(who, request)
+        self.assertEqual(node.udp.drops, 50)
+        clock.pump([0, 5.0])
+        self.assertEqual(len(node.replies()), 150)
+        node.send(1, "2 hi")
+        node.send(1, "5")
+        self.assertEqual(node.udp.drops, 50)
+
     def test_what_finds_the_queue_full_is_dropped_and_counted(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
@@ -359,9 +377,9 @@ class TimeTests(SynchronousTestCase):
     def test_who_is_silent_for_long_leaves(self) -> None:
         node = Node(idle=2)
         node.join(["Alice", "Bob"])
-        node.clock.pump([DAY])
+        node.pass_time(DAY)
         node.ask(2, "5")
-        node.clock.pump([DAY, 60.0, 1.0])
+        node.pass_time(DAY + 61)
         self.assertEqual(node.ask(2, "5"), "Alice has left the group")
         self.assertEqual(node.ask(1, "5"), ILLEGAL)
         self.assertEqual(list(node.service.seats.at), [("10.0.0.1", 2)])
@@ -369,24 +387,26 @@ class TimeTests(SynchronousTestCase):
     def test_many_leave_a_few_at_a_time(self) -> None:
         node = Node(idle=1)
         node.join([f"member{number}" for number in range(250)])
-        node.clock.advance(DAY)
+        node.pass_time(DAY)
+        while len(node.service.group.members) == 250:
+            node.clock.advance(1)
         self.assertEqual(len(node.service.group.members), 150)
         node.clock.pump([1.0, 1.0, 1.0])
         self.assertEqual(node.service.group.members, {})
 
     def test_never_if_so_wanted(self) -> None:
-        node = Node(idle=0)
+        node = Node(idle=0, keep_days=0)
         node.join(["Alice"])
-        node.clock.pump([1000 * DAY, 60.0, 1.0])
+        node.pass_time(10 * DAY)
         self.assertEqual(node.ask(1, "5"), "")
 
     def test_lines_are_kept_for_so_many_days(self) -> None:
         node = Node(keep_days=1, idle=0)
         node.join(["Alice", "Bob"])
         node.ask(2, "2 old")
-        node.clock.advance(DAY / 2)
+        node.pass_time(DAY / 2)
         node.ask(2, "2 new")
-        node.clock.pump([DAY / 2, 60.0])
+        node.pass_time(DAY / 2 + 60)
         self.assertEqual(node.ask(1, "5"), "* 1 line is no longer kept\nBob: new")
 
     def test_so_many_lines_are_kept(self) -> None:
@@ -395,6 +415,31 @@ class TimeTests(SynchronousTestCase):
         for number in range(5):
             node.ask(2, f"2 {number}")
         self.assertEqual(node.ask(1, "5"), "* 2 lines are no longer kept\nBob: 2\nBob: 3\nBob: 4")
+
+
+class ClockTests(SynchronousTestCase):
+    """The clock of a small machine starts in 1970, and is set once the network is there; others are set back."""
+
+    def test_a_clock_that_is_set_makes_nobody_silent(self) -> None:
+        for step in (50 * 365 * DAY, -DAY):
+            node = Node(clock=Clock(), idle=1, keep_days=1)
+            node.pass_time(2 * DAY)
+            node.join(["Alice", "Bob"])
+            node.ask(2, "2 hi")
+            node.clock.advance(step)
+            node.pass_time(59)
+            self.assertEqual(node.ask(7, "1 Alice"), ILLEGAL)
+            self.assertEqual(node.ask(1, "5"), "Bob: hi")
+            node.pass_time(3500)
+            self.assertEqual(node.ask(2, "5"), "")
+
+    def test_who_is_silent_after_that_too_leaves(self) -> None:
+        node = Node(idle=1)
+        node.join(["Alice", "Bob"])
+        node.clock.advance(1000 * DAY)
+        node.ask(2, "5")
+        node.pass_time(3700)
+        self.assertEqual(node.ask(2, "5"), "Alice has left the group")
 
 
 class FaultTests(SynchronousTestCase):
@@ -421,6 +466,34 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(node.replies(), [""])
         self.assertEqual((len(log.appended), len(set(log.appended))), (4, 1))
         self.assertEqual(self.successResultOf(log.head()), 1)
+
+    def test_a_retry_that_is_refused_does_not_undo_an_attempt_that_may_have_been_stored(self) -> None:
+        log = FailingLog([Unknown("timed out"), Unavailable("no leader"), Unavailable("no leader")])
+        node = Node(log)
+        self.assertIsNone(node.ask(1, "1 Alice"))
+        node.clock.pump([0.1, 0.2, 0.4])
+        self.assertEqual((node.replies(), node.udp.drops), ([""], 0))
+        self.assertEqual((len(log.appended), len(set(log.appended))), (4, 1))
+
+    def test_a_log_that_fails_in_a_way_it_may_not_stops_the_daemon(self) -> None:
+        node = Node(FailingLog([ZeroDivisionError()]))
+        node.ask(1, "1 Alice")
+        self.assertEqual((node.fatal, len(self.flushLoggedErrors(ZeroDivisionError))), (1, 1))
+        self.assertIsNone(node.ask(2, "1 Bob"))
+        self.successResultOf(node.service.stopService())
+
+    def test_a_failing_log_does_not_flood_the_daemons(self) -> None:
+        events = EventLoggingObserver()
+        globalLogPublisher.addObserver(events)
+        self.addCleanup(globalLogPublisher.removeObserver, events)
+        log = FailingLog([])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        for _ in range(1000):
+            log.failures = [Unavailable("the disk is full")]
+            node.ask(1, "2 hi")
+            node.ask(1, "2 ho")
+        self.assertLessEqual(len(events), 2)
 
     def test_what_was_stored_after_all_is_answered_once(self) -> None:
         log = FailingLog([Unknown("the connection broke")] * 2, stores=True)
@@ -485,8 +558,21 @@ class FaultTests(SynchronousTestCase):
         node.clock.advance(0)
         node.send(2, "2 anybody?")
         node.clock.advance(0)
+        self.assertIsNone(node.ask(2, "5"))
         self.assertEqual((node.fatal, node.replies()), (1, []))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        before = self.successResultOf(node.log.head())
+        self.successResultOf(node.service.stopService())
+        self.assertEqual(self.successResultOf(node.log.head()), before)
+
+    def test_a_log_that_cannot_be_folded_is_not_served(self) -> None:
+        store, clock = Store(), Clock()
+        Node(LateLog(store, clock, 0.0), clock).join(["Alice"])
+        self.patch(Group, "apply", lambda *_: 1 / 0)
+        fatal: list[bool] = []
+        service = GroupService(Settings(), LateLog(store, clock, 0.0), clock, lambda: fatal.append(True))
+        self.failureResultOf(service.startService(), LogError)
+        self.assertEqual((fatal, len(self.flushLoggedErrors(ZeroDivisionError))), ([True], 1))
 
 
 class StopTests(SynchronousTestCase):
@@ -520,7 +606,7 @@ class StopTests(SynchronousTestCase):
         self.successResultOf(stopped)
 
 
-class LeftEvents(SynchronousTestCase):
+class ReleasedEntryTests(SynchronousTestCase):
     def test_a_released_name_is_two_events_of_one_entry(self) -> None:
         store, clock = Store(), Clock()
         node = Node(LateLog(store, clock, 0.0), clock)

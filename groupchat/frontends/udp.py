@@ -22,9 +22,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from groupchat.codec import CLOSE, REFUSAL, list_of_names, parse
-from groupchat.commands import Command, Join, Leave
+from groupchat.commands import Command, Join
 from groupchat.errors import IllegalMessage
 from groupchat.events import Address
+from groupchat.group import Member
 from groupchat.seats import IClient, Seat
 from groupchat.service import GroupService
 
@@ -99,7 +100,10 @@ class FiveMessages(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, address: Address) -> None:
         try:
             command = parse(datagram)
-            self._service.submit(self._kept_seats.get(address) or self._seats.find(address, self), command)
+            seat = self._kept_seats.get(address)
+            if seat is None or seat.client is None:
+                seat = self._seats.find(address, self)
+            self._service.submit(seat, command)
         except IllegalMessage:
             self._refuse_datagram(datagram, address)
         except Exception:
@@ -119,18 +123,21 @@ class FiveMessages(DatagramProtocol):
             self.refusals += 1
 
     def answered(self, seat: Seat, command: Command) -> None:
-        if isinstance(command, Leave):
-            self._reply(CLOSE, seat.address)
-            return
         member = seat.member
-        assert member is not None
-        if isinstance(command, Join):
+        if member is None:
+            self._reply(CLOSE, seat.address)  # it has just left
+        elif isinstance(command, Join):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), seat.address)
-            return
+        else:
+            self._deliver(member, seat.address)
+
+    def _deliver(self, member: Member, address: Address) -> None:
         lines, cursor, own = self._group.waiting(member, self._max_reply)
-        if self._reply(lines, seat.address):
-            self._service.advance(member, cursor, own)
+        if self._sent(lines, address):
+            self.replies += 1
+            if cursor != member.cursor:
+                self._service.advance(member, cursor, own)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         self._refuse(seat.address)
@@ -138,11 +145,9 @@ class FiveMessages(DatagramProtocol):
     def dropped(self, seat: Seat, command: Command) -> None:
         self.drops += 1
 
-    def _reply(self, reply: bytes | bytearray, address: Address) -> bool:
-        sent = self._sent(reply, address)
-        if sent:
+    def _reply(self, reply: bytes, address: Address) -> None:
+        if self._sent(reply, address):
             self.replies += 1
-        return sent
 
     def _sent(self, datagram: bytes | bytearray, address: Address) -> bool:
         """Whether the kernel took it. It may be out of room, or know no way to an address that was forged."""
