@@ -52,6 +52,7 @@ class Group:
         self.by_key: dict[str, Member] = {}
         self.by_address: dict[Address, Member] = {}
         self.per_host: Counter[str] = Counter()  # how many members have an address on each host
+        self.moved: set[Member] = set()  # who has passed lines that it was given; for whoever records that to empty
         self._fold: dict[type[Event], Callable[[Any], Outcome]] = {
             Said: self._said,
             Joined: self._joined,
@@ -100,6 +101,7 @@ class Group:
         if member is None:
             return None
         del self.members[member.id], self.by_key[member.key]
+        self.moved.discard(member)
         if member.address is not None:
             del self.by_address[member.address]
             self._count_out(member.address[0])
@@ -169,11 +171,11 @@ class Group:
             room -= len(lines) + 1
         return b"\n".join(parts), cursor, own
 
-    def advance(self, member: Member, cursor: int, own: int) -> bool:
-        """Move a member's cursor to where `waiting` said. Returns whether it passed a line that it was given."""
-        passed = cursor - member.cursor > member.own - own
+    def advance(self, member: Member, cursor: int, own: int) -> None:
+        """Move a member's cursor to where `waiting` said, once what it returned was given."""
+        if cursor - member.cursor > member.own - own:
+            self.moved.add(member)
         member.cursor, member.own = cursor, own
-        return passed
 
 
 def _gap(lines: int) -> bytes:

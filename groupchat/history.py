@@ -30,9 +30,8 @@ class History:
 
     def append(self, author: int, line: str, at: float) -> int:
         """Add a line; return its number."""
-        encoded = (line + "\n").encode()
-        self._text += encoded
-        self._bounds.append(self._bounds[-1] + len(encoded))
+        self._text += (line + "\n").encode()
+        self._bounds.append(self._base + len(self._text))
         self._authors.append(author)
         # Never before the line before it, though a clock may be set back: forget() relies on the order.
         self._times.append(max(at, self._times[-1]) if self._times else at)

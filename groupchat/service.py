@@ -63,7 +63,6 @@ class GroupService(service.Service):
         self._fatal = fatal
         self._broken = False
         self._survived = float("-inf")  # when a bug was last logged
-        self._moved: set[Member] = set()  # who was given lines since the last record of cursors
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
         self._recorder = Seat(("", 0))
         self._records = 0
@@ -106,7 +105,7 @@ class GroupService(service.Service):
             self._ticker.stop()
         if (yield self.drain()) and not self._broken:
             self._minute_began = True
-            self._submit(self._recorder, Record())
+            self._do(self._recorder, Record())
             yield self.drain()
         yield self._log.close()
         self._logger.info(
@@ -125,14 +124,15 @@ class GroupService(service.Service):
 
     def submit(self, seat: Seat, command: Command) -> None:
         """Do what a seat asks, after all that it asked before. Its client is told; this never raises."""
-        if seat.member is not None:
-            seat.member.contact = self._seconds()
-        self._submit(seat, command)
+        member = seat.member
+        if member is not None:
+            member.contact = self._seconds()
+        if seat.busy:
+            self._queue(seat, command)
+        else:
+            self._start(seat, command)
 
-    def _submit(self, seat: Seat, task: Task) -> None:
-        if not seat.busy:
-            self._start(seat, task)
-            return
+    def _queue(self, seat: Seat, task: Task) -> None:
         if seat.queue is None:
             seat.queue = []
         if len(seat.queue) < QUEUE and self._queued < QUEUED:
@@ -140,11 +140,6 @@ class GroupService(service.Service):
             self._queued += 1
         else:
             self._drop(seat, task)
-
-    def advance(self, member: Member, cursor: int, own: int) -> None:
-        """A member was given what `Group.waiting` returned."""
-        if self.group.advance(member, cursor, own):
-            self._moved.add(member)
 
     def heard(self, address: Address) -> None:
         """Something came from this address that is no command: if it is a member's, the member is not silent."""
@@ -187,7 +182,7 @@ class GroupService(service.Service):
 
     def _say(self, seat: Seat, command: Say) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.say(member, command, self._seconds()))
+        self._propose(seat, command, self._rules.say(member, command, member.contact))
 
     def _rename(self, seat: Seat, command: Rename) -> None:
         member = self._member(seat)
@@ -232,7 +227,7 @@ class GroupService(service.Service):
         """What this one waits for was surely not stored."""
         seat, task = waiter
         if isinstance(task, Record):
-            self._moved |= self._recording
+            self.group.moved |= self._recording
         self._drop(seat, task)
         self._next(seat, task)
 
@@ -262,7 +257,6 @@ class GroupService(service.Service):
         if outcome is not None:
             if leaver is not None:
                 self.seats.left(leaver)
-                self._moved.discard(leaver)
             elif type(event) is Joined:
                 self.seats.joined(self.group.members[event.member])
         return outcome
@@ -311,6 +305,13 @@ class GroupService(service.Service):
 
     # Every second, and every minute
 
+    def _do(self, seat: Seat, chore: Chore) -> None:
+        """What `submit` does, without anybody having been heard of."""
+        if seat.busy:
+            self._queue(seat, chore)
+        else:
+            self._start(seat, chore)
+
     def _tick(self) -> None:
         try:
             now = self._seconds()
@@ -324,7 +325,7 @@ class GroupService(service.Service):
                 self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
             self._expire_some()
-            self._submit(self._recorder, Record())
+            self._do(self._recorder, Record())
         except Exception:
             self.survive("doing what is done every second")
 
@@ -332,16 +333,16 @@ class GroupService(service.Service):
         some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
         for member in some:
             if member.address is not None:
-                self._submit(self.seats.find(member.address), Expire())
+                self._do(self.seats.find(member.address), Expire())
 
     def _record(self, recorder: Seat, task: Record) -> None:
         """Where members are: those that were given lines, and, once a minute, all that were heard of in it."""
-        members: Iterable[Member] = self._moved
+        members: Iterable[Member] = self.group.moved
         if self._minute_began:
             self._minute_began = False
-            members = self._moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
+            members = self.group.moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
         places = tuple([(m.id, m.cursor, int(m.contact // 60)) for m in members])
         if places:
-            self._recording, self._moved = self._moved, set()
+            self._recording, self.group.moved = self.group.moved, set()
             self._records += 1
             self._propose(recorder, task, Seen(self._seconds(), places))

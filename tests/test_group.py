@@ -168,7 +168,9 @@ class WaitingTests(TestCase):
         ]:
             group.apply(event)
             _lines, cursor, own = group.waiting(group.members[member], 1000)
-            self.assertEqual(group.advance(group.members[member], cursor, own), passed)
+            group.moved.clear()
+            group.advance(group.members[member], cursor, own)
+            self.assertEqual(group.moved == {group.members[member]}, passed)
 
 
 class HistoryTests(TestCase):

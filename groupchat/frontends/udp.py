@@ -137,7 +137,7 @@ class FiveMessages(DatagramProtocol):
         if self._sent(lines, address):
             self.replies += 1
             if cursor != member.cursor:
-                self._service.advance(member, cursor, own)
+                self._group.advance(member, cursor, own)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         self._refuse(seat.address)
