@@ -8,7 +8,7 @@ with the same id, until the tail gives it back; one that was surely not stored i
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -30,7 +30,7 @@ COMPLAIN_SECONDS = 10.0
 """How often it is logged that the log fails."""
 
 MOST_EVENTS = 256
-"""How many events make an entry, but for the last of them, which may be a few."""
+"""How many events an entry is: with more, it does not wait for the end of the turn."""
 
 Waiter = TypeVar("Waiter")
 Waiters = list[Waiter | None]
@@ -66,16 +66,14 @@ class Appender(Generic[Waiter]):
         self._failing = False  # whether the last word on that, logged, is that the log fails
         self._complained = float("-inf")  # when that was logged
 
-    def add(self, events: Sequence[Event], waiter: Waiter) -> None:
-        """Append these at the end of this reactor turn, in one entry. `waiter` waits for the last of them."""
-        if len(self._events) >= MOST_EVENTS:
-            self._flush()
+    def add(self, event: Event, waiter: Waiter | None) -> None:
+        """Append this at the end of this reactor turn; without a waiter, in one entry with what comes next."""
         if not self._events:
             self._clock.callLater(0, self._flush)
-        self._events += events
-        if len(events) > 1:
-            self._waiters += [None] * (len(events) - 1)
+        self._events.append(event)
         self._waiters.append(waiter)
+        if len(self._events) >= MOST_EVENTS and waiter is not None:
+            self._flush()
 
     def _flush(self) -> None:
         events, waiters = self._events, self._waiters

@@ -38,31 +38,27 @@ def parse(datagram: bytes) -> Command:
     if len(datagram) > MAX_REQUEST:
         raise IllegalMessage("That is too long.")
     verb = datagram[:2]
-    if verb == b"2 ":
-        return Say(_decode(datagram[2:]))
-    if datagram == b"5":
-        return POLL
-    if verb == b"1 ":
-        return Join(_name(datagram[2:]))
-    if verb == b"3 ":
-        return Rename(_name(datagram[2:]))
+    try:
+        if verb == b"2 ":
+            return Say(datagram[2:].decode())
+        if datagram == b"5":
+            return POLL
+        if verb == b"1 ":
+            return Join(_name(datagram[2:]))
+        if verb == b"3 ":
+            return Rename(_name(datagram[2:]))
+    except UnicodeDecodeError:
+        raise IllegalMessage("That is not UTF-8.") from None
     if datagram == b"4":
         return LEAVE
     raise IllegalMessage("That is none of the five messages.")
-
-
-def _decode(argument: bytes) -> str:
-    try:
-        return argument.decode()
-    except UnicodeDecodeError:
-        raise IllegalMessage("That is not UTF-8.") from None
 
 
 def _name(argument: bytes) -> str:
     # RFC 8266 would cut a space before the name, but there is exactly one between the digit and the name.
     if argument[:1] == b" ":
         raise IllegalMessage("There is exactly one space before a name.")
-    return _decode(argument)
+    return argument.decode()
 
 
 def list_of_names(names: Iterable[str], total: int, limit: int) -> bytes:

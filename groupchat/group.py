@@ -70,10 +70,12 @@ class Group:
         return (member.name for member in reversed(self.members.values()) if member is not but)
 
     def _said(self, event: Said) -> Outcome:
-        member = self._author(event)
-        if member is None:
+        member = self.members.get(event.member)
+        if member is None or member.name != event.name:
             return None
-        return self._add(member, event)
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
 
     def _joined(self, event: Joined) -> Outcome:
         address = event.address
@@ -94,7 +96,9 @@ class Group:
         del self.by_key[member.key]
         member.name, member.key = event.new, event.key
         self.by_key[member.key] = member
-        return self._add(member, event)
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
 
     def _left(self, event: Left) -> Outcome:
         member = self._author(event)
@@ -123,15 +127,10 @@ class Group:
             member.logged = max(member.logged, minute * 60.0)
         return None
 
-    def _author(self, event: Said | Renamed | Left) -> Member | None:
+    def _author(self, event: Renamed | Left) -> Member | None:
         """Who the event is by, if it is still a member, and still of the name that the event says."""
         member = self.members.get(event.member)
         return member if member is not None and member.name == event.name else None
-
-    def _add(self, member: Member, event: Said | Renamed) -> int:
-        member.own += 1
-        member.logged = event.at
-        return self.history.append(member.id, event.line(), event.at)
 
     def waiting(self, member: Member, limit: int) -> Waiting:
         """What waits for a member, in at most `limit` bytes (but a longer line goes alone). See `advance`."""

@@ -11,6 +11,7 @@ could not be stored is left unanswered, for its sender to ask again: to call it 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from itertools import repeat
 from typing import Any
 
 from twisted.application import service
@@ -204,7 +205,9 @@ class GroupService(service.Service):
         events = self._rules.join(seat.address, command, self._seconds())
         self._rules.joining(seat.address[0])
         self.seats.keep(seat)
-        self._propose(seat, command, *events)
+        for released in events[:-1]:
+            self._appender.add(released, None)
+        self._propose(seat, command, events[-1])
 
     def _join_again(self, seat: Seat, command: Join) -> None:
         """A client may repeat a join whose answer was lost; not so fast that it floods a forged address with names."""
@@ -218,10 +221,10 @@ class GroupService(service.Service):
         assert seat.client is not None
         seat.client.answered(seat, command)
 
-    def _propose(self, seat: Seat, task: Task, *events: Event) -> None:
-        """Append these events. What becomes of the last of them is the answer."""
+    def _propose(self, seat: Seat, task: Task, event: Event) -> None:
+        """Append this event. What becomes of it is the answer."""
         seat.busy = True
-        self._appender.add(events, (seat, task))
+        self._appender.add(event, (seat, task))
 
     def _given_up(self, waiter: Waiter) -> None:
         """What this one waits for was surely not stored."""
@@ -229,22 +232,22 @@ class GroupService(service.Service):
         if isinstance(task, Record):
             self.group.moved |= self._recording
         self._drop(seat, task)
-        self._next(seat, task)
+        self._free(seat, task)
 
     # Applying
 
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
-        waiters = self._appender.arrived(entry.entry_id)
-        for index, event in enumerate(entry.events):
-            if self._broken:
-                break
+        waiters = self._appender.arrived(entry.entry_id) or repeat(None)
+        if self._broken:
+            return
+        for event, waiter in zip(entry.events, waiters, strict=False):
             try:
                 outcome = self._apply(event)
             except Exception:
                 self._break(Failure())
-                break
-            if waiters is not None and (waiter := waiters[index]) is not None:
+                return
+            if waiter is not None:
                 self._settle(waiter, outcome)
         self._appender.check_drained()
 
@@ -270,13 +273,13 @@ class GroupService(service.Service):
                 seat.client.answered(seat, task)
             except Exception:
                 self.survive("answering")
-        self._next(seat, task)
+        self._free(seat, task)
 
-    def _next(self, seat: Seat, done: Task) -> None:
+    def _free(self, seat: Seat, done: Task) -> None:
         """Go on to what a seat has asked meanwhile."""
+        seat.busy = False
         if type(done) is Join:
             self._rules.joined(seat.address[0])
-        seat.busy = False
         while seat.queue and not seat.busy:
             self._queued -= 1
             self._start(seat, seat.queue.pop(0))

@@ -25,7 +25,6 @@ from groupchat.codec import CLOSE, REFUSAL, list_of_names, parse
 from groupchat.commands import Command, Join
 from groupchat.errors import IllegalMessage
 from groupchat.events import Address
-from groupchat.group import Member
 from groupchat.seats import IClient, Seat
 from groupchat.service import GroupService
 
@@ -119,7 +118,11 @@ class FiveMessages(DatagramProtocol):
             self._refuse(address)
 
     def _refuse(self, address: Address) -> None:
-        if self._sent(REFUSAL, address):
+        try:
+            self._sendto(REFUSAL, address)
+        except OSError:
+            self.drops += 1
+        else:
             self.refusals += 1
 
     def answered(self, seat: Seat, command: Command) -> None:
@@ -130,13 +133,8 @@ class FiveMessages(DatagramProtocol):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), seat.address)
         else:
-            self._deliver(member, seat.address)
-
-    def _deliver(self, member: Member, address: Address) -> None:
-        lines, cursor, own = self._group.waiting(member, self._max_reply)
-        if self._sent(lines, address):
-            self.replies += 1
-            if cursor != member.cursor:
+            lines, cursor, own = self._group.waiting(member, self._max_reply)
+            if self._reply(lines, seat.address) and cursor != member.cursor:
                 self._group.advance(member, cursor, own)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
@@ -145,17 +143,14 @@ class FiveMessages(DatagramProtocol):
     def dropped(self, seat: Seat, command: Command) -> None:
         self.drops += 1
 
-    def _reply(self, reply: bytes, address: Address) -> None:
-        if self._sent(reply, address):
-            self.replies += 1
-
-    def _sent(self, datagram: bytes | bytearray, address: Address) -> bool:
+    def _reply(self, reply: bytes | bytearray, address: Address) -> bool:
         """Whether the kernel took it. It may be out of room, or know no way to an address that was forged."""
         try:
-            self._sendto(datagram, address)
+            self._sendto(reply, address)
         except OSError:
             self.drops += 1
             return False
+        self.replies += 1
         return True
 
 
