@@ -31,3 +31,7 @@ class Unknown(LogError):
 
 class Trimmed(LogError):
     """Entries that were asked for are no longer in the log."""
+
+
+class CannotOpen(LogError):
+    """The log cannot be opened; `str()` of it tells an operator why, in one line."""

@@ -82,12 +82,15 @@ class Group:
         if event.member in self.members or event.key in self.by_key or address in self.by_address:
             return None
         number = self.history.append(event.member, event.line(), event.at)
-        member = Member(event, number)
-        self.members[member.id] = self.by_key[member.key] = member
-        if address is not None:
-            self.by_address[address] = member
-            self.per_host[address[0]] += 1
+        self.restore(Member(event, number))
         return number
+
+    def restore(self, member: Member) -> None:
+        """Somebody is a member from here on."""
+        self.members[member.id] = self.by_key[member.key] = member
+        if member.address is not None:
+            self.by_address[member.address] = member
+            self.per_host[member.address[0]] += 1
 
     def _renamed(self, event: Renamed) -> Outcome:
         member = self._author(event)

@@ -15,11 +15,24 @@ class History:
     # What is no longer kept is let go of when it is more than an eighth of the buffer, and more than this many lines.
     least_surplus = 1000
 
-    __slots__ = ("_authors", "_base", "_bounds", "_keep", "_stored", "_text", "_times", "first", "head")
+    __slots__ = (
+        "_authors",
+        "_base",
+        "_bounds",
+        "_entries",
+        "_keep",
+        "_stored",
+        "_text",
+        "_times",
+        "entry",
+        "first",
+        "head",
+    )
 
     def __init__(self, keep: int) -> None:
         self.first = 1
         self.head = 0
+        self.entry = 0  # the position in the log of the entry that lines come from now
         self._keep = keep
         self._stored = 1  # the number of the line at the front of the buffer; it may no longer be kept
         self._text = bytearray()  # each line with its LF
@@ -27,12 +40,14 @@ class History:
         self._bounds = [0]  # where each line begins, counted from the beginning, and where the last one ends
         self._authors: list[int] = []
         self._times: list[float] = []
+        self._entries: list[int] = []  # the positions in the log
 
     def append(self, author: int, line: str, at: float) -> int:
         """Add a line; return its number."""
         self._text += (line + "\n").encode()
         self._bounds.append(self._base + len(self._text))
         self._authors.append(author)
+        self._entries.append(self.entry)
         # Never before the line before it, though a clock may be set back: forget() relies on the order.
         self._times.append(max(at, self._times[-1]) if self._times else at)
         self.head = head = self.head + 1
@@ -51,9 +66,20 @@ class History:
         if surplus > max(len(self._authors) // 8, self.least_surplus):
             cut = self._bounds[surplus]
             del self._text[: cut - self._base]
-            del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus]
+            del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus], self._entries[:surplus]
             self._base = cut
             self._stored = number
+
+    def first_entry(self) -> int:
+        """The position in the log of the entry that the oldest line comes from; the next one if there is no line."""
+        return self._entries[self.first - self._stored] if self.first <= self.head else self.entry + 1
+
+    def renumber(self, head: int) -> None:
+        """The lines so far were all that is left of more: the newest of them has this number."""
+        shift = head - self.head
+        self.head += shift
+        self.first += shift
+        self._stored += shift
 
     def is_by(self, author: int, number: int) -> bool:
         """Whether the line with this number, which is kept, is by this author."""

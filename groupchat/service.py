@@ -26,9 +26,11 @@ from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
 from groupchat.errors import IllegalMessage, LogError
 from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
-from groupchat.log import Entry, ILog
+from groupchat.log import Entry, ILog, Snapshot
 from groupchat.rules import Rules, Settings
 from groupchat.seats import Chore, Expire, IClient, Record, Seat, Seats, Task
+from groupchat.snapshots import VERSION as SNAPSHOT_VERSION
+from groupchat.snapshots import Snapshots
 
 QUEUE = 16
 """How many commands of one source may wait for the one that is under way."""
@@ -41,6 +43,12 @@ CLOCK_SECONDS = 60.0
 
 REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""
+
+SNAPSHOT_EVENTS = 50_000
+"""After how many events a snapshot is saved."""
+
+PLACES = 8
+"""How many recorded cursors count as one event more, for the room that they take in the log."""
 
 EXPIRE_AT_ONCE = 100
 """How many silent members leave in one second at most: an entry is some hundreds of events."""
@@ -57,6 +65,9 @@ class GroupService(service.Service):
         self.settings = settings
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
+        self._snapshots = Snapshots(self.group)
+        self._unsaved = 0  # events since the last snapshot
+        self._saving = False
         self._rules = Rules(self.group, settings)
         self._log = log
         self._appender: Appender[Waiter] = Appender(log, clock, self._given_up, self._break)
@@ -90,7 +101,11 @@ class GroupService(service.Service):
     def startService(self) -> Generator[Deferred[Any], Any, None]:
         """Fold the log; fires when commands can be taken. Fails if the log cannot be folded."""
         super().startService()
-        yield self._log.tail(0, self._on_entry)
+        yield self._log.open(self._break)
+        snapshot: Snapshot | None = yield self._log.load_snapshot()
+        after = 0 if snapshot is None else self._snapshots.load(snapshot)
+        yield self._log.tail(after, self._on_entry)
+        self._snapshots.caught_up()
         if self._broken:
             raise LogError("What is in the log cannot be applied.")
         if self.running:
@@ -108,6 +123,7 @@ class GroupService(service.Service):
             self._minute_began = True
             self._do(self._recorder, Record())
             yield self.drain()
+            yield self._save()
         yield self._log.close()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
@@ -239,7 +255,7 @@ class GroupService(service.Service):
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
         waiters = self._appender.arrived(entry.entry_id) or repeat(None)
-        if self._broken:
+        if self._broken or not self._snapshots.begin(entry):
             return
         for event, waiter in zip(entry.events, waiters, strict=False):
             try:
@@ -247,9 +263,14 @@ class GroupService(service.Service):
             except Exception:
                 self._break(Failure())
                 return
+            if outcome is None and type(event) is not Seen:
+                self._snapshots.refused(entry, event)
             if waiter is not None:
                 self._settle(waiter, outcome)
         self._appender.check_drained()
+        self._unsaved += len(entry.events)
+        if self._unsaved >= SNAPSHOT_EVENTS and self._ticker.running:
+            self._save()
 
     def _apply(self, event: Event) -> Outcome:
         """Fold one event, and seat whom it makes a member, or one no longer."""
@@ -306,6 +327,24 @@ class GroupService(service.Service):
             self._logger.failure("The state can no longer be trusted; stopping", failure)
             self._fatal()
 
+    @inlineCallbacks
+    def _save(self) -> Generator[Deferred[Any], Any, None]:
+        """Save a snapshot, and let the log forget what nothing needs any more."""
+        if self._saving:
+            return
+        self._saving, self._unsaved = True, 0
+        try:
+            position = self._snapshots.position
+            first, state = self._snapshots.dump()
+            yield self._log.save_snapshot(position, SNAPSHOT_VERSION, state)
+            yield self._log.trim(first, position + 1)
+        except LogError as error:
+            self._logger.error("No snapshot could be saved, which is tried again later: {error}", error=str(error))
+        except Exception:
+            self.survive("saving a snapshot")
+        finally:
+            self._saving = False
+
     # Every second, and every minute
 
     def _do(self, seat: Seat, chore: Chore) -> None:
@@ -348,4 +387,5 @@ class GroupService(service.Service):
         if places:
             self._recording, self.group.moved = self.group.moved, set()
             self._records += 1
+            self._unsaved += len(places) // PLACES
             self._propose(recorder, task, Seen(self._seconds(), places))

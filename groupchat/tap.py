@@ -7,6 +7,7 @@ import ipaddress
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application import service
@@ -16,8 +17,12 @@ from twisted.python import usage
 
 from groupchat import __version__
 from groupchat.codec import MAX_REPLY
+from groupchat.errors import CannotOpen, LogError
 from groupchat.frontends.udp import UDPService, check_free, everywhere
+from groupchat.log import ILog
+from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
+from groupchat.log.sqlite import SqliteLog
 from groupchat.rules import Settings
 from groupchat.service import GroupService
 
@@ -63,6 +68,13 @@ class Options(usage.Options):
         ["idle", None, str(DEFAULTS.idle), "Days of silence after which a member leaves; 0 is never."],
         ["keep", None, str(DEFAULTS.keep), "How many lines are kept for those who have not read them."],
         ["keep-days", None, str(DEFAULTS.keep_days), "For how many days lines are kept; 0 is no limit."],
+        ["db", "d", "groupchat.sqlite", "The file that the group is kept in; :memory: is none."],
+        [
+            "durability",
+            None,
+            "full",
+            "full: what was answered survives a power cut; normal: faster, but one may take back the last answers.",
+        ],
     ]
 
     def opt_version(self) -> None:
@@ -84,6 +96,10 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         for name, (least, most) in _NUMBERS.items():
             self[name] = _number(name, self[name], least, most)
+        if self["durability"] not in ("full", "normal"):
+            raise usage.UsageError(f"--durability must be full or normal, not {self['durability']!r}.")
+        if not self["db"]:
+            raise usage.UsageError("--db must name a file, or be :memory:.")
         if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
             raise usage.UsageError("--group must be 1 to 64 printable characters.")
         if self["interface"]:
@@ -115,9 +131,25 @@ def makeService(options: Options) -> service.IService:
         keep=options["keep"],
         keep_days=options["keep-days"],
     )
-    group_service = GroupService(settings, MemoryLog(), reactor, fail)
+    group_service = GroupService(settings, _log(options, reactor), reactor, fail)
     udp_service = UDPService(reactor, group_service, options["port"], interfaces, options["max-reply"])
     return InOrder([group_service, udp_service], fail)
+
+
+def _log(options: Options, reactor: Any) -> ILog:
+    """The log that the options ask for. Exits with one line if it cannot be opened, though it is only opened later."""
+    if options["db"] == ":memory:":
+        return MemoryLog()
+    path = Path(options["db"])
+    synchronous = options["durability"].upper()
+    if path.exists():
+        try:
+            Database(path, synchronous).close()
+        except CannotOpen as why:
+            sys.exit(f"twistd groupchat: {why}")
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        sys.exit(f"twistd groupchat: {path} cannot be made: {path.parent} is no directory that may be written to.")
+    return SqliteLog(path, reactor, synchronous)
 
 
 def _check_free(interface: str, port: int) -> None:
@@ -151,6 +183,10 @@ class InOrder(service.MultiService):
         for child in self:
             try:
                 yield maybeDeferred(child.startService)
+            except LogError as why:
+                self._logger.critical("Cannot start: {why}", why=str(why))
+                self._failed()
+                return
             except Exception:
                 self._logger.failure("Cannot start")
                 self._failed()

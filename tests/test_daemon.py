@@ -49,6 +49,8 @@ class OptionsTests(TestCase):
                 "idle": 30,
                 "keep": 100_000,
                 "keep-days": 30,
+                "db": "groupchat.sqlite",
+                "durability": "full",
             },
         )
 
@@ -72,6 +74,8 @@ class OptionsTests(TestCase):
             ["--idle", "thirty"],
             ["--interface", "localhost"],
             ["--interface", "1.2.3"],
+            ["--durability", "sometimes"],
+            ["--db", ""],
             ["--group", ""],
             ["--group", "a\nb"],
             ["--group", "x" * 65],

@@ -27,11 +27,12 @@ PURE = {
 SERVICE = {
     "groupchat.seats": {"commands", "errors", "events", "group"},
     "groupchat.appender": {"errors", "events", "log"},
-    "groupchat.service": {"appender", "commands", "errors", "events", "group", "log", "rules", "seats"},
+    "groupchat.snapshots": {"errors", "events", "group", "log"},
+    "groupchat.service": {"appender", "commands", "errors", "events", "group", "log", "rules", "seats", "snapshots"},
 }
 
 FRONT_END = {"codec", "commands", "errors", "events", "group", "seats", "service"}
-A_LOG = {"errors", "events", "log"}
+A_LOG = {"errors", "events", "log", "log.database"}
 
 READS_NO_CLOCK = {"time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
 
@@ -102,7 +103,7 @@ class LayerTests(TestCase):
 
     def test_only_tap_names_concrete_logs_and_front_ends(self) -> None:
         for name in self.modules:
-            if name != "groupchat.tap" and not name.startswith("groupchat.client"):
+            if name != "groupchat.tap" and not name.startswith(("groupchat.client", "groupchat.log")):
                 concrete = {other for other in self.ours(name) if other.startswith(("frontends.", "log."))}
                 self.assertEqual(concrete, set(), name)
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import Trimmed, Unavailable
 from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
-from groupchat.log import Entry, ILog, Snapshot
+from groupchat.log import Entry, ILog, Snapshot, sqlite
+from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
+from groupchat.log.sqlite import SqliteLog
 from tests.logs import FailingLog, LateLog
 
 if TYPE_CHECKING:
@@ -44,12 +52,22 @@ class LogContract(Suite):
     def settle(self) -> None:
         """Let pass whatever time it takes until everything appended has come back."""
 
+    def result(self, deferred: Deferred[Any]) -> Any:
+        """What a Deferred fires with, whatever it takes until it does."""
+        return self.successResultOf(deferred)
+
+    def failure(self, deferred: Deferred[Any], kind: type[Exception]) -> None:
+        """See that a Deferred fails in this way."""
+        self.failureResultOf(deferred, kind)
+
     def setUp(self) -> None:
         self.one = self.log()
         self.entries: list[Entry] = []
+        self.lost: list[Failure] = []
+        self.result(self.one.open(self.lost.append))
 
     def append(self, *events: Event, entry_id: str) -> None:
-        self.successResultOf(self.one.append(events, entry_id))
+        self.result(self.one.append(events, entry_id))
 
     def fill(self, count: int) -> None:
         for number in range(1, count + 1):
@@ -57,7 +75,7 @@ class LogContract(Suite):
         self.settle()
 
     def read(self, after: int, limit: int) -> list[Entry]:
-        entries: list[Entry] = self.successResultOf(self.one.read(after, limit))
+        entries: list[Entry] = self.result(self.one.read(after, limit))
         return entries
 
     def positions(self, entries: Sequence[Entry]) -> list[int]:
@@ -67,9 +85,9 @@ class LogContract(Suite):
         self.assertTrue(verifyObject(ILog, self.one))
 
     def test_it_begins_empty(self) -> None:
-        self.assertEqual(self.successResultOf(self.one.head()), 0)
+        self.assertEqual(self.result(self.one.head()), 0)
         self.assertEqual(self.read(0, 10), [])
-        self.assertIsNone(self.successResultOf(self.one.load_snapshot()))
+        self.assertIsNone(self.result(self.one.load_snapshot()))
 
     def test_every_event_comes_back_as_it_was(self) -> None:
         self.append(*EVENTS, entry_id="one")
@@ -77,12 +95,12 @@ class LogContract(Suite):
         one, two = self.read(0, 10)
         self.assertEqual((one.position, one.entry_id, list(one.events)), (1, "one", EVENTS))
         self.assertEqual((two.position, two.entry_id, list(two.events)), (2, "two", EVENTS[:1]))
-        self.assertEqual(self.successResultOf(self.one.head()), 2)
+        self.assertEqual(self.result(self.one.head()), 2)
 
     def test_the_same_id_stores_nothing_twice(self) -> None:
         for _ in range(3):
             self.append(EVENTS[2], entry_id="same")
-        self.assertEqual(self.successResultOf(self.one.head()), 1)
+        self.assertEqual(self.result(self.one.head()), 1)
 
     def test_read_goes_on_where_it_is_told(self) -> None:
         self.fill(5)
@@ -92,7 +110,7 @@ class LogContract(Suite):
 
     def test_a_tail_has_what_was_there_and_what_comes(self) -> None:
         self.fill(2)
-        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.result(self.one.tail(0, self.entries.append))
         self.assertEqual(self.positions(self.entries), [1, 2])
         self.append(EVENTS[0], entry_id="new")
         self.settle()
@@ -101,7 +119,7 @@ class LogContract(Suite):
 
     def test_a_tail_begins_where_it_is_told_and_ends_when_told(self) -> None:
         self.fill(3)
-        stop = self.successResultOf(self.one.tail(2, self.entries.append))
+        stop = self.result(self.one.tail(2, self.entries.append))
         stop()
         self.append(EVENTS[0], entry_id="new")
         self.settle()
@@ -110,10 +128,10 @@ class LogContract(Suite):
     def test_what_a_tail_appends_comes_after(self) -> None:
         def echo(entry: Entry) -> None:
             if entry.position < 3:
-                self.append(EVENTS[0], entry_id=f"echo{entry.position}")
+                self.one.append([EVENTS[0]], f"echo{entry.position}")
             self.entries.append(entry)
 
-        self.successResultOf(self.one.tail(0, echo))
+        self.result(self.one.tail(0, echo))
         self.append(EVENTS[0], entry_id="first")
         for _ in range(3):
             self.settle()
@@ -121,8 +139,8 @@ class LogContract(Suite):
 
     def test_two_tails_have_the_same(self) -> None:
         others: list[Entry] = []
-        self.successResultOf(self.one.tail(0, self.entries.append))
-        self.successResultOf(self.one.tail(0, others.append))
+        self.result(self.one.tail(0, self.entries.append))
+        self.result(self.one.tail(0, others.append))
         self.fill(20)
         self.assertEqual(self.positions(self.entries), list(range(1, 21)))
         self.assertEqual(self.entries, others)
@@ -131,44 +149,59 @@ class LogContract(Suite):
         other = self.another(self.one)
         if other is None:
             return
+        self.result(other.open(self.lost.append))
         others: list[Entry] = []
-        self.successResultOf(self.one.tail(0, self.entries.append))
-        self.successResultOf(other.tail(0, others.append))
+        self.result(self.one.tail(0, self.entries.append))
+        self.result(other.tail(0, others.append))
         for number in range(10):
             node = (self.one, other)[number % 2]
-            self.successResultOf(node.append([EVENTS[2]], f"e{number}"))
+            self.result(node.append([EVENTS[2]], f"e{number}"))
         self.settle()
         self.assertEqual([entry.entry_id for entry in self.entries], [f"e{number}" for number in range(10)])
         self.assertEqual(self.entries, others)
-        self.successResultOf(other.close())
+        self.result(other.close())
         self.append(EVENTS[2], entry_id="after")
         self.settle()
         self.assertEqual((len(self.entries), len(others)), (11, 10))
 
     def test_what_is_trimmed_is_gone_and_all_else_stays(self) -> None:
         self.fill(5)
-        self.successResultOf(self.one.trim(4))
-        self.assertEqual(self.successResultOf(self.one.head()), 5)
+        self.result(self.one.trim(4, 4))
+        self.assertEqual(self.result(self.one.head()), 5)
         self.assertEqual(self.positions(self.read(3, 9)), [4, 5])
-        self.failureResultOf(self.one.read(2, 9), Trimmed)
-        self.failureResultOf(self.one.tail(2, self.entries.append), Trimmed)
-        self.successResultOf(self.one.trim(9))
+        self.failure(self.one.read(2, 9), Trimmed)
+        self.failure(self.one.tail(2, self.entries.append), Trimmed)
+        self.result(self.one.trim(9, 9))
         self.assertEqual(self.positions(self.read(5, 9)), [])
         self.append(EVENTS[0], entry_id="new")
         self.assertEqual(self.positions(self.read(5, 9)), [6])
 
+    def test_seen_events_may_be_forgotten_sooner(self) -> None:
+        for number in range(1, 5):
+            self.append(EVENTS[2], Seen(float(number), ((1, 2, 3),)), entry_id=f"e{number}")
+        self.result(self.one.trim(2, 4))
+        entries = self.read(1, 9)
+        self.assertEqual(self.positions(entries), [2, 3, 4])
+        for entry in entries:
+            self.assertEqual(entry.events[0], EVENTS[2])
+        self.assertEqual(len(entries[-1].events), 2)
+
     def test_the_last_snapshot_counts(self) -> None:
         for position, state in [(1, b"old"), (2, b"\x00new\xff")]:
-            self.successResultOf(self.one.save_snapshot(position, 7, state))
-        self.assertEqual(self.successResultOf(self.one.load_snapshot()), Snapshot(2, 7, b"\x00new\xff"))
+            self.result(self.one.save_snapshot(position, 7, state))
+        self.assertEqual(self.result(self.one.load_snapshot()), Snapshot(2, 7, b"\x00new\xff"))
 
     def test_nothing_is_appended_to_a_closed_log(self) -> None:
-        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.result(self.one.tail(0, self.entries.append))
         self.fill(1)
-        self.successResultOf(self.one.close())
-        self.failureResultOf(self.one.append([EVENTS[0]], "late"), Unavailable)
+        self.result(self.one.close())
+        self.failure(self.one.append([EVENTS[0]], "late"), Unavailable)
         self.settle()
         self.assertEqual(self.positions(self.entries), [1])
+
+    def tearDown(self) -> None:
+        self.result(self.one.close())
+        self.assertEqual(self.lost, [])
 
 
 class MemoryLogTests(LogContract, SynchronousTestCase):
@@ -177,11 +210,11 @@ class MemoryLogTests(LogContract, SynchronousTestCase):
 
     def test_a_store_retains_so_many_entries(self) -> None:
         self.one = MemoryLog(Store(retain=3))
-        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.result(self.one.tail(0, self.entries.append))
         self.fill(5)
         self.assertEqual(self.positions(self.entries), [1, 2, 3, 4, 5])
         self.assertEqual(self.positions(self.read(2, 9)), [3, 4, 5])
-        self.failureResultOf(self.one.read(1, 9), Trimmed)
+        self.failure(self.one.read(1, 9), Trimmed)
 
 
 class SharedLogTests(LogContract, SynchronousTestCase):
@@ -206,7 +239,7 @@ class LateLogTests(SharedLogTests):
         self.clock.pump([0.5] * 5)
 
     def test_it_is_late(self) -> None:
-        self.successResultOf(self.one.tail(0, self.entries.append))
+        self.result(self.one.tail(0, self.entries.append))
         self.append(EVENTS[0], entry_id="one")
         self.clock.advance(0.4)
         self.assertEqual(self.entries, [])
@@ -219,3 +252,94 @@ class FailingLogTests(LogContract, SynchronousTestCase):
 
     def log(self) -> ILog:
         return FailingLog([])
+
+
+class ThreadReactor:
+    """What a log's thread needs of a reactor: calls are made when the test waits."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
+        self.calls.put(lambda: function(*arguments))
+
+
+class SqliteLogTests(LogContract, SynchronousTestCase):
+    def log(self) -> ILog:
+        self.reactor = ThreadReactor()
+        self.directory = Path(tempfile.mkdtemp(prefix="groupchat-log-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        return self.file_log()
+
+    def file_log(self) -> SqliteLog:
+        return SqliteLog(self.directory / "group.sqlite", self.reactor)  # type: ignore[arg-type]  # all it needs of one
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        while not deferred.called:
+            self.reactor.calls.get(timeout=10)()
+        return super().result(deferred)
+
+    def failure(self, deferred: Deferred[Any], kind: type[Exception]) -> None:
+        deferred.addErrback(lambda failure: failure.trap(kind))
+        self.assertIs(self.result(deferred), kind)
+
+    def settle(self) -> None:
+        self.result(self.one.head().addErrback(lambda failure: failure.trap(Unavailable)))
+
+    def again(self) -> None:
+        """Close it, and open the file again."""
+        self.result(self.one.close())
+        self.one = self.file_log()
+        self.result(self.one.open(self.lost.append))
+
+    def test_what_was_stored_is_there_when_it_is_opened_again(self) -> None:
+        self.append(*EVENTS, entry_id="one")
+        self.fill(3)
+        self.result(self.one.save_snapshot(2, 7, b"state"))
+        self.again()
+        self.assertEqual(list(self.read(0, 9)[0].events), EVENTS)
+        self.assertEqual(self.positions(self.read(0, 9)), [1, 2, 3, 4])
+        self.assertEqual(self.result(self.one.load_snapshot()), Snapshot(2, 7, b"state"))
+        self.append(EVENTS[0], entry_id="one")
+        self.assertEqual(self.result(self.one.head()), 4)
+
+    def test_positions_go_on_when_everything_was_trimmed(self) -> None:
+        self.fill(3)
+        self.result(self.one.trim(4, 4))
+        self.again()
+        self.assertEqual(self.result(self.one.head()), 3)
+        self.append(EVENTS[0], entry_id="next")
+        self.assertEqual(self.positions(self.read(3, 9)), [4])
+
+    def test_a_tail_that_catches_up_while_more_is_appended_misses_nothing(self) -> None:
+        self.patch(sqlite, "READ_AT_ONCE", 7)
+        self.fill(50)
+        caught_up = self.one.tail(0, self.entries.append)
+        appended = [self.one.append([EVENTS[2]], f"more{number}") for number in range(50)]
+        self.result(caught_up)
+        for deferred in appended:
+            self.result(deferred)
+        self.assertEqual(self.positions(self.entries), list(range(1, 101)))
+
+    def test_what_waits_is_committed_together(self) -> None:
+        commits: list[int] = []
+        append = Database.append
+
+        def counted(database: Database, batch: Sequence[tuple[str, Sequence[Event]]]) -> list[Entry | None]:
+            commits.append(len(batch))
+            return append(database, batch)
+
+        self.patch(Database, "append", counted)
+        for deferred in [self.one.append([EVENTS[2]], f"e{number}") for number in range(1_000)]:
+            self.result(deferred)
+        self.assertEqual(sum(commits), 1_000)
+        self.assertLess(len(commits), 500)
+        self.assertLessEqual(max(commits), sqlite.MOST_EVENTS)
+
+    def test_a_thread_that_dies_says_so(self) -> None:
+        self.patch(Database, "append", lambda *_: 1 / 0)
+        self.one.append([EVENTS[2]], "e")
+        while not self.lost:
+            self.reactor.calls.get(timeout=10)()
+        self.assertIsInstance(self.lost.pop().value, ZeroDivisionError)
+        self.failure(self.one.append([EVENTS[2]], "f"), Unavailable)

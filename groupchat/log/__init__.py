@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from groupchat.events import Event
@@ -35,10 +36,17 @@ class Snapshot:
 
 OnEntry = Callable[[Entry], None]
 Stop = Callable[[], None]
+Lost = Callable[[Failure], None]
 
 
 class ILog(Interface):
-    """An ordered, durable log of entries."""
+    """An ordered, durable log of entries. It is opened once, before anything else, and closed once."""
+
+    def open(lost: Lost) -> Deferred[None]:
+        """Get hold of what the log is kept in. Fails with CannotOpen.
+
+        `lost` is called if the log ends by itself later on. What was under way then is never answered.
+        """
 
     def append(events: Sequence[Event], entry_id: str) -> Deferred[None]:
         """Store the events as one entry, all or none; fires when they are durable.
@@ -66,8 +74,11 @@ class ILog(Interface):
     def load_snapshot() -> Deferred[Snapshot | None]:
         """The last snapshot that was saved."""
 
-    def trim(before: int) -> Deferred[None]:
-        """Forget the entries before this position. `head` and later positions stay what they are."""
+    def trim(before: int, seen_before: int) -> Deferred[None]:
+        """Forget the entries before a position, and, if that saves space, the Seen events of those before another.
+
+        `head` and later positions stay what they are.
+        """
 
     def close() -> Deferred[None]:
         """Make sure of what was appended, end every tail, and let go of what is held: `append` is Unavailable then."""

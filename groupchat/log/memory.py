@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from groupchat.errors import Trimmed, Unavailable
 from groupchat.events import Event
-from groupchat.log import Entry, ILog, OnEntry, Snapshot, Stop
+from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot, Stop
 
 RETAIN = 100
 """How many entries a store holds unless told otherwise: nobody reads an entry again once every tail has had it."""
@@ -95,6 +95,9 @@ class MemoryLog:
         self._closed = False
         self._stops: list[Stop] = []
 
+    def open(self, lost: Lost) -> Deferred[None]:
+        return succeed(None)
+
     def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
         if self._closed:
             return fail(Unavailable("The log is closed."))
@@ -138,7 +141,7 @@ class MemoryLog:
     def load_snapshot(self) -> Deferred[Snapshot | None]:
         return succeed(self._store.snapshot)
 
-    def trim(self, before: int) -> Deferred[None]:
+    def trim(self, before: int, seen_before: int) -> Deferred[None]:
         self._store.trim(before)
         return succeed(None)
 

@@ -1,0 +1,243 @@
+"""The SQLite file of a group: everything that blocks. Whoever opens it uses it in one thread.
+
+WAL, so that reading (a backup, say) never holds up writing. With `synchronous=FULL` a commit is on the disk when it
+returns; with NORMAL it survives the end of the process, but the last of them may not survive a loss of power.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from groupchat.errors import CannotOpen, Trimmed, Unavailable
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
+from groupchat.log import Entry, Snapshot
+
+APPLICATION_ID = 0x67726F75  # "grou"
+VERSION = 1
+
+UPGRADES: dict[int, str] = {}
+"""For each older version, the SQL file beside this one that makes the next one of it."""
+
+_FULL = (sqlite3.SQLITE_FULL,)
+"""Errors after which the file is as it was before, and may be written to later."""
+
+_PLACE = struct.Struct("<qqq")
+_COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places"
+_INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no input
+
+Row = tuple[Any, ...]
+
+
+class Database:
+    """One file, open for writing by this process alone. Raises CannotOpen, in words for an operator."""
+
+    def __init__(self, path: Path, synchronous: str = "FULL") -> None:
+        self.path = path
+        self._lock = _locked(path)
+        try:
+            with _explained(path):
+                self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+                self._prepare(synchronous)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _prepare(self, synchronous: str) -> None:
+        execute = self._connection.execute
+        self._check_format()
+        execute("PRAGMA journal_mode=WAL")
+        execute(f"PRAGMA synchronous={synchronous}")
+        execute("PRAGMA journal_size_limit=67108864")
+        self.beginning: int = execute("SELECT position FROM beginning").fetchone()[0]
+        self._seen_from = self.beginning
+        self.head = max(self.beginning - 1, execute("SELECT max(position) FROM entry").fetchone()[0] or 0)
+
+    def _check_format(self) -> None:
+        """Make the tables in a new file; see that an old one is ours, whole, and of this version."""
+        execute = self._connection.execute
+        if not execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            self._run_script("schema.sql", VERSION)
+        if execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise CannotOpen(f"{self.path} is a database of another program.")
+        version = execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise CannotOpen(
+                f"{self.path} is of a newer groupchat (its format is {version}, that of this one {VERSION})."
+            )
+        damage = execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise CannotOpen(f"{self.path} is damaged ({damage}). Restore a backup, or see groupchat-admin check.")
+        while version < VERSION:
+            backup(self._connection, self.path.with_name(f"{self.path.name}.v{version}"))
+            self._run_script(UPGRADES[version], version + 1)
+            version += 1
+
+    def _run_script(self, name: str, version: int) -> None:
+        script = files(__package__).joinpath(name).read_text()
+        self._connection.executescript(
+            f"BEGIN; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}; COMMIT;"
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._lock)  # after it: closing any handle of the file would release SQLite's own locks
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+        """All or nothing. Raises Unavailable if it surely is nothing and may work later; any other error is fatal."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+            yield cursor
+            cursor.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            if error.sqlite_errorcode in _FULL:
+                raise Unavailable(f"the disk of {self.path} is full") from error
+            raise
+
+    def append(self, batch: Sequence[tuple[str, Sequence[Event]]]) -> list[Entry | None]:
+        """Append entries, by id, in one transaction. Returns what was stored; None for an id that was there already."""
+        stored: list[Entry | None] = []
+        rows: list[Row] = []
+        position = self.head
+        with self._transaction() as cursor:
+            for entry_id, events in batch:
+                cursor.execute("INSERT OR IGNORE INTO entry (position, id) VALUES (?, ?)", (position + 1, entry_id))
+                if not cursor.rowcount:
+                    stored.append(None)
+                    continue
+                position += 1
+                stored.append(Entry(position, entry_id, events))
+                rows += [_row(position, slot, event) for slot, event in enumerate(events)]
+            cursor.executemany(_INSERT, rows)
+        self.head = position
+        return stored
+
+    def read(self, after: int, limit: int) -> list[Entry]:
+        """At most `limit` entries. Raises Trimmed."""
+        if after + 1 < self.beginning:
+            raise Trimmed(f"{self.path} begins with entry {self.beginning}, after {after + 1}.")
+        return list(read(self._connection, after, limit))
+
+    def save_snapshot(self, position: int, version: int, state: bytes) -> None:
+        with self._transaction() as cursor:
+            cursor.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (position, version, state))
+
+    def load_snapshot(self) -> Snapshot | None:
+        return load_snapshot(self._connection)
+
+    def trim(self, before: int, most: int) -> bool:
+        """Forget at most `most` of the entries before this position. Returns whether there are more of them."""
+        upto = min(before, self.beginning + most, self.head + 1)
+        if upto > self.beginning:
+            with self._transaction() as cursor:
+                for table in ("entry", "event"):
+                    cursor.execute(f"DELETE FROM {table} WHERE position < ?", (upto,))  # noqa: S608 - no input
+                cursor.execute("UPDATE beginning SET position = ?", (upto,))
+            self.beginning = upto
+        return bool(self.beginning < min(before, self.head + 1))
+
+    def forget_seen(self, before: int) -> None:
+        """Forget the Seen events of the entries before this position."""
+        if before > self._seen_from:
+            with self._transaction() as cursor:
+                where = "position >= ? AND position < ? AND kind = 'seen'"
+                cursor.execute(f"DELETE FROM event WHERE {where}", (self._seen_from, before))  # noqa: S608 - no input
+            self._seen_from = before
+
+
+def read(connection: sqlite3.Connection, after: int, limit: int) -> Iterator[Entry]:
+    """At most `limit` entries after this position."""
+    ids = connection.execute(
+        "SELECT position, id FROM entry WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
+    ).fetchall()
+    if not ids:
+        return
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position, slot",  # noqa: S608 - no input
+        (after, ids[-1][0]),
+    )
+    events: dict[int, list[Event]] = {position: [] for position, _ in ids}
+    for row in rows:
+        events[row[0]].append(_event(row))
+    for position, entry_id in ids:
+        yield Entry(position, entry_id, events[position])
+
+
+def load_snapshot(connection: sqlite3.Connection) -> Snapshot | None:
+    row = connection.execute("SELECT position, version, state FROM snapshot").fetchone()
+    return Snapshot(*row) if row else None
+
+
+def backup(connection: sqlite3.Connection, to: Path, progress: Callable[[int, int, int], None] | None = None) -> None:
+    """Copy the database, as it is at one moment, into a new file that only its owner can read."""
+    os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    target = sqlite3.connect(to)
+    try:
+        connection.backup(target, pages=1000, progress=progress)
+    finally:
+        target.close()
+
+
+def _row(position: int, slot: int, event: Event) -> Row:
+    match event:
+        case Said(member, name, text, at):
+            return position, slot, "said", at, member, name, text, None, None, None, None
+        case Joined(member, name, key, at, address):
+            host, port = address or (None, None)
+            return position, slot, "joined", at, member, name, None, key, host, port, None
+        case Renamed(member, name, new, key, at):
+            return position, slot, "renamed", at, member, name, new, key, None, None, None
+        case Left(member, name, at):
+            return position, slot, "left", at, member, name, None, None, None, None, None
+        case Seen(at, places):
+            packed = b"".join([_PLACE.pack(*place) for place in places])
+            return position, slot, "seen", at, None, None, None, None, None, None, packed
+
+
+def _event(row: Row) -> Event:
+    _position, _slot, kind, at, member, name, text, key, host, port, places = row
+    match kind:
+        case "said":
+            return Said(member, name, text, at)
+        case "joined":
+            return Joined(member, name, key, at, None if host is None else (host, port))
+        case "renamed":
+            return Renamed(member, name, text, key, at)
+        case "left":
+            return Left(member, name, at)
+        case "seen":
+            return Seen(at, tuple(_PLACE.iter_unpack(places)))
+    raise ValueError(f"an event of the kind {kind!r}")
+
+
+def _locked(path: Path) -> int:
+    """A handle of the file, made if there is none, that no other process has. Close it after all others of the file."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotOpen(f"{path} cannot be opened for writing: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise CannotOpen(f"{path} is in use by another daemon. Stop it, or choose another file with --db.") from None
+    return handle
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CannotOpen(f"{path} cannot be used: {error}.") from error

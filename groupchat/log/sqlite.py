@@ -1,0 +1,233 @@
+"""A log in one SQLite file, with one writer thread.
+
+The thread is fed what each reactor turn appends, and commits all that has come meanwhile in one transaction: batches
+form by themselves while the commit before them runs. The reactor is told once a batch. Whatever the thread cannot
+explain ends it, and with it the daemon: nothing is acknowledged into the void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from groupchat.errors import LogError, Unavailable
+from groupchat.events import Event
+from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot
+from groupchat.log.database import Database
+
+MOST_EVENTS = 512
+"""How many events a transaction takes, but for the last entry of it."""
+
+READ_AT_ONCE = 1_000
+"""How many entries are read at once when a tail catches up."""
+
+TRIM_AT_ONCE = 500
+"""How many entries are forgotten in one transaction, so that appends need not wait for long."""
+
+
+@dataclass(slots=True)
+class _Append:
+    events: Sequence[Event]
+    entry_id: str
+    done: Deferred[None]
+
+
+@dataclass(slots=True)
+class _Call:
+    """Something else to do in the thread."""
+
+    function: Callable[[], Any]
+    done: Deferred[Any]
+
+
+_Job = _Append | _Call
+
+
+class _Tail:
+    """A reader. `live` once it has caught up: from then on it is given entries as they are committed."""
+
+    def __init__(self, after: int, on_entry: OnEntry) -> None:
+        self.position = after
+        self.on_entry = on_entry
+        self.live = False
+        self.stopped = False
+
+    def give(self, entry: Entry) -> None:
+        if not self.stopped and entry.position > self.position:
+            self.position = entry.position
+            self.on_entry(entry)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@implementer(ILog)
+class SqliteLog:
+    """The log in the file `path`. `synchronous` is FULL or NORMAL."""
+
+    def __init__(self, path: Path, reactor: IReactorFromThreads, synchronous: str = "FULL") -> None:
+        self._path = path
+        self._reactor = reactor
+        self._synchronous = synchronous
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._database: Database | None = None  # the thread's; here it is only asked whether it is there
+        self._ended: Deferred[None] = Deferred()
+        self._closing = False
+        self._lost: Lost = lambda failure: None
+        self._head = 0
+        self._tails: list[_Tail] = []
+
+    # In the reactor
+
+    def open(self, lost: Lost) -> Deferred[None]:
+        self._lost = lost
+        opened: Deferred[int] = Deferred()
+        Thread(target=self._run, args=(opened,), name="groupchat log", daemon=True).start()
+        return opened.addCallback(self._opened)
+
+    def _opened(self, head: int) -> None:
+        self._head = head
+
+    def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
+        if self._closing:
+            return fail(Unavailable("the log is closed"))
+        done: Deferred[None] = Deferred()
+        self._jobs.put(_Append(events, entry_id, done))
+        return done
+
+    @inlineCallbacks
+    def tail(self, after: int, on_entry: OnEntry) -> Any:
+        tail = _Tail(after, on_entry)
+        self._tails.append(tail)
+        while not tail.live:
+            for entry in (yield self.read(tail.position, READ_AT_ONCE)):
+                tail.give(entry)
+            tail.live = tail.stopped or tail.position >= self._head
+        return tail.stop
+
+    def read(self, after: int, limit: int) -> Deferred[list[Entry]]:
+        return self._call(lambda database: database.read(after, limit))
+
+    def head(self) -> Deferred[int]:
+        return self._call(lambda database: database.head)
+
+    def save_snapshot(self, position: int, version: int, state: bytes) -> Deferred[None]:
+        return self._call(lambda database: database.save_snapshot(position, version, state))
+
+    def load_snapshot(self) -> Deferred[Snapshot | None]:
+        return self._call(lambda database: database.load_snapshot())
+
+    @inlineCallbacks
+    def trim(self, before: int, seen_before: int) -> Any:
+        yield self._call(lambda database: database.forget_seen(seen_before))
+        while (yield self._call(lambda database: database.trim(before, TRIM_AT_ONCE))):
+            pass  # appends that came meanwhile have had their turn
+
+    def close(self) -> Deferred[None]:
+        if self._closing or self._database is None:
+            return succeed(None)
+        self._closing = True
+        for tail in self._tails:
+            tail.stop()
+        self._jobs.put(None)
+        return self._ended
+
+    def _call(self, function: Callable[[Database], Any]) -> Deferred[Any]:
+        if self._closing:
+            return fail(Unavailable("the log is closed"))
+        done: Deferred[Any] = Deferred()
+        self._jobs.put(_Call(lambda: function(self._the_database()), done))
+        return done
+
+    def _the_database(self) -> Database:
+        assert self._database is not None
+        return self._database
+
+    def _committed(self, batch: Sequence[_Append], entries: Sequence[Entry | None]) -> None:
+        """What was stored is given to every tail, and then acknowledged."""
+        for append, entry in zip(batch, entries, strict=True):
+            if entry is not None:
+                self._head = entry.position
+                for tail in self._tails:
+                    if tail.live:
+                        tail.give(entry)
+            append.done.callback(None)
+
+    def _not_committed(self, batch: Sequence[_Append], failure: Failure) -> None:
+        for append in batch:
+            append.done.errback(failure)
+
+    def _thread_ended(self, failure: Failure | None) -> None:
+        if failure is None:
+            self._ended.callback(None)
+        else:
+            self._closing = True
+            self._lost(failure)
+
+    # In the thread
+
+    def _run(self, opened: Deferred[int]) -> None:
+        try:
+            database = self._database = Database(self._path, self._synchronous)
+        except BaseException:
+            self._tell(opened.errback, Failure())
+            return
+        self._tell(opened.callback, database.head)
+        failure = None
+        try:
+            self._work(database)
+            database.close()
+        except BaseException:
+            failure = Failure()
+        self._tell(self._thread_ended, failure)
+
+    def _work(self, database: Database) -> None:
+        """Do every job, in order, up to the one that says to end."""
+        job = self._jobs.get()
+        while job is not None:
+            if isinstance(job, _Append):
+                job = self._commit_from(database, job)
+            else:
+                self._do(job)
+                job = self._jobs.get()
+
+    def _commit_from(self, database: Database, first: _Append) -> _Job | None:
+        """Commit this and the appends that wait behind it. Returns the job after them."""
+        batch, events = [first], len(first.events)
+        while events < MOST_EVENTS and not self._jobs.empty():
+            job = self._jobs.get()
+            if not isinstance(job, _Append):
+                self._commit(database, batch)
+                return job
+            batch.append(job)
+            events += len(job.events)
+        self._commit(database, batch)
+        return self._jobs.get()
+
+    def _commit(self, database: Database, batch: Sequence[_Append]) -> None:
+        try:
+            entries = database.append([(append.entry_id, append.events) for append in batch])
+        except Unavailable:
+            self._tell(self._not_committed, batch, Failure())
+        else:
+            self._tell(self._committed, batch, entries)
+
+    def _do(self, job: _Call) -> None:
+        try:
+            result = job.function()
+        except LogError:
+            self._tell(job.done.errback, Failure())
+        else:
+            self._tell(job.done.callback, result)
+
+    def _tell(self, function: Callable[..., object], *arguments: object) -> None:
+        self._reactor.callFromThread(function, *arguments)

@@ -1,0 +1,90 @@
+"""Where a group is in its log, and what has to be saved to begin there again.
+
+A snapshot holds the members, and not the lines, which are in the log anyway: what begins from one reads the entries
+from the oldest line that is kept, takes only the lines from those that the snapshot knows, and folds the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from groupchat.errors import CannotOpen
+from groupchat.events import Event, Joined, Seen
+from groupchat.group import Group, Member
+from groupchat.log import Entry, Snapshot
+
+VERSION = 1
+
+
+class Snapshots:
+    """Folds entries into a group, and dumps and loads its state."""
+
+    def __init__(self, group: Group) -> None:
+        self.position = 0
+        """Of the last entry that was folded."""
+        self._group = group
+        self._known = 0  # the entries up to this position are in the snapshot that was loaded
+        self._head = 0  # the number of its last line
+        self._refused: set[tuple[int, int]] = set()  # the events that were refused: position of the entry, index in it
+
+    def load(self, snapshot: Snapshot) -> int:
+        """Take over the state of a snapshot into a new group. Returns the position after which entries are needed."""
+        if snapshot.version > VERSION:
+            raise CannotOpen("The snapshot in the log was saved by a newer groupchat.")
+        state = json.loads(snapshot.state)
+        self._known = snapshot.position
+        self._head = state["head"]
+        self._refused = {(position, index) for position, index in state["refused"]}
+        for member in state["members"]:
+            self._group.restore(_member(member))
+        return int(state["first"]) - 1
+
+    def begin(self, entry: Entry) -> bool:
+        """Whether the events of an entry are to be folded. If not, what is to be known of it is known now."""
+        self.position = self._group.history.entry = entry.position
+        if entry.position <= self._known:
+            self._remember(entry)
+            return False
+        self.caught_up()
+        return True
+
+    def refused(self, entry: Entry, event: Event) -> None:
+        """This very event, of the entry that is being folded, changed nothing."""
+        index = next(index for index, other in enumerate(entry.events) if other is event)
+        self._refused.add((entry.position, index))
+
+    def caught_up(self) -> None:
+        """There are no more entries that the snapshot knows."""
+        if self._known:
+            self._group.history.renumber(self._head)
+            self.position = max(self.position, self._known)
+            self._known = 0
+
+    def dump(self) -> tuple[int, bytes]:
+        """The position of the oldest entry that is needed beside the state, and the state."""
+        first = self._group.history.first_entry()
+        self._refused = {(position, index) for position, index in self._refused if position >= first}
+        state = {
+            "first": first,
+            "head": self._group.history.head,
+            "members": [_fields(member) for member in self._group.members.values()],
+            "refused": sorted(self._refused),
+        }
+        return first, json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _remember(self, entry: Entry) -> None:
+        for index, event in enumerate(entry.events):
+            if not isinstance(event, Seen) and (entry.position, index) not in self._refused:
+                self._group.history.append(event.member, event.line(), event.at)
+
+
+def _fields(member: Member) -> list[object]:
+    return [member.id, member.name, member.key, member.address, member.cursor, member.own, member.logged]
+
+
+def _member(fields: list[Any]) -> Member:
+    member_id, name, key, address, cursor, own, logged = fields
+    member = Member(Joined(member_id, name, key, logged, None if address is None else tuple(address)), cursor)
+    member.own = own
+    return member
