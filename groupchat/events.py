@@ -77,8 +77,8 @@ class Left:
         return f"{self.name} has left the group"
 
 
-Place = tuple[int, int, int]
-"""A member's id, the number of the last event that it was given, and the minute (of the epoch) of its last contact."""
+Place = tuple[int, int, int, int]
+"""A member's id, its cursor, how many of its own events are not after that, and the minute of its last contact."""
 
 
 @_event

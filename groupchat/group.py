@@ -24,13 +24,13 @@ Waiting = tuple[bytes | bytearray, int, int]
 class Member:
     """A member, and its cursor.
 
-    `cursor` is the number of the last event that it has been given, or needs not be. `own` is how many events after
-    its cursor are its own, which it is never given. `logged` is its last contact that the log knows of, on whatever
-    node; a `Seen` tells it to the minute. `contact`, which is no part of the fold, is when it was last heard of here;
-    negative if never.
+    `cursor` is the number of the last event that it has been given, or needs not be. `said` is how many events are its
+    own, which it is never given, and `own` how many of these come after its cursor. `logged` is its last contact that
+    the log knows of, on whatever node; a `Seen` tells it to the minute. `contact`, which is no part of the fold, is
+    when it was last heard of here; negative if never.
     """
 
-    __slots__ = ("address", "contact", "cursor", "id", "key", "logged", "name", "own")
+    __slots__ = ("address", "contact", "cursor", "id", "key", "logged", "name", "own", "said")
 
     def __init__(self, joined: Joined, number: int) -> None:
         self.id = joined.member
@@ -39,6 +39,7 @@ class Member:
         self.address = joined.address
         self.cursor = number
         self.own = 0
+        self.said = 0
         self.logged = joined.at
         self.contact = -1.0
 
@@ -74,6 +75,7 @@ class Group:
         if member is None or member.name != event.name:
             return None
         member.own += 1
+        member.said += 1
         member.logged = event.at
         return self.history.append(member.id, event.line(), event.at)
 
@@ -100,6 +102,7 @@ class Group:
         member.name, member.key = event.new, event.key
         self.by_key[member.key] = member
         member.own += 1
+        member.said += 1
         member.logged = event.at
         return self.history.append(member.id, event.line(), event.at)
 
@@ -120,13 +123,13 @@ class Group:
             del self.per_host[host]
 
     def _seen(self, event: Seen) -> Outcome:
-        for member_id, cursor, minute in event.places:
+        for member_id, cursor, passed, minute in event.places:
             member = self.members.get(member_id)
             if member is None:
                 continue
             if cursor > member.cursor:
                 member.cursor = cursor
-                member.own = member.own and self.history.count_by(member_id, cursor)
+                member.own = member.said - passed
             member.logged = max(member.logged, minute * 60.0)
         return None
 

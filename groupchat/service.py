@@ -383,7 +383,7 @@ class GroupService(service.Service):
         if self._minute_began:
             self._minute_began = False
             members = self.group.moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
-        places = tuple([(m.id, m.cursor, int(m.contact // 60)) for m in members])
+        places = tuple([(m.id, m.cursor, m.said - m.own, int(m.contact // 60)) for m in members])
         if places:
             self._recording, self.group.moved = self.group.moved, set()
             self._records += 1

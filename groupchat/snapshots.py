@@ -80,11 +80,12 @@ class Snapshots:
 
 
 def _fields(member: Member) -> list[object]:
-    return [member.id, member.name, member.key, member.address, member.cursor, member.own, member.logged]
+    m = member
+    return [m.id, m.name, m.key, m.address, m.cursor, m.own, m.said, m.logged]
 
 
 def _member(fields: list[Any]) -> Member:
-    member_id, name, key, address, cursor, own, logged = fields
+    member_id, name, key, address, cursor, own, said, logged = fields
     member = Member(Joined(member_id, name, key, logged, None if address is None else tuple(address)), cursor)
-    member.own = own
+    member.own, member.said = own, said
     return member

@@ -18,10 +18,19 @@ STOP_SECONDS = 20
 
 
 class Daemon:
-    """A running daemon: `port` is where it listens, `output` what it has printed so far."""
+    """A running daemon: `port` is where it listens, `output` what it has printed so far.
 
-    def __init__(self, *options: str, twistd: list[str] = TWISTD) -> None:
-        self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+    It runs in a `directory` of its own, or in that of another, which then has to stop last.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        twistd: list[str] = TWISTD,
+        directory: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self._own_directory = directory is None
+        self.directory = directory or tempfile.TemporaryDirectory(prefix="groupchat-test-")
         self.process = subprocess.Popen(
             [*twistd, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", *options],
             cwd=self.directory.name,
@@ -60,8 +69,19 @@ class Daemon:
         self._reader.join(STOP_SECONDS)
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self.directory.cleanup()
+        if self._own_directory:
+            self.directory.cleanup()
         return self.output
+
+    def kill(self) -> None:
+        """End it with SIGKILL, at once."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(STOP_SECONDS)
+
+    def again(self, *options: str) -> Daemon:
+        """Start another in the place of this one: on the same port, in the same directory."""
+        return Daemon("--port", str(self.port), *options, directory=self.directory)
 
 
 class UDPMember:

@@ -74,7 +74,7 @@ class Node:
         self.udp = FiveMessages(self.service, max_reply)
         self.port = FakePort()
         self.udp.makeConnection(self.port)
-        self.service.startService()
+        self.started = self.service.startService()
 
     def _fatal(self) -> None:
         self.fatal += 1

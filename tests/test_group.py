@@ -42,7 +42,7 @@ class FoldTests(TestCase):
             Left(ALICE, "Alice", 0.0),
         ]
         self.assertEqual([group.apply(event) for event in events], [1, 2, 3, 4])
-        self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 0),))))
+        self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 1, 0),))))
         self.assertEqual(group.apply(said(BOB, "Bob", "again")), 5)
 
     def test_what_a_race_lost_changes_nothing(self) -> None:
@@ -86,10 +86,10 @@ class FoldTests(TestCase):
 class SeenTests(TestCase):
     def test_it_moves_cursors_forward_only(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "1"), said(BOB, "Bob", "2"))
-        group.apply(Seen(0.0, ((ALICE, 3, 7), (EVE, 9, 9))))
+        group.apply(Seen(0.0, ((ALICE, 3, 0, 7), (EVE, 9, 0, 9))))
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "Bob: 2")
-        group.apply(Seen(0.0, ((ALICE, 2, 1),)))
+        group.apply(Seen(0.0, ((ALICE, 2, 0, 1),)))
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "")
 
@@ -102,7 +102,7 @@ class SeenTests(TestCase):
             said(ALICE, "Alice", "mine"),
             said(BOB, "Bob", "2"),
         )
-        group.apply(Seen(0.0, ((ALICE, 3, 0),)))
+        group.apply(Seen(0.0, ((ALICE, 3, 1, 0),)))
         self.assertEqual(group.members[ALICE].own, 1)
         self.assertEqual(give(group, ALICE), "Bob: 1\nBob: 2")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -21,6 +20,7 @@ from groupchat.log import Entry, ILog, Snapshot, sqlite
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.log.sqlite import SqliteLog
+from tests.durable import ThreadReactor
 from tests.logs import FailingLog, LateLog
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ EVENTS: list[Event] = [
     Joined(2**63 - 1, "Zoë 🦊", "zoë 🦊", 1.5, None),
     Said(1, "Alice", "Hi\tthere, \u200dfriends: 👋", 2.0),
     Renamed(1, "Alice", "ALICE", "alice", 3.0),
-    Seen(4.0, ((1, 3, 28333333), (2**63 - 1, 2, 0))),
+    Seen(4.0, ((1, 3, 0, 28333333), (2**63 - 1, 2, 5, 0))),
     Left(1, "ALICE", 5.0),
 ]
 
@@ -178,7 +178,7 @@ class LogContract(Suite):
 
     def test_seen_events_may_be_forgotten_sooner(self) -> None:
         for number in range(1, 5):
-            self.append(EVENTS[2], Seen(float(number), ((1, 2, 3),)), entry_id=f"e{number}")
+            self.append(EVENTS[2], Seen(float(number), ((1, 2, 3, 4),)), entry_id=f"e{number}")
         self.result(self.one.trim(2, 4))
         entries = self.read(1, 9)
         self.assertEqual(self.positions(entries), [2, 3, 4])
@@ -254,16 +254,6 @@ class FailingLogTests(LogContract, SynchronousTestCase):
         return FailingLog([])
 
 
-class ThreadReactor:
-    """What a log's thread needs of a reactor: calls are made when the test waits."""
-
-    def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
-
-    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
-        self.calls.put(lambda: function(*arguments))
-
-
 class SqliteLogTests(LogContract, SynchronousTestCase):
     def log(self) -> ILog:
         self.reactor = ThreadReactor()
@@ -275,8 +265,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         return SqliteLog(self.directory / "group.sqlite", self.reactor)  # type: ignore[arg-type]  # all it needs of one
 
     def result(self, deferred: Deferred[Any]) -> Any:
-        while not deferred.called:
-            self.reactor.calls.get(timeout=10)()
+        self.reactor.wait(deferred)
         return super().result(deferred)
 
     def failure(self, deferred: Deferred[Any], kind: type[Exception]) -> None:
@@ -340,6 +329,6 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         self.patch(Database, "append", lambda *_: 1 / 0)
         self.one.append([EVENTS[2]], "e")
         while not self.lost:
-            self.reactor.calls.get(timeout=10)()
+            self.reactor.call()
         self.assertIsInstance(self.lost.pop().value, ZeroDivisionError)
         self.failure(self.one.append([EVENTS[2]], "f"), Unavailable)

@@ -362,7 +362,7 @@ class SeenTests(SynchronousTestCase):
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 60)
         (record,) = self.seen()
-        self.assertEqual([(place[0], place[2]) for place in record.places], [(alice.id, 1)])
+        self.assertEqual([(place[0], place[3]) for place in record.places], [(alice.id, 1)])
 
     def test_they_are_no_lines(self) -> None:
         head = self.node.service.group.history.head
@@ -594,7 +594,7 @@ class StopTests(SynchronousTestCase):
         *_, seen = [event for entry in store.read(0, 99) for event in entry.events]
         assert isinstance(seen, Seen)
         alice, bob = node.service.group.members.values()
-        self.assertEqual(sorted(seen.places), sorted([(alice.id, 4, 1), (bob.id, 3, 1)]))
+        self.assertEqual(sorted(seen.places), sorted([(alice.id, 4, 1, 1), (bob.id, 3, 1, 1)]))
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_it_does_not_wait_for_ever(self) -> None:

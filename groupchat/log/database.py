@@ -26,10 +26,10 @@ VERSION = 1
 UPGRADES: dict[int, str] = {}
 """For each older version, the SQL file beside this one that makes the next one of it."""
 
-_FULL = (sqlite3.SQLITE_FULL,)
-"""Errors after which the file is as it was before, and may be written to later."""
+_FOR_NOW = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
+"""Errors after which the file surely is as it was, and may be written to later. Of an I/O error that is not sure."""
 
-_PLACE = struct.Struct("<qqq")
+_PLACE = struct.Struct("<qqqq")
 _COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places"
 _INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no input
 
@@ -74,7 +74,8 @@ class Database:
             )
         damage = execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
-            raise CannotOpen(f"{self.path} is damaged ({damage}). Restore a backup, or see groupchat-admin check.")
+            where = " ".join(damage.split())
+            raise CannotOpen(f"{self.path} is damaged ({where}). Restore a backup, or see groupchat-admin check.")
         while version < VERSION:
             backup(self._connection, self.path.with_name(f"{self.path.name}.v{version}"))
             self._run_script(UPGRADES[version], version + 1)
@@ -101,8 +102,8 @@ class Database:
         except sqlite3.Error as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            if error.sqlite_errorcode in _FULL:
-                raise Unavailable(f"the disk of {self.path} is full") from error
+            if error.sqlite_errorcode & 0xFF in _FOR_NOW:
+                raise Unavailable(f"{self.path}: {error}") from error
             raise
 
     def append(self, batch: Sequence[tuple[str, Sequence[Event]]]) -> list[Entry | None]:

@@ -16,7 +16,7 @@ CREATE TABLE event (
     key TEXT,                       -- of a joined or renamed: what no two names share
     host TEXT,                      -- of a joined: where its datagrams come from, if it has an address
     port INTEGER,
-    places BLOB,                    -- of a seen: member, cursor, minute, each of 8 bytes, little-endian, for each place
+    places BLOB,                    -- of a seen: for each place member, cursor, passed, minute; each of 8 bytes, little-endian
     PRIMARY KEY (position, slot)
 ) STRICT, WITHOUT ROWID;
 

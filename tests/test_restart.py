@@ -1,0 +1,413 @@
+"""What survives: a stop, a kill, a full disk, and whatever else may be the matter with a file."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+import groupchat.service as service_module
+from groupchat.errors import CannotOpen
+from groupchat.events import Said
+from groupchat.frontends.udp import UDPService
+from groupchat.history import History
+from groupchat.log import database
+from groupchat.log.database import Database
+from groupchat.log.sqlite import SqliteLog
+from groupchat.rules import Settings
+from groupchat.service import GroupService
+from tests.daemon import TWISTD, Daemon, UDPMember
+from tests.durable import DurableNode
+
+ILLEGAL = "Illegal message"
+reactor: Any = installed
+
+
+class Directory(SynchronousTestCase):
+    """A test with a directory of its own."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="groupchat-restart-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.path = self.directory / "group.sqlite"
+        self.copies = 0
+
+    def node(self, path: Path | None = None, **settings: Any) -> DurableNode:
+        return DurableNode(path or self.path, **settings)
+
+    def after_a_kill(self, node: DurableNode, **settings: Any) -> DurableNode:
+        """What a new process finds if the one of this node ends now. The node itself goes on."""
+        self.copies += 1
+        return self.node(node.cut_off(self.directory / str(self.copies)), clock=node.clock, **settings)
+
+
+class RestartTests(Directory):
+    def test_after_a_kill_everybody_is_who_and_where_they_were(self) -> None:
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        node.clock.advance(1)
+        node.ask(2, "3 Robert")
+        node.ask(2, "2 hi")
+        node.ask(2, "2 ho")
+        again = self.after_a_kill(node)
+        self.assertEqual(again.ask(1, "5"), "Bob changed his name to Robert\nRobert: hi\nRobert: ho")
+        self.assertEqual(again.ask(2, "2 still me"), "")
+        self.assertEqual(again.ask(1, "5"), "Robert: still me")
+        self.assertEqual(again.ask(3, "1 Eve"), "Robert, Alice")
+        self.assertEqual(again.ask(4, "1 robert"), ILLEGAL)
+
+    def test_after_a_stop_nothing_is_given_again(self) -> None:
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 hi")
+        node.ask(1, "5")
+        node.ask(2, "2 ho")
+        node.stop()
+        again = self.node(clock=node.clock)
+        self.assertEqual(again.ask(1, "5"), "Bob: ho")
+
+    def test_after_a_kill_what_was_given_before_the_last_second_is_not_given_again(self) -> None:
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 one")
+        node.ask(1, "5")
+        node.clock.advance(1)
+        node.settle()
+        node.ask(2, "2 two")
+        node.ask(1, "5")
+        self.assertEqual(self.after_a_kill(node).ask(1, "5"), "Bob: two")
+
+    def test_nobody_was_silent_while_nobody_could_be_heard(self) -> None:
+        node = self.node(idle=1)
+        node.join(["Alice", "Bob"])
+        node.stop()
+        node.clock.advance(1000 * 86_400)
+        again = self.node(clock=node.clock, idle=1)
+        self.assertEqual(again.ask(7, "1 Alice"), ILLEGAL)
+        again.pass_time(3500)
+        self.assertEqual(again.ask(1, "5"), "")
+        again.pass_time(300)
+        again.settle()
+        self.assertEqual(again.ask(1, "5"), "Bob has left the group")
+
+    def test_a_clock_that_was_set_back_loses_nothing(self) -> None:
+        node = self.node()
+        node.clock.advance(1_000_000)
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 before")
+        node.clock.rightNow -= 500_000
+        node.ask(2, "2 after")
+        self.assertEqual(node.ask(1, "5"), "Bob: before\nBob: after")
+        node.ask(2, "2 waiting")
+        again = self.after_a_kill(node)
+        again.pass_time(300)
+        self.assertTrue(str(again.ask(1, "5")).endswith("Bob: waiting"))
+
+    def test_the_file_is_its_owners_alone(self) -> None:
+        self.node().join(["Alice"])
+        files = list(self.directory.glob("group.sqlite*"))
+        self.assertGreater(len(files), 1)
+        for path in files:
+            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600, path)
+
+
+class RandomRestartTests(Directory):
+    """Whatever was done, and whenever snapshots were saved: what starts again is what was there."""
+
+    NAMES = ("Al", "Bo", "Cy", "Dee", "al", "BO")
+
+    def state(self, node: DurableNode) -> dict[str, object]:
+        group = node.service.group
+        history = group.history
+        lines = history.read(history.first - 1, history.head, 1 << 30)[0]
+        return {
+            "members": [
+                (
+                    m.id,
+                    m.name,
+                    m.key,
+                    m.address,
+                    bytes(group.waiting(m, 1 << 30)[0]),
+                )
+                for m in group.members.values()
+            ],
+            "numbers": (history.first, history.head, history.first_entry()),
+            "lines": bytes(lines),
+            "indices": (set(group.by_key), set(group.by_address), dict(group.per_host)),
+        }
+
+    def do_something(self, node: DurableNode, dice: random.Random) -> None:
+        who = dice.randrange(1, 7)
+        match dice.randrange(12):
+            case 0 | 1:
+                node.send(who, f"1 {dice.choice(self.NAMES)}")
+                node.send(7 - who, f"1 {dice.choice(self.NAMES)}")  # maybe the same one in the same turn
+            case 2:
+                node.send(who, f"3 {dice.choice(self.NAMES)}")
+            case 3:
+                node.send(who, "4")
+            case 4 | 5:
+                node.send(who, "5")
+            case _:
+                node.send(who, f"2 {dice.random()}")
+        if dice.random() < 0.7:
+            node.settle()
+
+    def test_it(self) -> None:
+        self.patch(service_module, "SNAPSHOT_EVENTS", 25)
+        self.patch(History, "least_surplus", 3)
+        for seed in range(12):
+            dice = random.Random(seed)
+            keep = dice.choice([1, 5, 40, 1000])
+            node = self.node(self.directory / f"{seed}.sqlite", keep=keep, release=0)
+            for _ in range(8):
+                for _ in range(dice.randrange(60)):
+                    self.do_something(node, dice)
+                node.settle()
+                node.clock.advance(1)  # where everybody is by now is recorded
+                node.settle()
+                again = self.after_a_kill(node, keep=keep, release=0)
+                self.assertEqual(self.state(again), self.state(node), f"seed {seed}")
+                node = again
+
+    def test_the_file_does_not_grow_with_age(self) -> None:
+        self.patch(service_module, "SNAPSHOT_EVENTS", 100)
+        self.patch(History, "least_surplus", 10)
+        node = self.node(keep=50)
+        node.join(["Alice", "Bob"])
+        rows = []
+        for number in range(1_000):
+            node.ask(2, f"2 {number}")
+            if number % 50 == 0:
+                node.ask(1, "5")
+                node.clock.advance(1)
+            if number % 250 == 249:
+                rows.append(self.rows(node))
+        self.assertLess(max(rows), 300)
+        again = self.after_a_kill(node, keep=50)
+        self.assertEqual(len(str(again.ask(1, "5")).split("\n")), 49)
+
+    def rows(self, node: DurableNode) -> int:
+        with sqlite3.connect(node.cut_off(self.directory / f"rows{random.random()}")) as connection:
+            return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
+
+
+class DurabilityTests(TestCase):
+    @inlineCallbacks
+    def test_nothing_leaves_before_it_is_on_the_disk(self) -> Any:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-durable-"))
+        self.addCleanup(shutil.rmtree, directory)
+        held = Flag()
+        append = Database.append
+        self.patch(Database, "append", lambda it, batch: (held.wait(20), append(it, batch))[1])
+        service = GroupService(Settings(), SqliteLog(directory / "group.sqlite", reactor), reactor, self.fail)
+        udp = UDPService(reactor, service, 0, ["127.0.0.1"], 65_507)
+        yield service.startService()
+        udp.startService()
+        alice, bob = (UDPMember(udp._ports[0].getHost().port, seconds=0.0) for _ in range(2))
+        held.set()
+        for member, request in [(alice, "1 Alice"), (bob, "1 Bob"), (alice, "5")]:
+            member.send(request)
+            yield self.reply(member)
+        held.clear()
+        bob.send("2 not stored yet")
+        bob.send("5")
+        yield self.wait(0.3)
+        alice.send("5")
+        self.assertEqual((yield self.reply(alice)), "")
+        self.assertRaises(BlockingIOError, bob.receive)
+        held.set()
+        self.assertEqual((yield self.reply(bob)), "")
+        alice.send("5")
+        self.assertEqual((yield self.reply(alice)), "Bob: not stored yet")
+        yield udp.stopService()
+        yield service.stopService()
+        alice.close()
+        bob.close()
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        return deferLater(reactor, seconds, lambda: None)
+
+    @inlineCallbacks
+    def reply(self, member: UDPMember) -> Any:
+        for _ in range(500):
+            try:
+                return member.receive()
+            except BlockingIOError:
+                yield self.wait(0.01)
+        raise AssertionError("no reply")
+
+
+class FullDiskTests(Directory):
+    def limit(self, node: DurableNode, pages: int) -> None:
+        def set_limit(it: Database) -> None:
+            it._connection.execute(f"PRAGMA max_page_count={pages}")
+
+        node.thread_reactor.wait(node.file_log._call(set_limit))
+
+    def test_what_cannot_be_stored_is_not_answered_and_it_goes_on_when_there_is_room(self) -> None:
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        self.limit(node, 1)
+        texts = [f"{number}" + "x" * 4000 for number in range(20)]
+        answered = [text for text in texts if node.ask(2, f"2 {text}") == ""]
+        self.assertLess(len(answered), 20)
+        self.assertIsNone(node.ask(2, "2 " + "y" * 4000))
+        self.assertEqual(str(node.ask(1, "5")).count("Bob: "), len(answered))
+        self.limit(node, 1_000_000)
+        self.assertEqual(node.ask(2, "2 there is room again"), "")
+        again = self.after_a_kill(node)
+        lines = "\n".join(filter(None, [node.ask(1, "5")]))
+        self.assertTrue(lines.endswith("Bob: there is room again"))
+        self.assertTrue(str(again.ask(1, "5")).endswith("Bob: there is room again"))
+        self.assertEqual(node.fatal, 0)
+
+
+class FileTests(Directory):
+    """Each thing that may be the matter with the file is said in one line, and leaves it as it is."""
+
+    def refused(self, path: Path) -> str:
+        before = path.read_bytes() if path.is_file() else None
+        result = subprocess.run(
+            [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", "--db", str(path)],
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((result.returncode, result.stdout, len(result.stderr.splitlines())), (1, "", 1), result.stderr)
+        self.assertEqual(path.read_bytes() if path.is_file() else None, before)
+        self.assertIn(str(path), result.stderr)
+        return result.stderr
+
+    def test_a_file_that_is_no_database(self) -> None:
+        self.path.write_text("Dear diary, " * 1000)
+        self.assertIn("file is not a database", self.refused(self.path))
+
+    def test_a_database_of_another_program(self) -> None:
+        with sqlite3.connect(self.path) as connection:
+            connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+        self.assertIn("another program", self.refused(self.path))
+
+    def test_a_newer_format(self) -> None:
+        Database(self.path).close()
+        with sqlite3.connect(self.path) as connection:
+            connection.execute("PRAGMA user_version=99")
+        connection.close()
+        self.assertIn("newer groupchat", self.refused(self.path))
+
+    def test_a_damaged_file(self) -> None:
+        log = Database(self.path)
+        for number in range(200):
+            log.append([(str(number), [Said(1, "Alice", "x" * 400, 0.0)])])
+        log.close()
+        content = bytearray(self.path.read_bytes())
+        content[8192:40_000] = bytes(40_000 - 8192)
+        self.path.write_bytes(content)
+        self.refused(self.path)
+
+    def test_a_missing_directory(self) -> None:
+        self.assertIn("no directory", self.refused(self.directory / "nowhere" / "group.sqlite"))
+
+    def test_a_directory_in_its_place(self) -> None:
+        self.path.mkdir()
+        self.refused(self.path)
+
+    def test_a_file_that_another_daemon_has(self) -> None:
+        daemon = Daemon()
+        self.addCleanup(daemon.stop)
+        result = subprocess.run(
+            [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0"],
+            cwd=daemon.directory.name,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
+        self.assertIn("in use by another daemon", result.stderr)
+
+    def test_an_older_format_is_backed_up_and_upgraded(self) -> None:
+        log = Database(self.path)
+        log.append([("one", [Said(1, "Alice", "hi", 0.0)])])
+        log.close()
+        upgrade = self.directory / "upgrade.sql"
+        upgrade.write_text("CREATE TABLE extra (x INTEGER) STRICT;")
+        self.patch(database, "VERSION", 2)
+        self.patch(database, "UPGRADES", {1: str(upgrade)})
+        log = Database(self.path)
+        self.assertEqual([entry.entry_id for entry in log.read(0, 9)], ["one"])
+        log.close()
+        Database(self.path).close()
+        with sqlite3.connect(self.directory / "group.sqlite.v1") as connection:
+            self.assertEqual(connection.execute("PRAGMA user_version").fetchone()[0], 1)
+            self.assertEqual(connection.execute("SELECT count(*) FROM event").fetchone()[0], 1)
+        connection.close()
+        with sqlite3.connect(self.path) as connection:
+            self.assertEqual(connection.execute("PRAGMA user_version").fetchone()[0], 2)
+        connection.close()
+
+    def test_a_read_only_file(self) -> None:
+        Database(self.path).close()
+        self.path.chmod(0o400)
+        try:
+            Database(self.path).close()
+        except CannotOpen as why:
+            self.assertIn("cannot be opened for writing", str(why))
+        else:
+            self.skipTest("whoever runs this may write to read-only files")
+
+
+class ProcessTests(TestCase):
+    def test_members_go_on_from_the_same_sockets_after_a_kill(self) -> None:
+        daemon = Daemon()
+        self.addCleanup(daemon.directory.cleanup)
+        alice, bob = UDPMember(daemon.port), UDPMember(daemon.port)
+        self.addCleanup(alice.close)
+        self.addCleanup(bob.close)
+        alice.ask("1 Alice")
+        bob.ask("1 Bob")
+        bob.ask("2 before")
+        daemon.kill()
+        again = daemon.again()
+        self.addCleanup(again.stop)
+        bob.ask("2 after")
+        self.assertEqual(alice.ask("5"), "Bob has joined\nBob: before\nBob: after")
+
+    def test_in_memory_nothing_is_left(self) -> None:
+        daemon = Daemon("--db", ":memory:")
+        member = UDPMember(daemon.port)
+        self.addCleanup(member.close)
+        member.ask("1 Alice")
+        self.assertEqual(list(Path(daemon.directory.name).iterdir()), [])
+        daemon.stop()
+
+    def test_a_disk_that_fails_ends_the_process_with_status_1(self) -> None:
+        script = (
+            "import sqlite3; from groupchat.log.database import Database\n"
+            "def append(self, batch): raise sqlite3.OperationalError('disk I/O error')\n"
+            "Database.append = append\n"
+            "from twisted.scripts.twistd import run; run()"
+        )
+        daemon = Daemon(twistd=[sys.executable, "-c", script])
+        self.addCleanup(daemon.stop)
+        member = UDPMember(daemon.port, seconds=1.0)
+        self.addCleanup(member.close)
+        member.send("1 Alice")
+        self.assertEqual(daemon.process.wait(30), 1)
+        self.assertRaises(OSError, member.receive)
+        self.assertIn("disk I/O error", daemon.stop())
