@@ -45,7 +45,9 @@ REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""
 
 SNAPSHOT_EVENTS = 50_000
-"""After how many events a snapshot is saved."""
+"""After how many events a snapshot is saved; it is once a day, too, so that what is too old leaves the log."""
+
+MINUTES_OF_A_DAY = 24 * 60
 
 PLACES = 8
 """How many recorded cursors count as one event more, for the room that they take in the log."""
@@ -117,9 +119,10 @@ class GroupService(service.Service):
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Wait for what is under way, record where everybody is, and close the log."""
         super().stopService()
-        if self._ticker.running:
+        started = self._ticker.running
+        if started:
             self._ticker.stop()
-        if (yield self.drain()) and not self._broken:
+        if started and (yield self.drain()) and not self._broken:
             self._minute_began = True
             self._do(self._recorder, Record())
             yield self.drain()
@@ -366,6 +369,8 @@ class GroupService(service.Service):
                 self._minute_began = True
                 self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
+                if minute % MINUTES_OF_A_DAY == 0 and self._unsaved:
+                    self._save()
             self._expire_some()
             self._do(self._recorder, Record())
         except Exception:

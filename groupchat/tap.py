@@ -142,14 +142,19 @@ def _log(options: Options, reactor: Any) -> ILog:
         return MemoryLog()
     path = Path(options["db"])
     synchronous = options["durability"].upper()
+    if options.parent is not None and options.parent["chroot"] is None:
+        _check_file(Path(options.parent["rundir"]) / path)
+    return SqliteLog(path, reactor, synchronous)
+
+
+def _check_file(path: Path) -> None:
     if path.exists():
         try:
-            Database(path, synchronous).close()
+            Database(path).close()
         except CannotOpen as why:
             sys.exit(f"twistd groupchat: {why}")
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         sys.exit(f"twistd groupchat: {path} cannot be made: {path.parent} is no directory that may be written to.")
-    return SqliteLog(path, reactor, synchronous)
 
 
 def _check_free(interface: str, port: int) -> None:
@@ -183,16 +188,19 @@ class InOrder(service.MultiService):
         for child in self:
             try:
                 yield maybeDeferred(child.startService)
-            except LogError as why:
-                self._logger.critical("Cannot start: {why}", why=str(why))
-                self._failed()
-                return
-            except Exception:
-                self._logger.failure("Cannot start")
-                self._failed()
+            except Exception as why:
+                if self.running:
+                    self._say_why(why)
+                    self._failed()
                 return
             if not self.running:
                 return  # stopped meanwhile
+
+    def _say_why(self, why: Exception) -> None:
+        if isinstance(why, LogError):
+            self._logger.critical("Cannot start: {why}", why=str(why))
+        else:
+            self._logger.failure("Cannot start")
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:

@@ -18,8 +18,9 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+import groupchat.log.sqlite as sqlite_module
 import groupchat.service as service_module
-from groupchat.errors import CannotOpen
+from groupchat.errors import CannotOpen, Unavailable
 from groupchat.events import Said
 from groupchat.frontends.udp import UDPService
 from groupchat.history import History
@@ -101,6 +102,20 @@ class RestartTests(Directory):
         again.pass_time(300)
         again.settle()
         self.assertEqual(again.ask(1, "5"), "Bob has left the group")
+
+    def test_once_a_day_what_is_too_old_leaves_the_file(self) -> None:
+        node = self.node(keep_days=1)
+        node.join(["Alice", "Bob"])
+        node.ask(2, "2 old")
+        node.pass_time(1.5 * 86_400)
+        node.ask(2, "2 new")
+        node.pass_time(0.6 * 86_400)
+        node.settle()
+        with sqlite3.connect(node.cut_off(self.directory / "old")) as connection:
+            texts = [text for (text,) in connection.execute("SELECT text FROM event WHERE kind = 'said'")]
+        connection.close()
+        self.assertEqual(texts, ["new"])
+        self.assertEqual(node.ask(1, "5"), "* 1 line is no longer kept\nBob: new")
 
     def test_a_clock_that_was_set_back_loses_nothing(self) -> None:
         node = self.node()
@@ -411,3 +426,30 @@ class ProcessTests(TestCase):
         self.assertEqual(daemon.process.wait(30), 1)
         self.assertRaises(OSError, member.receive)
         self.assertIn("disk I/O error", daemon.stop())
+
+
+class StopWhileStartingTests(Directory):
+    def test_a_stop_before_everything_is_folded_leaves_the_file_as_it_is(self) -> None:
+        self.patch(service_module, "SNAPSHOT_EVENTS", 40)
+        self.patch(sqlite_module, "READ_AT_ONCE", 3)
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        for number in range(200):
+            node.ask(2, f"2 {number}")
+        node.clock.advance(1)
+        node.settle()
+        for calls in range(1, 60, 7):
+            copy = node.cut_off(self.directory / f"stopped{calls}")
+            log = SqliteLog(copy, node.thread_reactor)  # type: ignore[arg-type]  # all it needs of a reactor
+            service = GroupService(Settings(), log, node.clock, self.fail)
+            started = service.startService()
+            for _ in range(calls):
+                node.thread_reactor.call()
+            stopped = service.stopService()
+            while not stopped.called or not started.called:
+                node.thread_reactor.call()
+            started.addErrback(lambda failure: failure.trap(Unavailable))
+            again = self.node(copy, clock=node.clock)
+            self.assertEqual(again.service.group.history.head, 202)
+            self.assertEqual(again.service.group.by_key["bob"].said, 200)
+            self.assertEqual(len(str(again.ask(1, "5")).split("\n")), 200)

@@ -44,8 +44,12 @@ class Database:
         self._lock = _locked(path)
         try:
             with _explained(path):
-                self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
-                self._prepare(synchronous)
+                self._connection = sqlite3.connect(path, isolation_level=None)
+                try:
+                    self._prepare(synchronous)
+                except BaseException:
+                    self._connection.close()
+                    raise
         except BaseException:
             os.close(self._lock)
             raise
