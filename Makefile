@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench chaos clean
 
 run: $(VENV)/.run
 	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT)
@@ -22,14 +22,21 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.run
 	$(BIN)/python -m benchmarks
 
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.crash --kills 300
+
 clean:
 	rm -rf $(VENV) _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
-# One virtual environment; a stamp in it for each set of packages, made again when the metadata changes.
+# One virtual environment; a stamp in it for each set of packages, made again when the metadata changes. What was
+# interrupted half-way is begun anew.
 $(VENV)/.run: EXTRA := .
 $(VENV)/.test: EXTRA := .[test]
 $(VENV)/.lint: EXTRA := .[test,lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(METADATA)
+	test ! -e $(VENV)/.unfinished || rm -rf $(VENV)
+	mkdir -p $(VENV) && touch $(VENV)/.unfinished
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '$(EXTRA)'
+	rm $(VENV)/.unfinished
 	touch $@

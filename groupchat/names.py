@@ -9,7 +9,7 @@ The characters allowed follow the Unicode version of the Python that runs this: 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 from precis_i18n import get_profile
 from precis_i18n.profile import Profile
@@ -23,6 +23,7 @@ MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
 
 _SHOWN = get_profile("NicknameCasePreserved")
 _KEY = get_profile("NicknameCaseMapped")
+_BLANK = " \u2800"  # the braille pattern without dots is a symbol to RFC 8266
 _RESERVED = ("close", IllegalMessage.reply.lower())
 
 
@@ -43,6 +44,8 @@ def nickname(raw: str) -> Nickname:
     key = _enforce(_KEY, shown)  # of what is shown, so that no two that look the same have two keys
     if len(shown) > MAX_CHARACTERS:
         raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+    if category(shown[0]).startswith("M") or not shown.strip(_BLANK):
+        raise IllegalMessage("A name begins with something that can be seen.")
     if any(mark in shown for mark in ":,()") or shown[0] in "/#@*":
         raise IllegalMessage("A name has no : , ( or ) in it, and does not begin with / # @ or *.")
     if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in NOTICES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import ipaddress
 import os
 import sys
@@ -66,7 +67,7 @@ class Options(usage.Options):
             "Seconds of silence after which a name is given up to another port of the same host; 0 is never.",
         ],
         ["idle", None, str(DEFAULTS.idle), "Days of silence after which a member leaves; 0 is never."],
-        ["keep", None, str(DEFAULTS.keep), "How many lines are kept for those who have not read them."],
+        ["keep", None, str(DEFAULTS.keep), "How many lines are kept."],
         ["keep-days", None, str(DEFAULTS.keep_days), "For how many days lines are kept; 0 is no limit."],
         ["db", "d", "groupchat.sqlite", "The file that the group is kept in; :memory: is none."],
         [
@@ -107,6 +108,8 @@ class Options(usage.Options):
                 ipaddress.ip_address(self["interface"])
             except ValueError:
                 raise usage.UsageError(f"--interface must be an IP address, not {self['interface']!r}.") from None
+            if "%" in self["interface"]:
+                raise usage.UsageError("--interface cannot be a link-local address: listen on :: instead.")
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:
@@ -162,9 +165,9 @@ def _check_free(interface: str, port: int) -> None:
         check_free(interface, port)
     except OSError as error:
         where = f"[{interface}]:{port}" if ":" in interface else f"{interface}:{port}"
+        hint = "Is it running already? Choose another with --port." if error.errno == errno.EADDRINUSE else ""
         sys.exit(
-            f"twistd groupchat: cannot listen on UDP {where}: {error.strerror}. "
-            "Is it running already? Choose another with --port or --interface."
+            f"twistd groupchat: cannot listen on UDP {where}: {error.strerror}. {hint or 'See --interface and --port.'}"
         )
 
 

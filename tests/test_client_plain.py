@@ -170,7 +170,7 @@ class EndTest(PlainCase):
         self.end_of_input()
         self.reply(b"Illegal message")
         self.assertSent(b"1 A")
-        self.assertOver(0)
+        self.assertOver(1)
 
     def test_no_input_at_all_ends_at_once(self) -> None:
         self.end_of_input()

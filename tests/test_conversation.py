@@ -165,7 +165,7 @@ class GarbageTests(DaemonTestCase):
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class NetcatTests(DaemonTestCase):
+class ProgramTests(DaemonTestCase):
     def test_a_conversation_with_netcat(self) -> None:
         nc = need("nc", "netcat-openbsd")
         daemon = self.start()
@@ -186,3 +186,32 @@ class NetcatTests(DaemonTestCase):
         alice.stdin.write(b"2 hello\n")
         self.assertEqual(alice.stdout.read(100), b"Bob: hi there")
         self.assertEqual(bob.ask("5"), "Alice: hello")
+
+    def test_a_conversation_with_socat_in_which_replies_are_empty(self) -> None:
+        socat = need("socat", "socat")
+        daemon = self.start()
+        alice = subprocess.Popen(
+            [socat, "-", f"UDP-DATAGRAM:127.0.0.1:{daemon.port}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        self.addCleanup(alice.wait)
+        self.addCleanup(alice.kill)
+        assert alice.stdin is not None
+        assert alice.stdout is not None
+        self.addCleanup(alice.stdin.close)
+        self.addCleanup(alice.stdout.close)
+        bob = self.member(daemon)
+        bob.ask("1 Bob")
+        for request, reply in [
+            (b"1 Alice\n", b"Bob"),
+            (b"5\n", b""),
+            (b"345ft\n", b"Illegal message"),
+            (b"2 hello\n", b""),
+            (b"4\n", b"close"),
+        ]:
+            alice.stdin.write(request)
+            if reply:
+                self.assertEqual(alice.stdout.read(100), reply)
+        self.assertEqual(bob.ask("5"), "Alice has joined\nAlice: hello\nAlice has left the group")

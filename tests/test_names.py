@@ -52,6 +52,8 @@ class NicknameTests(TestCase):
             "@Alice",
             "* 3 lines are no longer kept",
             "*",
+            "\u2800",
+            "\u0301a",
             "5",
             "42",
             "٣",

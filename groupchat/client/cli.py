@@ -1,7 +1,8 @@
 """The command `groupchat`: what may be typed after it, and what its exit status says.
 
 0    ended by a `4` answered with `close`, by the end of input, or because nobody reads the output any more
-1    the network failed: unknown host, nothing listening, a request that was not answered, a line that was not sent
+1    the network failed: unknown host, nothing listening, a request that was not answered, a line that was not sent; the
+     output could not be written; or, where nobody types, a join was refused
 2    wrong arguments
 129, 130, 143    ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM, after leaving the group
 
@@ -44,7 +45,8 @@ it comes. The end of input, and Ctrl-C, leave the group before they end the clie
 
 exit status:
   0    left with 4, end of input, or nobody reads the output any more
-  1    unknown host, nothing listening, a request was not answered, a line was not sent
+  1    unknown host, nothing listening, a request was not answered, a line was not sent, the output could not be
+       written, or a join from input that is no terminal was refused
   2    wrong arguments
   129, 130, 143    SIGHUP, SIGINT (Ctrl-C), SIGTERM
 """
@@ -94,6 +96,7 @@ def resolve(host: str, port: int) -> list[Address]:
     from groupchat.client.udp import Address  # here, because it imports Twisted
 
     found = []
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
         host, _, *rest = (str(part) for part in where)
         scope = f"%{rest[1]}" if rest and rest[1] != "0" else ""  # IPv6: flow label, scope

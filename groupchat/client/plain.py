@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.messages import CLOSE, LEAVE, MAX_DATAGRAM, is_repeatable
+from groupchat.client.messages import CLOSE, ILLEGAL, LEAVE, MAX_DATAGRAM, is_join, is_repeatable
 from groupchat.client.text import clean, quote
 from groupchat.client.udp import ANSWER_SECONDS, TRIES, Address, Conversation, Link, Route, UnreachableError
 
@@ -133,6 +133,8 @@ class Plain(Protocol):
             self._stdio.write(f"{text}\n".encode())
 
     def answered(self, request: bytes, reply: bytes) -> None:
+        if is_join(request) and reply == ILLEGAL and not self._console.terminal:
+            self.status = self.status or FAILED  # a script sees nothing but the status
         if self._leaving or (request == LEAVE and reply == CLOSE):
             self._end()
         else:

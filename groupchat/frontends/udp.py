@@ -94,7 +94,13 @@ class FiveMessages(DatagramProtocol):
 
     def startProtocol(self) -> None:
         # transport.write() would look at the address three times, which is a third of all that a reply costs.
-        self._sendto = self.transport.getHandle().sendto
+        self._sendto: Callable[[bytes | bytearray, Address], int] = self.transport.getHandle().sendto
+        if getattr(self.transport, "addressFamily", None) == socket.AF_INET6:
+            self._sendto = self._send_with_zone
+
+    def _send_with_zone(self, datagram: bytes | bytearray, address: Address) -> int:
+        host, _, zone = address[0].partition("%")
+        return int(self.transport.getHandle().sendto(datagram, (host, address[1], 0, int(zone or 0))))
 
     def datagramReceived(self, datagram: bytes, address: Address) -> None:
         try:
@@ -196,7 +202,7 @@ class UDPService(service.Service):
             port.startReading()
         self._logger.info(
             "Group {group} is open on UDP port {port} ({interfaces}). To join: groupchat HOST {port}, "
-            "or nc -u HOST {port}; then type 1 and a name",
+            "or socat - UDP-DATAGRAM:HOST:{port}; then type 1 and a name",
             group=self._group_service.settings.name,
             port=self._number,
             interfaces=", ".join(self._interfaces),
