@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -214,4 +215,6 @@ class ProgramTests(DaemonTestCase):
             alice.stdin.write(request)
             if reply:
                 self.assertEqual(alice.stdout.read(100), reply)
+            else:
+                time.sleep(0.5)  # socat would send what it reads at once as one datagram
         self.assertEqual(bob.ask("5"), "Alice has joined\nAlice: hello\nAlice has left the group")
