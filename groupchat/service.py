@@ -10,6 +10,7 @@ could not be stored is left unanswered, for its sender to ask again: to call it 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any
@@ -106,7 +107,11 @@ class GroupService(service.Service):
         yield self._log.open(self._break)
         snapshot: Snapshot | None = yield self._log.load_snapshot()
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
-        yield self._log.tail(after, self._on_entry)
+        gc.disable()  # what is kept is kept: looking through it for garbage again and again takes a fifth of the time
+        try:
+            yield self._log.tail(after, self._on_entry)
+        finally:
+            gc.enable()
         self._snapshots.caught_up()
         if self._broken:
             raise LogError("What is in the log cannot be applied.")

@@ -144,10 +144,11 @@ def _log(options: Options, reactor: Any) -> ILog:
     if options["db"] == ":memory:":
         return MemoryLog()
     path = Path(options["db"])
-    synchronous = options["durability"].upper()
-    if options.parent is not None and options.parent["chroot"] is None:
-        _check_file(Path(options.parent["rundir"]) / path)
-    return SqliteLog(path, reactor, synchronous)
+    twistd = options.parent
+    in_sight = twistd is not None and twistd["chroot"] is None
+    if twistd is not None and in_sight:
+        _check_file(Path(twistd["rundir"]) / path)
+    return SqliteLog(path, reactor, options["durability"].upper(), check=not in_sight)
 
 
 def _check_file(path: Path) -> None:

@@ -16,7 +16,7 @@ from zope.interface import Interface
 from groupchat.events import Event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make a start as slow again as it is
 class Entry:
     """One or more events that were appended together. Positions of entries are 1, 2, 3 ..."""
 

@@ -10,11 +10,14 @@ import fcntl
 import os
 import sqlite3
 import struct
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from groupchat.errors import CannotOpen, Trimmed, Unavailable
 from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
@@ -33,20 +36,27 @@ _PLACE = struct.Struct("<qqqq")
 _COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places"
 _INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no input
 
+READ_ATTEMPTS = 4
+"""How often a file is read anew that was just being opened or closed by a daemon."""
+
 Row = tuple[Any, ...]
+Result = TypeVar("Result")
 
 
 class Database:
-    """One file, open for writing by this process alone. Raises CannotOpen, in words for an operator."""
+    """One file, open for writing by this process alone. Raises CannotOpen, in words for an operator.
 
-    def __init__(self, path: Path, synchronous: str = "FULL") -> None:
+    Without `check` it is not read as a whole to see that it is sound, which takes a second for each gigabyte or so.
+    """
+
+    def __init__(self, path: Path, synchronous: str = "FULL", *, check: bool = True) -> None:
         self.path = path
         self._lock = _locked(path)
         try:
             with _explained(path):
                 self._connection = sqlite3.connect(path, isolation_level=None)
                 try:
-                    self._prepare(synchronous)
+                    self._prepare(synchronous, check)
                 except BaseException:
                     self._connection.close()
                     raise
@@ -54,9 +64,9 @@ class Database:
             os.close(self._lock)
             raise
 
-    def _prepare(self, synchronous: str) -> None:
+    def _prepare(self, synchronous: str, check: bool) -> None:
         execute = self._connection.execute
-        self._check_format()
+        self._check_format(check)
         execute("PRAGMA journal_mode=WAL")
         execute(f"PRAGMA synchronous={synchronous}")
         execute("PRAGMA journal_size_limit=67108864")
@@ -64,19 +74,13 @@ class Database:
         self._seen_from = self.beginning
         self.head = max(self.beginning - 1, execute("SELECT max(position) FROM entry").fetchone()[0] or 0)
 
-    def _check_format(self) -> None:
-        """Make the tables in a new file; see that an old one is ours, whole, and of this version."""
+    def _check_format(self, check: bool) -> None:
+        """Make the tables in a new file; see that an old one is ours, of this version and, with `check`, whole."""
         execute = self._connection.execute
         if not execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             self._run_script("schema.sql", VERSION)
-        if execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise CannotOpen(f"{self.path} is a database of another program.")
-        version = execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise CannotOpen(
-                f"{self.path} is of a newer groupchat (its format is {version}, that of this one {VERSION})."
-            )
-        damage = execute("PRAGMA quick_check(1)").fetchone()[0]
+        version = _version(self._connection, self.path)
+        damage = execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
         if damage != "ok":
             where = " ".join(damage.split())
             raise CannotOpen(f"{self.path} is damaged ({where}). Restore a backup, or see groupchat-admin check.")
@@ -159,6 +163,118 @@ class Database:
                 where = "position >= ? AND position < ? AND kind = 'seen'"
                 cursor.execute(f"DELETE FROM event WHERE {where}", (self._seen_from, before))  # noqa: S608 - no input
             self._seen_from = before
+
+
+class Reader:
+    """One file, read without changing it, or any other: whether a daemon has it open, has crashed, or was stopped.
+
+    What is new in a file in use is in its -wal, and its -shm says where: `readonly_shm` sees to it that neither is made
+    or written to. Of a file that was closed there is no -wal, and SQLite would make one even in order to read, but not
+    if told that the file is `immutable`. It does not notice other users then, so that they are looked for afterwards.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._real = path.resolve()  # the other files are beside what a symbolic link leads to
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+            size = path.stat().st_size
+        except OSError as error:
+            raise CannotOpen(f"{path} cannot be read: {error.strerror}.") from error
+        if not size or not path.is_file():
+            raise CannotOpen(f"{path} is empty, or no file: there is no group in it.")
+
+    def read(self, function: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Call `function` with a connection that sees the file as it is now, and is good for this call only.
+
+        It is called again if a daemon began to use the file meanwhile. Raises CannotOpen, and what `function` raises.
+        """
+        failure = CannotOpen(f"{self.path} is being opened and closed all the time.")
+        for attempt in range(READ_ATTEMPTS):
+            time.sleep(attempt / 10)
+            in_use, _ = before = self._state()
+            try:
+                with closing(open_to_read(self.path, immutable=not in_use)) as connection:
+                    result = function(connection)
+            except sqlite3.Error as error:
+                failure = _unreadable(self.path, error)
+                if not isinstance(error, sqlite3.OperationalError) and (in_use or self._state() == before):
+                    break
+            else:
+                if in_use or self._state() == before:
+                    return result
+        raise failure
+
+    def _state(self) -> tuple[bool, object]:
+        """Whether the file is not all that there is of the group, and what changes when it is written to."""
+        wal, shm, journal = (self._real.with_name(self._real.name + end) for end in ("-wal", "-shm", "-journal"))
+        in_use = journal.exists() or (wal.exists() and (shm.exists() or wal.stat().st_size > 0))
+        found = self._real.stat()
+        return in_use, (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def open_to_read(path: Path, immutable: bool) -> sqlite3.Connection:
+    """A connection that sees the file as it is now. Raises CannotOpen if it is no group's, or not of this format."""
+    way = "immutable=1" if immutable else "readonly_shm=1"
+    connection = sqlite3.connect(
+        f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&{way}", uri=True, isolation_level=None
+    )
+    try:
+        connection.execute("BEGIN")
+        if _version(connection, path) < VERSION:
+            raise CannotOpen(f"{path} is of an older groupchat: start the daemon on it once.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> CannotOpen:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_NOTADB:
+            return CannotOpen(f"{path} is not a database.")
+        case sqlite3.SQLITE_CORRUPT:
+            return CannotOpen(f"{path} is damaged: {error}.")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
+            return CannotOpen(
+                f"{path} cannot be read without the -wal, -shm or -journal that belongs beside it, or by this user "
+                f"({error}). If a daemon can be started on it, stop that again and retry."
+            )
+    return CannotOpen(f"{path} cannot be read: {error}.")
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The format of the file. Raises CannotOpen if it is not ours, or newer than this program."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise CannotOpen(f"{path} is a database of another program.")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise CannotOpen(f"{path} is of a newer groupchat (its format is {version}, that of this one {VERSION}).")
+    return version
+
+
+def span(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The positions of the first entry that is kept, or is to come, and of the last."""
+    beginning = connection.execute("SELECT position FROM beginning").fetchone()[0]
+    last = connection.execute("SELECT max(position) FROM entry").fetchone()[0]
+    return beginning, max(beginning - 1, last or 0)
+
+
+def check(connection: sqlite3.Connection, how: str) -> str:
+    """What is wrong with the file, by SQLite's `integrity_check` or `quick_check`; nothing if it is sound."""
+    damage = " ".join(connection.execute(f"PRAGMA {how}(1)").fetchone()[0].split())
+    return "" if damage == "ok" else damage
+
+
+def count_entries(connection: sqlite3.Connection) -> int:
+    count: int = connection.execute("SELECT count(*) FROM entry").fetchone()[0]
+    return count
+
+
+def count_events(connection: sqlite3.Connection, after: int, upto: int) -> Counter[str]:
+    """How many events of each kind are in the entries after `after`, up to `upto`."""
+    rows = connection.execute("SELECT kind FROM event WHERE position > ? AND position <= ?", (after, upto))
+    return Counter(kind for (kind,) in rows)
 
 
 def read(connection: sqlite3.Connection, after: int, limit: int) -> Iterator[Entry]:

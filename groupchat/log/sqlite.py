@@ -72,12 +72,15 @@ class _Tail:
 
 @implementer(ILog)
 class SqliteLog:
-    """The log in the file `path`. `synchronous` is FULL or NORMAL."""
+    """The log in the file `path`. `synchronous` is FULL or NORMAL; `check` as in Database."""
 
-    def __init__(self, path: Path, reactor: IReactorFromThreads, synchronous: str = "FULL") -> None:
+    def __init__(
+        self, path: Path, reactor: IReactorFromThreads, synchronous: str = "FULL", *, check: bool = True
+    ) -> None:
         self._path = path
         self._reactor = reactor
         self._synchronous = synchronous
+        self._check = check
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._database: Database | None = None  # the thread's; here it is only asked whether it is there
         self._ended: Deferred[None] = Deferred()
@@ -108,10 +111,15 @@ class SqliteLog:
     def tail(self, after: int, on_entry: OnEntry) -> Any:
         tail = _Tail(after, on_entry)
         self._tails.append(tail)
-        while not tail.live:
-            for entry in (yield self.read(tail.position, READ_AT_ONCE)):
+        reading = self.read(after, READ_AT_ONCE)
+        while entries := (yield reading):
+            reading = self.read(entries[-1].position, READ_AT_ONCE)  # while these are given
+            for entry in entries:
                 tail.give(entry)
-            tail.live = tail.stopped or tail.position >= self._head
+            if tail.stopped:
+                reading.addErrback(lambda failure: None)  # nobody waits for it any more
+                break
+        tail.live = True
         return tail.stop
 
     def read(self, after: int, limit: int) -> Deferred[list[Entry]]:
@@ -177,7 +185,7 @@ class SqliteLog:
 
     def _run(self, opened: Deferred[int]) -> None:
         try:
-            database = self._database = Database(self._path, self._synchronous)
+            database = self._database = Database(self._path, self._synchronous, check=self._check)
         except BaseException:
             self._tell(opened.errback, Failure())
             return
