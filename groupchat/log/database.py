@@ -70,9 +70,23 @@ class Database:
         execute("PRAGMA journal_mode=WAL")
         execute(f"PRAGMA synchronous={synchronous}")
         execute("PRAGMA journal_size_limit=67108864")
+        self._make_durable()
         self.beginning: int = execute("SELECT position FROM beginning").fetchone()[0]
         self._seen_from = self.beginning
         self.head = max(self.beginning - 1, execute("SELECT max(position) FROM entry").fetchone()[0] or 0)
+
+    def _make_durable(self) -> None:
+        """See to it that what is read here is on the disk.
+
+        A process that was killed may have written what it could not wait for to be so. Whoever opens the file finds it,
+        and tells of it; it must not be gone after a loss of power then.
+        """
+        os.fsync(self._lock)
+        for path in (self.path.with_name(f"{self.path.name}-wal"), self.path.parent):
+            if path.exists():
+                handle = os.open(path, os.O_RDONLY)
+                os.fsync(handle)
+                os.close(handle)
 
     def _check_format(self, check: bool) -> None:
         """Make the tables in a new file; see that an old one is ours, of this version and, with `check`, whole."""
