@@ -7,8 +7,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
-from . import crowd, joins, load, memory, rates, report
+from . import closed_loop, crowd, disk, durable, joins, lag, load, memory, rates, report, startup
 from .report import Settings, Target
 
 BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
@@ -16,6 +17,9 @@ BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
     "crowd": crowd.run,
     "memory": memory.run,
     "joins": joins.run,
+    "durable": durable.run,
+    "startup": startup.run,
+    "lag": lag.run,
 }
 
 
@@ -26,16 +30,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long one rate is measured (%(default)s)")
     parser.add_argument("--crowd-seconds", type=float, default=20.0, help="how long the crowd is there (%(default)s)")
     parser.add_argument(
-        "--members", type=int, nargs="+", default=[64, 1000, 10000], help="rates: group sizes (%(default)s)"
+        "--members", type=int, nargs="+", default=[64, 1000, 10000], help="rates, durable: group sizes (%(default)s)"
     )
-    parser.add_argument("--modes", nargs="+", default=rates.MODES, choices=rates.MODES, help="rates: requests (all)")
-    parser.add_argument("--quick", action="store_true", help="one round, one second, a crowd of four: for development")
+    modes = closed_loop.MODES
+    parser.add_argument("--modes", nargs="+", default=modes, choices=modes, help="rates, durable: requests (all)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="startup: how long the history is (%(default)s)")
+    parser.add_argument("--load-seconds", type=float, default=8.0, help="lag: how long a load lasts (%(default)s)")
+    parser.add_argument(
+        "--directory", type=Path, help="where databases are kept meanwhile (where temporary files are, if on a disk)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round of everything: for development")
     chosen = parser.parse_args()
     unknown = set(chosen.benches) - set(BENCHES)
     if unknown:
         parser.error(f"no such bench: {', '.join(sorted(unknown))} (choose from {', '.join(BENCHES)})")
     if chosen.quick:
-        chosen.rounds, chosen.seconds, chosen.crowd_seconds = 1, 1.0, 4.0
+        chosen.rounds, chosen.seconds, chosen.crowd_seconds, chosen.load_seconds = 1, 1.0, 4.0, 3.0
+        chosen.events = min(chosen.events, 50_000)
     return chosen
 
 
@@ -52,9 +63,18 @@ def main() -> None:
     chosen = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended first
     try:
-        with load.built() as program:
+        with load.built() as program, disk.place(chosen.directory) as directory:
             settings = Settings(
-                program, chosen.rounds, chosen.seconds, chosen.crowd_seconds, chosen.members, chosen.modes
+                program=program,
+                rounds=chosen.rounds,
+                seconds=chosen.seconds,
+                crowd_seconds=chosen.crowd_seconds,
+                members=chosen.members,
+                modes=chosen.modes,
+                events=chosen.events,
+                load_seconds=chosen.load_seconds,
+                quick=chosen.quick,
+                disk=disk.measured(directory),
             )
             print(report.heading(settings), flush=True)
             found = [target for name in chosen.benches or BENCHES for target in measure(name, settings)]

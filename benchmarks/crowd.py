@@ -56,7 +56,7 @@ def run(settings: Settings) -> list[Target]:
 def _measure(settings: Settings) -> Sample:
     options = {"m": MEMBERS, "s": settings.crowd_seconds, "i": POLL_SECONDS, "r": TEXTS_PER_SECOND}
     begun = time.monotonic()
-    with servers.running(servers.OURS) as server:
+    with servers.running(servers.OURS, settings.directory) as server:
         result = load.run(settings.program, server, "crowd", **options)
     found = re.search(r"(\d+) cursor records", server.output)
     return Sample(result, found[1] if found else "?", time.monotonic() - begun)

@@ -39,9 +39,9 @@ def run(settings: Settings) -> list[Target]:
 
 
 def _measure(settings: Settings) -> Sample:
-    with servers.running(servers.ECHO) as server:
+    with servers.running(servers.ECHO, settings.directory) as server:
         echo = load.run(settings.program, server, "echo", a=1, s=settings.seconds).figures
-    with servers.running(servers.OURS) as server:
+    with servers.running(servers.OURS, settings.directory) as server:
         joins = load.run(settings.program, server, "join", m=MEMBERS, a=BLOCK).figures
     return Sample(echo["mean_us"], joins["first_us"], joins["last_us"])
 

@@ -36,7 +36,7 @@ def run(settings: Settings) -> list[Target]:
 
 
 def _measure(settings: Settings) -> Sample:
-    with servers.running(servers.OURS) as server:
+    with servers.running(servers.OURS, settings.directory) as server:
         usages = load.run(settings.program, server, "hold", m=MANY, a=FEW, t=TEXTS).usages
     return Sample(usages["few"].rss, usages["many"].rss, usages["done"].rss)
 

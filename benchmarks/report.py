@@ -14,10 +14,12 @@ from typing import TypeVar
 from twisted import __version__ as twisted_version
 
 from . import servers
+from .disk import Disk
 from .load import LoadError
 
 S = TypeVar("S")
 Row = Sequence[str]
+NOTHING = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,15 @@ class Settings:
     crowd_seconds: float
     members: Sequence[int]
     modes: Sequence[str]
+    events: int
+    load_seconds: float
+    quick: bool
+    disk: Disk
+
+    @property
+    def directory(self) -> Path:
+        """Where servers run, each in a directory of its own, and keep their databases."""
+        return self.disk.directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ def heading(settings: Settings) -> str:
             f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}; {os.cpu_count()} CPUs ({_processor()}), load {load:.1f}",
             f"Python {platform.python_version()}, Twisted {twisted_version}, Linux {platform.release()}",
             f"log engine of {engines}",
+            str(settings.disk),
             f"rounds: {settings.rounds}, with {settings.seconds:g} s for each rate; a rate is the median",
         ]
     )

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,18 @@ HERE = Path(__file__).resolve().parent
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 DAEMON = [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", "--max-per-host", "0"]
 
+DATABASE = "groupchat.sqlite"
+
 # What may stand in a row. Another log engine is one more line here.
-ECHO, MAILBOX, OURS = "echo", "mailbox", "ours"
+ECHO, MAILBOX, OURS, SQLITE = "echo", "mailbox", "ours", "sqlite"
 COMMANDS = {
     ECHO: [sys.executable, str(HERE / "echo_server.py"), "0"],
     MAILBOX: [sys.executable, str(HERE / "mailbox_server.py"), "0"],
-    OURS: DAEMON,
+    OURS: [*DAEMON, "--db", ":memory:"],
+    SQLITE: [*DAEMON, "--db", DATABASE, "--durability", "full"],
 }
-LOG_ENGINES = {OURS: "memory"}
+LOG_ENGINES = {OURS: "memory", SQLITE: "a file, durability full"}
+DAEMONS = tuple(LOG_ENGINES)
 
 START_SECONDS = 20
 STOP_SECONDS = 30
@@ -49,10 +53,15 @@ class Usage:
 
 
 class Server:
-    """A running server: `port` is where it listens, `output` what it has printed so far."""
+    """A running server: `port` is where it listens, `output` what it has printed so far.
 
-    def __init__(self, command: list[str], directory: str) -> None:
+    `begun` is when it was started and, of the daemon, `bound` when it had its port and began to read its log.
+    """
+
+    def __init__(self, command: list[str], directory: str | Path) -> None:
         self.output = ""
+        self.directory = Path(directory)
+        self.begun = time.monotonic()
         self.process = subprocess.Popen(
             command,
             cwd=directory,
@@ -61,6 +70,7 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.bound = self.begun
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -69,12 +79,14 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line
+            if "FiveMessages starting" in line:
+                self.bound = time.monotonic()
             if "UDP port" in line:
                 self._listening.set()
         self._listening.set()
 
-    def wait_until_it_listens(self) -> None:
-        self._listening.wait(START_SECONDS)
+    def wait_until_it_listens(self, patience: float = START_SECONDS) -> None:
+        self._listening.wait(patience)
         found = re.search(r"UDP port (\d+)", self.output)
         if found is None:
             raise ServerError(f"did not start: {self.last_line()}")
@@ -104,12 +116,12 @@ class Server:
         cpu = (int(fields[11]) + int(fields[12])) / TICKS
         return Usage(time.monotonic(), cpu, int(resident[1]) * 1024 if resident else 0)
 
-    def stop(self) -> None:
+    def stop(self, patience: float = STOP_SECONDS) -> None:
         """End it; `output` is complete afterwards."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -117,10 +129,13 @@ class Server:
 
 
 @contextmanager
-def running(name: str) -> Iterator[Server]:
-    """A fresh server of this name (see COMMANDS), in a directory of its own. Raises ServerError."""
-    with tempfile.TemporaryDirectory(prefix="groupchat-bench-") as directory:
-        server = Server(COMMANDS[name], directory)
+def running(name: str, within: Path | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
+    """A fresh server of this name (see COMMANDS), in a directory of its own, in `within`. Raises ServerError.
+
+    The options are for the daemon; other servers have none.
+    """
+    with tempfile.TemporaryDirectory(prefix="groupchat-bench-", dir=within) as directory:
+        server = Server([*COMMANDS[name], *(options if name in DAEMONS else ())], directory)
         try:
             server.wait_until_it_listens()
             yield server

@@ -32,6 +32,7 @@ SERVICE = {
 }
 
 FRONT_END = {"codec", "commands", "errors", "events", "group", "seats", "service"}
+ADMIN = {"__version__", "errors", "events", "group", "log", "log.database", "snapshots"}
 A_LOG = {"errors", "events", "log", "log.database"}
 
 READS_NO_CLOCK = {"time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
@@ -69,7 +70,7 @@ class LayerTests(TestCase):
     def test_every_module_is_in_a_layer(self) -> None:
         for name in self.modules:
             package = name.split(".")[1] if "." in name else ""
-            known = package in {"", "client", "frontends", "log", "tap", "__main__"}
+            known = package in {"", "client", "frontends", "log", "tap", "admin", "__main__"}
             self.assertTrue(known or name in PURE or name in SERVICE, f"{name} is in no layer: say in which")
 
     def test_the_core_is_pure(self) -> None:
@@ -101,12 +102,17 @@ class LayerTests(TestCase):
             others = {other for other in self.ours(name) if not other.startswith("client.")}
             self.assertLessEqual(others, {"__version__"}, name)
 
+    def test_admin_reads_files_and_folds_them_and_knows_neither_a_service_nor_a_front_end(self) -> None:
+        self.assertLessEqual(self.ours("groupchat.admin"), ADMIN)
+
     def test_only_tap_names_concrete_logs_and_front_ends(self) -> None:
         for name in self.modules:
-            if name != "groupchat.tap" and not name.startswith(("groupchat.client", "groupchat.log")):
+            if name not in {"groupchat.tap", "groupchat.admin"} and not name.startswith(
+                ("groupchat.client", "groupchat.log")
+            ):
                 concrete = {other for other in self.ours(name) if other.startswith(("frontends.", "log."))}
                 self.assertEqual(concrete, set(), name)
 
-    def test_nobody_imports_tap(self) -> None:
+    def test_nobody_imports_tap_or_admin(self) -> None:
         for name in self.modules:
-            self.assertNotIn("tap", self.ours(name), name)
+            self.assertFalse({"tap", "admin"} & self.ours(name), name)

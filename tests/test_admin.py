@@ -1,0 +1,554 @@
+"""`groupchat-admin` as an operator runs it: on files of daemons that run, were killed or stopped, and on bad ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+
+from twisted.trial.unittest import TestCase
+
+from groupchat import __version__, admin
+from groupchat.errors import CannotOpen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
+from groupchat.group import Group
+from groupchat.log.database import Database, Reader, span
+from groupchat.snapshots import VERSION, Snapshots
+from tests.daemon import Daemon, UDPMember
+
+ADMIN = [sys.executable, "-c", "from groupchat.admin import main; main()"]
+READING = ("check", "history", "members")
+START = 1_700_000_000.0
+
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str | Path, command: Sequence[str] = ADMIN, **environment: str) -> Result:
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+class Files(TestCase):
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="groupchat-admin-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.file = self.directory / "group.sqlite"
+
+    def start(self, *options: str) -> Daemon:
+        daemon = Daemon("--db", str(self.file), *options)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def member(self, daemon: Daemon) -> UDPMember:
+        member = UDPMember(daemon.port)
+        self.addCleanup(member.close)
+        return member
+
+    def good(self, *arguments: str | Path) -> list[str]:
+        """The lines that a command prints, with which nothing is wrong."""
+        result = run(*arguments)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), arguments)
+        return result.stdout.splitlines()
+
+    def bad(self, *arguments: str | Path, words: str) -> None:
+        """A command says what is wrong in one line."""
+        result = run(*arguments)
+        self.assertEqual(result.returncode, 1, (arguments, result))
+        self.assertRegex(result.stderr, rf"\Agroupchat-admin: [^\n]*{words}[^\n]*\n\Z")
+
+    def facts(self) -> dict[str, str]:
+        *facts, last = self.good("check", self.file)
+        self.assertEqual(last, "sound")
+        return {fact[:12].strip(): fact[12:] for fact in facts}
+
+    def objects(self, command: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.good(command, self.file, "--json")]
+
+    def there(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+
+    def write(self, *entries: Sequence[Event], snapshot_after: int = 0, keep: int = 100) -> None:
+        """A file with these entries, and a snapshot after so many of them, as a service would save it."""
+        database, group = Database(self.file), Group(keep)
+        snapshots = Snapshots(group)
+        for number, events in enumerate(entries, 1):
+            (entry,) = database.append([(f"e{number}", events)])
+            assert entry is not None
+            snapshots.begin(entry)
+            for event in events:
+                if group.apply(event) is None and not isinstance(event, Seen):
+                    snapshots.refused(entry, event)
+            if number == snapshot_after:
+                first, state = snapshots.dump()
+                database.save_snapshot(number, VERSION, state)
+                database.trim(first, 1_000)
+        database.close()
+
+    def execute(self, *statements: str) -> None:
+        connection = sqlite3.connect(self.file)
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+
+def alice(count: int) -> list[list[Event]]:
+    """One entry for each event of a member that talks to itself, once a minute."""
+    said: list[list[Event]] = [[Said(7, "Alice", str(n), START + 60 * n)] for n in range(1, count)]
+    return [[Joined(7, "Alice", "alice", START, ("127.0.0.1", 4000))], *said]
+
+
+class DaemonFileTests(Files):
+    def converse(self, daemon: Daemon) -> None:
+        self.alice, self.bob = self.member(daemon), self.member(daemon)
+        for member, request in [
+            (self.alice, "1 Alice"),
+            (self.bob, "1 Bob"),
+            (self.bob, "2 Hi Alice"),
+            (self.alice, "5"),
+            (self.alice, "3 Alicia"),
+            (self.bob, "2 bye: \u0437\U0001f98a"),
+        ]:
+            member.ask(request)
+        for _ in range(100):  # until the log has where they are, which takes a second
+            if [member["behind"] for member in self.objects("members")] == [1, 0]:
+                break
+            time.sleep(0.05)
+
+    def see(self) -> None:
+        """See that every command tells what was said in `converse`."""
+        facts = self.facts()
+        self.assertEqual(facts["lines"], "5 (2 joined, 1 renamed, 2 said), numbers 1 to 5")
+        self.assertEqual((facts["format"], facts["first kept"], facts["members"]), ("1", "1", "2"))
+        self.assertEqual(facts["head"], facts["entries"])
+        words = ["Alice has joined", "Bob has joined", "Bob: Hi Alice", "Alice changed his name to Alicia"]
+        words.append("Bob: bye: \u0437\U0001f98a")
+        lines = self.good("history", self.file)
+        self.assertEqual([line[19:] for line in lines], [f"  {line}" for line in words])
+        for line in lines:
+            self.assertLess(abs(datetime.fromisoformat(line[:19]) - datetime.now()), timedelta(minutes=5))
+        objects = self.objects("history")
+        self.assertEqual([found["line"] for found in objects], words)
+        self.assertEqual([found["number"] for found in objects], [1, 2, 3, 4, 5])
+        header, one, two = self.good("members", self.file)
+        self.assertEqual(header.split(), ["ADDRESS", "SINCE", "LAST", "CONTACT", "BEHIND", "NAME"])
+        self.assertRegex(one, rf"\A127\.0\.0\.1:{self.alice.socket.getsockname()[1]}  .* 1       Alicia\Z")
+        self.assertRegex(two, r" 0       Bob\Z")
+
+    def test_beside_a_running_daemon(self) -> None:
+        daemon = self.start()
+        self.converse(daemon)
+        names = set(self.there())
+        self.see()
+        self.assertEqual(set(self.there()), names)
+        self.assertEqual(self.alice.ask("5"), "Bob: bye: \u0437\U0001f98a")
+
+    def test_after_a_daemon_was_killed_what_is_in_its_wal_is_read_and_nothing_is_changed(self) -> None:
+        daemon = self.start()
+        self.converse(daemon)
+        daemon.process.kill()
+        daemon.process.wait()
+        before = self.there()
+        self.assertEqual(set(before), {"group.sqlite", "group.sqlite-shm", "group.sqlite-wal"})
+        self.see()
+        copy, link, real = self.directory / "copy", self.directory / "link", self.file
+        self.good("backup", real, copy)
+        link.symlink_to(real)
+        for self.file in (copy, link):
+            self.see()
+            self.file.unlink()
+        self.file = real
+        self.assertEqual(self.there(), before)
+        (self.directory / "group.sqlite-shm").unlink()
+        for command in READING:
+            self.bad(command, self.file, words="-shm")
+        self.assertEqual(len(self.there()), 2)
+
+    def test_after_a_daemon_stopped_nothing_is_made_also_through_a_link_of_an_odd_name(self) -> None:
+        daemon = self.start()
+        self.converse(daemon)
+        daemon.stop()
+        before = self.there()
+        self.assertEqual(set(before), {"group.sqlite"})
+        self.see()
+        real, self.file = self.file, self.directory / "a b?c#d%41&\u00e4.sqlite"
+        self.file.symlink_to(real)
+        self.see()
+        self.good("check", f"/{self.file}")
+        self.file.unlink()
+        self.assertEqual(self.there(), before)
+
+    def test_what_is_no_longer_kept(self) -> None:
+        daemon = self.start("--keep", "5")
+        one, two = self.member(daemon), self.member(daemon)
+        one.ask("1 Alice")
+        two.ask("1 Bob")
+        for number in range(20):
+            two.ask(f"2 {number}")
+        daemon.stop()
+        facts = self.facts()
+        self.assertEqual(facts["lines"], "5 (5 said), numbers 18 to 22")
+        self.assertGreater(int(facts["first kept"]), 10)
+        self.assertRegex(facts["snapshot"], r"\Aof entry \d+\Z")
+        self.assertEqual([found["number"] for found in self.objects("history")], [18, 19, 20, 21, 22])
+        first, second = self.objects("members")
+        self.assertEqual((first["name"], first["since"], first["behind"]), ("Alice", None, 21))
+        self.assertEqual((second["name"], second["host"], second["behind"]), ("Bob", "127.0.0.1", 0))
+        self.assertIn("  unknown  ", self.good("members", self.file)[1])
+
+    def test_one_moment_is_seen_while_a_daemon_writes(self) -> None:
+        self.write(*alice(3))
+        database = Database(self.file)
+        self.addCleanup(database.close)
+
+        def look_twice(connection: sqlite3.Connection) -> tuple[object, object]:
+            before = span(connection)
+            database.append([("more", alice(1)[0])])
+            return before, span(connection)
+
+        self.assertEqual(Reader(self.file).read(look_twice), ((1, 3), (1, 3)))
+
+    def test_a_daemon_that_starts_while_a_closed_file_is_read(self) -> None:
+        self.write(*alice(3))
+        seen: list[int] = []
+
+        def count(connection: sqlite3.Connection) -> int:
+            found: int = connection.execute("SELECT count(*) FROM entry").fetchone()[0]
+            if not seen:
+                self.member(self.start()).ask("1 Bob")
+            seen.append(found)
+            return found
+
+        self.assertGreater(Reader(self.file).read(count), 3)
+        self.assertEqual(seen[0], 3)
+
+
+class BackupTests(Files):
+    def setUp(self) -> None:
+        super().setUp()
+        self.to = self.directory / "backup.sqlite"
+
+    def test_under_load_and_opened_by_another_daemon_where_nobody_misses_anything(self) -> None:
+        daemon = self.start()
+        one, two = self.member(daemon), self.member(daemon)
+        one.ask("1 Alice")
+        two.ask("1 Bob")
+        for number in range(10):
+            two.ask(f"2 {number}")
+        self.assertEqual(len(one.ask("5").split("\n")), 11)
+        time.sleep(2.5)  # her cursor is in the log
+        said, enough = [10], Flag()
+
+        def say() -> None:
+            while not enough.is_set():
+                two.ask(f"2 {said[0]}")
+                said[0] += 1
+
+        thread = Thread(target=say)
+        thread.start()
+        time.sleep(0.3)
+        least = said[0]
+        self.good("backup", self.file, self.to)
+        most = said[0]
+        enough.set()
+        thread.join()
+        self.assertEqual(self.to.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(sorted(p.name for p in self.directory.iterdir() if "backup" in p.name), ["backup.sqlite"])
+        daemon.stop()
+        self.file = self.to
+        one.socket.connect(("127.0.0.1", self.start().port))
+        lines = one.ask("5").split("\n")
+        self.assertEqual(lines, [f"Bob: {number}" for number in range(10, 10 + len(lines))])
+        self.assertTrue(least <= 10 + len(lines) <= most + 1, (least, len(lines), most))
+        self.assertEqual(one.ask("2 still here"), "")
+        self.assertIn("sound", self.good("check", self.to))
+
+    def test_a_name_that_is_taken_is_refused(self) -> None:
+        self.write(*alice(3))
+        for suffix in ("", "-wal", "-journal"):
+            taken = Path(f"{self.to}{suffix}")
+            taken.write_bytes(b"mine")
+            before = self.there()
+            self.bad("backup", self.file, self.to, words="is there already")
+            self.assertEqual(self.there(), before)
+            taken.unlink()
+        self.bad("backup", self.file, self.directory / "no" / "such", words="No such file or directory")
+        self.bad("backup", self.file, self.file, words="is there already")
+
+    def spoiled(self, statement: str) -> Result:
+        """What becomes of a backup if, in place of a copy that is made, this is done."""
+        self.write(*alice(3))
+        before = self.there()
+        script = (
+            f"import os, signal, sys, errno\nfrom groupchat import admin\nreal = admin.database.backup\n{statement}"
+        )
+        result = run("backup", self.file, self.to, command=[sys.executable, "-c", script + "\nadmin.main()"])
+        self.assertEqual(self.there(), before)
+        return result
+
+    def test_when_it_is_ended_nothing_is_left(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            kill = f"lambda c, to, p: (real(c, to, p), os.kill(os.getpid(), {int(number)}), p(0, 0, 0))"
+            result = self.spoiled(f"admin.database.backup = {kill}")
+            self.assertEqual((result.returncode, result.stderr), (128 + number, ""))
+            self.file.unlink()
+
+    def test_a_bad_copy_is_not_kept(self) -> None:
+        spoil = "lambda c, to, p: (real(c, to, p), os.truncate(to, os.stat(to).st_size - 8192))"
+        result = self.spoiled(f"admin.database.backup = {spoil}")
+        self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1), result)
+
+    def test_progress_is_shown_on_a_terminal_only(self) -> None:
+        self.write(*alice(3000))
+        script = "from groupchat import admin; admin.LARGE = 1; real = admin.database.backup\n"
+        few = "lambda c, to, p: (real(c, to, p), p(0, 30, 40), p(0, 0, 40))"
+        command = [sys.executable, "-c", f"{script}admin.database.backup = {few}; admin.main()"]
+        self.assertEqual(run("backup", self.file, self.to, command=command).stderr, "")
+        ours, theirs = pty.openpty()
+        subprocess.run([*command, "backup", self.file, f"{self.to}2"], stderr=theirs, check=True, timeout=60)
+        self.assertIn(b"\r 25 %\r\r     \r", os.read(ours, 1000))
+        os.close(ours)
+        os.close(theirs)
+
+
+class FoldTests(Files):
+    events: list[list[Event]] = [
+        [Joined(7, "Alice", "alice", START, ("::1", 4000)), Joined(8, "ALICE", "alice", START, ("::1", 4001))],
+        [Said(7, "Alice", "one", START + 60), Said(9, "Nobody", "two", START + 60)],
+        [Joined(2**63 - 1, "Bob", "bob", START + 120, None), Seen(START + 120, ((7, 2, 1, 28_333_335),))],
+        [Renamed(7, "Alice", "Bob", "bob", START + 180), Renamed(7, "Alice", "Al", "al", START + 180.25)],
+        [Said(7, "Alice", "late", START + 180), Left(7, "Al", START + 240)],
+        [Said(2**63 - 1, "Bob", "\x1b[2J\t\x9b\u2028\u202e\n", START + 300)],
+    ]
+
+    def test_refused_events_are_no_lines_whether_a_snapshot_knows_them_or_not(self) -> None:
+        for snapshot_after in range(7):
+            self.write(*self.events, snapshot_after=snapshot_after)
+            objects = self.objects("history")
+            self.assertEqual([found["number"] for found in objects], [1, 2, 3, 4, 5, 6], snapshot_after)
+            self.assertEqual(
+                [found["kind"] for found in objects], ["joined", "said", "joined", "renamed", "left", "said"]
+            )
+            self.assertEqual(
+                objects[3],
+                {
+                    "number": 4,
+                    "at": "2023-11-14T22:16:20.250Z",
+                    "kind": "renamed",
+                    "member": "7",
+                    "name": "Alice",
+                    "new": "Al",
+                    "line": "Alice changed his name to Al",
+                },
+            )
+            self.assertEqual((objects[5]["member"], objects[5]["text"]), (str(2**63 - 1), self.events[5][0].text))  # type: ignore[union-attr]
+            self.assertEqual(self.facts()["lines"][:2], "6 ")
+            self.file.unlink()
+
+    def test_members(self) -> None:
+        self.write(*self.events[:4], snapshot_after=2)
+        one, two = self.objects("members")
+        self.assertEqual(
+            one,
+            {
+                "member": "7",
+                "name": "Al",
+                "host": "::1",
+                "port": 4000,
+                "since": "2023-11-14T22:13:20.000Z",
+                "last_contact": "2023-11-14T22:16:00.000Z",
+                "behind": 1,
+            },
+        )
+        self.assertEqual((two["host"], two["port"], two["last_contact"]), (None, None, "2023-11-14T22:15:00.000Z"))
+        result = run("members", self.file, TZ="XXX-1")
+        self.assertEqual(
+            result.stdout.splitlines(),
+            [
+                "ADDRESS     SINCE                LAST CONTACT      BEHIND  NAME",
+                "[::1]:4000  2023-11-14 23:13:20  2023-11-14 23:16  1       Al",
+                "none        2023-11-14 23:15:20  2023-11-14 23:15  1       Bob",
+            ],
+        )
+
+    def test_nothing_drives_a_terminal(self) -> None:
+        self.write(*self.events)
+        for encoding in ("utf-8", "ascii"):
+            result = run("history", self.file, PYTHONIOENCODING=encoding)
+            self.assertTrue(result.stdout.endswith("  Bob: \\u001b[2J\t\\u009b\\u2028\\u202e\\u000a\n"), result)
+            self.assertEqual(len(run("history", self.file, "--json").stdout.splitlines()), 6)
+        self.bad("check", "\x1b]0;no\n", words=r"\\u001b\]0;no\\u000a")
+
+    def test_since(self) -> None:
+        self.write(*alice(5))
+        for since, count in [
+            ("2023-11-14", 5),
+            ("2023-11-15", 0),
+            ("2023-11-14T23:15", 3),
+            ("2023-11-14 23:15:20", 3),
+            ("2023-11-14T23:15:21", 2),
+            ("2023-11-14T22:15:20Z", 3),
+            ("999999999d", 5),
+            ("60m", 0),
+        ]:
+            result = run("history", self.file, "--since", since, TZ="XXX-1")
+            self.assertEqual((result.returncode, len(result.stdout.splitlines())), (0, count), since)
+        for text, seconds in [("5m", 300), ("2h", 7_200), ("3d", 259_200)]:
+            self.assertLess(abs(admin.moment(text) - time.time() + seconds), 10)
+
+    def test_nobody_reads_to_the_end(self) -> None:
+        self.write(*alice(3_000))
+        for options in ("", "--json"):
+            script = f'set -o pipefail; "$@" {options} | head -n 1'
+            result = run("history", self.file, command=["bash", "-c", script, "bash", *ADMIN])
+            self.assertEqual((result.returncode, len(result.stdout.splitlines()), result.stderr), (0, 1, ""))
+        with open("/dev/full", "w") as full:
+            failed = subprocess.run([*ADMIN, "check", self.file], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((failed.returncode, failed.stderr.count(b"\n")), (1, 1), failed)
+
+
+class UnsoundTests(Files):
+    def test_what_is_no_file_of_a_group(self) -> None:
+        text, other = self.directory / "text", self.directory / "other"
+        text.write_text("Not a database at all.\n" * 100)
+        empty = self.directory / "empty"
+        empty.write_bytes(b"")
+        sqlite3.connect(other).executescript("CREATE TABLE t (a)").connection.close()
+        for path, words in [
+            (self.directory / "missing", "No such file or directory"),
+            (self.directory, "no file"),
+            (empty, "empty"),
+            (text, "is not a database"),
+            (other, "of another program"),
+        ]:
+            for command in READING:
+                self.bad(command, path, words=words)
+            self.bad("backup", path, self.directory / "copy", words=words)
+        self.assertEqual(set(self.there_but_directories()), {"text", "empty", "other"})
+
+    def there_but_directories(self) -> list[str]:
+        return [path.name for path in self.directory.iterdir() if path.is_file()]
+
+    def test_another_format(self) -> None:
+        for version, words in [(2, "newer groupchat"), (0, "older groupchat")]:
+            self.write(*alice(3))
+            self.execute(f"PRAGMA user_version={version}")
+            for command in READING:
+                self.bad(command, self.file, words=words)
+            self.file.unlink()
+        self.write(*alice(3), snapshot_after=2)
+        self.execute("UPDATE snapshot SET version = 99")
+        self.bad("check", self.file, words="not sound: .*newer groupchat")
+
+    def test_damage(self) -> None:
+        self.write(*alice(400))
+        whole = self.file.read_bytes()
+        for page in (0, 1, 4, len(whole) // 4096 - 1):
+            at = page * 4096 + (100 if not page else 0)
+            self.file.write_bytes(whole[:at] + b"\xff" * 512 + whole[at + 512 :])
+            self.bad("check", self.file, words="damaged|not a database")
+            for command in ("history", "members"):
+                self.assertLessEqual(len(run(command, self.file).stderr.splitlines()), 1, (command, page))
+            self.assertEqual(run("backup", self.file, self.directory / "copy").returncode, 1)
+            self.assertEqual(self.there_but_directories(), ["group.sqlite"])
+        self.file.write_bytes(whole[:-8192])
+        self.bad("check", self.file, words="damaged")
+
+    def test_a_log_that_cannot_be_applied(self) -> None:
+        for statement, words in [
+            ("UPDATE event SET kind = 'sung' WHERE position = 4", "'sung'"),
+            ("UPDATE event SET places = x'01', kind = 'seen' WHERE position = 4", "cannot be applied"),
+            ("DELETE FROM entry WHERE position = 4", "the entries 1 to 9"),
+            ("DELETE FROM entry WHERE position = 9", "the entries 1 to 8"),
+            ("UPDATE beginning SET position = 5", "the entries 5 to 9"),
+            ("UPDATE snapshot SET position = 10", "after 0 to 10"),
+            ("UPDATE snapshot SET state = x'6e6f'", "snapshot cannot be applied"),
+            (self.state('"refused":[]', '"refused":[[2,7]]'), "last line is number 9, by its entries 10"),
+            (self.state(",1,2,2,", ",1,9,2,"), "waits for Alice cannot be right"),
+        ]:
+            self.write(*alice(9), snapshot_after=3)
+            self.execute(statement)
+            self.bad("check", self.file, words=f"is not sound: .*{words}")
+            result = run("history", self.file)
+            self.assertLessEqual(len(result.stderr.splitlines()), 1, result)
+            self.file.unlink()
+
+    def state(self, old: str, new: str) -> str:
+        """What replaces something in the snapshot."""
+        return f"UPDATE snapshot SET state = CAST(replace(CAST(state AS TEXT), '{old}', '{new}') AS BLOB)"
+
+    def test_a_time_that_is_none(self) -> None:
+        self.write(*alice(3))
+        self.execute("UPDATE event SET at = 9e999 WHERE position = 2")
+        self.bad("history", self.file, words="out of range")
+
+    def test_all_forgotten_without_a_snapshot(self) -> None:
+        self.write(*alice(3))
+        self.execute("DELETE FROM entry", "DELETE FROM event", "UPDATE beginning SET position = 4")
+        self.bad("check", self.file, words="needs those after 0")
+
+    def test_a_file_that_cannot_be_read_to_the_end_is_given_up(self) -> None:
+        self.write(*alice(3))
+
+        def touch(_: sqlite3.Connection) -> None:
+            os.utime(self.file, ns=(0, time.time_ns()))
+
+        self.assertRaises(CannotOpen, Reader(self.file).read, touch)
+
+
+class ArgumentTests(TestCase):
+    def test_wrong_ones(self) -> None:
+        for arguments in [
+            [],
+            ["mend", "x"],
+            ["check"],
+            ["check", "x", "y"],
+            ["history", "x", "--since", "yesterday"],
+            ["history", "x", "--since", "5s"],
+            ["history", "x", "--since", "0001-01-01\n"],
+            ["history", "x", "--js"],
+            ["members", "x", "--since", "5m"],
+            ["backup", "x"],
+        ]:
+            result = run(*arguments)
+            self.assertEqual((result.returncode, result.stdout), (2, ""), arguments)
+            self.assertRegex(result.stderr, r"\Agroupchat-admin[^\n]+; usage: groupchat-admin [^\n]+ --help\)\n\Z")
+
+    def test_version_and_help(self) -> None:
+        self.assertEqual(run("--version").stdout, f"groupchat {__version__}\n")
+        for arguments, words in [
+            ([], ["check", "history", "members", "backup", "--version", "exit status"]),
+            (["check"], ["FILE", "sound"]),
+            (["history"], ["--since WHEN", "--json", "ISO 8601"]),
+            (["members"], ["--json", "unknown"]),
+            (["backup"], ["TO", "To restore: stop the daemon", "FILE-wal"]),
+        ]:
+            shown = run(*arguments, "--help").stdout
+            for word in words:
+                self.assertIn(word, shown)
+            self.assertLessEqual(max(map(len, shown.splitlines())), 120)
+
+    def test_it_is_installed_and_starts_without_a_reactor(self) -> None:
+        setup = Path(__file__).parent.parent.joinpath("setup.cfg").read_text()
+        self.assertIn("\n    groupchat-admin = groupchat.admin:main\n", setup)
+        script = "import sys, groupchat.admin; print('twisted.internet.reactor' in sys.modules)"
+        self.assertEqual(run(command=[sys.executable, "-c", script]).stdout, "False\n")
