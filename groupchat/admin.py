@@ -87,10 +87,9 @@ class Replay(Snapshots):
         if entry.position != self.position + 1:
             raise LogError(f"Entry {self.position + 1} is needed, and the next that is there is {entry.position}.")
         with _applying(f"Entry {entry.position}"):
-            if self.begin(entry):
-                taken = [event for event in entry.events if self.group.apply(event) is not None]
-            else:
-                taken = [e for index, e in enumerate(entry.events) if (entry.position, index) not in self._refused]
+            if not self.begin(entry):
+                return self.lines_of(entry)
+            taken = [event for event in entry.events if self.group.apply(event) is not None]
             return [event for event in taken if not isinstance(event, Seen)]
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Seen
+from groupchat.events import Event, Joined, Line, Seen
 from groupchat.group import Group, Member
 from groupchat.log import Entry, Snapshot
 
@@ -26,7 +26,7 @@ class Snapshots:
         self._group = group
         self._known = 0  # the entries up to this position are in the snapshot that was loaded
         self._head = 0  # the number of its last line
-        self._refused: set[tuple[int, int]] = set()  # the events that were refused: position of the entry, index in it
+        self._refused: set[tuple[int, int]] = set()  # the events that were refused: position of the entry, see `_lines`
 
     def load(self, snapshot: Snapshot) -> int:
         """Take over the state of a snapshot into a new group. Returns the position after which entries are needed."""
@@ -51,8 +51,12 @@ class Snapshots:
 
     def refused(self, entry: Entry, event: Event) -> None:
         """This very event, of the entry that is being folded, changed nothing."""
-        index = next(index for index, other in enumerate(entry.events) if other is event)
+        index = next(index for index, other in enumerate(_lines(entry)) if other is event)
         self._refused.add((entry.position, index))
+
+    def lines_of(self, entry: Entry) -> list[Line]:
+        """The lines of an entry that the snapshot knows."""
+        return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
 
     def caught_up(self) -> None:
         """There are no more entries that the snapshot knows."""
@@ -74,9 +78,13 @@ class Snapshots:
         return first, json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _remember(self, entry: Entry) -> None:
-        for index, event in enumerate(entry.events):
-            if not isinstance(event, Seen) and (entry.position, index) not in self._refused:
-                self._group.history.append(event.member, event.line(), event.at)
+        for line in self.lines_of(entry):
+            self._group.history.append(line.member, line.line(), line.at)
+
+
+def _lines(entry: Entry) -> list[Line]:
+    """All but the Seens, which the log may forget: what is counted among them would get another index."""
+    return [event for event in entry.events if not isinstance(event, Seen)]
 
 
 def _fields(member: Member) -> list[object]:

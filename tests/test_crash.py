@@ -8,7 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from tests.crash import AGAIN_SECONDS, Deed, Outcome, Plan, Reader, Record, RunError, crash, judge, options, reading
+from tests.crash import Outcome, Plan, RunError, crash, options
+from tests.crash_judge import AGAIN_SECONDS, Deed, Reader, Record, judge, reading
 
 KILLS = 20
 

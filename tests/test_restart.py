@@ -144,6 +144,38 @@ class RestartTests(Directory):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600, path)
 
 
+class RefusedTests(Directory):
+    def test_what_was_refused_is_no_line_and_hides_none_though_records_are_forgotten(self) -> None:
+        self.patch(service_module, "SNAPSHOT_EVENTS", 10)
+        node = self.node()
+        node.join(["Alice", "Bob"])
+        for number in range(12):
+            node.ask(2, f"2 {number}")
+            node.ask(1, "5")
+            # In one turn, and so in one entry: a record of cursors, a join, one that it refuses, and a text.
+            node.clock.callLater(1, node.send, 5, "1 Eve")
+            node.clock.callLater(1, node.send, 6, "1 EVE")
+            node.clock.callLater(1, node.send, 2, "2 in the same turn")
+            node.clock.advance(1)
+            for _ in range(4):
+                node.settle()
+            node.send(5, "4")
+            node.send(6, "4")
+            node.settle()
+        again = self.after_a_kill(node)
+        for number in (1, 2):
+            self.assertEqual(again.ask(number, "5"), node.ask(number, "5"))
+        lines = [
+            bytes(history.read(0, history.head, 1 << 30)[0])
+            for history in (node.service.group.history, again.service.group.history)
+        ]
+        self.assertEqual(lines[0], lines[1])
+        with sqlite3.connect(node.cut_off(self.directory / "look")) as connection:
+            slots = {slot for (slot,) in connection.execute("SELECT DISTINCT slot FROM event WHERE kind = 'said'")}
+        connection.close()
+        self.assertGreater(max(slots), 2)
+
+
 class RandomRestartTests(Directory):
     """Whatever was done, and whenever snapshots were saved: what starts again is what was there."""
 

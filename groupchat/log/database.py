@@ -82,7 +82,8 @@ class Database:
         and tells of it; it must not be gone after a loss of power then.
         """
         os.fsync(self._lock)
-        for path in (self.path.with_name(f"{self.path.name}-wal"), self.path.parent):
+        target = self.path.resolve()  # beside which, if this is a symbolic link, SQLite keeps the rest
+        for path in (target.with_name(f"{target.name}-wal"), target.parent):
             if path.exists():
                 handle = os.open(path, os.O_RDONLY)
                 os.fsync(handle)
