@@ -26,7 +26,7 @@ chaos: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 300
 
 clean:
-	rm -rf $(VENV) _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info twisted/plugins/dropin.cache
 
 # One virtual environment; a stamp in it for each set of packages, made again when the metadata changes. What was
 # interrupted half-way is begun anew.
