@@ -86,19 +86,15 @@ class SqliteLog:
         self._ended: Deferred[None] = Deferred()
         self._closing = False
         self._lost: Lost = lambda failure: None
-        self._head = 0
         self._tails: list[_Tail] = []
 
     # In the reactor
 
     def open(self, lost: Lost) -> Deferred[None]:
         self._lost = lost
-        opened: Deferred[int] = Deferred()
+        opened: Deferred[None] = Deferred()
         Thread(target=self._run, args=(opened,), name="groupchat log", daemon=True).start()
-        return opened.addCallback(self._opened)
-
-    def _opened(self, head: int) -> None:
-        self._head = head
+        return opened
 
     def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
         if self._closing:
@@ -164,7 +160,6 @@ class SqliteLog:
         """What was stored is given to every tail, and then acknowledged."""
         for append, entry in zip(batch, entries, strict=True):
             if entry is not None:
-                self._head = entry.position
                 for tail in self._tails:
                     if tail.live:
                         tail.give(entry)
@@ -183,13 +178,13 @@ class SqliteLog:
 
     # In the thread
 
-    def _run(self, opened: Deferred[int]) -> None:
+    def _run(self, opened: Deferred[None]) -> None:
         try:
             database = self._database = Database(self._path, self._synchronous, check=self._check)
         except BaseException:
             self._tell(opened.errback, Failure())
             return
-        self._tell(opened.callback, database.head)
+        self._tell(opened.callback, None)
         failure = None
         try:
             self._work(database)
