@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -413,6 +414,26 @@ class FileTests(Directory):
         with sqlite3.connect(self.path) as connection:
             self.assertEqual(connection.execute("PRAGMA user_version").fetchone()[0], 2)
         connection.close()
+
+    def test_what_is_found_is_made_durable_where_it_is_also_through_a_link(self) -> None:
+        if not Path("/proc/self/fd").exists():
+            self.skipTest("needs /proc, to see which files are synced")
+        elsewhere = self.directory / "elsewhere"
+        elsewhere.mkdir()
+        node = self.node(elsewhere / "group.sqlite")
+        node.join(["Alice"])
+        found = node.cut_off(self.directory / "found")
+        self.path.symlink_to(found)
+        synced: list[str] = []
+        fsync = os.fsync
+
+        def noted(handle: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+            fsync(handle)
+
+        self.patch(os, "fsync", noted)
+        Database(self.path).close()
+        self.assertEqual(synced, [str(found), f"{found}-wal", str(found.parent)])
 
     def test_a_read_only_file(self) -> None:
         Database(self.path).close()
