@@ -9,7 +9,22 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from . import closed_loop, crowd, disk, durable, joins, lag, load, memory, rates, report, startup
+from . import (
+    closed_loop,
+    crowd,
+    disk,
+    durable,
+    fanout,
+    idle,
+    joins,
+    lag,
+    listeners,
+    load,
+    memory,
+    rates,
+    report,
+    startup,
+)
 from .report import Settings, Target
 
 BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
@@ -20,6 +35,9 @@ BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
     "durable": durable.run,
     "startup": startup.run,
     "lag": lag.run,
+    "fanout": fanout.run,
+    "listeners": listeners.run,
+    "idle": idle.run,
 }
 
 

@@ -1,6 +1,7 @@
 """The servers under load: each a process of its own, on a free loopback port, and ended by whoever started it.
 
-A server is any command that prints a line with `UDP port N` once it listens. What it costs is read in /proc (Linux).
+A server is any command that prints a line with `UDP port N`, or `TCP port N`, once it listens. (A TCP port may also be
+printed as Twisted shows an address.) What it costs is read in /proc (Linux).
 """
 
 from __future__ import annotations
@@ -23,17 +24,23 @@ DAEMON = [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", "--ma
 
 DATABASE = "groupchat.sqlite"
 
+UDP, TCP = "UDP", "TCP"
+LIVE = ("--tcp", "0", "--interface", "127.0.0.1", "--rate", "0", "--max-members", "20000", "--max-connections", "20000")
+"""Options for a daemon that is open to TCP lines as well."""
+
 # What may stand in a row. Another log engine is one more line here.
-ECHO, MAILBOX, OURS, SQLITE = "echo", "mailbox", "ours", "sqlite"
+ECHO, MAILBOX, RELAY, OURS, SQLITE = "echo", "mailbox", "relay", "ours", "sqlite"
 COMMANDS = {
     ECHO: [sys.executable, str(HERE / "echo_server.py"), "0"],
     MAILBOX: [sys.executable, str(HERE / "mailbox_server.py"), "0"],
+    RELAY: [sys.executable, str(HERE / "relay_server.py"), "0"],
     OURS: [*DAEMON, "--db", ":memory:"],
     SQLITE: [*DAEMON, "--db", DATABASE, "--durability", "full"],
 }
 LOG_ENGINES = {OURS: "memory", SQLITE: "a file, durability full"}
 DAEMONS = tuple(LOG_ENGINES)
 
+PORT = re.compile(r"\b(UDP|TCP)(?: port |', host='[^']*', port=)(\d+)")
 START_SECONDS = 20
 STOP_SECONDS = 30
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -53,13 +60,16 @@ class Usage:
 
 
 class Server:
-    """A running server: `port` is where it listens, `output` what it has printed so far.
+    """A running server: `port` is where it listens, and `ports` by transport; `output` is what it has printed so far.
 
-    `begun` is when it was started and, of the daemon, `bound` when it had its port and began to read its log.
+    It listens once each of the transports has its port, and `port` is that of the first. `begun` is when it was started
+    and, of the daemon, `bound` when it had its port and began to read its log.
     """
 
-    def __init__(self, command: list[str], directory: str | Path) -> None:
+    def __init__(self, command: list[str], directory: str | Path, transports: Sequence[str] = (UDP,)) -> None:
         self.output = ""
+        self.ports: dict[str, int] = {}
+        self.transports = transports
         self.directory = Path(directory)
         self.begun = time.monotonic()
         self.process = subprocess.Popen(
@@ -81,16 +91,16 @@ class Server:
             self.output += line
             if "FiveMessages starting" in line:
                 self.bound = time.monotonic()
-            if "UDP port" in line:
+            self.ports |= {transport: int(port) for transport, port in PORT.findall(line)}
+            if self.ports.keys() >= set(self.transports):
                 self._listening.set()
         self._listening.set()
 
     def wait_until_it_listens(self, patience: float = START_SECONDS) -> None:
         self._listening.wait(patience)
-        found = re.search(r"UDP port (\d+)", self.output)
-        if found is None:
+        if not self.ports.keys() >= set(self.transports):
             raise ServerError(f"did not start: {self.last_line()}")
-        self.port = int(found[1])
+        self.port = self.ports[self.transports[0]]
 
     def last_line(self) -> str:
         """Why it ended, as far as it said so."""
@@ -129,13 +139,15 @@ class Server:
 
 
 @contextmanager
-def running(name: str, within: Path | None = None, options: Sequence[str] = ()) -> Iterator[Server]:
+def running(
+    name: str, within: Path | None = None, options: Sequence[str] = (), transports: Sequence[str] = (UDP,)
+) -> Iterator[Server]:
     """A fresh server of this name (see COMMANDS), in a directory of its own, in `within`. Raises ServerError.
 
     The options are for the daemon; other servers have none.
     """
     with tempfile.TemporaryDirectory(prefix="groupchat-bench-", dir=within) as directory:
-        server = Server([*COMMANDS[name], *(options if name in DAEMONS else ())], directory)
+        server = Server([*COMMANDS[name], *(options if name in DAEMONS else ())], directory, transports)
         try:
             server.wait_until_it_listens()
             yield server

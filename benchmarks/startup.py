@@ -222,7 +222,7 @@ def _history(texts: int) -> Iterator[Event]:
     """In the last hour: who is older than `--keep-days` would be forgotten."""
     begun = time.time() - 3600
     for number in range(MEMBERS):
-        yield Joined(number + 1, _name(number), _name(number), begun, ("127.0.0.1", 1024 + number))
+        yield Joined(number + 1, _name(number), _name(number), begun, "127.0.0.1", 1024 + number)
     for said in range(texts):
         number, at = said * 7919 % MEMBERS, begun + 3600 * said / texts
         yield Said(number + 1, _name(number), TEXT, at)

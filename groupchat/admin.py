@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from groupchat import __version__
 from groupchat.errors import CannotOpen, LogError
-from groupchat.events import Joined, Line, Renamed, Said, Seen
+from groupchat.events import Line, Renamed, Said, Seen, Whispered
 from groupchat.group import Group, Member
 from groupchat.log import Entry, database
 from groupchat.log.database import Reader
@@ -151,8 +151,12 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
     last = replay.group.history.head
     if replay.number != last:
         return f"By its snapshot the last line is number {last}, by its entries {replay.number}."
-    wrong = [m.name for m in replay.group.members.values() if not 0 <= m.own <= last - m.cursor]
+    wrong = [m.name for m in replay.group.members.values() if not _is_possible(replay.group, m)]
     return f"What waits for {wrong[0]} cannot be right." if wrong else ""
+
+
+def _is_possible(group: Group, member: Member) -> bool:
+    return 0 <= group.hidden(member, member.passed) <= group.history.head - member.cursor
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -164,8 +168,8 @@ def history(given: argparse.Namespace) -> int:
     """Print the lines that are kept, oldest first, with the local date and time of each.
 
     Control characters are printed as \\u and four digits. With --json each line is one object: number, at (ISO 8601,
-    UTC), kind (joined, said, renamed or left), member (its id, a string), name, text (of said), new (of renamed: the
-    new name), and line, which is how it reads.
+    UTC), kind (joined, said, whispered, renamed or left), member (its id, a string), name, text (of said, whispered),
+    to (of whispered: to whom), new (of renamed: the new name), and line, which is how it reads.
     """
     # A little at a time: whoever pages through it for hours does not make the -wal grow for hours.
     for number, line in Replay(Reader(given.file).read).lines():
@@ -182,8 +186,10 @@ def _json_line(number: int, line: Line) -> str:
         "member": str(line.member),
         "name": line.name,
     }
-    if isinstance(line, Said):
+    if isinstance(line, Said | Whispered):
         found["text"] = line.text
+    if isinstance(line, Whispered):
+        found["to"] = line.to
     elif isinstance(line, Renamed):
         found["new"] = line.new
     return _json({**found, "line": line.line()})
@@ -192,13 +198,13 @@ def _json_line(number: int, line: Line) -> str:
 def members(given: argparse.Namespace) -> int:
     """Print who is a member, in the order in which they joined.
 
-    For each its address, since when it is one ("unknown" if that is no longer kept), its last contact, how many lines
-    wait for it, and its name. A daemon notes contacts once a minute, and who was given what once a second. With --json
-    each member is one object: member (its id, a string), name, host, port, since, last_contact (both ISO 8601, UTC),
-    behind; null is unknown, or none.
+    For each its address (without a port, if it has a connection instead), since when it is one, its last contact, how
+    many lines wait for it, and its name. A daemon notes contacts once a minute, and who was given what once a second.
+    With --json each member is one object: member (its id, a string), name, host, port, since, last_contact (both ISO
+    8601, UTC), behind; null is unknown, or none.
     """
-    group, joined = Reader(given.file).read(_members)
-    found = [(m, joined.get(m.id), group.history.head - m.cursor - m.own) for m in group.members.values()]
+    group = Reader(given.file).read(_group)
+    found = [(m, group.behind(m)) for m in group.members.values()]
     if given.json:
         for member in found:
             print(_json(_described(*member)))
@@ -207,24 +213,25 @@ def members(given: argparse.Namespace) -> int:
     return 0
 
 
-def _members(connection: sqlite3.Connection) -> tuple[Group, dict[int, float]]:
-    """The group, and when those joined whose joining is still kept."""
+def _group(connection: sqlite3.Connection) -> Group:
     replay = Replay(lambda function: function(connection))
-    joined = {line.member: line.at for _, line in replay.lines() if isinstance(line, Joined)}
-    return replay.group, joined
+    for _ in replay.lines():
+        pass
+    return replay.group
 
 
-def _described(member: Member, joined: float | None, behind: int) -> dict[str, object]:
-    host, port = member.address or (None, None)
-    found = {"member": str(member.id), "name": member.name, "host": host, "port": port}
-    times = {"since": None if joined is None else _utc(joined), "last_contact": _utc(member.logged // 60 * 60)}
+def _described(member: Member, behind: int) -> dict[str, object]:
+    port = None if member.address is None else member.address[1]
+    found = {"member": str(member.id), "name": member.name, "host": member.host, "port": port}
+    # Of whom an older groupchat let in, it is not known since when it is here.
+    times = {"since": _utc(member.since) if member.since else None, "last_contact": _utc(member.logged // 60 * 60)}
     return {**found, **times, "behind": behind}
 
 
-def _row(member: Member, joined: float | None, behind: int) -> Sequence[str]:
-    host, port = member.address or ("none", None)
-    address = host if port is None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    since = "unknown" if joined is None else _local(joined)
+def _row(member: Member, behind: int) -> Sequence[str]:
+    host = f"[{member.host}]" if ":" in member.host else member.host
+    address = host if member.address is None else f"{host}:{member.address[1]}"
+    since = _local(member.since) if member.since else "unknown"
     return safe(address), since, _local(member.logged)[: -len(":00")], str(behind), safe(member.name)
 
 

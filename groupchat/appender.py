@@ -58,7 +58,7 @@ class Appender(Generic[Waiter]):
         self._given_up = given_up
         self._broken = broken
         self._node = secrets.token_hex(8)
-        self._count = 0
+        self.entry = 1  # which entry of this node, by count, takes what is added now
         self._events: list[Event] = []  # of this reactor turn
         self._waiters: Waiters[Waiter] = []
         self._under_way: dict[str, Waiters[Waiter]] = {}
@@ -80,8 +80,8 @@ class Appender(Generic[Waiter]):
         if not events:
             return
         self._events, self._waiters = [], []
-        self._count += 1
-        entry_id = f"{self._node}-{self._count}"
+        entry_id = f"{self._node}-{self.entry}"
+        self.entry += 1
         self._under_way[entry_id] = waiters
         self._append(events, entry_id, RETRY_SECONDS[0])
 

@@ -1,4 +1,7 @@
-"""What a member, or somebody who wants to be one, can ask for. Every front end makes these out of what it reads."""
+"""What a member, or somebody who wants to be one, can ask for. Every front end makes these out of what it reads.
+
+`id` is the client's own number for what it asks, 0 if it has none. What changes the group takes effect once for each.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Final
 
 @dataclass(slots=True)
 class Join:
-    """Become a member under this name, which is not checked yet."""
+    """Become a member under this name, which is not checked yet. `secret` is the hash of a key to resume with."""
 
     name: str
+    secret: str | None = None
 
 
 @dataclass(slots=True)
@@ -18,6 +22,19 @@ class Say:
     """Say this text to all the others. It is not checked yet."""
 
     text: str
+    id: int = 0
+
+
+@dataclass(slots=True)
+class Whisper:
+    """Say something to one member: `Name: text`, or a text after the longest name that matches.
+
+    Once that is known, `to` is the name of who it is for.
+    """
+
+    words: str
+    id: int = 0
+    to: str = ""
 
 
 @dataclass(slots=True)
@@ -25,11 +42,14 @@ class Rename:
     """Be shown under this name from here on. It is not checked yet."""
 
     name: str
+    id: int = 0
 
 
 @dataclass(slots=True)
 class Leave:
     """Be a member no longer."""
+
+    id: int = 0
 
 
 @dataclass(slots=True)
@@ -37,7 +57,25 @@ class Poll:
     """Be given what waits."""
 
 
-Command = Join | Say | Rename | Leave | Poll
+@dataclass(slots=True)
+class Users:
+    """Be told who is here."""
+
+    id: int = 0
+
+
+@dataclass(slots=True)
+class Recall:
+    """Be given the last lines again."""
+
+    lines: int
+    id: int = 0
+
+
+Look = Poll | Users | Recall
+"""What changes nothing, and is answered once all that was asked before is done."""
+
+Command = Join | Say | Whisper | Rename | Leave | Look
 
 LEAVE: Final = Leave()
 POLL: Final = Poll()

@@ -17,6 +17,10 @@ class IllegalMessage(GroupchatError):
     reply = "Illegal message"
 
 
+class TooFast(IllegalMessage):
+    """It would have been fine if it had not been too much in too short a time."""
+
+
 class LogError(GroupchatError):
     """The log could not do what it was asked."""
 
@@ -35,3 +39,7 @@ class Trimmed(LogError):
 
 class CannotOpen(LogError):
     """The log cannot be opened; `str()` of it tells an operator why, in one line."""
+
+
+class CannotListen(GroupchatError):
+    """An endpoint cannot be had; `str()` of it tells an operator why, in one line."""

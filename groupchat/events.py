@@ -26,13 +26,19 @@ def _event(cls: type[_Class]) -> type[_Class]:
 
 @_event
 class Joined:
-    """Somebody became a member. `address` is None for members that have no address of their own."""
+    """Somebody became a member.
+
+    `port` is None for a member whose datagrams come from nowhere: it has a connection. `secret` is the hash, in hex, of
+    the key with which its session can be resumed on another one.
+    """
 
     member: int
     name: str
     key: str
     at: float
-    address: Address | None
+    host: str
+    port: int | None
+    secret: str | None = None
 
     def line(self) -> str:
         return f"{self.name} has joined"
@@ -40,15 +46,32 @@ class Joined:
 
 @_event
 class Said:
-    """A member said one line of text to all the others."""
+    """A member said one line of text to all the others. `id` is the client's own, 0 if it gave none."""
 
     member: int
     name: str
     text: str
     at: float
+    id: int = 0
 
     def line(self) -> str:
         return f"{self.name}: {self.text}"
+
+
+@_event
+class Whispered:
+    """A member said one line of text to the member `reader`, shown as `to` at the time, and to nobody else."""
+
+    member: int
+    name: str
+    reader: int
+    to: str
+    text: str
+    at: float
+    id: int = 0
+
+    def line(self) -> str:
+        return f"{self.name} (private): {self.text}"
 
 
 @_event
@@ -60,6 +83,7 @@ class Renamed:
     new: str
     key: str
     at: float
+    id: int = 0
 
     def line(self) -> str:
         return f"{self.name} changed his name to {self.new}"
@@ -78,7 +102,7 @@ class Left:
 
 
 Place = tuple[int, int, int, int]
-"""A member's id, its cursor, how many of its own events are not after that, and the minute of its last contact."""
+"""A member's id, its cursor, its `passed` (see `Member`), and the minute of its last contact."""
 
 
 @_event
@@ -89,7 +113,7 @@ class Seen:
     places: tuple[Place, ...]
 
 
-Line = Joined | Said | Renamed | Left
+Line = Joined | Said | Whispered | Renamed | Left
 """The events that are numbered and read as a line."""
 
 Event = Line | Seen

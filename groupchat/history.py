@@ -2,6 +2,8 @@
 
 However many members a line waits for, it is here once; what waits for a member is, as a rule, one slice of the buffer.
 Lines are numbered 1, 2, 3 ... by the order in which they were added; `first` is the oldest that is still kept.
+
+A line may be a whisper, for one reader only. To anybody, a line is hidden that is its own, or a whisper among others.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ class History:
         "_bounds",
         "_entries",
         "_keep",
+        "_readers",
         "_stored",
         "_text",
         "_times",
+        "_whispers",
         "entry",
         "first",
         "head",
@@ -41,6 +45,8 @@ class History:
         self._authors: list[int] = []
         self._times: list[float] = []
         self._entries: list[int] = []  # the positions in the log
+        self._whispers: list[int] = []  # the numbers of those lines that are for one reader only
+        self._readers: list[int] = []  # who that is
 
     def append(self, author: int, line: str, at: float) -> int:
         """Add a line; return its number."""
@@ -55,6 +61,13 @@ class History:
             self._forget_before(head - self._keep + 1)
         return head
 
+    def whisper(self, author: int, reader: int, line: str, at: float) -> int:
+        """Add a line that is for one reader only; return its number."""
+        number = self.append(author, line, at)
+        self._whispers.append(number)
+        self._readers.append(reader)
+        return number
+
     def forget(self, before: float) -> None:
         """Keep no line from before this time."""
         stale = bisect_left(self._times, before, self.first - self._stored)
@@ -67,6 +80,8 @@ class History:
             cut = self._bounds[surplus]
             del self._text[: cut - self._base]
             del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus], self._entries[:surplus]
+            gone = bisect_left(self._whispers, number)
+            del self._whispers[:gone], self._readers[:gone]
             self._base = cut
             self._stored = number
 
@@ -80,22 +95,61 @@ class History:
         self.head += shift
         self.first += shift
         self._stored += shift
+        self._whispers = [number + shift for number in self._whispers]
 
     def is_by(self, author: int, number: int) -> bool:
         """Whether the line with this number, which is kept, is by this author."""
         return self._authors[number - self._stored] == author
 
-    def next_by(self, author: int, after: int, upto: int) -> int:
-        """The first line by `author` after `after`, which is kept, and up to `upto`; `upto` + 1 if there is none."""
-        stored = self._stored
-        try:
-            return stored + self._authors.index(author, after + 1 - stored, upto + 1 - stored)
-        except ValueError:
-            return upto + 1
+    def is_for(self, reader: int, number: int) -> bool:
+        """Whether a line, which is kept, is for all, or a whisper by or to this reader (0 is nobody)."""
+        index = bisect_left(self._whispers, number)
+        if index == len(self._whispers) or self._whispers[index] != number:
+            return True
+        return self._readers[index] == reader or self.is_by(reader, number)
 
-    def count_by(self, author: int, after: int) -> int:
-        """How many of the kept lines after `after` are by this author."""
-        return self._authors[max(after + 1, self.first) - self._stored :].count(author)
+    def next_hidden(self, reader: int, after: int, upto: int) -> int:
+        """The first line hidden to `reader` after `after`, which is kept, and up to `upto`; `upto` + 1 if none is."""
+        stored, whispers, readers = self._stored, self._whispers, self._readers
+        try:
+            own = stored + self._authors.index(reader, after + 1 - stored, upto + 1 - stored)
+        except ValueError:
+            own = upto + 1
+        for index in range(bisect_right(whispers, after), len(whispers)):
+            if whispers[index] >= own:
+                break
+            if readers[index] != reader:
+                return whispers[index]
+        return own
+
+    def count_hidden(self, reader: int, after: int) -> int:
+        """How many of the kept lines after `after` are hidden to this reader."""
+        after = max(after, self.first - 1)
+        own = self._authors[after + 1 - self._stored :].count(reader)
+        begin = bisect_right(self._whispers, after)
+        among_others = [
+            number
+            for number, to in zip(self._whispers[begin:], self._readers[begin:], strict=True)
+            if to != reader and not self.is_by(reader, number)
+        ]
+        return own + len(among_others)
+
+    def last(self, count: int, reader: int, limit: int) -> list[tuple[int, bytes | bytearray]]:
+        """At most `count` of the last lines that are for this reader (0 is nobody), in at most `limit` bytes.
+
+        Each with its number, oldest first.
+        """
+        found: list[tuple[int, bytes | bytearray]] = []
+        number = self.head
+        while number >= self.first and len(found) < count:
+            if self.is_for(reader, number):
+                line, _ = self.read(number - 1, number, limit)
+                limit -= len(line) + 1
+                if limit < 0:
+                    break
+                found.append((number, line))
+            number -= 1
+        return found[::-1]
 
     def fit(self, after: int, upto: int, limit: int) -> int:
         """The last line up to which those after `after`, joined with LF, are `limit` bytes at most; `after` if none."""

@@ -10,17 +10,20 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 
-from groupchat.commands import Join, Rename, Say
-from groupchat.errors import IllegalMessage
-from groupchat.events import Address, Joined, Left, Renamed, Said
+from groupchat.commands import Command, Join, Rename, Say, Whisper
+from groupchat.errors import IllegalMessage, TooFast
+from groupchat.events import Joined, Left, Renamed, Said, Whispered
 from groupchat.group import Group, Member
-from groupchat.names import nickname
+from groupchat.names import MAX_CHARACTERS, nickname
 from groupchat.texts import check_text
 
 DAY = 86_400.0
 
 GRACE = 3_600.0
 """How long, in seconds, members can be heard of again before any is taken for silent for days."""
+
+BURST = 100
+"""How much one member may say at once, if it said nothing before: more than anybody pastes by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,11 @@ class Settings:
 
     name: str = "lobby"
     max_members: int = 10_000
-    max_per_host: int = 1_000  # members with an address on one host; 0 is no limit
+    max_per_host: int = 1_000  # members of one host; 0 is no limit
+    rate: int = 5  # how much one member may say a second, in the long run: see BURST; 0 is no limit
     release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
+    hold: int = 300  # seconds that a session without a connection is held
+    stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
     idle: int = 30  # days of silence after which a member leaves; 0 is never
     keep: int = 100_000  # lines
     keep_days: int = 30  # 0 is no limit
@@ -51,13 +57,13 @@ class Rules:
         self._group = group
         self._settings = settings
 
-    def join(self, address: Address, command: Join, now: float) -> list[Joined | Left]:
+    def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
         """Somebody becomes a member; if the name was that of its own client before a restart, that one leaves first."""
         wanted = nickname(command.name)
         holder = self._group.by_key.get(wanted.key)
-        released = [] if holder is None else [self._release(holder, address, now)]
-        self._check_room(address[0], len(released))
-        return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, address)]
+        released = [] if holder is None else [self._release(holder, host, now)]
+        self._check_room(host, len(released))
+        return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
 
     def joining(self, host: str) -> None:
         self._joining[host] += 1
@@ -72,8 +78,59 @@ class Rules:
         if command.name != member.name and nickname(command.name).shown != member.name:
             raise IllegalMessage(f"You are {member.name} already: rename, or leave first.")
 
+    def is_done(self, member: Member, command: Command) -> bool:
+        """Whether this took effect before, and is asked again since the answer was lost."""
+        client_id = getattr(command, "id", 0)
+        if not client_id or member.ids is None:
+            return False
+        if member.ids.is_forgotten(client_id):
+            raise IllegalMessage("That number is too far behind the highest that you have used.")
+        return client_id in member.ids
+
+    def pace(self, member: Member, now: float) -> None:
+        """Count one more thing that a member says. Raises TooFast.
+
+        This is a token bucket. `spent` is how many tokens it lacks: one for each thing said, and each second gives back
+        as many as the rate.
+        """
+        rate = self._settings.rate
+        if not rate:
+            return
+        given_back = max(0.0, now - member.paced) * rate  # a clock may be set back
+        member.spent = max(0.0, member.spent - given_back)
+        member.paced = now
+        if member.spent + 1 > BURST + 0.01:  # times are not exact enough for the very last
+            raise TooFast("Slow down: you say too much at once.")
+        member.spent += 1
+
     def say(self, member: Member, command: Say, now: float) -> Said:
-        return Said(member.id, member.name, check_text(command.text), now)
+        text = check_text(command.text)
+        self.pace(member, now)
+        return Said(member.id, member.name, text, now, command.id)
+
+    def whisper(self, member: Member, command: Whisper, now: float) -> Whispered:
+        self.pace(member, now)
+        reader, text = self._addressed(command.words)
+        if reader is member:
+            raise IllegalMessage("That is you.")
+        return Whispered(member.id, member.name, reader.id, reader.name, check_text(text), now, command.id)
+
+    def _addressed(self, words: str) -> tuple[Member, str]:
+        """To whom, and what."""
+        name, colon, text = words.partition(":")
+        if colon and (reader := self._named(name)):
+            return reader, text.removeprefix(" ")
+        spaces = [index for index, character in enumerate(words[: MAX_CHARACTERS + 1]) if character == " "]
+        for end in reversed(spaces):
+            if reader := self._named(words[:end]):
+                return reader, words[end + 1 :]
+        raise IllegalMessage("Nobody here has that name, or there is no text behind it.")
+
+    def _named(self, name: str) -> Member | None:
+        try:
+            return self._group.by_key.get(nickname(name).key)
+        except IllegalMessage:
+            return None
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
         wanted = nickname(command.name)
@@ -82,7 +139,8 @@ class Rules:
         holder = self._group.by_key.get(wanted.key)
         if holder is not None and holder is not member:
             raise IllegalMessage(f"The name {holder.name} is in use.")
-        return Renamed(member.id, member.name, wanted.shown, wanted.key, now)
+        self.pace(member, now)
+        return Renamed(member.id, member.name, wanted.shown, wanted.key, now, command.id)
 
     def leave(self, member: Member, now: float) -> Left:
         return Left(member.id, member.name, now)
@@ -98,12 +156,12 @@ class Rules:
             return now - self._settings.keep_days * DAY
         return float("-inf")
 
-    def _release(self, holder: Member, address: Address, now: float) -> Left:
-        """How the holder of a name gives it up to this address."""
+    def _release(self, holder: Member, host: str, now: float) -> Left:
+        """How the holder of a name gives it up to this host. One with a connection does not."""
         release = self._settings.release
-        same_host = holder.address is not None and holder.address[0] == address[0]
+        may_be_restarted = holder.address is not None and holder.host == host
         silence = now - max(_last_contact(holder), self.listening)
-        if not (release and same_host and silence >= release):
+        if not (release and may_be_restarted and silence >= release):
             raise IllegalMessage(f"The name {holder.name} is in use.")
         return self.leave(holder, now)
 

@@ -1,6 +1,8 @@
 """Seats: where commands come from, who sits there, and what is under way from there.
 
-A seat is kept while somebody sits on it or a command of it is under way: whoever is no member leaves no trace.
+A seat is kept while somebody sits on it or a command of it is under way: whoever is no member leaves no trace. The seat
+of a member with an address is wherever its datagrams come from; that of any other is that of its connection, or is held
+for its next one.
 """
 
 from __future__ import annotations
@@ -28,9 +30,21 @@ class IClient(Interface):
         """It gets no answer: there was too much at once, or it could not be stored."""
 
 
+class IConnection(IClient):
+    """A client whose seat can be taken over by another."""
+
+    def displaced(why: str) -> None:
+        """It has lost its seat, with all that is under way from there."""
+
+
 @dataclass(slots=True)
 class Expire:
     """Leave, if still silent: what the service asks in a member's place."""
+
+
+@dataclass(slots=True)
+class Vacate:
+    """Leave, if there is no connection again: likewise."""
 
 
 @dataclass(slots=True)
@@ -38,31 +52,39 @@ class Record:
     """Put into the log where members are: what the service asks for itself."""
 
 
-Chore = Expire | Record
+Chore = Expire | Vacate | Record
 """What nobody asked for, so that nobody is told of it."""
 
 Task = Command | Chore
 
 
 class Seat:
-    """One source of commands. `busy` while one is under way; the others wait in `queue`."""
+    """One source of commands. `busy` is how many are under way; the others wait in `queue`."""
 
-    __slots__ = ("address", "busy", "client", "member", "queue", "repeated")
+    __slots__ = ("address", "batch", "busy", "client", "host", "member", "queue", "repeated")
 
-    def __init__(self, address: Address, member: Member | None = None) -> None:
+    def __init__(self, host: str, address: Address | None = None, member: Member | None = None) -> None:
+        self.host = host
         self.address = address
         self.client: IClient | None = None  # nobody, while nothing has come from there since this node started
         self.member = member
-        self.busy = False
+        self.busy = 0
+        self.batch = 0  # the entry in which all that is under way goes, if it is texts; else 0
         self.queue: list[Task] | None = None
         self.repeated = float("-inf")  # when its join was last repeated
 
 
 class Seats:
-    """The seats of one group. `at` has those that are kept, by address."""
+    """The seats of one group.
+
+    `at` has those that are kept, by address, `live` those of members without an address, by member id. `held` has those
+    whose connection ended, and since when: -inf if it is not to be resumed.
+    """
 
     def __init__(self, group: Group) -> None:
         self.at: dict[Address, Seat] = {}
+        self.live: dict[int, Seat] = {}
+        self.held: dict[Seat, float] = {}
         self._group = group
 
     def find(self, address: Address, client: IClient | None = None) -> Seat:
@@ -70,7 +92,7 @@ class Seats:
         seat = self.at.get(address)
         if seat is None:
             member = self._group.by_address.get(address)
-            seat = Seat(address, member)
+            seat = Seat(address[0], address, member)
             if member is not None:
                 self.at[address] = seat
         seat.client = seat.client or client
@@ -78,22 +100,42 @@ class Seats:
 
     def keep(self, seat: Seat) -> None:
         """Keep a seat whose join is under way."""
-        self.at[seat.address] = seat
+        if seat.address is not None:
+            self.at[seat.address] = seat
 
-    def joined(self, member: Member) -> None:
-        if (seat := self._of(member)) is not None:
+    def of(self, member: Member) -> Seat:
+        """The seat of a member, which is kept."""
+        if member.address is not None:
+            return self.find(member.address)
+        if member.id not in self.live:
+            self.live[member.id] = Seat(member.host, member=member)
+        return self.live[member.id]
+
+    def is_connected(self, member: Member) -> bool:
+        seat = self.live.get(member.id)
+        return seat is not None and seat.client is not None
+
+    def joined(self, member: Member, asker: Seat | None) -> None:
+        """Somebody has become a member; `asker` is the seat that asked for it, if it is one of this node."""
+        if member.address is None:
+            seat = asker
+            if seat is not None:
+                self.live[member.id] = seat
+        else:
+            seat = self.at.get(member.address)
+        if seat is not None:
             seat.member = member
             member.contact = member.logged
 
     def left(self, member: Member) -> None:
-        if (seat := self._of(member)) is not None:
+        seat = self.live.pop(member.id, None) if member.address is None else self.at.get(member.address)
+        if seat is not None:
             seat.member = None
             self.clear(seat)
 
     def clear(self, seat: Seat) -> None:
         """Forget a seat that is nobody's, and from which nothing is under way."""
-        if seat.member is None and not seat.busy and self.at.get(seat.address) is seat:
-            del self.at[seat.address]
-
-    def _of(self, member: Member) -> Seat | None:
-        return self.at.get(member.address) if member.address is not None else None
+        if seat.member is None and not seat.busy:
+            self.held.pop(seat, None)
+            if seat.address is not None and self.at.get(seat.address) is seat:
+                del self.at[seat.address]

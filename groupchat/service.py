@@ -4,8 +4,9 @@
     log.tail -> group.apply -> the answer to whoever submitted it
 
 Three rules. Nobody is told of an event before the log has given it back: what anybody is told is durable. What one
-source asks takes effect in the order in which it was asked: one command is under way, a few wait behind it. And what
-could not be stored is left unanswered, for its sender to ask again: to call it heard, or illegal, would be untrue.
+source asks takes effect in the order in which it was asked: one command is under way, or some texts that go as one
+entry, and a few wait behind. And what could not be stored is left unanswered, for its sender to ask again: to call it
+heard, or illegal, would be untrue.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 from twisted.application import service
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
@@ -23,15 +24,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from groupchat.appender import Appender
-from groupchat.commands import Command, Join, Leave, Poll, Rename, Say
+from groupchat.commands import Command, Join, Leave, Look, Poll, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage, LogError
 from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
 from groupchat.log import Entry, ILog, Snapshot
 from groupchat.rules import Rules, Settings
-from groupchat.seats import Chore, Expire, IClient, Record, Seat, Seats, Task
+from groupchat.seats import Chore, Expire, IClient, IConnection, Record, Seat, Seats, Task, Vacate
 from groupchat.snapshots import VERSION as SNAPSHOT_VERSION
 from groupchat.snapshots import Snapshots
+from groupchat.subscriptions import Subscriptions
 
 QUEUE = 16
 """How many commands of one source may wait for the one that is under way."""
@@ -53,6 +55,9 @@ MINUTES_OF_A_DAY = 24 * 60
 PLACES = 8
 """How many recorded cursors count as one event more, for the room that they take in the log."""
 
+IN_BATCH = (Say, Whisper)
+"""What one source says without waiting goes as one entry: none of it changes whether the rest is allowed."""
+
 EXPIRE_AT_ONCE = 100
 """How many silent members leave in one second at most: an entry is some hundreds of events."""
 
@@ -68,6 +73,7 @@ class GroupService(service.Service):
         self.settings = settings
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
+        self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
         self._unsaved = 0  # events since the last snapshot
         self._saving = False
@@ -79,7 +85,7 @@ class GroupService(service.Service):
         self._broken = False
         self._survived = float("-inf")  # when a bug was last logged
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
-        self._recorder = Seat(("", 0))
+        self._recorder = Seat("")
         self._records = 0
         self._queued = 0
         self._ticked = clock.seconds()
@@ -89,12 +95,16 @@ class GroupService(service.Service):
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
         self._begin: dict[type[Task], Callable[[Seat, Any], None]] = {
-            Poll: self._poll,
             Say: self._say,
+            Poll: self._look,
+            Users: self._look,
+            Recall: self._look,
+            Whisper: self._whisper,
             Join: self._join,
             Rename: self._rename,
             Leave: self._leave,
             Expire: self._expire,
+            Vacate: self._vacate,
             Record: self._record,
         }
 
@@ -118,6 +128,7 @@ class GroupService(service.Service):
         if self.running:
             self._ticked = self._rules.listening = self._seconds()
             self._minute = int(self._ticked // 60)
+            self._hold_all()
             self._ticker.start(1.0, now=False)
 
     @inlineCallbacks
@@ -152,10 +163,44 @@ class GroupService(service.Service):
         member = seat.member
         if member is not None:
             member.contact = self._seconds()
-        if seat.busy:
-            self._queue(seat, command)
+        self._do(seat, command)
+
+    def resume(self, secret: str, client: IConnection) -> Seat:
+        """Go on with a session on another connection. Returns its seat; raises IllegalMessage if there is none.
+
+        What is under way from there is answered to the new client. The old one, if there is one, is told.
+        """
+        member = self.group.by_secret.get(secret)
+        if member is None:
+            raise IllegalMessage("There is no such session: it was ended, or not resumed in time. Join again.")
+        seat = self.seats.of(member)
+        self.seats.held.pop(seat, None)
+        old, seat.client = seat.client, client
+        member.contact = self._seconds()
+        if old is not None:
+            cast(IConnection, old).displaced("This session goes on on another connection.")
+        return seat
+
+    def hang_up(self, seat: Seat, *, hold: bool) -> None:
+        """A connection has ended: its seat is held for the next one, or else its member leaves."""
+        seat.client = None
+        if seat.member is None and not seat.busy:
+            return
+        if hold:
+            self.seats.held[seat] = self._seconds()
         else:
-            self._start(seat, command)
+            self.seats.held[seat] = float("-inf")
+            self._do(seat, Vacate())
+
+    def _do(self, seat: Seat, task: Task) -> None:
+        """Begin this, or queue it behind what is under way from there."""
+        may_begin = not seat.busy or (not seat.queue and self._joins_batch(seat, task))
+        if not (may_begin and self._start(seat, task)):
+            self._queue(seat, task)
+
+    def _joins_batch(self, seat: Seat, task: Task) -> bool:
+        """Whether this can go as one entry with all that is under way from there."""
+        return type(task) in IN_BATCH and seat.batch == self._appender.entry
 
     def _queue(self, seat: Seat, task: Task) -> None:
         if seat.queue is None:
@@ -181,17 +226,21 @@ class GroupService(service.Service):
 
     # Beginning a command: it is refused, answered at once, or becomes events
 
-    def _start(self, seat: Seat, task: Task) -> None:
+    def _start(self, seat: Seat, task: Task) -> bool:
+        """Returns whether this is begun: what is to be refused waits until what was asked before is answered."""
         if self._broken:
             self._drop(seat, task)
-            return
+            return True
         try:
             self._begin[type(task)](seat, task)
         except IllegalMessage as why:
+            if seat.busy:
+                return False
             self._refuse(seat, task, why)
         except Exception:
             self.survive("beginning a command")
             self._drop(seat, task)
+        return True
 
     def _member(self, seat: Seat) -> Member:
         """Who asks."""
@@ -200,18 +249,34 @@ class GroupService(service.Service):
             raise IllegalMessage("You are not a member: join first.")
         return member
 
-    def _poll(self, seat: Seat, command: Poll) -> None:
-        self._member(seat)
-        assert seat.client is not None
-        seat.client.answered(seat, command)
+    def _look(self, seat: Seat, command: Look) -> None:
+        member = self._member(seat)
+        if type(command) is not Poll:
+            self._rules.pace(member, self._seconds())
+        self._answer(seat, command)
 
     def _say(self, seat: Seat, command: Say) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.say(member, command, member.contact))
+        if command.id and self._rules.is_done(member, command):
+            self._answer(seat, command)
+        else:
+            self._propose(seat, command, self._rules.say(member, command, member.contact))
+
+    def _whisper(self, seat: Seat, command: Whisper) -> None:
+        member = self._member(seat)
+        if self._rules.is_done(member, command):
+            self._answer(seat, command)
+        else:
+            event = self._rules.whisper(member, command, self._seconds())
+            command.to = event.to
+            self._propose(seat, command, event)
 
     def _rename(self, seat: Seat, command: Rename) -> None:
         member = self._member(seat)
-        self._propose(seat, command, self._rules.rename(member, command, self._seconds()))
+        if self._rules.is_done(member, command):
+            self._answer(seat, command)
+        else:
+            self._propose(seat, command, self._rules.rename(member, command, self._seconds()))
 
     def _leave(self, seat: Seat, command: Leave) -> None:
         member = self._member(seat)
@@ -219,15 +284,20 @@ class GroupService(service.Service):
 
     def _expire(self, seat: Seat, task: Expire) -> None:
         now = self._seconds()
-        if seat.member is not None and self._rules.is_silent(seat.member, now):
+        if seat.member is not None and self._is_silent(seat.member, now):
             self._propose(seat, task, self._rules.leave(seat.member, now))
+
+    def _vacate(self, seat: Seat, task: Vacate) -> None:
+        if seat.member is not None and seat.client is None:
+            self._propose(seat, task, self._rules.leave(seat.member, self._seconds()))
 
     def _join(self, seat: Seat, command: Join) -> None:
         if seat.member is not None:
             self._join_again(seat, command)
             return
-        events = self._rules.join(seat.address, command, self._seconds())
-        self._rules.joining(seat.address[0])
+        port = None if seat.address is None else seat.address[1]
+        events = self._rules.join(seat.host, port, command, self._seconds())
+        self._rules.joining(seat.host)
         self.seats.keep(seat)
         for released in events[:-1]:
             self._appender.add(released, None)
@@ -242,12 +312,12 @@ class GroupService(service.Service):
             self._drop(seat, command)
             return
         seat.repeated = now
-        assert seat.client is not None
-        seat.client.answered(seat, command)
+        self._answer(seat, command)
 
     def _propose(self, seat: Seat, task: Task, event: Event) -> None:
         """Append this event. What becomes of it is the answer."""
-        seat.busy = True
+        seat.busy += 1
+        seat.batch = self._appender.entry if type(task) in IN_BATCH else 0
         self._appender.add(event, (seat, task))
 
     def _given_up(self, waiter: Waiter) -> None:
@@ -267,7 +337,7 @@ class GroupService(service.Service):
             return
         for event, waiter in zip(entry.events, waiters, strict=False):
             try:
-                outcome = self._apply(event)
+                outcome = self._apply(event, waiter)
             except Exception:
                 self._break(Failure())
                 return
@@ -276,11 +346,12 @@ class GroupService(service.Service):
             if waiter is not None:
                 self._settle(waiter, outcome)
         self._appender.check_drained()
+        self.subscriptions.wake()
         self._unsaved += len(entry.events)
         if self._unsaved >= SNAPSHOT_EVENTS and self._ticker.running:
             self._save()
 
-    def _apply(self, event: Event) -> Outcome:
+    def _apply(self, event: Event, waiter: Waiter | None) -> Outcome:
         """Fold one event, and seat whom it makes a member, or one no longer."""
         if type(event) is Said:
             return self.group.apply(event)
@@ -290,30 +361,40 @@ class GroupService(service.Service):
             if leaver is not None:
                 self.seats.left(leaver)
             elif type(event) is Joined:
-                self.seats.joined(self.group.members[event.member])
+                self.seats.joined(self.group.members[event.member], waiter[0] if waiter else None)
         return outcome
 
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter
-        if outcome is None:
+        if isinstance(task, Chore):
+            if isinstance(task, Vacate) and seat.client is not None and seat.member is None:
+                cast(IConnection, seat.client).displaced("This session was held no longer: join again.")
+        elif outcome is not None or self._was_done(seat, task):
+            self._answer(seat, task)
+        else:
             self._refuse(seat, task, IllegalMessage("Somebody else was first."))
-        elif seat.client is not None and not isinstance(task, Chore):
-            try:
-                seat.client.answered(seat, task)
-            except Exception:
-                self.survive("answering")
         self._free(seat, task)
+
+    def _was_done(self, seat: Seat, command: Command) -> bool:
+        """Whether a command was refused since it took effect before."""
+        return seat.member is not None and self._rules.is_done(seat.member, command)
 
     def _free(self, seat: Seat, done: Task) -> None:
         """Go on to what a seat has asked meanwhile."""
-        seat.busy = False
+        seat.busy -= 1
         if type(done) is Join:
-            self._rules.joined(seat.address[0])
-        while seat.queue and not seat.busy:
+            self._rules.joined(seat.host)
+        while seat.queue and (not seat.busy or self._joins_batch(seat, seat.queue[0])):
+            task = seat.queue.pop(0)
+            if not self._start(seat, task):
+                seat.queue.insert(0, task)
+                break
             self._queued -= 1
-            self._start(seat, seat.queue.pop(0))
         if seat.member is None:
             self.seats.clear(seat)
+
+    def _answer(self, seat: Seat, command: Command) -> None:
+        self._tell(seat, command, lambda client, command: client.answered(seat, command))
 
     def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
         self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
@@ -355,37 +436,50 @@ class GroupService(service.Service):
 
     # Every second, and every minute
 
-    def _do(self, seat: Seat, chore: Chore) -> None:
-        """What `submit` does, without anybody having been heard of."""
-        if seat.busy:
-            self._queue(seat, chore)
-        else:
-            self._start(seat, chore)
-
     def _tick(self) -> None:
         try:
             now = self._seconds()
             if not 0 <= now - self._ticked <= CLOCK_SECONDS:
                 self._rules.listening = now
+                self.seats.held = {seat: min(since, now) for seat, since in self.seats.held.items()}
             self._ticked = now
             minute = int(now // 60)
             if minute != self._minute:
                 self._minute = minute
                 self._minute_began = True
-                self._silent = [m for m in self.group.members.values() if self._rules.is_silent(m, now)]
+                self._silent = [m for m in self.group.members.values() if self._is_silent(m, now)]
                 self.group.history.forget(self._rules.oldest(now))
                 if minute % MINUTES_OF_A_DAY == 0 and self._unsaved:
                     self._save()
             self._expire_some()
+            self._vacate_some(now)
+            self.subscriptions.drop_stalled(self.settings.stall)
             self._do(self._recorder, Record())
         except Exception:
             self.survive("doing what is done every second")
 
+    def _is_silent(self, member: Member, now: float) -> bool:
+        return self._rules.is_silent(member, now) and not self.seats.is_connected(member)
+
     def _expire_some(self) -> None:
         some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
         for member in some:
-            if member.address is not None:
-                self._do(self.seats.find(member.address), Expire())
+            if member.id in self.group.members:
+                self._do(self.seats.of(member), Expire())
+
+    def _hold_all(self) -> None:
+        """No connection outlives a restart: what can be resumed is held from now on, everybody else leaves."""
+        for member in self.group.members.values():
+            if member.address is None:
+                self.hang_up(self.seats.of(member), hold=member.secret is not None)
+
+    def _vacate_some(self, now: float) -> None:
+        over = [seat for seat, since in self.seats.held.items() if now - since >= self.settings.hold and not seat.busy]
+        for seat in over[:EXPIRE_AT_ONCE]:
+            if seat.member is None:
+                self.seats.clear(seat)
+            else:
+                self._do(seat, Vacate())
 
     def _record(self, recorder: Seat, task: Record) -> None:
         """Where members are: those that were given lines, and, once a minute, all that were heard of in it."""
@@ -393,7 +487,7 @@ class GroupService(service.Service):
         if self._minute_began:
             self._minute_began = False
             members = self.group.moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
-        places = tuple([(m.id, m.cursor, m.said - m.own, int(m.contact // 60)) for m in members])
+        places = tuple([(m.id, m.cursor, m.passed, int(m.contact // 60)) for m in members])
         if places:
             self._recording, self.group.moved = self.group.moved, set()
             self._records += 1

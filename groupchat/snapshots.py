@@ -10,11 +10,12 @@ import json
 from typing import Any
 
 from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Line, Seen
+from groupchat.events import Event, Joined, Line, Seen, Whispered
 from groupchat.group import Group, Member
+from groupchat.ids import Ids
 from groupchat.log import Entry, Snapshot
 
-VERSION = 1
+VERSION = 2
 
 
 class Snapshots:
@@ -36,8 +37,9 @@ class Snapshots:
         self._known = snapshot.position
         self._head = state["head"]
         self._refused = {(position, index) for position, index in state["refused"]}
-        for member in state["members"]:
-            self._group.restore(_member(member))
+        self._group.whispered = state.get("whispered", 0)
+        for fields in state["members"]:
+            self._group.restore(_member(fields if snapshot.version > 1 else _upgraded(fields)))
         return int(state["first"]) - 1
 
     def begin(self, entry: Entry) -> bool:
@@ -74,12 +76,16 @@ class Snapshots:
             "head": self._group.history.head,
             "members": [_fields(member) for member in self._group.members.values()],
             "refused": sorted(self._refused),
+            "whispered": self._group.whispered,
         }
         return first, json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _remember(self, entry: Entry) -> None:
         for line in self.lines_of(entry):
-            self._group.history.append(line.member, line.line(), line.at)
+            if isinstance(line, Whispered):
+                self._group.history.whisper(line.member, line.reader, line.line(), line.at)
+            else:
+                self._group.history.append(line.member, line.line(), line.at)
 
 
 def _lines(entry: Entry) -> list[Line]:
@@ -87,13 +93,21 @@ def _lines(entry: Entry) -> list[Line]:
     return [event for event in entry.events if not isinstance(event, Seen)]
 
 
-def _fields(member: Member) -> list[object]:
-    m = member
-    return [m.id, m.name, m.key, m.address, m.cursor, m.own, m.said, m.logged]
+def _fields(m: Member) -> list[object]:
+    ids = m.ids or Ids()
+    identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
+    return [*identity, m.joined, m.since, m.cursor, m.passed, m.own, m.logged, ids.last, ids.mask]
 
 
 def _member(fields: list[Any]) -> Member:
-    member_id, name, key, address, cursor, own, said, logged = fields
-    member = Member(Joined(member_id, name, key, logged, None if address is None else tuple(address)), cursor)
-    member.own, member.said = own, said
+    member_id, name, key, host, port, secret, number, since, cursor, passed, own, logged, last, mask = fields
+    member = Member(Joined(member_id, name, key, since, host, port, secret), number, passed)
+    member.cursor, member.own, member.logged = cursor, own, logged
+    member.ids = Ids(last, mask) if last else None
     return member
+
+
+def _upgraded(fields: list[Any]) -> list[Any]:
+    """A member as version 1 saved it, when all had an address, and its joining was not known."""
+    member_id, name, key, address, cursor, own, said, logged = fields
+    return [member_id, name, key, *(address or ("", None)), None, 0, 0.0, cursor, said - own, said, logged, 0, 0]

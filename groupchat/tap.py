@@ -6,6 +6,7 @@ import atexit
 import errno
 import ipaddress
 import os
+import resource
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -13,28 +14,42 @@ from typing import Any
 
 from twisted.application import service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
 from groupchat import __version__
 from groupchat.codec import MAX_REPLY
-from groupchat.errors import CannotOpen, LogError
-from groupchat.frontends.udp import UDPService, check_free, everywhere
+from groupchat.errors import CannotListen, CannotOpen, LogError
+from groupchat.frontends.lines import Lines
+from groupchat.frontends.streams import Hub, Limits, PortEndpoint, StreamService
+from groupchat.frontends.udp import EVERYWHERE, FiveMessages, Network, UDPService, check_free, everywhere
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
-from groupchat.rules import Settings
+from groupchat.rules import BURST, Settings
 from groupchat.service import GroupService
 
 DEFAULTS = Settings()
+LIMITS = Limits()
+OTHER_FILES = 64  # that the daemon has open beside its connections
+MAX_PASSWORD = 256
 MOST = 1_000_000_000
+
+_logger = Logger()
 
 _NUMBERS = {
     "port": (0, 65_535),
     "max-reply": (1, MAX_REPLY),
     "max-members": (1, MOST),
     "max-per-host": (0, MOST),
+    "max-connections": (1, MOST),
+    "rate": (0, MOST),
+    "name-within": (1, MOST),
+    "hold": (0, MOST),
+    "stall": (1, MOST),
     "release": (0, MOST),
     "idle": (0, MOST),
     "keep": (1, MOST),
@@ -47,7 +62,7 @@ class Options(usage.Options):
     """The options of `twistd groupchat`. Once parsed, numbers are int."""
 
     synopsis = "[options]"
-    longdesc = "A group chat that anything can join: five messages over UDP. What you missed waits for you."
+    longdesc = "A group chat that anything can join: five messages over UDP, live lines over TCP. Nothing is missed."
     optParameters = [
         ["port", "p", "12345", "UDP port to listen on; 0 is any that is free."],
         [
@@ -56,10 +71,42 @@ class Options(usage.Options):
             None,
             "IP address to listen on, of IPv4 or IPv6; without it, all of this machine.",
         ],
+        ["password-file", None, None, "A file with the password of the group: asked of live lines; see --allow."],
+        [
+            "allow",
+            None,
+            None,
+            "Networks, like 10.0.0.0/8,::1/128, whose datagrams are taken; all, or with a password none, without it.",
+        ],
         ["group", "g", DEFAULTS.name, "The name of the group."],
         ["max-reply", None, str(MAX_REPLY), "The longest reply in bytes. What does not fit waits; nothing is cut."],
         ["max-members", None, str(DEFAULTS.max_members), "The most members."],
-        ["max-per-host", None, str(DEFAULTS.max_per_host), "The most members of one IP address; 0 is no limit."],
+        [
+            "max-per-host",
+            None,
+            str(DEFAULTS.max_per_host),
+            "The most members, and the most connections, of one IP address; 0 is no limit.",
+        ],
+        ["max-connections", None, str(LIMITS.max_connections), "The most live connections."],
+        [
+            "rate",
+            None,
+            str(DEFAULTS.rate),
+            f"Texts a second that one member may say in the long run, {BURST} at once; 0 is no limit.",
+        ],
+        ["name-within", None, str(LIMITS.name_within), "Seconds in which a connection must give a name."],
+        [
+            "hold",
+            None,
+            str(DEFAULTS.hold),
+            "Seconds for which a numbered session waits to be resumed when its connection ended.",
+        ],
+        [
+            "stall",
+            None,
+            str(DEFAULTS.stall),
+            "Seconds after which a connection that takes nothing of what it is given is closed.",
+        ],
         [
             "release",
             None,
@@ -77,6 +124,15 @@ class Options(usage.Options):
             "full: what was answered survives a power cut; normal: faster, but one may take back the last answers.",
         ],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["tcp"] = []
+
+    def opt_tcp(self, where: str) -> None:
+        """Where to listen for live lines: a TCP port, or a Twisted endpoint such as
+        ssl:12346:privateKey=key.pem:certKey=cert.pem; may be given several times."""
+        self["tcp"].append(where)
 
     def opt_version(self) -> None:
         """Show the version of groupchat, and exit."""
@@ -103,6 +159,8 @@ class Options(usage.Options):
             raise usage.UsageError("--db must name a file, or be :memory:.")
         if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
             raise usage.UsageError("--group must be 1 to 64 printable characters.")
+        self["networks"] = _networks(self["allow"], otherwise=() if self["password-file"] else EVERYWHERE)
+        self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         if self["interface"]:
             try:
                 ipaddress.ip_address(self["interface"])
@@ -118,6 +176,25 @@ def _number(name: str, value: str, least: int, most: int) -> int:
     return int(value)
 
 
+def _networks(allow: str | None, otherwise: Sequence[Network]) -> Sequence[Network]:
+    if allow is None:
+        return otherwise
+    try:
+        return [ipaddress.ip_network(network.strip()) for network in allow.split(",")]
+    except ValueError as why:
+        raise usage.UsageError(f"--allow must be networks like 10.0.0.0/8,::1/128: {why}.") from None
+
+
+def _password(path: Path) -> bytes:
+    try:
+        password = path.read_bytes().removesuffix(b"\n").removesuffix(b"\r")
+    except OSError as error:
+        raise usage.UsageError(f"--password-file {path} cannot be read: {error.strerror}.") from None
+    if not 0 < len(password) <= MAX_PASSWORD or b"\n" in password:
+        raise usage.UsageError(f"--password-file {path} must have one line in it, of 1 to {MAX_PASSWORD} bytes.")
+    return password
+
+
 def makeService(options: Options) -> service.IService:
     """The whole daemon. Exits with one line if the port cannot be had: nobody would see an error after the fork."""
     from twisted.internet import reactor
@@ -125,18 +202,74 @@ def makeService(options: Options) -> service.IService:
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
     for interface in interfaces:
         _check_free(interface, options["port"])
+    endpoints = [_endpoint(where, reactor, options["interface"]) for where in options["tcp"]]
     settings = Settings(
         name=options["group"],
         max_members=options["max-members"],
         max_per_host=options["max-per-host"],
+        rate=options["rate"],
         release=options["release"],
+        hold=options["hold"],
+        stall=options["stall"],
         idle=options["idle"],
         keep=options["keep"],
         keep_days=options["keep-days"],
     )
     group_service = GroupService(settings, _log(options, reactor), reactor, fail)
-    udp_service = UDPService(reactor, group_service, options["port"], interfaces, options["max-reply"])
-    return InOrder([group_service, udp_service], fail)
+
+    def five_messages() -> FiveMessages:
+        return FiveMessages(group_service, options["max-reply"], options["networks"])
+
+    udp = UDPService(reactor, group_service, options["port"], interfaces, five_messages)
+    if not endpoints:
+        return InOrder([group_service, udp], fail)
+    limits = Limits(
+        max_connections=_room_for_files(options["max-connections"]),
+        max_per_host=options["max-per-host"],
+        name_within=options["name-within"],
+        password=options["password"],
+    )
+    return InOrder([group_service, udp, StreamService(Hub(group_service, limits, reactor, Lines), endpoints)], fail)
+
+
+def _endpoint(where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
+    """Where --tcp says. Exits with one line if that cannot be."""
+    if not (where.isascii() and where.isdigit()):
+        try:
+            endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
+        except ImportError as error:
+            sys.exit(f"twistd groupchat: --tcp {where}: {error}. For TLS: pip install 'groupchat[tls]'")
+        except Exception as error:  # whatever the plugin of that endpoint, or OpenSSL, has to say
+            sys.exit(
+                f"twistd groupchat: --tcp {where}: {_in_words(error)}. TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
+            )
+        return endpoint
+    number = _number("tcp", where, 0, 65_535)
+    bare = PortEndpoint(reactor, number, interface)
+    try:
+        bare.bind().close()
+    except OSError as error:
+        hint = " Is it running already?" if error.errno == errno.EADDRINUSE else ""
+        sys.exit(f"twistd groupchat: cannot listen on TCP port {number}: {error.strerror}.{hint}")
+    return bare
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _room_for_files(connections: int) -> int:
+    """Let this process open as many files as it needs. Returns for how many connections there is room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        if most < wanted:
+            room = max(1, most - OTHER_FILES)
+            _logger.warn("Room for {room} connections only: this process may open {most} files", room=room, most=most)
+            return room
+    return connections
 
 
 def _log(options: Options, reactor: Any) -> ILog:
@@ -201,7 +334,7 @@ class InOrder(service.MultiService):
                 return  # stopped meanwhile
 
     def _say_why(self, why: Exception) -> None:
-        if isinstance(why, LogError):
+        if isinstance(why, LogError | CannotListen):
             self._logger.critical("Cannot start: {why}", why=str(why))
         else:
             self._logger.failure("Cannot start")

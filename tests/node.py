@@ -67,6 +67,7 @@ class Node:
         max_reply: int = MAX_REPLY,
         **settings: Any,
     ) -> None:
+        settings.setdefault("rate", 0)
         self.clock = clock or Clock()
         self.log = log or MemoryLog()
         self.fatal = 0

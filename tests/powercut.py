@@ -67,7 +67,7 @@ def _event(rng: Random) -> Event:
     if kind < 0.8:
         return Said(member, name, "x" * rng.choice((1, 30, 100, 4000)), at)
     if kind < 0.85:
-        return Joined(member, name, name.lower(), at, rng.choice((None, ("fe80::1%2", 4711))))
+        return Joined(member, name, name.lower(), at, "fe80::1%2", rng.choice((None, 4711)))
     if kind < 0.9:
         return Renamed(member, name, "New", "new", at)
     if kind < 0.95:

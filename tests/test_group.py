@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
-from groupchat.group import Group, Member
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.group import Group, Waiting
+from groupchat.ids import WINDOW
 
 ALICE, BOB, EVE = 11, 22, 33
+NAMES = {ALICE: "Alice", BOB: "Bob", EVE: "Eve"}
 
 
-def joined(member: int, name: str, port: int | None = None, at: float = 0.0) -> Joined:
-    return Joined(member, name, name.lower(), at, None if port is None else ("127.0.0.1", port))
+def joined(member: int, name: str, port: int | None = None, at: float = 0.0, secret: str | None = None) -> Joined:
+    return Joined(member, name, name.lower(), at, "127.0.0.1", port, secret)
 
 
-def said(member: int, name: str, text: str, at: float = 0.0) -> Said:
-    return Said(member, name, text, at)
+def said(member: int, name: str, text: str, at: float = 0.0, client_id: int = 0) -> Said:
+    return Said(member, name, text, at, client_id)
+
+
+def whispered(member: int, reader: int, text: str, client_id: int = 0) -> Whispered:
+    return Whispered(member, NAMES[member], reader, NAMES[reader], text, 0.0, client_id)
+
+
+def everybody() -> list[Event]:
+    """Lines 1, 2 and 3."""
+    return [joined(member, name) for member, name in NAMES.items()]
 
 
 def group_of(*events: Event, keep: int = 1000) -> Group:
@@ -27,9 +38,14 @@ def group_of(*events: Event, keep: int = 1000) -> Group:
 
 def give(group: Group, member: int, limit: int = 65_507) -> str:
     """What a poll gives a member, whose cursor moves."""
-    lines, cursor, own = group.waiting(group.members[member], limit)
-    group.advance(group.members[member], cursor, own)
+    lines, cursor, passed = waiting(group, member, limit)
+    group.advance(group.members[member], cursor, passed)
     return lines.decode()
+
+
+def waiting(group: Group, member: int, limit: int) -> Waiting:
+    at = group.members[member]
+    return group.waiting(at, at.cursor, at.passed, limit)
 
 
 class FoldTests(TestCase):
@@ -82,6 +98,227 @@ class FoldTests(TestCase):
         group.apply(Left(ALICE, "Alice", 0.0))
         self.assertFalse(group.members or group.by_key or group.by_address or group.per_host)
 
+    def test_members_without_an_address_are_told_apart_by_name_and_secret(self) -> None:
+        group = group_of(joined(ALICE, "Alice", secret="key"), joined(BOB, "Bob"))
+        self.assertIsNone(group.apply(joined(EVE, "Eve", secret="key")))
+        self.assertEqual(group.apply(joined(EVE, "Eve")), 3)
+        self.assertEqual((group.by_secret, group.by_address), ({"key": group.members[ALICE]}, {}))
+        self.assertEqual(group.per_host, {"127.0.0.1": 3})
+        for member in (ALICE, BOB, EVE):
+            group.apply(Left(member, NAMES[member], 0.0))
+        self.assertFalse(group.members or group.by_key or group.by_secret or group.per_host)
+        self.assertEqual(group.apply(joined(BOB, "Bob", secret="key")), 7)
+
+    def test_since_when_somebody_is_a_member(self) -> None:
+        group = group_of(joined(ALICE, "Alice", at=5.0), joined(BOB, "Bob", at=6.0), said(BOB, "Bob", "hi", 7.0))
+        self.assertEqual(
+            [(m.joined, m.since, m.logged) for m in group.members.values()], [(1, 5.0, 5.0), (2, 6.0, 7.0)]
+        )
+
+
+class ClientIdTests(TestCase):
+    """What a client numbered takes effect once, whoever stores it again."""
+
+    def test_what_comes_again_is_refused_whatever_it_is_by_now(self) -> None:
+        group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
+        first: list[Event] = [
+            said(BOB, "Bob", "one", client_id=1),
+            whispered(BOB, ALICE, "two", 2),
+            Renamed(BOB, "Bob", "Rob", "rob", 0.0, 3),
+            Renamed(BOB, "Rob", "Bob", "bob", 0.0, 4),
+        ]
+        self.assertEqual([group.apply(event) for event in first], [3, 4, 5, 6])
+        again: list[Event] = [
+            *first,
+            Renamed(BOB, "Bob", "Robert", "robert", 0.0, 1),
+            said(BOB, "Bob", "another text", client_id=3),
+            whispered(BOB, ALICE, "psst", 4),
+        ]
+        for event in again:
+            self.assertIsNone(group.apply(event), event)
+        self.assertEqual((group.history.head, group.members[BOB].name), (6, "Bob"))
+        self.assertEqual(group.behind(group.members[ALICE]), 5)
+
+    def test_each_member_has_ids_of_its_own(self) -> None:
+        group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
+        self.assertEqual(group.apply(said(ALICE, "Alice", "x", client_id=1)), 3)
+        self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=1)), 4)
+        self.assertEqual([group.apply(said(BOB, "Bob", "x")) for _ in range(2)], [5, 6])
+
+    def test_what_is_refused_for_another_reason_uses_no_id(self) -> None:
+        group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
+        refused: list[Event] = [
+            said(BOB, "Rob", "x", client_id=1),
+            whispered(BOB, EVE, "x", 1),
+            whispered(BOB, BOB, "x", 1),
+            Renamed(BOB, "Bob", "ALICE", "alice", 0.0, 1),
+            Renamed(BOB, "Bob", "Bob", "bob", 0.0, 1),
+        ]
+        for event in refused:
+            self.assertIsNone(group.apply(event), event)
+        self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=1)), 3)
+
+    def test_what_nobody_remembers_is_refused(self) -> None:
+        group = group_of(joined(BOB, "Bob"), said(BOB, "Bob", "x", client_id=WINDOW + 1))
+        self.assertIsNone(group.apply(said(BOB, "Bob", "x", client_id=1)))
+        self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=2)), 3)
+
+
+class WhisperTests(TestCase):
+    def test_only_its_reader_is_given_it(self) -> None:
+        group = group_of(*everybody())
+        for member in NAMES:
+            give(group, member)
+        self.assertEqual(group.apply(whispered(ALICE, BOB, "psst")), 4)
+        self.assertEqual([group.behind(group.members[member]) for member in NAMES], [0, 1, 0])
+        self.assertEqual([give(group, member) for member in NAMES], ["", "Alice (private): psst", ""])
+        self.assertEqual([group.members[member].cursor for member in NAMES], [4, 4, 4])
+
+    def test_it_stands_where_it_was_said(self) -> None:
+        group = group_of(
+            *everybody(),
+            said(ALICE, "Alice", "1"),
+            whispered(ALICE, BOB, "2"),
+            said(EVE, "Eve", "3"),
+            whispered(BOB, ALICE, "4"),
+            whispered(EVE, BOB, "5"),
+        )
+        self.assertEqual(give(group, ALICE), "Bob has joined\nEve has joined\nEve: 3\nBob (private): 4")
+        self.assertEqual(give(group, BOB), "Eve has joined\nAlice: 1\nAlice (private): 2\nEve: 3\nEve (private): 5")
+        self.assertEqual(give(group, EVE), "Alice: 1")
+        self.assertEqual([give(group, member) for member in NAMES], [""] * 3)
+
+    def test_what_a_race_lost_changes_nothing(self) -> None:
+        group = group_of(*everybody(), Left(EVE, "Eve", 0.0))
+        for member in (ALICE, BOB):
+            give(group, member)
+        races = [
+            whispered(ALICE, EVE, "you have left"),
+            whispered(EVE, ALICE, "I have left"),
+            whispered(ALICE, ALICE, "I am you"),
+            Whispered(ALICE, "Al", BOB, "Bob", "I am not Al", 0.0),
+        ]
+        for refused in races:
+            self.assertIsNone(group.apply(refused), refused)
+        self.assertEqual((group.whispered, group.history.head), (0, 4))
+        self.assertEqual([group.behind(group.members[member]) for member in (ALICE, BOB)], [0, 0])
+
+    def test_it_reaches_who_has_another_name_by_now(self) -> None:
+        group = group_of(*everybody(), Renamed(BOB, "Bob", "Rob", "rob", 0.0), whispered(ALICE, BOB, "psst"))
+        self.assertTrue(give(group, BOB).endswith("Alice (private): psst"))
+
+    def test_who_joins_later_has_nothing_of_it(self) -> None:
+        group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), whispered(ALICE, BOB, "psst"), joined(EVE, "Eve"))
+        self.assertEqual(group.behind(group.members[EVE]), 0)
+        group.apply(said(BOB, "Bob", "hi"))
+        self.assertEqual((group.behind(group.members[EVE]), give(group, EVE)), (1, "Bob: hi"))
+
+    def test_who_left_and_came_again_does_not_see_what_was_for_the_one_that_left(self) -> None:
+        group = group_of(*everybody(), whispered(ALICE, EVE, "psst"), Left(EVE, "Eve", 0.0), joined(44, "Eve"))
+        self.assertEqual(give(group, 44), "")
+        self.assertTrue(give(group, ALICE).endswith("Eve has left the group\nEve has joined"))
+
+    def test_a_gap_counts_only_what_would_have_been_given(self) -> None:
+        group = group_of(
+            *everybody(),
+            whispered(ALICE, BOB, "1"),
+            whispered(ALICE, EVE, "2"),
+            said(EVE, "Eve", "3"),
+            whispered(BOB, ALICE, "4"),
+            whispered(EVE, BOB, "5"),
+            keep=2,
+        )
+        self.assertEqual(give(group, ALICE), "* 3 lines are no longer kept\nBob (private): 4")
+        self.assertEqual(give(group, BOB), "* 3 lines are no longer kept\nEve (private): 5")
+        self.assertEqual(give(group, EVE), "* 1 line is no longer kept")
+        self.assertEqual([group.behind(group.members[member]) for member in NAMES], [0, 0, 0])
+
+    def test_a_gap_of_others_whispers_is_none(self) -> None:
+        group = group_of(*everybody(), *(whispered(ALICE, BOB, "psst") for _ in range(20)), keep=3)
+        self.assertEqual(give(group, EVE), "")
+        group.apply(said(BOB, "Bob", "hi"))
+        self.assertEqual(give(group, EVE), "Bob: hi")
+
+    def test_others_whispers_are_nothing_that_was_passed(self) -> None:
+        group = group_of(*everybody())
+        for member in NAMES:
+            give(group, member)
+        group.moved.clear()
+        group.apply(whispered(ALICE, BOB, "psst"))
+        self.assertEqual((give(group, ALICE), give(group, EVE), group.moved), ("", "", set()))
+        give(group, BOB)
+        self.assertEqual(group.moved, {group.members[BOB]})
+
+    def test_a_record_of_cursors_brings_none_back(self) -> None:
+        events = [
+            *everybody(),
+            whispered(ALICE, BOB, "1"),
+            whispered(BOB, ALICE, "2"),
+            said(EVE, "Eve", "3"),
+            whispered(EVE, BOB, "4"),
+            whispered(ALICE, EVE, "5"),
+        ]
+        one = group_of(*events[:5])
+        for member in NAMES:
+            give(one, member)
+        places = tuple([(m.id, m.cursor, m.passed, 0) for m in one.members.values()])
+        other = group_of(*events)
+        other.apply(Seen(0.0, places))
+        for event in events[5:]:
+            one.apply(event)
+        for member, lines in [(ALICE, "Eve: 3"), (BOB, "Eve: 3\nEve (private): 4"), (EVE, "Alice (private): 5")]:
+            self.assertEqual((give(one, member), give(other, member)), (lines, lines))
+
+
+class PlaceTests(TestCase):
+    """Where somebody is who was given all up to a line, which its connection tells."""
+
+    def setUp(self) -> None:
+        self.group = group_of(
+            *everybody(),
+            said(ALICE, "Alice", "4"),
+            said(BOB, "Bob", "5"),
+            whispered(BOB, EVE, "6"),
+            whispered(EVE, ALICE, "7"),
+            said(EVE, "Eve", "8"),
+            said(ALICE, "Alice", "9"),
+        )
+
+    def after(self, member: int, number: int, group: Group | None = None) -> list[tuple[int, str]]:
+        """What it is given from there on, with the numbers."""
+        group = group or self.group
+        place = group.place(group.members[member], number)
+        runs, cursor, passed = group.runs(group.members[member], *place, 1 << 20)
+        self.assertEqual((cursor, group.hidden(group.members[member], passed)), (group.history.head, 0))
+        return [
+            (first + index if first else 0, line.decode())
+            for first, lines in runs
+            for index, line in enumerate(bytes(lines).split(b"\n"))
+        ]
+
+    def test_all_after_it_and_nothing_else(self) -> None:
+        alice = [(2, "Bob has joined"), (3, "Eve has joined"), (5, "Bob: 5"), (7, "Eve (private): 7"), (8, "Eve: 8")]
+        for number in range(1, 10):
+            self.assertEqual(self.after(ALICE, number), [line for line in alice if line[0] > number], number)
+        self.assertEqual(self.after(EVE, 3), [(4, "Alice: 4"), (5, "Bob: 5"), (6, "Bob (private): 6"), (9, "Alice: 9")])
+        self.assertEqual(self.after(BOB, 5), [(8, "Eve: 8"), (9, "Alice: 9")])
+
+    def test_wherever_the_members_cursor_is(self) -> None:
+        give(self.group, ALICE)
+        self.assertEqual(self.after(ALICE, 5), [(7, "Eve (private): 7"), (8, "Eve: 8")])
+        self.assertEqual(self.group.members[ALICE].cursor, 9)
+
+    def test_nobody_is_given_more_than_there_is(self) -> None:
+        self.assertEqual(self.group.place(self.group.members[BOB], 1000), self.group.place(self.group.members[BOB], 9))
+        self.assertEqual(self.after(BOB, 1000), [])
+
+    def test_what_is_no_longer_kept_counts_as_the_others(self) -> None:
+        group = group_of(*everybody(), *(said(ALICE, "Alice", str(number)) for number in range(4, 20)), keep=3)
+        gap = (0, "* 13 lines are no longer kept")
+        self.assertEqual(self.after(BOB, 3, group), [gap, *((number, f"Alice: {number}") for number in (17, 18, 19))])
+        self.assertEqual(self.after(ALICE, 3, group), [gap])
+        self.assertEqual(self.after(ALICE, 16, group), [])
+
 
 class SeenTests(TestCase):
     def test_it_moves_cursors_forward_only(self) -> None:
@@ -103,7 +340,7 @@ class SeenTests(TestCase):
             said(BOB, "Bob", "2"),
         )
         group.apply(Seen(0.0, ((ALICE, 3, 1, 0),)))
-        self.assertEqual(group.members[ALICE].own, 1)
+        self.assertEqual(group.behind(group.members[ALICE]), 2)
         self.assertEqual(give(group, ALICE), "Bob: 1\nBob: 2")
 
 
@@ -156,8 +393,7 @@ class WaitingTests(TestCase):
 
     def test_nothing_moves_until_it_is_said_to(self) -> None:
         group = self.conversation()
-        alice: Member = group.members[ALICE]
-        self.assertEqual(group.waiting(alice, 100), group.waiting(alice, 100))
+        self.assertEqual(waiting(group, ALICE, 100), waiting(group, ALICE, 100))
 
     def test_advance_says_whether_a_line_was_passed(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
@@ -167,9 +403,9 @@ class WaitingTests(TestCase):
             (said(ALICE, "Alice", "own"), BOB, True),
         ]:
             group.apply(event)
-            _lines, cursor, own = group.waiting(group.members[member], 1000)
+            _lines, cursor, number = waiting(group, member, 1000)
             group.moved.clear()
-            group.advance(group.members[member], cursor, own)
+            group.advance(group.members[member], cursor, number)
             self.assertEqual(group.moved == {group.members[member]}, passed)
 
 
@@ -199,3 +435,56 @@ class HistoryTests(TestCase):
         self.assertEqual(give(group, ALICE), "")
         group.apply(said(BOB, "Bob", "new", 1.0))
         self.assertEqual(give(group, ALICE), "Bob: new")
+
+    def conversation(self, keep: int = 1000) -> Group:
+        """Lines 1, 2 and 3, and three whispers among lines for all."""
+        return group_of(
+            *everybody(),
+            whispered(ALICE, BOB, "4"),
+            said(ALICE, "Alice", "5"),
+            whispered(EVE, ALICE, "6"),
+            said(BOB, "Bob", "7"),
+            whispered(BOB, EVE, "8"),
+            keep=keep,
+        )
+
+    def last(self, group: Group, count: int, reader: int, limit: int = 1000) -> list[str]:
+        found = group.history.last(count, reader, limit)
+        for number, line in found:
+            self.assertTrue(line.endswith((b"joined", b"%d" % number)), (number, line))
+        return [bytes(line).decode() for _, line in found]
+
+    def test_for_whom_each_line_is(self) -> None:
+        history = self.conversation().history
+        found = {reader: [number for number in range(1, 9) if history.is_for(reader, number)] for reader in (0, *NAMES)}
+        self.assertEqual(
+            found,
+            {0: [1, 2, 3, 5, 7], ALICE: [1, 2, 3, 4, 5, 6, 7], BOB: [1, 2, 3, 4, 5, 7, 8], EVE: [1, 2, 3, 5, 6, 7, 8]},
+        )
+
+    def test_the_last_lines_are_those_that_are_for_the_reader(self) -> None:
+        group = self.conversation()
+        self.assertEqual(self.last(group, 3, 0), ["Eve has joined", "Alice: 5", "Bob: 7"])
+        self.assertEqual(self.last(group, 3, ALICE), ["Alice: 5", "Eve (private): 6", "Bob: 7"])
+        self.assertEqual(self.last(group, 3, BOB), ["Alice: 5", "Bob: 7", "Bob (private): 8"])
+        self.assertEqual(self.last(group, 0, BOB), [])
+        self.assertEqual(len(self.last(group, 100, BOB)), 7)
+
+    def test_the_last_lines_that_are_kept_and_fit(self) -> None:
+        group = self.conversation(keep=4)
+        self.assertEqual(self.last(group, 100, EVE), ["Alice: 5", "Eve (private): 6", "Bob: 7", "Bob (private): 8"])
+        self.assertEqual(self.last(group, 100, 0), ["Alice: 5", "Bob: 7"])
+        self.assertEqual(self.last(group, 100, 0, limit=len("Bob: 7\nAlice: 5\n")), ["Alice: 5", "Bob: 7"])
+        self.assertEqual(self.last(group, 100, 0, limit=len("Bob: 7\nAlice: 5\n") - 1), ["Bob: 7"])
+        self.assertEqual(self.last(group, 100, 0, limit=5), [])
+        self.assertEqual(Group(5).history.last(5, 0, 1000), [])
+
+    def test_whispers_are_forgotten_with_their_lines(self) -> None:
+        group = group_of(*everybody(), keep=100)
+        for number in range(10_000):
+            group.apply(whispered(ALICE, BOB, "psst") if number % 2 else said(ALICE, "Alice", "hi"))
+        history = group.history
+        self.assertLess(len(history._whispers), 600)
+        self.assertEqual(len(history._whispers), len(history._readers))
+        self.assertEqual(give(group, EVE).split("\n"), ["* 4950 lines are no longer kept", *["Alice: hi"] * 50])
+        self.assertEqual(len(give(group, BOB).split("\n")), 101)

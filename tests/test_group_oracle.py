@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Joined, Left, Renamed, Said
+from groupchat.events import Joined, Left, Renamed, Said, Whispered
 from groupchat.group import Group
 from groupchat.history import History
 
@@ -23,12 +23,14 @@ class Oracle:
         self.lines = 0
         self.names: dict[int, str] = {}
         self.boxes: dict[int, list[tuple[int, str]]] = {}
+        self.given: dict[int, list[tuple[int, str]]] = {}  # and nothing is taken out of these
 
-    def tell(self, author: int, line: str) -> None:
+    def tell(self, author: int, line: str, reader: int | None = None) -> None:
         self.lines += 1
         for member, box in self.boxes.items():
-            if member != author:
+            if member != author and reader in (None, member):
                 box.append((self.lines, line))
+                self.given[member].append((self.lines, line))
 
     def is_free(self, name: str, but: int) -> bool:
         return all(member == but or other.lower() != name.lower() for member, other in self.names.items())
@@ -66,7 +68,7 @@ class Conversation(RuleBasedStateMachine):
     def join(self, who: int, name: str) -> None:
         self.count += 1
         allowed = who not in self.ids and self.oracle.is_free(name, but=-1)
-        outcome = self.group.apply(Joined(self.count, name, name.lower(), 0.0, ("10.0.0.1", who)))
+        outcome = self.group.apply(Joined(self.count, name, name.lower(), 0.0, "10.0.0.1", who))
         assert (outcome is not None) == allowed
         if allowed:
             self.ids[who] = self.count
@@ -75,6 +77,7 @@ class Conversation(RuleBasedStateMachine):
             self.oracle.tell(self.count, f"{name} has joined")
             self.oracle.names[self.count] = name
             self.oracle.boxes[self.count] = []
+            self.oracle.given[self.count] = []
 
     @rule(who=ANYBODY, text=st.sampled_from(["a", "bb", "x" * 30, "é"]), times=st.integers(1, 3))
     def say(self, who: int, text: str, times: int) -> None:
@@ -86,6 +89,36 @@ class Conversation(RuleBasedStateMachine):
                 assert self.group.apply(Said(member, name, text, 0.0)) == self.oracle.lines
             else:
                 assert self.group.apply(Said(0, "nobody", text, 0.0)) is None
+
+    @rule(who=ANYBODY, whom=ANYBODY, times=st.integers(1, 3))
+    def whisper(self, who: int, whom: int, times: int) -> None:
+        member, reader = self.ids.get(who, 0), self.ids.get(whom, 0)
+        names = self.oracle.names
+        for _ in range(times):
+            event = Whispered(member, names.get(member, "nobody"), reader, names.get(reader, "nobody"), "psst", 0.0)
+            outcome = self.group.apply(event)
+            if member and reader and member != reader:
+                self.oracle.tell(member, f"{names[member]} (private): psst", reader)
+                assert outcome == self.oracle.lines
+            else:
+                assert outcome is None
+
+    @rule(who=ANYBODY, back=st.integers(0, 40))
+    def resume(self, who: int, back: int) -> None:
+        """From any place that is still kept, a member is given what it was given, or would be, after that place."""
+        if who in self.ids:
+            member = self.group.members[self.ids[who]]
+            number = max(member.joined, self.group.history.first - 1, self.oracle.lines - back)
+            cursor, passed = self.group.place(member, number)
+            runs, cursor, passed = self.group.runs(member, cursor, passed, 1 << 20)
+            found = [
+                (first + index, line.decode())
+                for first, lines in runs
+                for index, line in enumerate(bytes(lines).split(b"\n"))
+            ]
+            assert found == [(n, line) for n, line in self.oracle.given[member.id] if n > number]
+            assert cursor == self.oracle.lines
+            assert self.group.hidden(member, passed) == 0
 
     @rule(who=ANYBODY, name=NAMES)
     def rename(self, who: int, name: str) -> None:
@@ -112,17 +145,16 @@ class Conversation(RuleBasedStateMachine):
     def poll(self, who: int, limit: int, delivered: bool) -> None:
         if who in self.ids:
             member = self.group.members[self.ids[who]]
-            lines, cursor, own = self.group.waiting(member, limit)
+            lines, cursor, passed = self.group.waiting(member, member.cursor, member.passed, limit)
             if delivered:
-                self.group.advance(member, cursor, own)
+                self.group.advance(member, cursor, passed)
                 assert bytes(lines) == self.oracle.give(member.id, limit).encode()
 
     @invariant()
     def own_lines_are_counted_right(self) -> None:
         for member in getattr(self, "ids", {}).values():
             state = self.group.members[member]
-            behind = self.group.history.head - state.cursor - state.own
-            assert behind == len(self.oracle.boxes[member])
+            assert self.group.behind(state) == len(self.oracle.boxes[member])
 
 
 class OracleTests(TestCase):

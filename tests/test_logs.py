@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
 from groupchat.log import Entry, ILog, Snapshot, sqlite
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
@@ -29,10 +29,14 @@ else:
     Suite = object
 
 EVENTS: list[Event] = [
-    Joined(1, "Alice", "alice", 1700000000.25, ("127.0.0.1", 40000)),
-    Joined(2**63 - 1, "Zoë 🦊", "zoë 🦊", 1.5, None),
+    Joined(1, "Alice", "alice", 1700000000.25, "127.0.0.1", 40000),
+    Joined(2**63 - 1, "Zoë 🦊", "zoë 🦊", 1.5, "10.0.0.1", None, "0f" * 32),
     Said(1, "Alice", "Hi\tthere, \u200dfriends: 👋", 2.0),
+    Said(1, "Alice", "and again", 2.25, 2**63 - 1),
+    Whispered(1, "Alice", 2**63 - 1, "Zoë 🦊", "psst", 2.5, 7),
+    Whispered(2**63 - 1, "Zoë 🦊", 1, "Alice", "yes?", 2.75),
     Renamed(1, "Alice", "ALICE", "alice", 3.0),
+    Renamed(1, "ALICE", "Al", "al", 3.5, 9),
     Seen(4.0, ((1, 3, 0, 28333333), (2**63 - 1, 2, 5, 0))),
     Left(1, "ALICE", 5.0),
 ]

@@ -23,7 +23,7 @@ import groupchat.log.sqlite as sqlite_module
 import groupchat.service as service_module
 from groupchat.errors import CannotOpen, Unavailable
 from groupchat.events import Said
-from groupchat.frontends.udp import UDPService
+from groupchat.frontends.udp import FiveMessages, UDPService
 from groupchat.history import History
 from groupchat.log import database
 from groupchat.log.database import Database
@@ -193,7 +193,7 @@ class RandomRestartTests(Directory):
                     m.name,
                     m.key,
                     m.address,
-                    bytes(group.waiting(m, 1 << 30)[0]),
+                    bytes(group.waiting(m, m.cursor, m.passed, 1 << 30)[0]),
                 )
                 for m in group.members.values()
             ],
@@ -267,7 +267,7 @@ class DurabilityTests(TestCase):
         append = Database.append
         self.patch(Database, "append", lambda it, batch: (held.wait(20), append(it, batch))[1])
         service = GroupService(Settings(), SqliteLog(directory / "group.sqlite", reactor), reactor, self.fail)
-        udp = UDPService(reactor, service, 0, ["127.0.0.1"], 65_507)
+        udp = UDPService(reactor, service, 0, ["127.0.0.1"], lambda: FiveMessages(service, 65_507))
         yield service.startService()
         udp.startService()
         alice, bob = (UDPMember(udp._ports[0].getHost().port, seconds=0.0) for _ in range(2))
@@ -510,5 +510,5 @@ class StopWhileStartingTests(Directory):
             started.addErrback(lambda failure: failure.trap(Unavailable))
             again = self.node(copy, clock=node.clock)
             self.assertEqual(again.service.group.history.head, 202)
-            self.assertEqual(again.service.group.by_key["bob"].said, 200)
+            self.assertEqual(again.service.group.by_key["bob"].own, 200)
             self.assertEqual(len(str(again.ask(1, "5")).split("\n")), 200)

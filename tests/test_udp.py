@@ -12,7 +12,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
-from groupchat.frontends.udp import AT_ONCE, UDPService, everywhere
+from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.rules import Settings
 from groupchat.service import GroupService
@@ -27,7 +27,7 @@ class UDPServiceTests(TestCase):
 
     def make(self, group_service: GroupService) -> None:
         self.group_service = group_service
-        self.udp = UDPService(reactor, group_service, 0, ["127.0.0.1"], 65_507)
+        self.udp = UDPService(reactor, group_service, 0, ["127.0.0.1"], lambda: FiveMessages(group_service, 65_507))
         self.udp.privilegedStartService()
         (self.port,) = self.udp._ports
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from twisted.application import service
@@ -30,6 +32,10 @@ from groupchat.service import GroupService
 
 MAX_DATAGRAM = 8_192
 """How much of a datagram is read, in bytes: more than any that is legal, so that what is cut was illegal anyway."""
+
+Network = IPv4Network | IPv6Network
+
+EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 AT_ONCE = 64
 """How many datagrams are read before the rest of the reactor has its turn."""
@@ -73,7 +79,7 @@ class Port(udp.Port):
 
 @implementer(IClient)
 class FiveMessages(DatagramProtocol):
-    """The front end of one port.
+    """The front end of one port. Whoever is in none of the `networks` is refused.
 
     Of the `datagrams` that came in, each is among `replies`, `refusals` or `drops` once it is dealt with.
     """
@@ -81,7 +87,7 @@ class FiveMessages(DatagramProtocol):
     noisy = False
     transport: Port
 
-    def __init__(self, group_service: GroupService, max_reply: int) -> None:
+    def __init__(self, group_service: GroupService, max_reply: int, networks: Sequence[Network] = EVERYWHERE) -> None:
         self.datagrams = 0
         self.replies = 0
         self.refusals = 0
@@ -91,6 +97,7 @@ class FiveMessages(DatagramProtocol):
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
         self._max_reply = max_reply
+        self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
 
     def startProtocol(self) -> None:
         # transport.write() would look at the address three times, which is a third of all that a reply costs.
@@ -107,6 +114,8 @@ class FiveMessages(DatagramProtocol):
             command = parse(datagram)
             seat = self._kept_seats.get(address)
             if seat is None or seat.client is None:
+                if not self._is_allowed(address[0]):
+                    raise IllegalMessage("Not from that network.")
                 seat = self._seats.find(address, self)
             self._service.submit(seat, command)
         except IllegalMessage:
@@ -132,18 +141,20 @@ class FiveMessages(DatagramProtocol):
             self.refusals += 1
 
     def answered(self, seat: Seat, command: Command) -> None:
-        member = seat.member
+        member, address = seat.member, seat.address
+        assert address is not None
         if member is None:
-            self._reply(CLOSE, seat.address)  # it has just left
+            self._reply(CLOSE, address)  # it has just left
         elif isinstance(command, Join):
             others = len(self._group.members) - 1
-            self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), seat.address)
+            self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)
         else:
-            lines, cursor, own = self._group.waiting(member, self._max_reply)
-            if self._reply(lines, seat.address) and cursor != member.cursor:
-                self._group.advance(member, cursor, own)
+            lines, cursor, passed = self._group.waiting(member, member.cursor, member.passed, self._max_reply)
+            if self._reply(lines, address) and cursor != member.cursor:
+                self._group.advance(member, cursor, passed)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
+        assert seat.address is not None
         self._refuse(seat.address)
 
     def dropped(self, seat: Seat, command: Command) -> None:
@@ -163,6 +174,7 @@ class FiveMessages(DatagramProtocol):
 class UDPService(service.Service):
     """The five messages on one port number of one or more interfaces (IP addresses of this machine).
 
+    `make` makes the front end of each.
     Datagrams that come before `startService` wait in the kernel.
     """
 
@@ -174,20 +186,19 @@ class UDPService(service.Service):
         group_service: GroupService,
         number: int,
         interfaces: Sequence[str],
-        max_reply: int,
+        make: Callable[[], FiveMessages],
     ) -> None:
         self._reactor = reactor
         self._group_service = group_service
         self._number = number
         self._interfaces = interfaces
-        self._max_reply = max_reply
+        self._make = make
         self._ports: list[Port] = []
 
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024. Raises CannotListenError."""
         for interface in self._interfaces:
-            protocol = FiveMessages(self._group_service, self._max_reply)
-            port = Port(self._number, protocol, interface, MAX_DATAGRAM, self._reactor)
+            port = Port(self._number, self._make(), interface, MAX_DATAGRAM, self._reactor)
             port.startListening()
             port.stopReading()
             self._ports.append(port)
@@ -225,6 +236,12 @@ class UDPService(service.Service):
             drops=sum(port.protocol.drops for port in self._ports),
         )
         self._ports.clear()
+
+
+def is_in(networks: Sequence[Network], host: str) -> bool:
+    """Whether an address is in one of the networks."""
+    address = ip_address(host.partition("%")[0])
+    return any(address in network for network in networks)
 
 
 def everywhere() -> Iterator[str]:

@@ -20,21 +20,21 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from groupchat.errors import CannotOpen, Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
-VERSION = 1
+VERSION = 2
 
-UPGRADES: dict[int, str] = {}
+UPGRADES = {1: "upgrade_1.sql"}
 """For each older version, the SQL file beside this one that makes the next one of it."""
 
 _FOR_NOW = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 """Errors after which the file surely is as it was, and may be written to later. Of an I/O error that is not sure."""
 
 _PLACE = struct.Struct("<qqqq")
-_COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places"
-_INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no input
+_COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret"
+_INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES ({', '.join('?' * 14)})"  # noqa: S608 - no input
 
 READ_ATTEMPTS = 4
 """How often a file is read anew that was just being opened or closed by a daemon."""
@@ -327,29 +327,32 @@ def backup(connection: sqlite3.Connection, to: Path, progress: Callable[[int, in
 
 def _row(position: int, slot: int, event: Event) -> Row:
     match event:
-        case Said(member, name, text, at):
-            return position, slot, "said", at, member, name, text, None, None, None, None
-        case Joined(member, name, key, at, address):
-            host, port = address or (None, None)
-            return position, slot, "joined", at, member, name, None, key, host, port, None
-        case Renamed(member, name, new, key, at):
-            return position, slot, "renamed", at, member, name, new, key, None, None, None
+        case Said(member, name, text, at, client):
+            return position, slot, "said", at, member, name, text, *(None,) * 4, client or None, None, None
+        case Whispered(member, name, reader, to, text, at, client):
+            return position, slot, "whispered", at, member, name, text, to, *(None,) * 3, client or None, reader, None
+        case Joined(member, name, key, at, host, port, secret):
+            return position, slot, "joined", at, member, name, None, key, host, port, *(None,) * 3, secret
+        case Renamed(member, name, new, key, at, client):
+            return position, slot, "renamed", at, member, name, new, key, *(None,) * 3, client or None, None, None
         case Left(member, name, at):
-            return position, slot, "left", at, member, name, None, None, None, None, None
+            return position, slot, "left", at, member, name, *(None,) * 8
         case Seen(at, places):
             packed = b"".join([_PLACE.pack(*place) for place in places])
-            return position, slot, "seen", at, None, None, None, None, None, None, packed
+            return position, slot, "seen", at, *(None,) * 6, packed, *(None,) * 3
 
 
 def _event(row: Row) -> Event:
     if row[2] == "said":  # nearly all are, and a start reads a million of them
-        return Said(row[4], row[5], row[6], row[3])
-    _position, _slot, kind, at, member, name, text, key, host, port, places = row
+        return Said(row[4], row[5], row[6], row[3], row[11] or 0)
+    _position, _slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret = row
     match kind:
+        case "whispered":
+            return Whispered(member, name, reader, key, text, at, client_id or 0)
         case "joined":
-            return Joined(member, name, key, at, None if host is None else (host, port))
+            return Joined(member, name, key, at, host or "", port, secret)
         case "renamed":
-            return Renamed(member, name, text, key, at)
+            return Renamed(member, name, text, key, at, client_id or 0)
         case "left":
             return Left(member, name, at)
         case "seen":

@@ -1,0 +1,415 @@
+"""Live lines over TCP, TLS, or whatever else is a stream. See linecodec.py for the grammar.
+
+A connection has no queue. What it is given it reads from its place in the conversation, as fast as it takes it; what it
+asks is read no faster than it is answered. So one that is slow, or wants to do harm, holds some buffers and no more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from groupchat import linecodec
+from groupchat.codec import list_of_names
+from groupchat.commands import Command, Join, Leave, Recall, Rename, Users, Whisper
+from groupchat.errors import IllegalMessage
+from groupchat.frontends.streams import Hub, IConnected
+from groupchat.group import Member
+from groupchat.linecodec import Help, Resume, notes
+from groupchat.seats import IConnection, Seat
+from groupchat.service import QUEUE
+from groupchat.subscriptions import IReader, Subscription, numbered
+
+AT_ONCE = 64
+"""How many lines of one connection are read before the others have their turn."""
+
+GREETING_LINES = 10
+"""How many of the last lines a greeting shows."""
+
+MAX_NAMES = 1_000
+"""How many bytes of names a greeting shows."""
+
+MAX_USERS = 200
+"""How many members /users shows."""
+
+MAX_ANSWER = 64 * 1024
+"""How many bytes of lines /history shows."""
+
+PASSWORD_ATTEMPTS = 3
+PASSWORD_PAUSE = 2.0
+"""How often a connection may give a wrong password, and for how many seconds it is not heard after each."""
+
+
+@implementer(IConnection, IConnected, IReader, IHalfCloseableProtocol, IPushProducer)
+class Lines(Protocol):
+    """One connection: it asks for a password if there is one, then for a name, and is a live seat from there on."""
+
+    transport: Any  # ITransport and IConsumer, of whatever kind
+
+    def __init__(self, hub: Hub, host: str) -> None:
+        self.host = host
+        self._hub = hub
+        self._service = hub.group_service
+        self._group = hub.group_service.group
+        self._splitter = linecodec.Splitter()
+        self._lines: list[bytes] = []  # that are not read yet
+        self._under_way: dict[int, Command] = {}  # what was asked and is not answered, by identity
+        self._seat: Seat | None = None
+        self._subscription: Subscription | None = None
+        self._numbered = False
+        self._trusted = hub.limits.password is None
+        self._attempts = 0
+        self._greeted = 0  # the last line there was when its greeting was written
+        self._resting = False  # after a wrong password
+        self._full = False  # takes nothing more for now
+        self._held = False  # is asked to send nothing for now
+        self._working = False
+        self._ended = False  # nothing more comes
+        self._closing = False
+        self._lost = False
+
+    # The transport
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+        self._hub.opened(self, self.transport)
+        if self._trusted:
+            self._greet()
+        else:
+            self._note("What is the password?")
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._lines += self._splitter.feed(data)
+        self._ended = self._ended or self._splitter.ended
+        if self._splitter.unended > linecodec.MAX_UNENDED:
+            self.close("That line has no end.")
+        self._work()
+
+    def readConnectionLost(self) -> None:
+        self._end_input()
+
+    def writeConnectionLost(self) -> None:
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self._full = False
+        self._hub.closed(self)
+        self._unsubscribe()
+        if self._numbered or self._closing:
+            self._hang_up()
+        else:
+            self._end_input()
+
+    def pauseProducing(self) -> None:
+        self._full = True
+        if self._subscription is not None:
+            self._subscription.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        if self._subscription is not None:
+            self._subscription.resumeProducing()
+        self._work()
+
+    def stopProducing(self) -> None:
+        self._unsubscribe()
+
+    def give(self, lines: bytes) -> None:
+        if not self._lost:
+            self.transport.write(lines)
+
+    def _note(self, *words: str) -> None:
+        self.give(notes(words))
+
+    def close(self, *why: str) -> None:
+        """Say why, and close once that is taken. Nothing more is read."""
+        if self._closing or self._lost:
+            return
+        self._note(*why)
+        self._closing = True
+        self._lines.clear()
+        self._unsubscribe()
+        self._hub.closing(self)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def drop(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self._lines.clear()
+        self._unsubscribe()
+        self.transport.abortConnection()
+
+    # Reading lines: no more than are answered
+
+    def _end_input(self) -> None:
+        self._lines += self._splitter.finish()
+        self._ended = True
+        self._work()
+
+    def _work(self) -> None:
+        """Read lines, some at a time."""
+        if self._working:
+            return
+        self._working = True
+        lines, self._lines = self._lines, []
+        count = 0
+        try:
+            while count < min(AT_ONCE, len(lines)) and not self._is_held_up() and self._read(lines[count]):
+                count += 1
+        except Exception:
+            self._service.survive("reading a line")
+        finally:
+            self._working = False
+        if self._closing:
+            return
+        self._lines = lines[count:] + self._lines
+        if self._lines and count == AT_ONCE:
+            self._hub.clock.callLater(0, self._work)
+        if self._ended and not self._lines and not self._under_way and not self._closing:
+            self._leave()
+        if bool(self._lines) != self._held and not self._lost and not self._ended:
+            # While lines wait to be read, none come in.
+            self._held = not self._held
+            (self.transport.pauseProducing if self._held else self.transport.resumeProducing)()
+
+    def _is_held_up(self) -> bool:
+        asked = len(self._under_way)
+        joins = self._seat is not None and self._seat.member is None
+        return self._closing or self._full or self._resting or asked >= QUEUE or (joins and bool(asked))
+
+    def _leave(self) -> None:
+        """Everything that came before the end of input is done."""
+        if not self._lost and not self._numbered and self._seat is not None and self._seat.member is not None:
+            self._submit(self._seat, Leave())
+        elif self._lost:
+            self._hang_up()
+        else:
+            self.close()
+
+    def _hang_up(self) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None and seat.client is self:
+            self._service.hang_up(seat, hold=self._numbered)
+
+    def _read(self, raw: bytes) -> bool:
+        """Returns whether this line is read: what is answered here waits for the answers to what came before."""
+        if not self._trusted:
+            self._check(raw)
+        elif not raw:
+            pass
+        elif self._seat is None or self._seat.member is None:
+            self._introduce(raw)
+        else:
+            return self._ask(self._seat, raw)
+        return True
+
+    def _check(self, given: bytes) -> None:
+        """The password comes first, and nothing of the group before it."""
+        password = self._hub.limits.password
+        assert password is not None
+        if hmac.compare_digest(sha256(given).digest(), sha256(password).digest()):
+            self._trusted = True
+            self._greet()
+            return
+        self._attempts += 1
+        self._resting = True
+        self._hub.clock.callLater(PASSWORD_PAUSE, self._refuse_password)
+
+    def _refuse_password(self) -> None:
+        self._resting = False
+        if self._attempts >= PASSWORD_ATTEMPTS:
+            self.close("That is not the password. Ask whoever runs this group for it.")
+        else:
+            self._note("That is not the password. What is it?")
+            self._work()
+
+    # Joining
+
+    def _greet(self) -> None:
+        history = self._group.history
+        self._greeted = history.head
+        last = history.last(GREETING_LINES, 0, MAX_ANSWER)
+        count = len(self._group.members)
+        names = list_of_names(self._group.names(), count, MAX_NAMES).decode()
+        words = [f"This is {self._service.settings.name}, a group chat."]
+        if last:
+            words.append("Said last:")
+        shown = notes([b"  " + line for _, line in last])
+        here = f"Here now: {names}." if count else "Nobody is here yet."
+        self.give(notes(words) + shown + notes([here, "What is your name?"]))
+
+    def _introduce(self, raw: bytes) -> None:
+        """A line of somebody who is no member yet."""
+        try:
+            asked = linecodec.parse_first(linecodec.decode(raw))
+        except IllegalMessage as why:
+            self._note(f"{why} What is your name?")
+            return
+        match asked:
+            case Help():
+                self._note("Write your name, and you are in the group.", *linecodec.HELP)
+            case Leave():
+                self.close("Bye.")
+            case Resume():
+                self._resume(asked)
+            case Join():
+                self._numbered = asked.secret is not None
+                if not (asked.secret and self._take_over(asked.secret, 0)):
+                    self._seat = Seat(self.host)
+                    self._seat.client = self
+                    self._submit(self._seat, asked)
+
+    def _resume(self, asked: Resume) -> None:
+        self._numbered = True
+        if not self._take_over(asked.secret, asked.number):
+            self._numbered = False
+            self.give(b"no 0 There is no such session: it was ended, or not resumed in time. Join again.\n")
+
+    def _take_over(self, secret: str, number: int) -> bool:
+        """Go on with a session after the line of this number, if there is one with this key."""
+        try:
+            self._seat = self._service.resume(secret, self)
+        except IllegalMessage:
+            return False
+        member = self._seat.member
+        assert member is not None
+        self._begin(member, max(number, member.joined))
+        return True
+
+    def _begin(self, member: Member, number: int) -> None:
+        """Live from here on, after the line of this number."""
+        place = self._group.place(member, number)
+        self._hub.named(self)
+        if self._numbered:
+            self.give(b"session %d %s\n" % (place[0], member.name.encode()))
+        else:
+            self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
+        self._subscription = self._service.subscriptions.open(member, place, self, self._numbered)
+        if self._full:
+            self._subscription.pauseProducing()
+
+    def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            self._service.subscriptions.close(self._subscription)
+            self._subscription = None
+
+    # Asking, and being told what came of it
+
+    def _ask(self, seat: Seat, raw: bytes) -> bool:
+        client_id = 0
+        why = ""
+        asked: Command | Help = Help()
+        try:
+            line = linecodec.decode(raw)
+            if self._numbered:
+                client_id, line = linecodec.numbered(line)
+            asked = linecodec.parse(line, client_id)
+        except IllegalMessage as illegal:
+            why = str(illegal)
+        if not isinstance(asked, Help):
+            self._submit(seat, asked)
+        elif self._under_way:
+            return False
+        elif why:
+            self._tell_why(client_id, why)
+        else:
+            self._reply(asked.id, linecodec.HELP)
+        return True
+
+    def _submit(self, seat: Seat, command: Command) -> None:
+        self._under_way[id(command)] = command
+        self._service.submit(seat, command)
+
+    def answered(self, seat: Seat, command: Command) -> None:
+        self._under_way.pop(id(command), None)
+        member = seat.member
+        match command:
+            case Join() if member is not None:
+                self._begin(member, member.joined if self._numbered else self._greeted)
+            case Leave():
+                self._reply(command.id)
+                self.close(*([] if self._numbered else ["You have left the group."]))
+            case Users():
+                self._reply(command.id, self._users())
+            case Recall() if member is not None:
+                self._recall(member, command)
+            case Rename() if member is not None:
+                self._reply(command.id, [] if self._numbered else [f"You are {member.name} now."])
+            case Whisper():
+                self._reply(command.id, [] if self._numbered else [f"Only {command.to} will see that."])
+            case _:
+                self._reply(getattr(command, "id", 0))
+        self._work()
+
+    def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
+        self._under_way.pop(id(command), None)
+        if isinstance(command, Join):
+            # It may be this very session that has the name: it joined on a connection that ended before the answer.
+            if not (command.secret and self._take_over(command.secret, 0)):
+                self._seat = None
+                self._refuse_name(str(why))
+        else:
+            self._tell_why(getattr(command, "id", 0), str(why))
+        self._work()
+
+    def dropped(self, seat: Seat, command: Command) -> None:
+        self.refused(seat, command, IllegalMessage("The server cannot take that now: send it again."))
+
+    def displaced(self, why: str) -> None:
+        self._seat = None
+        self.close(why)
+
+    def _refuse_name(self, why: str) -> None:
+        if self._numbered:
+            self._numbered = False
+            self.give(f"no 0 {why}\n".encode())
+        else:
+            self._note(f"{why} What is your name?")
+
+    def _tell_why(self, client_id: int, why: str) -> None:
+        self.give(f"no {client_id} {why}\n".encode() if self._numbered else notes([why]))
+
+    def _reply(self, client_id: int, words: Sequence[str] = ()) -> None:
+        if self._numbered:
+            self.give(notes(words, b"= ") + b"ok %d\n" % client_id)
+        elif words:
+            self._note(*words)
+
+    def _recall(self, member: Member, command: Recall) -> None:
+        """The last lines, as they came; to a program with their numbers."""
+        last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
+        if self._numbered:
+            lines = b"".join([b"= " + numbered(number, line) for number, line in last])
+            self.give(lines + b"ok %d\n" % command.id)
+        else:
+            self.give(notes([b"  " + line for _, line in last] or ["There is nothing yet."]))
+
+    def _users(self) -> list[str]:
+        """Who is here: live, or polling, or away; since when; and how many lines behind."""
+        members = self._group.members
+        today = _moment(self._hub.clock.seconds())[:10]
+        found = [f"{len(members)} here:" if len(members) > 1 else "Only you are here:"]
+        for member in members.values():
+            if len(found) > MAX_USERS:
+                found.append(f"and {len(members) - MAX_USERS} more")
+                break
+            how = "polling" if member.address else "live" if self._service.seats.is_connected(member) else "away"
+            since = _moment(member.since).removeprefix(f"{today} ") if member.since else "long ago"
+            found.append(f"{member.name}  {how} since {since}, {self._group.behind(member)} behind")
+        return found
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

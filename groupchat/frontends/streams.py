@@ -1,0 +1,301 @@
+"""Connections: who may have one, and for how long. The same for everything that comes as a stream."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorSocket,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface, implementer
+
+from groupchat.errors import CannotListen
+from groupchat.linecodec import notes
+from groupchat.service import GroupService
+
+KEEPALIVE = (60, 20, 3)
+"""TCP: after so many seconds of silence the other side is probed; how often, in seconds; and how many times."""
+
+
+BACKLOG = 1024
+"""How many connections wait in the kernel to be taken."""
+
+SEND_BUFFER = 256 * 1024
+"""What the kernel is asked to hold of what a connection has not taken yet, in bytes."""
+
+
+STOP_SECONDS = 3.0
+"""How long stopping waits for connections to take what they were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an operator can choose for connections."""
+
+    max_connections: int = 10_000
+    max_per_host: int = 1_000  # connections of one address; 0 is no limit
+    name_within: int = 60  # seconds in which a connection has to give a name, and the password before it
+    password: bytes | None = None
+
+
+class IConnected(Interface):
+    """One connection."""
+
+    host = Attribute("Where it comes from.")
+
+    def close(*why: str) -> None:
+        """Say why, and close once that is taken."""
+
+    def drop() -> None:
+        """Close at once."""
+
+
+class Hub(Factory):
+    """All connections of one group, and their limits. `connect` makes the protocol of one, for a host."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        group_service: GroupService,
+        limits: Limits,
+        clock: IReactorTime,
+        connect: Callable[[Hub, str], Protocol],
+    ) -> None:
+        self.group_service = group_service
+        self.limits = limits
+        self.clock = clock
+        self.ready = False
+        self._connect = connect
+        self.connections: dict[IConnected, None] = {}
+        self.total = 0
+        self.refused = 0
+        self._per_host: Counter[str] = Counter()
+        self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
+        self._closing: dict[IConnected, float] = {}  # likewise
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = clock
+
+    def start(self) -> None:
+        self.ready = True
+        self._ticker.start(1.0, now=False)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        host = str(getattr(addr, "host", "local")).removeprefix("::ffff:")
+        why = self._why_not(host)
+        if why:
+            self.refused += 1
+            return Refusal(why, self.clock)
+        return self._connect(self, host) if self.ready else None
+
+    def _why_not(self, host: str) -> str:
+        limits = self.limits
+        if len(self.connections) >= limits.max_connections:
+            return "There are too many connections: try again later."
+        if limits.max_per_host and self._per_host[host] >= limits.max_per_host:
+            return "There are too many connections from your address."
+        return ""
+
+    def opened(self, connection: IConnected, transport: Any) -> None:
+        tune(transport)
+        self.total += 1
+        self.connections[connection] = None
+        self._per_host[connection.host] += 1
+        self._unnamed[connection] = self.clock.seconds()
+
+    def named(self, connection: IConnected) -> None:
+        self._unnamed.pop(connection, None)
+
+    def closing(self, connection: IConnected) -> None:
+        self._unnamed.pop(connection, None)
+        self._closing[connection] = self.clock.seconds()
+
+    def closed(self, connection: IConnected) -> None:
+        del self.connections[connection]
+        self._unnamed.pop(connection, None)
+        self._closing.pop(connection, None)
+        self._per_host[connection.host] -= 1
+        if not self._per_host[connection.host]:
+            del self._per_host[connection.host]
+
+    def _tick(self) -> None:
+        """Every second: who gives no name, or does not take what is left, is not waited for."""
+        try:
+            now = self.clock.seconds()
+            for connection in _longer_than(self.limits.name_within, self._unnamed, now):
+                connection.close("You gave no name. Come back when you have one.")
+            for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
+                connection.drop()
+        except Exception:
+            self.group_service.survive("looking after connections")
+
+    @inlineCallbacks
+    def stop(self) -> Generator[Deferred[Any], Any, None]:
+        """Answer what is under way, give everybody what is left, say why, and close."""
+        if self._ticker.running:
+            self._ticker.stop()
+        yield self.group_service.drain()
+        self.group_service.subscriptions.flush()
+        for connection in tuple(self.connections):
+            connection.close("The server is stopping. What was said is kept: come back in a while.")
+        for _ in range(int(STOP_SECONDS * 20)):
+            if not self.connections:
+                break
+            yield _pause(self.clock, 0.05)
+        for connection in tuple(self.connections):
+            connection.drop()
+        while self.connections:
+            yield _pause(self.clock, 0)
+
+
+def _longer_than(seconds: float, since: dict[IConnected, float], now: float) -> list[IConnected]:
+    return [connection for connection, at in since.items() if now - at >= seconds]
+
+
+def _pause(clock: IReactorTime, seconds: float) -> Deferred[None]:
+    paused: Deferred[None] = Deferred()
+    clock.callLater(seconds, paused.callback, None)
+    return paused
+
+
+class Refusal(Protocol):
+    """Says why a connection is refused, and closes it."""
+
+    transport: Any
+
+    def __init__(self, why: str, clock: IReactorTime) -> None:
+        self._why = why
+        self._clock = clock
+
+    def connectionMade(self) -> None:
+        self.transport.write(notes([self._why]))
+        self.transport.loseConnection()
+        self._abort = self._clock.callLater(STOP_SECONDS, self.transport.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._abort.active():
+            self._abort.cancel()
+
+
+@implementer(IStreamServerEndpoint)
+class PortEndpoint:
+    """A TCP port on one IP address of this machine; without one, on all of them, of IPv4 and IPv6."""
+
+    def __init__(self, reactor: IReactorSocket, number: int, interface: str | None) -> None:
+        self._reactor = reactor
+        self._number = number
+        self._interface = interface
+
+    def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
+        try:
+            with closing(self.bind()) as bound:
+                bound.setblocking(False)
+                port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, protocolFactory)
+        except OSError:
+            return fail()
+        return succeed(port)
+
+    def bind(self) -> socket.socket:
+        """Raises OSError if nothing could listen there now."""
+        both = self._interface is None and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both or ":" in (self._interface or "") else socket.AF_INET
+        address = (self._interface or "", self._number)
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+
+
+class StreamService(service.Service):
+    """Live lines on some endpoints. Connections that come before `startService` wait in the kernel, where they can."""
+
+    _logger = Logger()
+
+    def __init__(self, hub: Hub, endpoints: Sequence[IStreamServerEndpoint]) -> None:
+        self._hub = hub
+        self._endpoints = endpoints
+        self._ports: list[IListeningPort] = []
+        self._listening: list[Deferred[IListeningPort]] = []
+
+    def privilegedStartService(self) -> None:
+        """Bind, while the daemon may still use a port below 1024."""
+        for endpoint in self._endpoints:
+            self._listening.append(maybeDeferred(endpoint.listen, self._hub).addCallback(self._bound))
+
+    def _bound(self, port: IListeningPort) -> IListeningPort:
+        if isinstance(port, FileDescriptor):
+            port.stopReading()
+        return port
+
+    @inlineCallbacks
+    def startService(self) -> Generator[Deferred[Any], Any, None]:
+        """Take connections from here on. Fails with CannotListen."""
+        super().startService()
+        if not self._listening:
+            self.privilegedStartService()
+        for listening in self._listening:
+            try:
+                port = yield listening
+            except Exception as why:
+                raise CannotListen(f"cannot listen for lines: {why}") from why
+            self._ports.append(port)
+        self._hub.start()
+        for port in self._ports:
+            if isinstance(port, FileDescriptor):
+                port.startReading()
+        self._logger.info(
+            "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc HOST PORT",
+            group=self._hub.group_service.settings.name,
+            where=", ".join(_shown(port.getHost()) for port in self._ports),
+        )
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Take no more connections, and part from those there are."""
+        super().stopService()
+        for port in self._ports:
+            yield maybeDeferred(port.stopListening)
+        yield self._hub.stop()
+        self._logger.info(
+            "IConnected close: {total} connections, {refused} refused", total=self._hub.total, refused=self._hub.refused
+        )
+
+
+def _shown(address: Any) -> str:
+    """An address of this machine, in words."""
+    host = getattr(address, "host", None)
+    if host is None:
+        return str(getattr(address, "name", address))
+    return f"TCP port {address.port}" if host in ("", "::", "0.0.0.0") else f"TCP port {address.port} of {host}"
+
+
+def tune(transport: Any) -> None:
+    """If this is TCP, find out when the other side is gone, and let the kernel hold no more than it needs."""
+    handle = getattr(transport, "socket", None)
+    if not isinstance(handle, socket.socket) or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    idle, interval, count = KEEPALIVE
+    for level, option, value in [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), idle),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), interval),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), count),
+    ]:
+        if option is not None:
+            with suppress(OSError):  # it has ended already
+                handle.setsockopt(level, option, value)

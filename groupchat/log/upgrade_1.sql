@@ -1,0 +1,5 @@
+-- From version 1 to 2: texts to one member, sessions that can be resumed, and clients' own numbers.
+
+ALTER TABLE event ADD COLUMN client_id INTEGER;
+ALTER TABLE event ADD COLUMN reader INTEGER;
+ALTER TABLE event ADD COLUMN secret TEXT;

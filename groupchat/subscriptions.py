@@ -1,0 +1,153 @@
+"""Subscriptions: who is given what happens at once, instead of asking for it.
+
+A live reader has a place in the conversation, and no queue. It is woken once in a reactor turn in which something
+happened, reads on from its place, and gets it in one piece. While it takes nothing more, it is not woken; when it does
+again, it reads on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from zope.interface import Interface, implementer
+
+from groupchat.group import Group, Member
+
+AT_ONCE = 32 * 1024
+"""The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
+
+Rendered = dict[int, tuple[bytes, int]]
+"""What was read in this turn from a place after which nothing is hidden: it is the same for every reader there."""
+
+
+class IReader(Interface):
+    """Who reads along: a connection of a live front end."""
+
+    def give(lines: bytes) -> None:
+        """Whole lines, each with its LF."""
+
+    def drop() -> None:
+        """It has taken nothing for too long: end it."""
+
+
+@implementer(IPushProducer)
+class Subscription:
+    """One live reader of a member's lines, and its place; the producer of its transport.
+
+    If they are `numbered`, each line begins with its number and a space.
+    """
+
+    __slots__ = ("_subscriptions", "cursor", "member", "numbered", "passed", "reader")
+
+    def __init__(
+        self, subscriptions: Subscriptions, member: Member, place: tuple[int, int], reader: IReader, numbered: bool
+    ) -> None:
+        self.member = member
+        self.cursor, self.passed = place
+        self.reader = reader
+        self.numbered = numbered
+        self._subscriptions = subscriptions
+
+    def pauseProducing(self) -> None:
+        self._subscriptions.pause(self)
+
+    def resumeProducing(self) -> None:
+        self._subscriptions.resume(self)
+
+    def stopProducing(self) -> None:
+        self._subscriptions.close(self)
+
+    def read(self, group: Group, rendered: Rendered) -> None:
+        """Give what there is after this place, and move it."""
+        member = self.member
+        if self.passed == member.own + group.whispered:
+            key = self.cursor * 2 + self.numbered
+            found = rendered.get(key)
+            if found is None:
+                found = rendered[key] = self._take(group)[:2]
+            lines, self.cursor = found
+        else:
+            lines, self.cursor, self.passed = self._take(group)
+        if self.cursor > member.cursor:
+            group.advance(member, self.cursor, self.passed)
+        if lines:
+            self.reader.give(lines)
+
+    def _take(self, group: Group) -> tuple[bytes, int, int]:
+        if self.numbered:
+            runs, cursor, passed = group.runs(self.member, self.cursor, self.passed, AT_ONCE)
+            return b"".join(numbered(first, lines) for first, lines in runs), cursor, passed
+        waiting, cursor, passed = group.waiting(self.member, self.cursor, self.passed, AT_ONCE)
+        return bytes(waiting) + b"\n" if waiting else b"", cursor, passed
+
+
+def numbered(first: int, lines: bytes | bytearray) -> bytes:
+    """Lines joined with LF, each with its number; without one, if `first` is 0."""
+    if not first:
+        return bytes(lines) + b"\n"
+    return b"".join([b"%d %s\n" % numbered for numbered in enumerate(lines.split(b"\n"), first)])
+
+
+class Subscriptions:
+    """The live readers of one group. `survive` is told of a bug, while handling the exception."""
+
+    def __init__(self, group: Group, clock: IReactorTime, survive: Callable[[str], None]) -> None:
+        self._group = group
+        self._clock = clock
+        self._survive = survive
+        self._awake: dict[Subscription, None] = {}
+        self._paused: dict[Subscription, float] = {}  # since when, the longest first
+        self._waking = False
+
+    def open(self, member: Member, place: tuple[int, int], reader: IReader, numbered: bool = False) -> Subscription:
+        """Begin to give somebody what comes after a place: see `Group.place`."""
+        subscription = Subscription(self, member, place, reader, numbered)
+        self._awake[subscription] = None
+        self.wake()
+        return subscription
+
+    def close(self, subscription: Subscription) -> None:
+        self._awake.pop(subscription, None)
+        self._paused.pop(subscription, None)
+
+    def pause(self, subscription: Subscription) -> None:
+        if subscription in self._awake:
+            del self._awake[subscription]
+            self._paused[subscription] = self._clock.seconds()
+
+    def resume(self, subscription: Subscription) -> None:
+        if subscription in self._paused:
+            del self._paused[subscription]
+            self._awake[subscription] = None
+            self.wake()
+
+    def drop_stalled(self, seconds: float) -> None:
+        """Part from those that have been paused for so long."""
+        before = self._clock.seconds() - seconds
+        for subscription in [subscription for subscription, since in self._paused.items() if since <= before]:
+            self.close(subscription)
+            subscription.reader.drop()
+
+    def wake(self) -> None:
+        """Something has happened: everybody who is awake is given it in the next turn."""
+        if self._awake and not self._waking:
+            self._waking = True
+            self._clock.callLater(0, self._turn)
+
+    def flush(self) -> None:
+        """Give everybody who is awake what there is now."""
+        rendered: Rendered = {}
+        for subscription in tuple(self._awake):
+            if subscription.cursor < self._group.history.head and subscription in self._awake:
+                try:
+                    subscription.read(self._group, rendered)
+                except Exception:
+                    self._survive("giving lines to a live reader")
+                    self.close(subscription)
+
+    def _turn(self) -> None:
+        self._waking = False
+        self.flush()
+        if any(subscription.cursor < self._group.history.head for subscription in self._awake):
+            self.wake()

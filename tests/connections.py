@@ -1,0 +1,90 @@
+"""Connections to a service without a transport: what each asks, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from groupchat.commands import Command, Join
+from groupchat.errors import IllegalMessage
+from groupchat.group import Member
+from groupchat.seats import IConnection, Seat
+from groupchat.service import GroupService
+from groupchat.subscriptions import IReader, Subscription
+
+
+@implementer(IConnection, IReader)
+class Connection:
+    """One connection. `told` has what it was told since this was last asked; `why` the reasons of all refusals.
+
+    `lines` has what its subscription gave it, once it has one: see `listen`.
+    """
+
+    def __init__(self, service: GroupService, host: str = "10.0.0.9") -> None:
+        self._service = service
+        self._told: list[tuple[str, Command | None]] = []
+        self.why: list[str] = []
+        self.lines: list[str] = []
+        self.drops = 0
+        self.seat = Seat(host)
+        self.seat.client = self
+
+    def answered(self, seat: Seat, command: Command) -> None:
+        self._told.append(("answered", command))
+
+    def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
+        self._told.append(("refused", command))
+        self.why.append(str(why))
+
+    def dropped(self, seat: Seat, command: Command) -> None:
+        self._told.append(("dropped", command))
+
+    def displaced(self, why: str) -> None:
+        self._told.append(("displaced", None))
+
+    def told(self) -> list[tuple[str, Command | None]]:
+        told, self._told = self._told, []
+        return told
+
+    def words(self) -> list[str]:
+        """What it was told, without of what."""
+        return [word for word, _ in self.told()]
+
+    @property
+    def member(self) -> Member:
+        assert self.seat.member is not None
+        return self.seat.member
+
+    def ask(self, *commands: Command) -> None:
+        """Ask all this without waiting."""
+        for command in commands:
+            self._service.submit(self.seat, command)
+
+    def join(self, name: str, secret: str | None = None) -> None:
+        self.ask(Join(name, secret))
+
+    def resume(self, secret: str) -> None:
+        """Go on with a session that somebody else had. Raises IllegalMessage."""
+        self.seat = self._service.resume(secret, self)
+
+    def hang_up(self, *, hold: bool) -> None:
+        self._service.hang_up(self.seat, hold=hold)
+
+    def listen(self, after: int | None = None, numbered: bool = False) -> Subscription:
+        """Be given what comes after the line of this number; without one, after what the member was given so far."""
+        member, group = self.member, self._service.group
+        place = (member.cursor, member.passed) if after is None else group.place(member, after)
+        return self._service.subscriptions.open(member, place, self, numbered)
+
+    def give(self, lines: bytes) -> None:
+        assert lines.endswith(b"\n"), lines
+        self.lines.append(lines.decode())
+
+    def drop(self) -> None:
+        self.drops += 1
+
+    def given(self) -> Sequence[str]:
+        """What it was given since this was last asked, each turn's in one piece."""
+        lines, self.lines = self.lines, []
+        return lines

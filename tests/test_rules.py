@@ -1,0 +1,165 @@
+"""The rules, asked directly: how fast a member may say things, and to whom a whisper goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import TestCase
+
+from groupchat.commands import Rename, Say, Whisper
+from groupchat.errors import IllegalMessage, TooFast
+from groupchat.events import Joined
+from groupchat.group import Group, Member
+from groupchat.names import nickname
+from groupchat.rules import BURST, Rules, Settings
+
+NOW = 100_000.0
+TODAY = 1_700_000_000.0
+
+
+def rules_of(*names: str, **settings: Any) -> tuple[Rules, list[Member]]:
+    group = Group(1000)
+    for number, name in enumerate(names, 1):
+        group.apply(Joined(number, name, nickname(name).key, NOW, "10.0.0.1", number))
+    return Rules(group, Settings(**settings)), list(group.members.values())
+
+
+class RateTests(TestCase):
+    def setUp(self) -> None:
+        self.rules, (self.alice, self.bob) = rules_of("Alice", "Bob")
+
+    def said(self, now: float, most: int = 1000) -> int:
+        """How much Alice may say at once."""
+        for count in range(most):
+            try:
+                self.rules.say(self.alice, Say("hi"), now)
+            except TooFast:
+                return count
+        return most
+
+    def test_a_burst_and_then_so_much_a_second(self) -> None:
+        self.assertEqual(self.said(NOW), BURST)
+        self.assertEqual(self.said(NOW + 0.1), 0)
+        self.assertEqual([self.said(NOW + second) for second in (1, 2, 3, 5)], [5, 5, 5, 10])
+        self.assertEqual(self.said(NOW + 5.2), 1)
+        self.assertEqual(self.said(NOW + 1000), BURST)
+
+    def test_a_burst_is_as_much_by_the_clocks_of_today(self) -> None:
+        for fraction in range(20):
+            self.assertEqual(self.said(TODAY + 1000 * fraction + fraction / 7), BURST, fraction)
+
+    def test_in_the_long_run_it_is_what_was_chosen(self) -> None:
+        for rate in (1, 3, 7, 1000):
+            self.rules, (self.alice,) = rules_of("Alice", rate=rate)
+            said = sum(self.said(NOW + tenth / 10, most=3000) for tenth in range(1001))
+            self.assertTrue(BURST + 100 * rate - 1 <= said <= BURST + 100 * rate, (rate, said))
+
+    def test_what_is_too_fast_costs_nothing(self) -> None:
+        self.said(NOW)
+        for tenth in range(10):
+            self.said(NOW + tenth / 50)
+        self.assertEqual(self.said(NOW + 1), 5)
+
+    def test_each_member_has_its_own(self) -> None:
+        self.said(NOW)
+        self.assertEqual(self.rules.say(self.bob, Say("hi"), NOW).text, "hi")
+
+    def test_whispers_and_renames_count_too(self) -> None:
+        self.said(NOW, most=BURST - 2)
+        self.rules.whisper(self.alice, Whisper("Bob: hi"), NOW)
+        self.rules.rename(self.alice, Rename("Al"), NOW)
+        with self.assertRaises(TooFast):
+            self.rules.whisper(self.alice, Whisper("Bob: hi"), NOW)
+        with self.assertRaises(TooFast):
+            self.rules.rename(self.alice, Rename("Al"), NOW)
+
+    def test_a_text_that_is_illegal_costs_nothing(self) -> None:
+        for _ in range(2 * BURST):
+            with self.assertRaises(IllegalMessage):
+                self.rules.say(self.alice, Say(" "), NOW)
+        self.assertEqual(self.said(NOW), BURST)
+
+    def test_no_limit(self) -> None:
+        self.rules, (self.alice,) = rules_of("Alice", rate=0)
+        self.assertEqual(self.said(NOW, most=10 * BURST), 10 * BURST)
+
+    def test_a_clock_that_was_set_back_locks_nobody_out(self) -> None:
+        self.said(NOW)
+        back = NOW - 86_400
+        self.said(back)
+        self.assertEqual(self.said(back + 1), 5)
+        self.assertEqual(self.said(back + 1000), BURST)
+
+    def test_a_clock_that_was_set_ahead_gives_no_more_than_a_burst(self) -> None:
+        self.said(NOW)
+        self.assertEqual(self.said(NOW + 86_400), BURST)
+
+
+class WhisperTests(TestCase):
+    """To whom a whisper goes, and what of it is the text."""
+
+    def setUp(self) -> None:
+        self.rules, (self.alice, *_) = rules_of("Alice", "Bob", "Bob Dylan", "Zoë", "🦊", "x" * 32)
+
+    def addressed(self, words: str) -> tuple[str, str]:
+        event = self.rules.whisper(self.alice, Whisper(words, 7), NOW)
+        self.assertEqual((event.member, event.name, event.at, event.id), (1, "Alice", NOW, 7))
+        reader = self.rules._group.members[event.reader]
+        self.assertEqual(reader.name, event.to)
+        return event.to, event.text
+
+    def refused(self, words: str) -> str:
+        with self.assertRaises(IllegalMessage) as raised:
+            self.rules.whisper(self.alice, Whisper(words), NOW)
+        return str(raised.exception)
+
+    def test_a_name_and_a_colon(self) -> None:
+        for words, expected in [
+            ("Bob: hi", ("Bob", "hi")),
+            ("Bob:hi", ("Bob", "hi")),
+            ("Bob:  hi ", ("Bob", " hi ")),
+            ("Bob: hi: there", ("Bob", "hi: there")),
+            ("Bob Dylan: hi", ("Bob Dylan", "hi")),
+            ("Bob: Dylan: hi", ("Bob", "Dylan: hi")),
+            ("🦊: hi", ("🦊", "hi")),
+            ("x" * 32 + ": hi", ("x" * 32, "hi")),
+        ]:
+            self.assertEqual(self.addressed(words), expected, words)
+
+    def test_the_longest_name_that_matches(self) -> None:
+        for words, expected in [
+            ("Bob hi", ("Bob", "hi")),
+            ("Bob hi there", ("Bob", "hi there")),
+            ("Bob Dylan hi", ("Bob Dylan", "hi")),
+            ("Bob Dylan", ("Bob", "Dylan")),
+            ("Bob Dylans hi", ("Bob", "Dylans hi")),
+            ("x" * 32 + " hi", ("x" * 32, "hi")),
+        ]:
+            self.assertEqual(self.addressed(words), expected, words)
+
+    def test_a_colon_in_the_text_is_one(self) -> None:
+        self.assertEqual(self.addressed("Bob see: this"), ("Bob", "see: this"))
+        self.assertEqual(self.addressed("Bob Dylan at 5:30"), ("Bob Dylan", "at 5:30"))
+
+    def test_names_are_the_same_as_for_a_join(self) -> None:
+        for words, to in [
+            ("bob: hi", "Bob"),
+            ("BOB DYLAN hi", "Bob Dylan"),
+            ("ZOË hi", "Zoë"),
+            ("bob  dylan: hi", "Bob Dylan"),
+        ]:
+            self.assertEqual(self.addressed(words), (to, "hi"), words)
+
+    def test_not_to_oneself(self) -> None:
+        self.assertIn("you", self.refused("alice: hi"))
+        self.assertIn("you", self.refused("Alice hi"))
+
+    def test_not_to_nobody(self) -> None:
+        for words in ["Eve: hi", "Eve hi", "Bob", "Dylan: hi", "", " ", ":", ": hi", "x" * 33 + " hi", "a b c d: e f"]:
+            self.assertIn("Nobody", self.refused(words), words)
+
+    def test_the_text_is_one_that_may_be_said(self) -> None:
+        for text in ["", " ", "\x1b[2J", "x" * 4097, "a\nb"]:
+            for between in (": ", " "):
+                self.assertTrue(self.refused(f"Bob{between}{text}"), text)
+        self.assertEqual(self.addressed("Bob: " + "x" * 4096), ("Bob", "x" * 4096))

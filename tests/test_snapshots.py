@@ -1,0 +1,219 @@
+"""A group that is loaded from a snapshot, and goes on from there, is the group that was dumped."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+
+from twisted.trial.unittest import TestCase
+
+from groupchat.errors import CannotOpen
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.group import Group, Member
+from groupchat.history import History
+from groupchat.log import Entry, Snapshot
+from groupchat.snapshots import VERSION, Snapshots
+
+FOLDED = [name for name in Member.__slots__ if name not in {"contact", "paced", "ids"}]
+"""What of a member is part of the fold, but its ids."""
+
+
+class Node:
+    """A group, and the snapshots of it."""
+
+    def __init__(self, keep: int = 1000) -> None:
+        self.group = Group(keep)
+        self.snapshots = Snapshots(self.group)
+
+    def fold(self, entry: Entry) -> list[int | None]:
+        if not self.snapshots.begin(entry):
+            return []
+        outcomes = []
+        for event in entry.events:
+            outcome = self.group.apply(event)
+            if outcome is None and not isinstance(event, Seen):
+                self.snapshots.refused(entry, event)
+            outcomes.append(outcome)
+        return outcomes
+
+    def saved(self) -> Snapshot:
+        return Snapshot(self.snapshots.position, VERSION, self.snapshots.dump()[1])
+
+    def state(self) -> dict[str, object]:
+        """All that the fold comes to, and what everybody can see of it."""
+        group, history = self.group, self.group.history
+        everything = range(history.first, history.head + 1)
+        return {
+            "members": [
+                [*(getattr(m, name) for name in FOLDED), m.ids and (m.ids.last, m.ids.mask)]
+                for m in group.members.values()
+            ],
+            "by": (set(group.by_key), set(group.by_address), set(group.by_secret), dict(group.per_host)),
+            "whispered": group.whispered,
+            "kept": (history.first, history.head, history.first_entry(), self.snapshots.position),
+            "lines": bytes(history.read(history.first - 1, history.head, 1 << 30)[0]),
+            "waiting": [(group.behind(m), group.runs(m, m.cursor, m.passed, 1 << 30)) for m in group.members.values()],
+            "last": [history.last(len(everything), reader, 1 << 30) for reader in (0, *group.members)],
+        }
+
+
+class Entries:
+    """Random entries, as several nodes in a race might store them: much in them is refused."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.group = Group(5)  # which is folded along, so that not all is refused
+        self.position = 0
+
+    def next(self) -> Entry:
+        self.position += 1
+        events: list[Event] = []
+        for _ in range(self.dice.choice([1, 1, 1, 2, 5])):
+            events.append(self.event())
+            if self.dice.random() < 0.7:
+                self.group.apply(events[-1])
+        return Entry(self.position, f"e{self.position}", events)
+
+    def event(self) -> Event:
+        dice, at = self.dice, float(self.position)
+        member, reader = self.somebody(), self.somebody()
+        name = self.group.members[member].name if member in self.group.members else "Al"
+        client_id = dice.choice([0, 0, 1, 2, 3, dice.randrange(1, 300)])
+        new = dice.choice(["Al", "Bo", "Cy", "AL", "Zoë 🦊"])
+        match dice.randrange(14):
+            case 0 | 1:
+                port = dice.choice([None, dice.randrange(1, 9)])
+                secret = None if port or dice.random() < 0.3 else f"key{dice.randrange(5)}"
+                return Joined(dice.getrandbits(63), new, new.lower(), at, f"host{dice.randrange(2)}", port, secret)
+            case 2:
+                return Renamed(member, name, new, new.lower(), at, client_id)
+            case 3:
+                return Left(member, name, at)
+            case 4 | 5 | 6:
+                return Whispered(member, name, reader, "somebody", f"psst {at}", at, client_id)
+            case 7 | 8:
+                return self.seen(at)
+        return Said(member, name, f"at {at}", at, client_id)
+
+    def somebody(self) -> int:
+        members = list(self.group.members)
+        return self.dice.choice(members) if members and self.dice.random() < 0.95 else 1
+
+    def seen(self, at: float) -> Seen:
+        """Where members are who were just given some or all that waits."""
+        places = []
+        for m in self.group.members.values():
+            _, cursor, passed = self.group.waiting(m, m.cursor, m.passed, self.dice.choice([1, 30, 1000]))
+            places.append((m.id, cursor, passed, int(at)))
+        return Seen(at, tuple(places))
+
+
+class RoundTripTests(TestCase):
+    def entries(self, seed: int, count: int) -> list[Entry]:
+        made = Entries(seed)
+        return [made.next() for _ in range(count)]
+
+    def loaded(self, snapshot: Snapshot, entries: Sequence[Entry], keep: int) -> Node:
+        """What starts from a snapshot on what is left of the log."""
+        node = Node(keep)
+        after = node.snapshots.load(snapshot)
+        for entry in entries[after:]:
+            if entry.position <= snapshot.position:
+                # The log may forget where members were.
+                events = [event for event in entry.events if not isinstance(event, Seen)]
+                node.fold(Entry(entry.position, entry.entry_id, events))
+            else:
+                node.fold(entry)
+        node.snapshots.caught_up()
+        return node
+
+    def test_what_is_loaded_is_what_was_dumped_and_goes_on_alike(self) -> None:
+        self.patch(History, "least_surplus", 3)
+        seen = {"refused": 0, "whispered": 0, "ids": 0, "secrets": 0, "forgotten": 0}
+        for seed in range(40):
+            keep = random.Random(seed).choice([1, 7, 30, 1000])
+            entries = self.entries(seed, 160)
+            one = Node(keep)
+            for entry in entries[:100]:
+                one.fold(entry)
+            snapshot = one.saved()
+            two = self.loaded(snapshot, entries[:100], keep)
+            self.assertEqual(two.state(), one.state(), f"seed {seed}")
+            three = self.loaded(two.saved(), entries, keep)
+            for entry in entries[100:]:
+                self.assertEqual(two.fold(entry), one.fold(entry), f"seed {seed}")
+            self.assertEqual(two.state(), one.state(), f"seed {seed}")
+            self.assertEqual(three.state(), one.state(), f"seed {seed}")
+            state = json.loads(snapshot.state)
+            seen["refused"] += len(state["refused"])
+            seen["whispered"] += state["whispered"]
+            seen["ids"] += sum(m.ids is not None for m in one.group.members.values())
+            seen["secrets"] += len(one.group.by_secret)
+            seen["forgotten"] += one.group.history.first > 1
+        self.assertTrue(all(count > 10 for count in seen.values()), seen)
+
+    def test_a_newer_one_is_refused(self) -> None:
+        with self.assertRaises(CannotOpen):
+            Node().snapshots.load(Snapshot(1, VERSION + 1, b"{}"))
+
+
+class FirstVersionTests(TestCase):
+    """What version 1 saved: all had an address, `own` was what of its own came after the cursor, `said` all of it."""
+
+    STATE = (
+        '{"first":1,"head":7,"members":'
+        '[[11,"Alice","alice",["127.0.0.1",4000],3,1,2,60.0],[22,"Zoë 🦊","zoë 🦊",["fe80::1%2",4001],7,0,1,120.5]],'
+        '"refused":[[4,1]]}'
+    )
+    ENTRIES = (
+        Entry(1, "e1", [Joined(11, "Alice", "alice", 1.0, "127.0.0.1", 4000)]),
+        Entry(2, "e2", [Joined(22, "Zoë 🦊", "zoë 🦊", 2.0, "fe80::1%2", 4001)]),
+        Entry(3, "e3", [Said(11, "Alice", "three", 3.0), Said(22, "Zoë 🦊", "four", 4.0)]),
+        Entry(4, "e4", [Said(11, "Alice", "five", 5.0), Said(99, "Nobody", "refused", 5.0)]),
+        Entry(5, "e5", [Joined(33, "Eve", "eve", 6.0, "::1", 4002), Left(33, "Eve", 7.0)]),
+    )
+
+    def loaded(self) -> Node:
+        node = Node()
+        self.assertEqual(node.snapshots.load(Snapshot(5, 1, self.STATE.encode())), 0)
+        for entry in self.ENTRIES:
+            self.assertEqual(node.fold(entry), [])
+        node.snapshots.caught_up()
+        return node
+
+    def test_everybody_is_who_and_where_they_were(self) -> None:
+        group = self.loaded().group
+        alice, zoe = group.members.values()
+        self.assertEqual((alice.name, alice.address, alice.host), ("Alice", ("127.0.0.1", 4000), "127.0.0.1"))
+        self.assertEqual((zoe.name, zoe.address, zoe.host), ("Zoë 🦊", ("fe80::1%2", 4001), "fe80::1%2"))
+        self.assertEqual([(m.logged, m.secret, m.ids) for m in (alice, zoe)], [(60.0, None, None), (120.5, None, None)])
+        self.assertEqual(group.per_host, {"127.0.0.1": 1, "fe80::1%2": 1})
+        self.assertEqual((group.history.head, group.behind(alice), group.behind(zoe)), (7, 3, 0))
+        lines, _, _ = group.waiting(alice, alice.cursor, alice.passed, 1000)
+        self.assertEqual(bytes(lines).decode(), "Zoë 🦊: four\nEve has joined\nEve has left the group")
+
+    def test_it_goes_on_as_of_this_version(self) -> None:
+        node = self.loaded()
+        more: list[Event] = [
+            Said(11, "Alice", "eight", 8.0, 1),
+            Whispered(11, "Alice", 22, "Zoë 🦊", "nine", 9.0, 2),
+            Said(11, "Alice", "eight", 8.0, 1),
+            Whispered(22, "Zoë 🦊", 11, "Alice", "ten", 10.0),
+            # A record as of version 1, too: Alice was given all up to line 6, with two lines of hers among it.
+            Seen(11.0, ((11, 6, 2, 1),)),
+        ]
+        self.assertEqual(node.fold(Entry(6, "e6", more)), [8, 9, None, 10, None])
+        alice, zoe = node.group.members.values()
+        for member, expected in [
+            (alice, "Eve has left the group\nZoë 🦊 (private): ten"),
+            (zoe, "Alice: eight\nAlice (private): nine"),
+        ]:
+            lines, _, _ = node.group.waiting(member, member.cursor, member.passed, 1000)
+            self.assertEqual(bytes(lines).decode(), expected)
+        again = Node()
+        again.snapshots.load(node.saved())
+        for entry in [*self.ENTRIES, Entry(6, "e6", more)]:
+            again.fold(entry)
+        again.snapshots.caught_up()
+        self.assertEqual(again.state(), node.state())
