@@ -12,7 +12,7 @@ heard, or illegal, would be untrue.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from itertools import repeat
 from typing import Any, cast
 
@@ -29,11 +29,12 @@ from groupchat.errors import IllegalMessage, LogError
 from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
 from groupchat.log import Entry, ILog, Snapshot
-from groupchat.rules import Rules, Settings
+from groupchat.rules import DAY, Rules, Settings
 from groupchat.seats import Chore, Expire, IClient, IConnection, Record, Seat, Seats, Task, Vacate
 from groupchat.snapshots import VERSION as SNAPSHOT_VERSION
 from groupchat.snapshots import Snapshots
 from groupchat.subscriptions import Subscriptions
+from groupchat.upkeep import Upkeep
 
 QUEUE = 16
 """How many commands of one source may wait for the one that is under way."""
@@ -41,25 +42,17 @@ QUEUE = 16
 QUEUED = 10_000
 """How many commands may wait in all."""
 
-CLOCK_SECONDS = 60.0
-"""Whatever is done every second was done late by more than this: then the clock was set, or the machine asleep."""
-
 REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""
 
 SNAPSHOT_EVENTS = 50_000
 """After how many events a snapshot is saved; it is once a day, too, so that what is too old leaves the log."""
 
-MINUTES_OF_A_DAY = 24 * 60
-
 PLACES = 8
 """How many recorded cursors count as one event more, for the room that they take in the log."""
 
 IN_BATCH = (Say, Whisper)
 """What one source says without waiting goes as one entry: none of it changes whether the rest is allowed."""
-
-EXPIRE_AT_ONCE = 100
-"""How many silent members leave in one second at most: an entry is some hundreds of events."""
 
 Waiter = tuple[Seat, Task]
 
@@ -84,14 +77,9 @@ class GroupService(service.Service):
         self._fatal = fatal
         self._broken = False
         self._survived = float("-inf")  # when a bug was last logged
-        self._recording: set[Member] = set()  # whose cursors are in the record that is under way
-        self._recorder = Seat("")
-        self._records = 0
+        self._upkeep = Upkeep(self.group, self.seats, self._rules, settings, self._do)
         self._queued = 0
-        self._ticked = clock.seconds()
-        self._minute = 0
-        self._minute_began = False
-        self._silent: list[Member] = []
+        self._day = 0.0
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
         self._begin: dict[type[Task], Callable[[Seat, Any], None]] = {
@@ -103,9 +91,9 @@ class GroupService(service.Service):
             Join: self._join,
             Rename: self._rename,
             Leave: self._leave,
-            Expire: self._expire,
-            Vacate: self._vacate,
-            Record: self._record,
+            Expire: self._chore,
+            Vacate: self._chore,
+            Record: self._chore,
         }
 
     # Starting and stopping
@@ -126,8 +114,9 @@ class GroupService(service.Service):
         if self._broken:
             raise LogError("What is in the log cannot be applied.")
         if self.running:
-            self._ticked = self._rules.listening = self._seconds()
-            self._minute = int(self._ticked // 60)
+            now = self._seconds()
+            self._day = now // DAY
+            self._upkeep.start(now)
             self._hold_all()
             self._ticker.start(1.0, now=False)
 
@@ -139,8 +128,7 @@ class GroupService(service.Service):
         if started:
             self._ticker.stop()
         if started and (yield self.drain()) and not self._broken:
-            self._minute_began = True
-            self._do(self._recorder, Record())
+            self._upkeep.finish()
             yield self.drain()
             yield self._save()
         yield self._log.close()
@@ -149,7 +137,7 @@ class GroupService(service.Service):
             name=self.settings.name,
             members=len(self.group.members),
             lines=self.group.history.head,
-            records=self._records,
+            records=self._upkeep.records,
         )
 
     def drain(self) -> Deferred[bool]:
@@ -191,6 +179,12 @@ class GroupService(service.Service):
         else:
             self.seats.held[seat] = float("-inf")
             self._do(seat, Vacate())
+
+    def _hold_all(self) -> None:
+        """No connection outlives a restart: what can be resumed is held from now on, everybody else leaves."""
+        for member in self.group.members.values():
+            if member.address is None:
+                self.hang_up(self.seats.of(member), hold=member.secret is not None)
 
     def _do(self, seat: Seat, task: Task) -> None:
         """Begin this, or queue it behind what is under way from there."""
@@ -282,14 +276,12 @@ class GroupService(service.Service):
         member = self._member(seat)
         self._propose(seat, command, self._rules.leave(member, self._seconds()))
 
-    def _expire(self, seat: Seat, task: Expire) -> None:
-        now = self._seconds()
-        if seat.member is not None and self._is_silent(seat.member, now):
-            self._propose(seat, task, self._rules.leave(seat.member, now))
-
-    def _vacate(self, seat: Seat, task: Vacate) -> None:
-        if seat.member is not None and seat.client is None:
-            self._propose(seat, task, self._rules.leave(seat.member, self._seconds()))
+    def _chore(self, seat: Seat, task: Chore) -> None:
+        event = self._upkeep.event(seat, task, self._seconds())
+        if event is not None:
+            if isinstance(event, Seen):
+                self._unsaved += len(event.places) // PLACES
+            self._propose(seat, task, event)
 
     def _join(self, seat: Seat, command: Join) -> None:
         if seat.member is not None:
@@ -323,8 +315,8 @@ class GroupService(service.Service):
     def _given_up(self, waiter: Waiter) -> None:
         """What this one waits for was surely not stored."""
         seat, task = waiter
-        if isinstance(task, Record):
-            self.group.moved |= self._recording
+        if isinstance(task, Chore):
+            self._upkeep.not_stored(task)
         self._drop(seat, task)
         self._free(seat, task)
 
@@ -434,62 +426,16 @@ class GroupService(service.Service):
         finally:
             self._saving = False
 
-    # Every second, and every minute
+    # Every second
 
     def _tick(self) -> None:
         try:
             now = self._seconds()
-            if not 0 <= now - self._ticked <= CLOCK_SECONDS:
-                self._rules.listening = now
-                self.seats.held = {seat: min(since, now) for seat, since in self.seats.held.items()}
-            self._ticked = now
-            minute = int(now // 60)
-            if minute != self._minute:
-                self._minute = minute
-                self._minute_began = True
-                self._silent = [m for m in self.group.members.values() if self._is_silent(m, now)]
-                self.group.history.forget(self._rules.oldest(now))
-                if minute % MINUTES_OF_A_DAY == 0 and self._unsaved:
-                    self._save()
-            self._expire_some()
-            self._vacate_some(now)
+            self._upkeep.tick(now)
             self.subscriptions.drop_stalled(self.settings.stall)
-            self._do(self._recorder, Record())
+            if now // DAY != self._day:
+                self._day = now // DAY
+                if self._unsaved:
+                    self._save()
         except Exception:
             self.survive("doing what is done every second")
-
-    def _is_silent(self, member: Member, now: float) -> bool:
-        return self._rules.is_silent(member, now) and not self.seats.is_connected(member)
-
-    def _expire_some(self) -> None:
-        some, self._silent = self._silent[:EXPIRE_AT_ONCE], self._silent[EXPIRE_AT_ONCE:]
-        for member in some:
-            if member.id in self.group.members:
-                self._do(self.seats.of(member), Expire())
-
-    def _hold_all(self) -> None:
-        """No connection outlives a restart: what can be resumed is held from now on, everybody else leaves."""
-        for member in self.group.members.values():
-            if member.address is None:
-                self.hang_up(self.seats.of(member), hold=member.secret is not None)
-
-    def _vacate_some(self, now: float) -> None:
-        over = [seat for seat, since in self.seats.held.items() if now - since >= self.settings.hold and not seat.busy]
-        for seat in over[:EXPIRE_AT_ONCE]:
-            if seat.member is None:
-                self.seats.clear(seat)
-            else:
-                self._do(seat, Vacate())
-
-    def _record(self, recorder: Seat, task: Record) -> None:
-        """Where members are: those that were given lines, and, once a minute, all that were heard of in it."""
-        members: Iterable[Member] = self.group.moved
-        if self._minute_began:
-            self._minute_began = False
-            members = self.group.moved.union(m for m in self.group.members.values() if m.contact // 60 > m.logged // 60)
-        places = tuple([(m.id, m.cursor, m.passed, int(m.contact // 60)) for m in members])
-        if places:
-            self._recording, self.group.moved = self.group.moved, set()
-            self._records += 1
-            self._unsaved += len(places) // PLACES
-            self._propose(recorder, task, Seen(self._seconds(), places))

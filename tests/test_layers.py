@@ -31,6 +31,7 @@ SERVICE = {
     "groupchat.appender": {"errors", "events", "log"},
     "groupchat.snapshots": {"errors", "events", "group", "ids", "log"},
     "groupchat.subscriptions": {"group"},
+    "groupchat.upkeep": {"events", "group", "rules", "seats"},
     "groupchat.service": {
         "appender",
         "commands",
@@ -42,6 +43,7 @@ SERVICE = {
         "seats",
         "snapshots",
         "subscriptions",
+        "upkeep",
     },
 }
 

@@ -177,7 +177,7 @@ class TwoNodesTests(SynchronousTestCase):
     def test_nothing_is_answered_to_somebody_who_is_expired_meanwhile(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         alice = self.west.service.group.by_key["alice"]
-        self.west.service._silent = [alice]
+        self.west.service._upkeep._silent = [alice]
         self.west.service._rules.is_silent = lambda member, now: True  # type: ignore[method-assign]
         self.clock.pump([1.0, 0])
         self.west.send(1, "5")
