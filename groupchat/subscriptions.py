@@ -135,8 +135,7 @@ class Subscriptions:
             self._waking = True
             self._clock.callLater(0, self._turn)
 
-    def flush(self) -> None:
-        """Give everybody who is awake what there is now."""
+    def _give(self) -> None:
         rendered: Rendered = {}
         for subscription in tuple(self._awake):
             if subscription.cursor < self._group.history.head and subscription in self._awake:
@@ -146,8 +145,13 @@ class Subscriptions:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)
 
+    def are_behind(self) -> bool:
+        """Whether there is something that was not given to everybody yet."""
+        head = self._group.history.head
+        return any(subscription.cursor < head for subscription in (*self._awake, *self._paused))
+
     def _turn(self) -> None:
         self._waking = False
-        self.flush()
+        self._give()
         if any(subscription.cursor < self._group.history.head for subscription in self._awake):
             self.wake()

@@ -159,6 +159,8 @@ class Options(usage.Options):
             raise usage.UsageError("--db must name a file, or be :memory:.")
         if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
             raise usage.UsageError("--group must be 1 to 64 printable characters.")
+        if self["password-file"] and not self["tcp"]:
+            raise usage.UsageError("--password-file is asked of live lines: it needs --tcp.")
         self["networks"] = _networks(self["allow"], otherwise=() if self["password-file"] else EVERYWHERE)
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         if self["interface"]:

@@ -282,12 +282,24 @@ class OrderTests(SynchronousTestCase):
     def test_what_finds_the_queue_full_is_dropped_and_counted(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
-        for number in range(QUEUE + 5):
-            node.send(1, f"2 {number}")
+        # Texts go together in one entry, and wait for nothing: but these come behind a poll, which waits for the first.
+        for request in ["2 0", "5", *(f"2 {number}" for number in range(1, QUEUE + 4))]:
+            node.send(1, request)
         self.assertEqual(node.udp.drops, 4)
-        node.clock.advance(0)
+        node.clock.pump([0, 0])
         self.assertEqual(len(node.replies(1)), QUEUE + 1)
-        self.assertEqual(node.ask(2, "5"), "\n".join(f"Alice: {number}" for number in range(QUEUE + 1)))
+        self.assertEqual(node.ask(2, "5"), "\n".join(f"Alice: {number}" for number in range(QUEUE)))
+
+    def test_texts_find_no_queue_as_they_go_together(self) -> None:
+        node = Node()
+        node.join(["Alice", "Bob"])
+        before = self.successResultOf(node.log.head())
+        for number in range(100):
+            node.send(1, f"2 {number}")
+        node.clock.advance(0)
+        self.assertEqual((node.udp.drops, node.replies(1)), (0, [""] * 100))
+        self.assertEqual(self.successResultOf(node.log.head()), before + 1)
+        self.assertEqual(node.ask(2, "5"), "\n".join(f"Alice: {number}" for number in range(100)))
 
     def test_garbage_is_refused_at_once(self) -> None:
         node = Node()
@@ -450,13 +462,14 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual((node.udp.drops, node.service.seats.at), (1, {}))
         self.assertEqual(node.ask(1, "1 Alice"), "")
         log.failures = [Unavailable("the disk is full")] * 2
-        node.send(1, "2 lost")
-        node.send(1, "2 lost too")
-        node.send(1, "2 stored")
-        node.clock.advance(0)
-        self.assertEqual(node.replies(), [""])
-        node.join([])
+        # Each poll is answered, and what stands behind it goes on.
+        for request in ["2 lost", "2 lost with it", "5", "2 lost too", "5", "2 stored", "2 stored with it"]:
+            node.send(1, request)
+        node.clock.pump([0, 0])
+        self.assertEqual((node.replies(), node.udp.drops), ([""] * 4, 4))
         self.assertEqual(self.successResultOf(log.head()), 2)
+        (entry,) = self.successResultOf(log.read(1, 9))
+        self.assertEqual([getattr(event, "text", None) for event in entry.events], ["stored", "stored with it"])
 
     def test_what_may_be_stored_is_appended_again_until_that_is_known(self) -> None:
         log = FailingLog([Unknown("timed out")] * 3)
@@ -535,10 +548,10 @@ class FaultTests(SynchronousTestCase):
     def test_a_bug_in_what_is_done_every_second_is_logged_and_survived(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
-        self.patch(node.service, "_expire_some", lambda: 1 / 0)
+        self.patch(node.service._upkeep, "tick", lambda now: 1 / 0)
         node.clock.pump([1.0, 1.0])
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-        del node.service._expire_some
+        del node.service._upkeep.tick
         before = self.successResultOf(node.log.head())
         node.ask(2, "2 hi")
         node.ask(1, "5")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -44,8 +44,7 @@ MAX_ANSWER = 64 * 1024
 """How many bytes of lines /history shows."""
 
 PASSWORD_ATTEMPTS = 3
-PASSWORD_PAUSE = 2.0
-"""How often a connection may give a wrong password, and for how many seconds it is not heard after each."""
+"""How many wrong passwords a connection may give."""
 
 
 @implementer(IConnection, IConnected, IReader, IHalfCloseableProtocol, IPushProducer)
@@ -170,6 +169,7 @@ class Lines(Protocol):
                 count += 1
         except Exception:
             self._service.survive("reading a line")
+            count += 1  # this one is not read again
         finally:
             self._working = False
         if self._closing:
@@ -206,8 +206,8 @@ class Lines(Protocol):
     def _read(self, raw: bytes) -> bool:
         """Returns whether this line is read: what is answered here waits for the answers to what came before."""
         if not self._trusted:
-            self._check(raw)
-        elif not raw:
+            return self._check(raw)
+        if not raw:
             pass
         elif self._seat is None or self._seat.member is None:
             self._introduce(raw)
@@ -215,20 +215,32 @@ class Lines(Protocol):
             return self._ask(self._seat, raw)
         return True
 
-    def _check(self, given: bytes) -> None:
+    def _check(self, given: bytes) -> bool:
         """The password comes first, and nothing of the group before it."""
+        if pause := self._hub.pause_of(self.host):
+            self._rest(pause, self._work)
+            return False
         password = self._hub.limits.password
         assert password is not None
         if hmac.compare_digest(sha256(given).digest(), sha256(password).digest()):
             self._trusted = True
             self._greet()
-            return
-        self._attempts += 1
+        else:
+            self._attempts += 1
+            self._hub.guessed(self.host)
+            self._rest(self._hub.pause_of(self.host), self._refuse_password)
+        return True
+
+    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
+        """Read nothing for so long."""
         self._resting = True
-        self._hub.clock.callLater(PASSWORD_PAUSE, self._refuse_password)
+        self._hub.clock.callLater(seconds, self._wake, then)
+
+    def _wake(self, then: Callable[[], None]) -> None:
+        self._resting = False
+        then()
 
     def _refuse_password(self) -> None:
-        self._resting = False
         if self._attempts >= PASSWORD_ATTEMPTS:
             self.close("That is not the password. Ask whoever runs this group for it.")
         else:
@@ -407,7 +419,7 @@ class Lines(Protocol):
                 break
             how = "polling" if member.address else "live" if self._service.seats.is_connected(member) else "away"
             since = _moment(member.since).removeprefix(f"{today} ") if member.since else "long ago"
-            found.append(f"{member.name}  {how} since {since}, {self._group.behind(member)} behind")
+            found.append(f"{member.name}  {how}, joined {since}, {self._group.behind(member)} behind")
         return found
 
 

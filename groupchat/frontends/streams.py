@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from twisted.application import service
@@ -32,7 +33,6 @@ from groupchat.service import GroupService
 KEEPALIVE = (60, 20, 3)
 """TCP: after so many seconds of silence the other side is probed; how often, in seconds; and how many times."""
 
-
 BACKLOG = 1024
 """How many connections wait in the kernel to be taken."""
 
@@ -41,7 +41,13 @@ SEND_BUFFER = 256 * 1024
 
 
 STOP_SECONDS = 3.0
-"""How long stopping waits for connections to take what they were given."""
+"""How long stopping waits for connections to take what is there for them; and then for them to end."""
+
+STEP = 0.02
+"""How often it looks whether they have, in seconds."""
+
+PASSWORD_PAUSE = 2.0
+"""How many seconds there are between two wrong passwords from one address, over however many connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Hub(Factory):
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
         self._closing: dict[IConnected, float] = {}  # likewise
+        self._guessed: dict[str, float] = {}  # which addresses gave a wrong password, and when
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
 
@@ -134,6 +141,15 @@ class Hub(Factory):
         if not self._per_host[connection.host]:
             del self._per_host[connection.host]
 
+    def guessed(self, host: str) -> None:
+        """A wrong password came from this address."""
+        self._guessed[host] = self.clock.seconds()
+
+    def pause_of(self, host: str) -> float:
+        """For how many seconds no password is taken from this address."""
+        since = self.clock.seconds() - self._guessed.get(host, float("-inf"))
+        return PASSWORD_PAUSE - since if 0 <= since < PASSWORD_PAUSE else 0.0
+
     def _tick(self) -> None:
         """Every second: who gives no name, or does not take what is left, is not waited for."""
         try:
@@ -142,6 +158,7 @@ class Hub(Factory):
                 connection.close("You gave no name. Come back when you have one.")
             for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
                 connection.drop()
+            self._guessed = {host: at for host, at in self._guessed.items() if self.pause_of(host)}
         except Exception:
             self.group_service.survive("looking after connections")
 
@@ -151,27 +168,30 @@ class Hub(Factory):
         if self._ticker.running:
             self._ticker.stop()
         yield self.group_service.drain()
-        self.group_service.subscriptions.flush()
+        yield self._wait_while(self.group_service.subscriptions.are_behind)
         for connection in tuple(self.connections):
             connection.close("The server is stopping. What was said is kept: come back in a while.")
-        for _ in range(int(STOP_SECONDS * 20)):
-            if not self.connections:
-                break
-            yield _pause(self.clock, 0.05)
+        yield self._wait_while(self._has_connections)
         for connection in tuple(self.connections):
             connection.drop()
-        while self.connections:
-            yield _pause(self.clock, 0)
+        yield self._wait_while(self._has_connections)
+
+    def _has_connections(self) -> bool:
+        return bool(self.connections)
+
+    @inlineCallbacks
+    def _wait_while(self, condition: Callable[[], bool]) -> Generator[Deferred[Any], Any, None]:
+        """Wait until this is no longer so, or STOP_SECONDS are over."""
+        for _ in range(int(STOP_SECONDS / STEP)):
+            if not condition():
+                return
+            paused: Deferred[None] = Deferred()
+            self.clock.callLater(STEP, paused.callback, None)
+            yield paused
 
 
 def _longer_than(seconds: float, since: dict[IConnected, float], now: float) -> list[IConnected]:
-    return [connection for connection, at in since.items() if now - at >= seconds]
-
-
-def _pause(clock: IReactorTime, seconds: float) -> Deferred[None]:
-    paused: Deferred[None] = Deferred()
-    clock.callLater(seconds, paused.callback, None)
-    return paused
+    return [connection for connection, at in takewhile(lambda item: now - item[1] >= seconds, since.items())]
 
 
 class Refusal(Protocol):
@@ -270,7 +290,9 @@ class StreamService(service.Service):
             yield maybeDeferred(port.stopListening)
         yield self._hub.stop()
         self._logger.info(
-            "IConnected close: {total} connections, {refused} refused", total=self._hub.total, refused=self._hub.refused
+            "Connections close: {total} connections, {refused} refused",
+            total=self._hub.total,
+            refused=self._hub.refused,
         )
 
 
