@@ -8,7 +8,7 @@ METADATA := setup.cfg pyproject.toml
 .PHONY: run test lint bench chaos clean
 
 run: $(VENV)/.run
-	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT)
+	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT)
 
 test: $(VENV)/.test
 	$(BIN)/python -m twisted.trial tests
