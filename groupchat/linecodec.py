@@ -52,8 +52,13 @@ What you type goes to all the others. A line that begins with / is a command:
 A line that begins with // is said, with one of them.
 """.splitlines()
 
+_TIMING_MARK = b"\xff\xfd\x06"
+NO_TIMING_MARK = b"\xff\xfc\x06"
+"""What telnet asks for after Ctrl-C or Ctrl-Z, and shows nothing more until it is answered: RFC 860."""
+
+_INTERRUPT = b"\xff\xf4"
 _END = re.compile(rb"\xff[\xec\xf4]|\x04\Z")
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa.*?(?:\xff\xf0|\Z)|[^\xfa-\xfe]?)", re.DOTALL)
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa.*?(?:\xff\xf0|\Z)|[\xec-\xf9\xff])", re.DOTALL)
 _KEY = re.compile(r"[0-9a-fA-F]{32}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -62,36 +67,49 @@ class Splitter:
     """Takes bytes as they come, and holds no more of a line than can be legal.
 
     `unended` is how many bytes have come since the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
-    telnet, which may send a sign of its own instead of closing.
+    telnet, which may send a sign of its own instead of closing: half a line before a Ctrl-D counts. `marked` if the
+    last bytes asked for a timing mark.
     """
 
-    __slots__ = ("_rest", "ended", "unended")
+    __slots__ = ("_rest", "_sign", "ended", "marked", "unended")
 
     def __init__(self) -> None:
         self.unended = 0
         self.ended = False
+        self.marked = False
         self._rest = b""
+        self._sign = b""  # what may be the beginning of a timing mark
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that end in this, without their ends. One that is too long is cut, but remains too long."""
+        if self._sign or b"\xff" in data or self.marked:
+            self._look_for_mark(data)
         lines = data.split(b"\n")
         self.unended = len(lines[-1]) + (self.unended if len(lines) == 1 else 0)
         lines[0] = self._rest + lines[0]
         rest = lines.pop()[: MAX_LINE + 2]
-        if (b"\xff" in rest or b"\x04" in rest) and _END.search(rest):
+        if (b"\xff" in rest or b"\x04" in rest) and (sign := _END.search(rest)):
             self.ended = True
+            rest = b"" if sign[0] == _INTERRUPT else rest[: sign.start()]
         self._rest = rest
         return [_cleaned(line) for line in lines]
 
+    def _look_for_mark(self, data: bytes) -> None:
+        data = self._sign + data
+        self.marked = _TIMING_MARK in data
+        self._sign = data[-2:] if b"\xff" in data[-2:] else b""
+
     def finish(self) -> list[bytes]:
         """There is no more: what has no end of line is one."""
-        rest, self._rest = _cleaned(self._rest.removesuffix(b"\x04")), b""
+        rest, self._rest = _cleaned(self._rest), b""
         return [rest] if rest else []
 
 
 def _cleaned(line: bytes) -> bytes:
+    if len(line) > MAX_LINE + 1:
+        return line[: MAX_LINE + 1]  # it may be cut: with telnet's own taken out, it would seem whole
     line = line.removesuffix(b"\r")
-    return (_TELNET.sub(b"", line) if b"\xff" in line else line)[: MAX_LINE + 1]
+    return _TELNET.sub(b"", line) if b"\xff" in line else line
 
 
 @dataclass(slots=True)
@@ -138,6 +156,11 @@ def parse_first(line: str) -> Join | Resume | Help | Leave:
         case "/quit":
             return Leave()
     raise IllegalMessage("You are not in the group yet: write your name. No name begins with /.")
+
+
+def asks_for_numbers(line: bytes) -> bool:
+    """Whether this asks for a numbered session, or is the beginning of what does."""
+    return line.lower().startswith((b"/numbered ", b"/resume "))
 
 
 def _hashed(key: str) -> str:

@@ -165,8 +165,7 @@ class GroupService(service.Service):
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
         member.contact = self._seconds()
-        if old is not None:
-            cast(IConnection, old).displaced("This session goes on on another connection.")
+        self._displace(old, "This session goes on on another connection.")
         return seat
 
     def hang_up(self, seat: Seat, *, hold: bool) -> None:
@@ -188,7 +187,7 @@ class GroupService(service.Service):
 
     def _do(self, seat: Seat, task: Task) -> None:
         """Begin this, or queue it behind what is under way from there."""
-        may_begin = not seat.busy or (not seat.queue and self._joins_batch(seat, task))
+        may_begin = not seat.queue and (not seat.busy or self._joins_batch(seat, task))
         if not (may_begin and self._start(seat, task)):
             self._queue(seat, task)
 
@@ -359,17 +358,26 @@ class GroupService(service.Service):
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter
         if isinstance(task, Chore):
-            if isinstance(task, Vacate) and seat.client is not None and seat.member is None:
-                cast(IConnection, seat.client).displaced("This session was held no longer: join again.")
-        elif outcome is not None or self._was_done(seat, task):
+            if isinstance(task, Vacate) and seat.member is None:
+                client, seat.client = seat.client, None
+                self._displace(client, "This session was held no longer: join again.")
+        elif outcome is not None:
             self._answer(seat, task)
         else:
-            self._refuse(seat, task, IllegalMessage("Somebody else was first."))
+            self._settle_refused(seat, task)
         self._free(seat, task)
 
-    def _was_done(self, seat: Seat, command: Command) -> bool:
-        """Whether a command was refused since it took effect before."""
-        return seat.member is not None and self._rules.is_done(seat.member, command)
+    def _settle_refused(self, seat: Seat, command: Command) -> None:
+        """What came before it in the log left no room for a command; it may be this very command."""
+        try:
+            done = seat.member is not None and self._rules.is_done(seat.member, command)
+        except IllegalMessage as why:
+            self._refuse(seat, command, why)
+            return
+        if done:
+            self._answer(seat, command)
+        else:
+            self._refuse(seat, command, IllegalMessage("Somebody else was first."))
 
     def _free(self, seat: Seat, done: Task) -> None:
         """Go on to what a seat has asked meanwhile."""
@@ -400,6 +408,14 @@ class GroupService(service.Service):
                 tell(seat.client, task)
             except Exception:
                 self.survive("answering")
+
+    def _displace(self, client: IClient | None, why: str) -> None:
+        """Tell a client that its seat is no longer its own."""
+        if client is not None:
+            try:
+                cast(IConnection, client).displaced(why)
+            except Exception:
+                self.survive("taking a seat away")
 
     def _break(self, failure: Failure) -> None:
         """The state can no longer be trusted: nothing is answered, or appended, from here on."""

@@ -69,10 +69,10 @@ class Subscription:
             lines, self.cursor = found
         else:
             lines, self.cursor, self.passed = self._take(group)
-        if self.cursor > member.cursor:
-            group.advance(member, self.cursor, self.passed)
         if lines:
             self.reader.give(lines)
+        if self.cursor > member.cursor:
+            group.advance(member, self.cursor, self.passed)
 
     def _take(self, group: Group) -> tuple[bytes, int, int]:
         if self.numbered:
@@ -144,6 +144,7 @@ class Subscriptions:
                 except Exception:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)
+                    subscription.reader.drop()
 
     def are_behind(self) -> bool:
         """Whether there is something that was not given to everybody yet."""

@@ -132,6 +132,8 @@ class Options(usage.Options):
     def opt_tcp(self, where: str) -> None:
         """Where to listen for live lines: a TCP port, or a Twisted endpoint such as
         ssl:12346:privateKey=key.pem:certKey=cert.pem; may be given several times."""
+        if where.isascii() and where.isdigit():
+            _number("tcp", where, 0, 65_535)
         self["tcp"].append(where)
 
     def opt_version(self) -> None:
@@ -246,7 +248,7 @@ def _endpoint(where: str, reactor: Any, interface: str | None) -> IStreamServerE
                 f"twistd groupchat: --tcp {where}: {_in_words(error)}. TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
             )
         return endpoint
-    number = _number("tcp", where, 0, 65_535)
+    number = int(where)
     bare = PortEndpoint(reactor, number, interface)
     try:
         bare.bind().close()

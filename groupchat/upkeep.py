@@ -6,6 +6,7 @@ It asks as members do, with chores: they wait behind what was asked before, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 
 from groupchat.events import Event, Seen
 from groupchat.group import Group, Member
@@ -47,7 +48,7 @@ class Upkeep:
     def tick(self, now: float) -> None:
         if not 0 <= now - self._ticked <= CLOCK_SECONDS:
             self._rules.listening = now
-            self._seats.held = {seat: min(since, now) for seat, since in self._seats.held.items()}
+            self._seats.held = {seat: now if isfinite(since) else since for seat, since in self._seats.held.items()}
         self._ticked = now
         minute = int(now // 60)
         if minute != self._minute:

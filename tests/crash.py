@@ -266,7 +266,7 @@ def crash(plan: Plan, directory: Path, say: Callable[[str], None] = lambda line:
 
 
 def options(durability: str) -> list[str]:
-    return ["--db", "groupchat.sqlite", "--durability", durability, "--keep", str(KEEP)]
+    return ["--db", "groupchat.sqlite", "--durability", durability, "--keep", str(KEEP), "--rate", "0"]
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
-"""A real `twistd groupchat` in a process of its own, and a plain blocking UDP member to talk to it."""
+"""A real `twistd groupchat` in a process of its own, and plain blocking members to talk to it, over UDP and TCP."""
 
 from __future__ import annotations
 
 import re
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ STOP_SECONDS = 20
 
 class Daemon:
     """A running daemon: `port` is where it listens, `output` what it has printed so far.
+
+    `tcp` has the ports of its live lines, in the order of the options `--tcp`.
 
     It runs in a `directory` of its own, or in that of another, which then has to stop last.
     """
@@ -39,6 +43,7 @@ class Daemon:
             text=True,
         )
         self.output = ""
+        self._last_to_listen = "open to live lines" if "--tcp" in options else "UDP port"
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -48,12 +53,13 @@ class Daemon:
         found = re.search(r"UDP port (\d+)", self.output)
         assert found, f"the daemon did not say where it listens:\n{self.output}"
         self.port = int(found[1])
+        self.tcp = [int(port) for port in re.findall(r"TCP port (\d+)", self.output)]
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.output += line
-            if "UDP port" in line:
+            if self._last_to_listen in line:
                 self._listening.set()
         self._listening.set()
 
@@ -105,6 +111,78 @@ class UDPMember:
         return self.socket.recv(65535).decode()
 
     def close(self) -> None:
+        self.socket.close()
+
+
+class LineMember:
+    """One connection for live lines, which blocks. With `trust`, a file with a certificate, it is one over TLS.
+
+    `buffer` is how much the kernel holds of what is not read yet, in bytes; `source` the address that it comes from.
+    """
+
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", *, trust: str = "", buffer: int = 0, source: str = ""
+    ) -> None:
+        plain = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        plain.settimeout(20.0)
+        if buffer:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        try:
+            if source:
+                plain.bind((source, 0))
+            plain.connect((host, port))
+            self.socket: socket.socket = self._encrypted(plain, trust) if trust else plain
+        except OSError:
+            plain.close()
+            raise
+        self._reader = self.socket.makefile("rb")
+
+    def _encrypted(self, plain: socket.socket, trust: str) -> socket.socket:
+        return ssl.create_default_context(cafile=trust).wrap_socket(plain, server_hostname="localhost")
+
+    def send(self, *lines: str) -> None:
+        self.write("".join(f"{line}\n" for line in lines).encode())
+
+    def write(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self) -> str:
+        """The next line. Raises EOFError at the end, and TimeoutError if there is none for long."""
+        line = self._reader.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError(line.decode())
+        return line.decode().removesuffix("\n")
+
+    def receive_until(self, end: str) -> list[str]:
+        """The next lines, up to the first with this in it."""
+        lines = [self.receive()]
+        while end not in lines[-1]:
+            lines.append(self.receive())
+        return lines
+
+    def receive_all(self) -> list[str]:
+        """The next lines, until the other side closes."""
+        return self._reader.read().decode().splitlines()
+
+    def join(self, name: str) -> list[str]:
+        """What it is told before it is a member, and that it is one."""
+        self.send(name)
+        return self.receive_until("/help tells more")
+
+    def end(self) -> None:
+        """Send nothing more. What comes can still be read; but over TLS nothing does."""
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket = self.socket.unwrap()
+        else:
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        """Break the connection off with a reset, as when a machine is switched off and on again."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        self._reader.close()
         self.socket.close()
 
 

@@ -33,13 +33,13 @@ class CrashTests(TestCase):
         self.assertGreater(outcome.cut_off, 0)  # or else the kills would have hit nobody
 
     def test_without_kills_nothing_comes_again(self) -> None:
-        outcome = self.crash(0, ["--db", ":memory:"])
+        outcome = self.crash(0, ["--db", ":memory:", "--rate", "0"])
         self.assertFalse(outcome.verdict.errors, outcome.verdict.described)
         self.assertGreater(outcome.verdict.acknowledged, 100)
         self.assertEqual((outcome.verdict.again, outcome.verdict.stored, outcome.cut_off), (0, 0, 0))
 
     def test_a_log_in_memory_does_not_pass(self) -> None:
-        outcome = self.crash(KILLS, ["--db", ":memory:"])
+        outcome = self.crash(KILLS, ["--db", ":memory:", "--rate", "0"])
         self.assertGreater(outcome.verdict.errors["refused"], 0)
         self.assertLess(outcome.kills, KILLS)
 

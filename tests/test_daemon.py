@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
+from groupchat.frontends.udp import EVERYWHERE
 from groupchat.tap import InOrder, Options, makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.programs import need, unavailable
@@ -41,10 +43,20 @@ class OptionsTests(TestCase):
             {
                 "port": 12345,
                 "interface": None,
+                "tcp": [],
+                "password-file": None,
+                "password": None,
+                "allow": None,
+                "networks": EVERYWHERE,
                 "group": "lobby",
                 "max-reply": 65_507,
                 "max-members": 10_000,
                 "max-per-host": 1_000,
+                "max-connections": 10_000,
+                "rate": 5,
+                "name-within": 60,
+                "hold": 300,
+                "stall": 60,
                 "release": 60,
                 "idle": 30,
                 "keep": 100_000,
@@ -72,6 +84,25 @@ class OptionsTests(TestCase):
             ["--keep-days", "forever"],
             ["--release", "1.5"],
             ["--idle", "thirty"],
+            ["--tcp"],
+            ["--tcp", "65536"],
+            ["--tcp", "0", "--tcp", "123456789"],
+            ["--rate", "-1"],
+            ["--rate", "fast"],
+            ["--hold", "-1"],
+            ["--hold", "5m"],
+            ["--stall", "0"],
+            ["--name-within", "0"],
+            ["--max-connections", "0"],
+            ["--max-connections", "1e4"],
+            ["--allow", "nonsense"],
+            ["--allow", ""],
+            ["--allow", "10.0.0.0/8,"],
+            ["--allow", "10.0.0.1/8"],
+            ["--allow", "10.0.0.0/33"],
+            ["--password-file", "/no/such/file", "--tcp", "0"],
+            ["--password-file", "/", "--tcp", "0"],
+            ["--password-file"],
             ["--interface", "localhost"],
             ["--interface", "1.2.3"],
             ["--interface", "fe80::1%lo"],
@@ -88,10 +119,64 @@ class OptionsTests(TestCase):
             self.assertRegex(str(exit_status), r"\Atwistd groupchat: .+\(twistd groupchat --help lists the options\)\Z")
 
     def test_the_least_and_the_most_are_allowed(self) -> None:
-        for name, value in [("port", "0"), ("port", "65535"), ("max-reply", "1"), ("max-per-host", "0"), ("keep", "1")]:
-            options = Options()
-            options.parseOptions([f"--{name}", value])
-            self.assertEqual(options[name], int(value))
+        for name, value in [
+            ("port", "0"),
+            ("port", "65535"),
+            ("max-reply", "1"),
+            ("max-per-host", "0"),
+            ("max-connections", "1"),
+            ("rate", "0"),
+            ("hold", "0"),
+            ("stall", "1"),
+            ("name-within", "1"),
+            ("keep", "1"),
+        ]:
+            self.assertEqual(self.parsed(f"--{name}", value)[name], int(value))
+
+    def parsed(self, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions(arguments)
+        return options
+
+    def test_lines_on_several_ports(self) -> None:
+        self.assertEqual(self.parsed("--tcp", "0", "--tcp", "tcp:65535")["tcp"], ["0", "tcp:65535"])
+        self.assertEqual(self.parsed()["tcp"], [], "what one was given is not another's")
+
+    def password(self, content: bytes) -> str:
+        handle, path = tempfile.mkstemp(prefix="groupchat-password-")
+        self.addCleanup(os.unlink, path)
+        os.write(handle, content)
+        os.close(handle)
+        return path
+
+    def test_a_password_is_the_one_line_of_its_file(self) -> None:
+        for content, password in [
+            (b"secret", b"secret"),
+            (b"secret\n", b"secret"),
+            (b" two words \r\n", b" two words "),
+            ("pässwörd\n".encode(), "pässwörd".encode()),
+            (b"x" * 256, b"x" * 256),
+        ]:
+            options = self.parsed("--tcp", "0", "--password-file", self.password(content))
+            self.assertEqual(options["password"], password)
+
+    def test_a_password_file_without_one_line_is_refused(self) -> None:
+        for content in [b"", b"\n", b"\r\n", b"one\ntwo\n", b"one\n\n", b"\none", b"x" * 257]:
+            arguments = ["--tcp", "0", "--password-file", self.password(content)]
+            why = str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code)
+            self.assertRegex(why, r"\Atwistd groupchat: --password-file .+ must have one line in it.+\Z", content)
+
+    def test_a_password_without_lines_that_ask_for_it_is_refused(self) -> None:
+        arguments = ["--password-file", self.password(b"secret\n")]
+        self.assertIn("--tcp", str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code))
+
+    def test_whose_datagrams_are_taken(self) -> None:
+        password = ["--tcp", "0", "--password-file", self.password(b"secret\n")]
+        self.assertEqual(self.parsed()["networks"], EVERYWHERE)
+        self.assertEqual(self.parsed(*password)["networks"], ())
+        for arguments in ([], password):
+            networks = self.parsed(*arguments, "--allow", "10.0.0.0/8, ::1/128,192.0.2.1")["networks"]
+            self.assertEqual([str(network) for network in networks], ["10.0.0.0/8", "::1/128", "192.0.2.1/32"])
 
     def test_the_process_says_it_in_one_line_too(self) -> None:
         result = twistd("--nodaemon", "groupchat", "--port", "70000")
@@ -133,10 +218,49 @@ class PortInUseTests(TestCase):
         result = twistd("groupchat", "--port", str(port), "--interface", "127.0.0.1")
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
 
+    def test_a_tcp_port(self) -> None:
+        with socket.create_server(("0.0.0.0", 0)) as holder:
+            port = holder.getsockname()[1]
+            for interface in ([], ["--interface", "127.0.0.1"]):
+                result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", str(port), *interface)
+                self.assertEqual((result.returncode, result.stdout), (1, ""))
+                self.assertRegex(
+                    result.stderr,
+                    rf"\Atwistd groupchat: cannot listen on TCP port {port}: Address already in use.+\n\Z",
+                )
+            # Of other endpoints only listening tells, which is when there is a log.
+            result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", f"tcp:{port}")
+            self.assertEqual(result.returncode, 1, result)
+            self.assertEqual(result.stdout.count("Cannot start: cannot listen for lines: "), 1, result)
+            self.assertNotIn("Traceback", result.stdout)
+
     def test_an_address_of_another_machine(self) -> None:
         result = twistd("--nodaemon", "groupchat", "--interface", "192.0.2.1")
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
         self.assertIn("192.0.2.1:12345", result.stderr)
+
+
+class EndpointTests(TestCase):
+    def test_one_that_cannot_be_is_refused_in_one_line(self) -> None:
+        for where in [
+            "http",
+            "",
+            "-1",
+            "tcp:",
+            "tcp:http",
+            "nonsense:1",
+            "ssl:0:privateKey=/no/such/key.pem:certKey=/no/such/certificate.pem",
+        ]:
+            options = Options()
+            options.parseOptions(["--port", "0", "--tcp", where])
+            why = str(self.assertRaises(SystemExit, makeService, options).code)
+            self.assertRegex(why, rf"\Atwistd groupchat: --tcp {re.escape(where)}: [^\n]+\Z")
+
+    def test_the_process_says_it_in_one_line_too(self) -> None:
+        for where, words in [("70000", "whole number from 0 to 65535"), ("nonsense:1", "Unknown endpoint type")]:
+            result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", where)
+            self.assertEqual((result.returncode, result.stdout, len(result.stderr.splitlines())), (1, "", 1), result)
+            self.assertIn(words, result.stderr)
 
 
 class BackgroundTests(TestCase):
@@ -198,6 +322,10 @@ class ServiceTests(TestCase):
         options.parseOptions(["--port", "0", "--group", "friends"])
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
         self.assertEqual(children, ["GroupService", "UDPService"])
+        options = Options()
+        options.parseOptions(["--port", "0", "--tcp", "0", "--tcp", "tcp:0", "--max-connections", "1"])
+        children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
+        self.assertEqual(children, ["GroupService", "UDPService", "StreamService"])
 
     def test_an_unbound_option_is_an_error_of_ours(self) -> None:
         self.assertRaises(usage.UsageError, Options().parseArgs, "x")

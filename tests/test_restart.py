@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import groupchat.log.sqlite as sqlite_module
@@ -25,7 +25,6 @@ from groupchat.errors import CannotOpen, Unavailable
 from groupchat.events import Said
 from groupchat.frontends.udp import FiveMessages, UDPService
 from groupchat.history import History
-from groupchat.log import database
 from groupchat.log.database import Database
 from groupchat.log.sqlite import SqliteLog
 from groupchat.rules import Settings
@@ -395,26 +394,6 @@ class FileTests(Directory):
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
         self.assertIn("in use by another daemon", result.stderr)
 
-    def test_an_older_format_is_backed_up_and_upgraded(self) -> None:
-        log = Database(self.path)
-        log.append([("one", [Said(1, "Alice", "hi", 0.0)])])
-        log.close()
-        upgrade = self.directory / "upgrade.sql"
-        upgrade.write_text("CREATE TABLE extra (x INTEGER) STRICT;")
-        self.patch(database, "VERSION", 2)
-        self.patch(database, "UPGRADES", {1: str(upgrade)})
-        log = Database(self.path)
-        self.assertEqual([entry.entry_id for entry in log.read(0, 9)], ["one"])
-        log.close()
-        Database(self.path).close()
-        with sqlite3.connect(self.directory / "group.sqlite.v1") as connection:
-            self.assertEqual(connection.execute("PRAGMA user_version").fetchone()[0], 1)
-            self.assertEqual(connection.execute("SELECT count(*) FROM event").fetchone()[0], 1)
-        connection.close()
-        with sqlite3.connect(self.path) as connection:
-            self.assertEqual(connection.execute("PRAGMA user_version").fetchone()[0], 2)
-        connection.close()
-
     def test_what_is_found_is_made_durable_where_it_is_also_through_a_link(self) -> None:
         if not Path("/proc/self/fd").exists():
             self.skipTest("needs /proc, to see which files are synced")
@@ -444,6 +423,159 @@ class FileTests(Directory):
             self.assertIn("cannot be opened for writing", str(why))
         else:
             self.skipTest("whoever runs this may write to read-only files")
+
+
+FIRST_VERSION = """
+CREATE TABLE beginning (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
+INSERT INTO beginning VALUES (1, 1);
+CREATE TABLE entry (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO entry VALUES (1, 'e-1'), (2, 'e-2'), (3, 'e-3'), (4, 'e-4'), (5, 'e-5'), (6, 'e-6'), (7, 'e-7'), (8, 'e-8'),
+    (9, 'e-9'), (10, 'e-10'), (11, 'e-11'), (12, 'e-12'), (13, 'e-13');
+CREATE TABLE event (
+    position INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    member INTEGER,
+    name TEXT,
+    text TEXT,
+    key TEXT,
+    host TEXT,
+    port INTEGER,
+    places BLOB,
+    PRIMARY KEY (position, slot)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event VALUES
+    (1, 0, 'joined', 1700000000.0, 11, 'Alice', NULL, 'alice', '10.0.0.1', 1, NULL),
+    (2, 0, 'joined', 1700000000.0, 22, 'Zoë 🦊', NULL, 'zoë 🦊', 'fe80::1%2', 2, NULL),
+    (3, 0, 'joined', 1700000000.0, 33, 'Eve', NULL, 'eve', '::1', 3, NULL),
+    (4, 0, 'said', 1700000000.0, 22, 'Zoë 🦊', 'one', NULL, NULL, NULL, NULL),
+    (5, 0, 'renamed', 1700000000.0, 11, 'Alice', 'Al', 'al', NULL, NULL, NULL),
+    (7, 0, 'left', 1700000001.0, 33, 'Eve', NULL, NULL, NULL, NULL, NULL),
+    (8, 0, 'joined', 1700000001.0, 44, 'Bob', NULL, 'bob', '10.0.0.1', 4, NULL),
+    (8, 1, 'joined', 1700000001.0, 55, 'BOB', NULL, 'bob', '10.0.0.1', 5, NULL),
+    (9, 0, 'said', 1700000060.0, 11, 'Al', 'after the snapshot', NULL, NULL, NULL, NULL),
+    (10, 0, 'renamed', 1700000060.0, 22, 'Zoë 🦊', 'Zoë', 'zoë', NULL, NULL, NULL),
+    (12, 0, 'said', 1700000061.0, 44, 'Bob', 'last', NULL, NULL, NULL, NULL),
+    (13, 0, 'said', 1700000061.0, 44, 'Bob', 'mine', NULL, NULL, NULL, NULL);
+CREATE TABLE snapshot (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state BLOB NOT NULL
+) STRICT;
+PRAGMA application_id = 1735552885;
+PRAGMA user_version = 1;
+"""
+"""What a daemon of the first release left: its tables but for their comments, and its rows but for two with a blob."""
+
+FIRST_PLACES = (
+    "0B00000000000000080000000000000002000000000000001655B00100000000"
+    "2C00000000000000080000000000000000000000000000001655B00100000000"
+    "1600000000000000090000000000000002000000000000001655B00100000000"
+)
+FIRST_STATE = (
+    '{"first":1,"head":7,"members":[[11,"Al","al",["10.0.0.1",1],5,0,1,1700000000.0],'
+    '[22,"Zoë 🦊","zoë 🦊",["fe80::1%2",2],4,0,1,1700000000.0],'
+    '[44,"Bob","bob",["10.0.0.1",4],7,0,0,1700000001.0]],"refused":[[8,1]]}'
+)
+
+
+class UpgradeTests(Directory):
+    """A file of the first release: in it are a record of cursors, a snapshot, and what was done after both."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        connection = sqlite3.connect(self.path)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(FIRST_VERSION)
+        places = bytes.fromhex(FIRST_PLACES)
+        connection.execute(
+            "INSERT INTO event (position, slot, kind, at, places) VALUES (11, 0, 'seen', 0, ?)", (places,)
+        )
+        connection.execute("INSERT INTO snapshot VALUES (1, 8, 1, ?)", (FIRST_STATE.encode(),))
+        connection.commit()
+        connection.close()
+        self.copy = self.directory / "group.sqlite.v1"
+        self.clock = Clock()
+        self.clock.advance(1_700_000_070)
+
+    def version(self, path: Path) -> tuple[int, int]:
+        """The format of a file, and how many events are in it."""
+        connection = sqlite3.connect(path)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        count = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+        connection.close()
+        return version, count
+
+    def see(self, node: DurableNode) -> None:
+        """Everybody is who and where they were, and all that was said is there."""
+        group = node.service.group
+        self.assertEqual(
+            [(m.id, m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()],
+            [
+                (11, "Al", ("10.0.0.1", 1), 8, 3),
+                (22, "Zoë", ("fe80::1%2", 2), 9, 2),
+                (44, "Bob", ("10.0.0.1", 4), 8, 1),
+            ],
+        )
+        self.assertEqual((group.history.first, group.history.head), (1, 11))
+        self.assertEqual(
+            bytes(group.history.read(0, 11, 1 << 30)[0]).decode().split("\n"),
+            [
+                "Alice has joined",
+                "Zoë 🦊 has joined",
+                "Eve has joined",
+                "Zoë 🦊: one",
+                "Alice changed his name to Al",
+                "Eve has left the group",
+                "Bob has joined",
+                "Al: after the snapshot",
+                "Zoë 🦊 changed his name to Zoë",
+                "Bob: last",
+                "Bob: mine",
+            ],
+        )
+
+    def test_it_is_copied_and_upgraded_and_everybody_goes_on(self) -> None:
+        node = self.node(clock=self.clock)
+        self.see(node)
+        self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (2, 13)))
+        self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
+        self.assertEqual(sorted(path.name for path in self.directory.glob("*.v1*")), ["group.sqlite.v1"])
+        self.assertEqual(node.ask(1, "5"), "Zoë 🦊 changed his name to Zoë\nBob: last\nBob: mine")
+        self.assertEqual(node.ask(2, "2 still me", host="fe80::1%2"), "Bob: last\nBob: mine")
+        self.assertEqual(node.ask(4, "5"), "Zoë 🦊 changed his name to Zoë\nZoë: still me")
+        self.assertEqual(node.ask(9, "1 BOB"), ILLEGAL)
+        self.assertEqual(node.ask(9, "1 Eve"), "Bob, Zoë, Al")
+
+    def test_what_starts_on_it_again_finds_the_same_and_makes_no_other_copy(self) -> None:
+        node = self.node(clock=self.clock)
+        copy = self.copy.stat()
+        again = self.after_a_kill(node)
+        self.see(again)
+        node.stop()
+        self.see(self.node(clock=self.clock))
+        self.assertEqual(self.copy.stat().st_mtime_ns, copy.st_mtime_ns)
+
+    def test_without_its_snapshot_it_comes_to_the_same(self) -> None:
+        connection = sqlite3.connect(self.path)
+        connection.execute("DELETE FROM snapshot")
+        connection.commit()
+        connection.close()
+        self.see(self.node(clock=self.clock))
+
+    def test_an_upgrade_that_was_cut_off_is_done_again(self) -> None:
+        for left in (self.copy, Path(f"{self.copy}.part")):
+            left.write_bytes(b"half a copy")
+        self.see(self.node(clock=self.clock))
+        self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (2, 13)))
+
+    def test_a_copy_that_cannot_be_made_is_said_and_nothing_is_changed(self) -> None:
+        Path(f"{self.copy}.part").mkdir()
+        with self.assertRaisesRegex(CannotOpen, "group.sqlite cannot be used: .*part"):
+            Database(self.path)
+        self.assertEqual(self.version(self.path), (1, 13))
 
 
 class ProcessTests(TestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -10,13 +11,14 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.rules import Settings
 from groupchat.service import GroupService
 from tests.logs import LateLog
+from tests.node import Node
 
 reactor: Any = installed
 
@@ -108,6 +110,78 @@ class UDPServiceTests(TestCase):
 
     def tearDown(self) -> Any:
         return self.port.stopListening()
+
+
+class AllowedTests(SynchronousTestCase):
+    """Whoever is in none of the networks is refused, and leaves no trace."""
+
+    def setUp(self) -> None:
+        self.node = Node()
+
+    def allow(self, *networks: str) -> None:
+        """The port takes these networks from here on."""
+        self.node.udp = FiveMessages(self.node.service, 65_507, [ip_network(network) for network in networks])
+        self.node.udp.makeConnection(self.node.port)
+
+    def test_by_address(self) -> None:
+        self.allow("10.0.0.0/8", "192.0.2.1/32", "fe80::/10", "2001:db8::/32")
+        for number, (host, allowed) in enumerate(
+            [
+                ("10.255.0.1", True),
+                ("11.0.0.1", False),
+                ("192.0.2.1", True),
+                ("192.0.2.2", False),
+                ("127.0.0.1", False),
+                ("2001:db8::1", True),
+                ("2001:db9::1", False),
+                ("::1", False),
+                ("fe80::1", True),
+                ("fe80::1%2", True),
+                ("fec0::1%2", False),
+                ("::ffff:11.0.0.1", False),
+                ("::ffff:10.0.0.1", False),
+            ]
+        ):
+            reply = self.node.ask(number, f"1 member {number}", host)
+            self.assertEqual(reply != "Illegal message", allowed, host)
+            self.assertEqual((host, number) in self.node.service.seats.at, allowed, host)
+
+    def test_whatever_is_sent_from_elsewhere_is_refused_and_nothing_is_told(self) -> None:
+        self.allow("10.0.0.0/8")
+        self.node.ask(1, "1 Alice")
+        head = self.node.service.group.history.head
+        for request in ["1 Bob", "2 hi", "3 Bob", "4", "5", "nonsense"]:
+            self.assertEqual(self.node.ask(2, request, "11.0.0.1"), "Illegal message", request)
+        self.assertEqual((self.node.service.group.history.head, len(self.node.service.seats.at)), (head, 1))
+        self.assertEqual(self.node.udp.refusals, 6)
+
+    def test_no_network_at_all(self) -> None:
+        self.allow()
+        for host in ("10.0.0.1", "::1"):
+            self.assertEqual(self.node.ask(1, "1 Alice", host), "Illegal message")
+
+    def test_a_member_stays_one_while_this_node_knows_it(self) -> None:
+        self.allow("10.0.0.0/8")
+        self.node.ask(1, "1 Alice")
+        self.node.ask(2, "1 Bob")
+        self.assertEqual(self.node.ask(1, "2 hi"), "Bob has joined")
+        self.assertEqual(self.node.ask(2, "5"), "Alice: hi")
+        self.assertEqual(self.node.ask(2, "4"), "close")
+        self.assertEqual(self.node.ask(2, "1 Bob"), "Alice")
+
+    def test_a_member_from_before_a_restart_is_held_to_the_networks_of_now(self) -> None:
+        store = Store()
+        before = Node(MemoryLog(store))
+        before.ask(1, "1 Alice")
+        before.ask(2, "1 Bob", "11.0.0.1")
+        self.node = Node(MemoryLog(store))
+        self.allow("10.0.0.0/8")
+        self.assertEqual(self.node.ask(1, "5"), "Bob has joined")
+        self.assertEqual(self.node.ask(2, "5", "11.0.0.1"), "Illegal message")
+
+    def test_by_default_everybody_may(self) -> None:
+        for host in ("10.0.0.1", "::1", "fe80::1%2", "::ffff:10.0.0.1"):
+            self.assertNotEqual(self.node.ask(1, f"1 {host.replace(':', '.')}", host), "Illegal message", host)
 
 
 class EverywhereTests(TestCase):

@@ -88,11 +88,18 @@ class Lines(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
             return
-        self._lines += self._splitter.feed(data)
-        self._ended = self._ended or self._splitter.ended
-        if self._splitter.unended > linecodec.MAX_UNENDED:
+        lines = self._splitter.feed(data)
+        if self._splitter.marked:
+            self.give(linecodec.NO_TIMING_MARK)
+        if self._ended:
+            return  # nothing is read any more, so that nothing is held either
+        self._lines += lines
+        if self._splitter.ended:
+            self._end_input()
+        elif self._splitter.unended > linecodec.MAX_UNENDED:
             self.close("That line has no end.")
-        self._work()
+        else:
+            self._work()
 
     def readConnectionLost(self) -> None:
         self._end_input()
@@ -125,7 +132,7 @@ class Lines(Protocol):
         self._unsubscribe()
 
     def give(self, lines: bytes) -> None:
-        if not self._lost:
+        if not self._lost and not self._closing:
             self.transport.write(lines)
 
     def _note(self, *words: str) -> None:
@@ -140,6 +147,8 @@ class Lines(Protocol):
         self._lines.clear()
         self._unsubscribe()
         self._hub.closing(self)
+        if self._held:
+            self.transport.resumeProducing()  # TLS has to hear that the other side closes, too
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -153,9 +162,14 @@ class Lines(Protocol):
     # Reading lines: no more than are answered
 
     def _end_input(self) -> None:
-        self._lines += self._splitter.finish()
-        self._ended = True
+        if not self._ended:
+            self._ended = True
+            self._lines += [line for line in self._splitter.finish() if not self._is_program(line)]
         self._work()
+
+    def _is_program(self, line: bytes) -> bool:
+        """Whether this last line is a program's: it sends again what broke off, and half of it is not the whole."""
+        return self._numbered or any(map(linecodec.asks_for_numbers, [*self._lines, line]))
 
     def _work(self) -> None:
         """Read lines, some at a time."""
@@ -170,6 +184,7 @@ class Lines(Protocol):
         except Exception:
             self._service.survive("reading a line")
             count += 1  # this one is not read again
+            self._hub.clock.callLater(0, self._work)
         finally:
             self._working = False
         if self._closing:
@@ -177,7 +192,7 @@ class Lines(Protocol):
         self._lines = lines[count:] + self._lines
         if self._lines and count == AT_ONCE:
             self._hub.clock.callLater(0, self._work)
-        if self._ended and not self._lines and not self._under_way and not self._closing:
+        if self._ended and not self._lines and not self._under_way and not self._resting:
             self._leave()
         if bool(self._lines) != self._held and not self._lost and not self._ended:
             # While lines wait to be read, none come in.
@@ -187,7 +202,9 @@ class Lines(Protocol):
     def _is_held_up(self) -> bool:
         asked = len(self._under_way)
         joins = self._seat is not None and self._seat.member is None
-        return self._closing or self._full or self._resting or asked >= QUEUE or (joins and bool(asked))
+        before = 0 if self._seat is None else len(self._seat.queue or ())  # also on the connection before this one
+        room = asked < QUEUE and before < QUEUE
+        return self._closing or self._full or self._resting or not room or (joins and bool(asked))
 
     def _leave(self) -> None:
         """Everything that came before the end of input is done."""
@@ -199,6 +216,7 @@ class Lines(Protocol):
             self.close()
 
     def _hang_up(self) -> None:
+        self._lines.clear()
         seat, self._seat = self._seat, None
         if seat is not None and seat.client is self:
             self._service.hang_up(seat, hold=self._numbered)
@@ -266,8 +284,11 @@ class Lines(Protocol):
         """A line of somebody who is no member yet."""
         try:
             asked = linecodec.parse_first(linecodec.decode(raw))
+            if self._numbered and isinstance(asked, Join) and not asked.secret:
+                # A program that did not wait for its session: this line is no name.
+                raise IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
         except IllegalMessage as why:
-            self._note(f"{why} What is your name?")
+            self._refuse_name(str(why))
             return
         match asked:
             case Help():
@@ -286,8 +307,7 @@ class Lines(Protocol):
     def _resume(self, asked: Resume) -> None:
         self._numbered = True
         if not self._take_over(asked.secret, asked.number):
-            self._numbered = False
-            self.give(b"no 0 There is no such session: it was ended, or not resumed in time. Join again.\n")
+            self._refuse_name("There is no such session: it was ended, or not resumed in time. Join again.")
 
     def _take_over(self, secret: str, number: int) -> bool:
         """Go on with a session after the line of this number, if there is one with this key."""
@@ -308,6 +328,8 @@ class Lines(Protocol):
             self.give(b"session %d %s\n" % (place[0], member.name.encode()))
         else:
             self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
+        if self._lost or self._closing:
+            return  # it has ended meanwhile
         self._subscription = self._service.subscriptions.open(member, place, self, self._numbered)
         if self._full:
             self._subscription.pauseProducing()
@@ -369,9 +391,11 @@ class Lines(Protocol):
         self._under_way.pop(id(command), None)
         if isinstance(command, Join):
             # It may be this very session that has the name: it joined on a connection that ended before the answer.
-            if not (command.secret and self._take_over(command.secret, 0)):
+            if self._closing or not (command.secret and self._take_over(command.secret, 0)):
                 self._seat = None
                 self._refuse_name(str(why))
+        elif isinstance(command, Leave) and self._ended and not self._numbered:
+            self.close(str(why))  # whoever hangs up leaves, now or when that can be stored
         else:
             self._tell_why(getattr(command, "id", 0), str(why))
         self._work()
@@ -385,7 +409,6 @@ class Lines(Protocol):
 
     def _refuse_name(self, why: str) -> None:
         if self._numbered:
-            self._numbered = False
             self.give(f"no 0 {why}\n".encode())
         else:
             self._note(f"{why} What is your name?")

@@ -204,9 +204,9 @@ class Refusal(Protocol):
         self._clock = clock
 
     def connectionMade(self) -> None:
+        self._abort = self._clock.callLater(STOP_SECONDS, self.transport.abortConnection)
         self.transport.write(notes([self._why]))
         self.transport.loseConnection()
-        self._abort = self._clock.callLater(STOP_SECONDS, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._abort.active():

@@ -100,9 +100,16 @@ class Database:
             where = " ".join(damage.split())
             raise CannotOpen(f"{self.path} is damaged ({where}). Restore a backup, or see groupchat-admin check.")
         while version < VERSION:
-            backup(self._connection, self.path.with_name(f"{self.path.name}.v{version}"))
+            self._keep_as_it_is(self.path.with_name(f"{self.path.name}.v{version}"))
             self._run_script(UPGRADES[version], version + 1)
             version += 1
+
+    def _keep_as_it_is(self, to: Path) -> None:
+        """Copy the file to this one, in place of what an upgrade that was cut off left there."""
+        part = to.with_name(f"{to.name}.part")
+        part.unlink(missing_ok=True)
+        backup(self._connection, part)
+        part.replace(to)
 
     def _run_script(self, name: str, version: int) -> None:
         script = files(__package__).joinpath(name).read_text()
@@ -378,5 +385,5 @@ def _locked(path: Path) -> int:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise CannotOpen(f"{path} cannot be used: {error}.") from error

@@ -1,0 +1,200 @@
+"""Members of every transport behind one interface, so that one conversation can be had over each of them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+
+from tests.daemon import LineMember, UDPMember
+
+SECONDS = 20.0
+LAST_OF_HELP = "* A line that begins with // is said, with one of them."
+FIRST_WORDS = "* What is your name?"
+
+
+class Refused(Exception):
+    """What it asked for is not allowed; the words of it are the server's."""
+
+
+class Member(ABC):
+    """One who is in the conversation, or wants to be. Whatever it asks is done, or Refused, once that returns."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []  # what it was given that no test has looked at
+
+    @abstractmethod
+    def join(self, name: str) -> list[str]:
+        """Become a member. Returns who was here, the newest first."""
+
+    @abstractmethod
+    def say(self, text: str) -> None: ...
+
+    @abstractmethod
+    def rename(self, name: str) -> None: ...
+
+    @abstractmethod
+    def leave(self) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _look(self) -> None:
+        """Wait a little for what others do."""
+
+    def sees(self, count: int) -> list[str]:
+        """The next lines of the others."""
+        until = time.monotonic() + SECONDS
+        while len(self._lines) < count:
+            if time.monotonic() > until:
+                raise AssertionError(f"{self._lines} is all there is, of {count} lines")
+            self._look()
+        lines, self._lines = self._lines[:count], self._lines[count:]
+        return lines
+
+    def whisper(self, name: str, text: str) -> None:
+        raise NotImplementedError
+
+
+class Polling(Member):
+    """It sends a datagram, and sees what waits for it in the reply."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._udp = UDPMember(port)
+
+    def join(self, name: str) -> list[str]:
+        return _names(self._ask(f"1 {name}"))
+
+    def say(self, text: str) -> None:
+        self._take(self._ask(f"2 {text}"))
+
+    def rename(self, name: str) -> None:
+        self._take(self._ask(f"3 {name}"))
+
+    def leave(self) -> None:
+        self._ask("4")
+
+    def close(self) -> None:
+        self._udp.close()
+
+    def _look(self) -> None:
+        self._take(self._ask("5"))
+        if not self._lines:
+            time.sleep(0.01)
+
+    def _ask(self, request: str) -> str:
+        reply = self._udp.ask(request)
+        if reply == "Illegal message":
+            raise Refused(reply)
+        return reply
+
+    def _take(self, reply: str) -> None:
+        if reply:
+            self._lines += reply.split("\n")
+
+
+class Live(Member):
+    """It types, as a person does, and is given lines as they come. Each thing is followed by /help, to see its end."""
+
+    def __init__(self, port: int, trust: str = "") -> None:
+        super().__init__()
+        self._connection = LineMember(port, trust=trust)
+        self._here: list[str] | None = None
+
+    def join(self, name: str) -> list[str]:
+        if self._here is None:
+            self._here = _here(self._connection.receive_until(FIRST_WORDS))
+        self._connection.send(name)
+        told = self._connection.receive()
+        if not told.startswith("* You are "):
+            raise Refused(told)
+        return self._here
+
+    def say(self, text: str) -> None:
+        self._do(text)
+
+    def rename(self, name: str) -> None:
+        self._do(f"/name {name}", f"* You are {name} now.")
+
+    def whisper(self, name: str, text: str) -> None:
+        self._do(f"/msg {name}: {text}", f"* Only {name} will see that.")
+
+    def leave(self) -> None:
+        self._connection.send("/quit")
+        end = self._connection.receive_all()
+        assert end[-1:] == ["* You have left the group."], end
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _look(self) -> None:
+        self._lines.append(self._connection.receive())
+
+    def _do(self, line: str, told: str = "") -> None:
+        self._connection.send(line, "/help")
+        notes: list[str] = []
+        for came in self._connection.receive_until(LAST_OF_HELP):
+            (notes if came.startswith("* ") else self._lines).append(came)
+        before = notes[: notes.index("* What you type goes to all the others. A line that begins with / is a command:")]
+        if before != [told] * bool(told):
+            raise Refused("\n".join(before))
+
+
+class Numbered(Member):
+    """It is a program: what it asks is answered by number, and so are the lines that it is given."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._connection = LineMember(port)
+        self._here: list[str] | None = None
+        self._asked = 0
+
+    def join(self, name: str) -> list[str]:
+        if self._here is None:
+            self._here = _here(self._connection.receive_until(FIRST_WORDS))
+        self._connection.send(f"/numbered {secrets.token_hex(16)} {name}")
+        told = self._connection.receive()
+        if not told.startswith("session "):
+            raise Refused(told)
+        return self._here
+
+    def say(self, text: str) -> None:
+        self._do(text)
+
+    def rename(self, name: str) -> None:
+        self._do(f"/name {name}")
+
+    def whisper(self, name: str, text: str) -> None:
+        self._do(f"/msg {name}: {text}")
+
+    def leave(self) -> None:
+        self._do("/quit")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _look(self) -> None:
+        number, _, line = self._connection.receive().partition(" ")
+        assert number.isdigit(), (number, line)
+        self._lines.append(line)
+
+    def _do(self, line: str) -> None:
+        self._asked += 1
+        self._connection.send(f"{self._asked} {line}")
+        answers = (f"ok {self._asked}", f"no {self._asked} ")
+        while not (came := self._connection.receive()).startswith(answers):
+            self._lines.append(came.partition(" ")[2])
+        if came.startswith("no"):
+            raise Refused(came)
+
+
+def _here(greeting: list[str]) -> list[str]:
+    """Who is in the group, as its greeting says."""
+    listed = [line.removeprefix("* Here now: ").removesuffix(".") for line in greeting if "Here now: " in line]
+    return _names(listed[0]) if listed else []
+
+
+def _names(listed: str) -> list[str]:
+    return listed.split(", ") if listed else []

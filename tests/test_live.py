@@ -1,0 +1,251 @@
+"""One conversation over every transport: the same steps, and the same words for everybody who sees them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from tests.certificates import make_certificate
+from tests.daemon import Daemon, LineMember
+from tests.members import Live, Member, Numbered, Polling, Refused
+
+LONGEST_TEXT = "\u00e9" * 2048
+LONGEST_NAME = "\U0001f600" * 32
+ODD_TEXTS = [
+    "h\u00e9llo \u4e16\u754c \U0001f600",
+    " spaces before and behind ",
+    "a\tb",
+    "* not a notice",
+    "Bob: not Bob",
+    "2 texts",
+    "e\u0301 and \u200d are fine",
+    LONGEST_TEXT,
+]
+BAD_TEXTS = ["   ", "a\x1b[2Jb", "a\x07", "a\u2028b", "a\u202eb", "a\x7f", LONGEST_TEXT + "x"]
+BAD_NAMES = [
+    "a:b",
+    "a,b",
+    "x" * 33,
+    "12",
+    "close",
+    "Illegal message",
+    "#a",
+    "*a",
+    "@a",
+    "a has joined",
+    "a\x07b",
+    "(a)",
+]
+
+
+class TransportCase(TestCase):
+    """A daemon that listens everywhere, and members of all kinds."""
+
+    def setUp(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-tls-"))
+        self.addCleanup(shutil.rmtree, directory)
+        key, certificate = make_certificate(directory)
+        self._trust = str(certificate)
+        self._tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+
+    def start(self, *options: str) -> None:
+        self._daemon = Daemon(*options, "--db", ":memory:", "--tcp", "0", "--tcp", self._tls)
+        self.addCleanup(self._daemon.stop)
+
+    def member(self, make: Callable[[], Member]) -> Member:
+        member = make()
+        self.addCleanup(member.close)
+        return member
+
+    def polling(self) -> Member:
+        return self.member(lambda: Polling(self._daemon.port))
+
+    def live(self) -> Member:
+        return self.member(lambda: Live(self._daemon.tcp[0]))
+
+    def encrypted(self) -> Member:
+        return self.member(lambda: Live(self._daemon.tcp[1], self._trust))
+
+    def numbered(self) -> Member:
+        return self.member(lambda: Numbered(self._daemon.tcp[0]))
+
+    def all_see(self, members: list[Member], *lines: str) -> None:
+        for member in members:
+            self.assertEqual(member.sees(len(lines)), list(lines), type(member).__name__)
+
+
+class Conversation(TransportCase):
+    """The steps. Each of its heirs says how somebody comes into the group."""
+
+    can_whisper = True
+
+    def one(self) -> Member:
+        raise NotImplementedError
+
+    def test_from_the_first_to_the_last(self) -> None:
+        self.start()
+        alice = self.one()
+        self.assertEqual(alice.join("Alice"), [])
+        bob = self.one()
+        self.assertEqual(bob.join("Bob"), ["Alice"])
+        bob.say("Hi Alice")
+        charlie = self.one()
+        self.assertEqual(charlie.join("Charlie"), ["Bob", "Alice"])
+        charlie.say("Hiii")
+        self.all_see([alice], "Bob has joined", "Bob: Hi Alice", "Charlie has joined", "Charlie: Hiii")
+        alice.say("welcome")
+        self.all_see([charlie], "Alice: welcome")
+        charlie.rename("Chari")
+        charlie.say("Yoooo")
+        charlie.leave()
+        last = ["Charlie changed his name to Chari", "Chari: Yoooo", "Chari has left the group"]
+        self.all_see([bob], "Charlie has joined", "Charlie: Hiii", "Alice: welcome", *last)
+        self.all_see([alice], *last)
+        self.assertEqual(self.one().join("Chari"), ["Bob", "Alice"])
+
+    def test_a_name_that_is_refused_can_be_followed_by_another(self) -> None:
+        self.start()
+        alice = self.one()
+        self.assertEqual(alice.join("Alice"), [])
+        bob = self.one()
+        for name in ["Alice", "ALICE", *BAD_NAMES]:
+            with self.assertRaises(Refused, msg=name):
+                bob.join(name)
+        self.assertEqual(bob.join("Bob"), ["Alice"])
+        for name in ["Alice", "alice", "Bob", *BAD_NAMES]:
+            with self.assertRaises(Refused, msg=name):
+                bob.rename(name)
+        bob.rename("bob")
+        self.all_see([alice], "Bob has joined", "Bob changed his name to bob")
+
+    def test_texts_come_as_they_were_said(self) -> None:
+        self.start()
+        alice = self.one()
+        alice.join("Alice")
+        bob = self.one()
+        bob.join(LONGEST_NAME)
+        self.all_see([alice], f"{LONGEST_NAME} has joined")
+        for text in ODD_TEXTS:
+            bob.say(text)
+            self.all_see([alice], f"{LONGEST_NAME}: {text}")
+        for text in BAD_TEXTS:
+            with self.assertRaises(Refused, msg=text):
+                bob.say(text)
+        bob.say("still here")
+        self.all_see([alice], f"{LONGEST_NAME}: still here")
+
+    def test_a_whisper_is_for_one_only(self) -> None:
+        self.start()
+        alice = self.one()
+        alice.join("Alice")
+        walter = self.one() if self.can_whisper else self.live()
+        walter.join("Walter")
+        bob = self.one()
+        bob.join("Bob")
+        walter.whisper("Bob", "psst")
+        alice.say("aloud")
+        self.all_see([alice], "Walter has joined", "Bob has joined")
+        self.all_see([bob], "Walter (private): psst", "Alice: aloud")
+        walter.rename("Walt")
+        for who, text in [("Nobody", "psst"), ("Walt", "to myself"), ("Bob", ""), ("Bob", "\x1b")]:
+            with self.assertRaises(Refused, msg=who):
+                walter.whisper(who, text)
+        bob.say("what?")
+        self.all_see([alice], "Walter changed his name to Walt", "Bob: what?")
+
+
+class MixedTests(TransportCase):
+    """Members of all kinds in one group."""
+
+    def test_all_see_the_same(self) -> None:
+        seed = int(os.environ.get("SEED", random.randrange(10**6)))
+        dice = random.Random(seed)
+        self.start("--rate", "0")
+        kinds = [self.polling, self.live, self.encrypted, self.numbered] * 2
+        members: dict[str, Member] = {}
+        seen: dict[str, list[str]] = {}
+
+        def happens(line: str, by: str) -> None:
+            for name, lines in seen.items():
+                if name != by:
+                    lines.append(line)
+
+        try:
+            for number, kind in enumerate(kinds):
+                name = f"member {number}"
+                members[name] = kind()
+                self.assertEqual(members[name].join(name), list(members)[-2::-1])
+                happens(f"{name} has joined", name)
+                seen[name] = []
+            for number in range(300):
+                who = dice.choice(list(members))
+                member = members[who]
+                if dice.random() < 0.1:
+                    new = f"renamed {number}"
+                    member.rename(new)
+                    happens(f"{who} changed his name to {new}", who)
+                    members[new], seen[new] = members.pop(who), seen.pop(who)
+                elif dice.random() < 0.3 and not isinstance(member, Polling):
+                    to = dice.choice([name for name in members if name != who])
+                    member.whisper(to, f"for {to} only, {number}")
+                    seen[to].append(f"{who} (private): for {to} only, {number}")
+                else:
+                    member.say(f"text {number}")
+                    happens(f"{who}: text {number}", who)
+            for name, member in members.items():
+                self.assertEqual(member.sees(len(seen[name])), seen[name], name)
+        except BaseException:
+            print(f"SEED={seed} gave this")
+            raise
+
+    def test_what_happens_while_somebody_thinks_of_a_name_is_not_lost(self) -> None:
+        self.start()
+        alice, bob = self.polling(), self.live()
+        with self.assertRaises(Refused):
+            bob.join("*")
+        alice.join("Alice")
+        alice.say("one")
+        bob.join("Bob")
+        self.all_see([bob], "Alice has joined", "Alice: one")
+
+    def test_the_end_of_input_leaves_once_all_that_came_before_is_said(self) -> None:
+        self.start()
+        alice = self.polling()
+        alice.join("Alice")
+        for port, trust in zip(self._daemon.tcp, ["", self._trust], strict=True):
+            bob = LineMember(port, trust=trust)
+            self.addCleanup(bob.close)
+            bob.join("Bob")
+            bob.send(*(f"text {number}" for number in range(50)))
+            bob.write(b"without an end")
+            bob.end()
+            texts = [*(f"text {number}" for number in range(50)), "without an end"]
+            self.all_see([alice], "Bob has joined", *(f"Bob: {text}" for text in texts), "Bob has left the group")
+            if not trust:
+                self.assertEqual(bob.receive_all(), ["* You have left the group."])
+
+
+class OverUDPTests(Conversation):
+    can_whisper = False
+    one = TransportCase.polling
+
+
+class OverLinesTests(Conversation):
+    one = TransportCase.live
+
+
+class OverTLSTests(Conversation):
+    one = TransportCase.encrypted
+
+
+class OverNumberedLinesTests(Conversation):
+    one = TransportCase.numbered
+
+
+del Conversation, TestCase  # or else they would be run for themselves

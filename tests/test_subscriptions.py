@@ -1,0 +1,479 @@
+"""Live readers: who is given what, when, and in how many pieces; and what becomes of those that take nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+import groupchat.subscriptions as subscriptions_module
+from groupchat.commands import Rename, Say, Whisper
+from groupchat.group import Group
+from groupchat.subscriptions import AT_ONCE, IReader, Subscription
+from tests.connections import Connection
+from tests.node import Node
+
+
+@implementer(IReader)
+class Reader:
+    """A second reader of a member: `pieces` has what it was given, as it was given. `then` is called each time."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+        self.pieces: list[bytes] = []
+        self.drops = 0
+        self.then = then
+
+    def give(self, lines: bytes) -> None:
+        self.pieces.append(lines)
+        self.then()
+
+    def drop(self) -> None:
+        self.drops += 1
+
+    def lines(self) -> list[str]:
+        return b"".join(self.pieces).decode().splitlines()
+
+
+class Subscriptions(SynchronousTestCase):
+    """Alice, Bob and Carol, of whom nobody reads yet, and nothing waits for any."""
+
+    def setUp(self) -> None:
+        self.start()
+
+    def start(self, **settings: Any) -> None:
+        self.node = Node(**settings)
+        self.clock, self.group = self.node.clock, self.node.service.group
+        self.alice, self.bob, self.carol = (self.joined(name) for name in ("Alice", "Bob", "Carol"))
+        for member in self.group.members.values():
+            self.group.advance(member, *self.group.place(member, 3))
+
+    def joined(self, name: str) -> Connection:
+        connection = Connection(self.node.service)
+        connection.join(name)
+        self.clock.advance(0)
+        self.assertEqual(connection.words(), ["answered"])
+        return connection
+
+    def say(self, connection: Connection, *texts: str) -> None:
+        """Say all this in one turn."""
+        connection.ask(*(Say(text) for text in texts))
+        self.clock.advance(0)
+
+    def open(self, connection: Connection, reader: Reader, after: int = 3, numbered: bool = False) -> Subscription:
+        place = self.group.place(connection.member, after)
+        return self.node.service.subscriptions.open(connection.member, place, reader, numbered)
+
+
+class GivingTests(Subscriptions):
+    def test_a_subscription_is_a_producer(self) -> None:
+        self.assertTrue(verifyObject(IPushProducer, self.alice.listen()))
+        self.assertTrue(verifyObject(IReader, Reader()))
+
+    def test_what_happens_in_one_turn_comes_in_one_piece_to_everybody_else(self) -> None:
+        for connection in (self.alice, self.bob, self.carol):
+            connection.listen()
+        self.alice.ask(*(Say(str(number)) for number in range(100)))
+        self.carol.ask(Say("hi"))
+        self.assertEqual(self.bob.given(), [])
+        self.clock.advance(0)
+        of_alice = "".join(f"Alice: {number}\n" for number in range(100))
+        self.assertEqual(self.bob.given(), [of_alice + "Carol: hi\n"])
+        self.assertEqual(self.alice.given(), ["Carol: hi\n"])
+        self.assertEqual(self.carol.given(), [of_alice])
+
+    def test_nothing_is_given_before_the_turn_is_over_nor_twice(self) -> None:
+        self.bob.listen()
+        self.alice.ask(Say("hi"))
+        self.node.service._appender._flush()
+        self.assertEqual((self.alice.words(), self.bob.given()), (["answered"], []))
+        self.clock.advance(0)
+        self.assertEqual(self.bob.given(), ["Alice: hi\n"])
+        self.clock.pump([0, 0, 1.0])
+        self.assertEqual(self.bob.given(), [])
+
+    def test_several_entries_of_one_turn_wake_nobody_twice(self) -> None:
+        turns: list[float] = []
+        turn = self.node.service.subscriptions._turn
+
+        def counted() -> None:
+            turns.append(self.clock.seconds())
+            turn()
+
+        self.patch(self.node.service.subscriptions, "_turn", counted)
+        self.bob.listen()
+        for connection in (self.alice, self.carol):
+            connection.ask(Say("hi"))
+            self.node.service._appender._flush()
+        self.clock.advance(0)
+        self.assertEqual((self.bob.given(), len(turns)), (["Alice: hi\nCarol: hi\n"], 1))
+
+    def test_what_was_said_before_is_given_from_the_place_on_where_reading_begins(self) -> None:
+        self.say(self.alice, "four", "five", "six")
+        self.bob.listen()
+        self.carol.listen(after=5)
+        late = Reader()
+        self.open(self.carol, late, after=1_000)
+        self.assertEqual(self.bob.given(), [])
+        self.clock.advance(0)
+        self.assertEqual(self.bob.given(), ["Alice: four\nAlice: five\nAlice: six\n"])
+        self.assertEqual((self.carol.given(), late.pieces), (["Alice: six\n"], []))
+        self.say(self.alice, "seven")
+        self.assertEqual((self.carol.given(), late.pieces), (["Alice: seven\n"], [b"Alice: seven\n"]))
+
+    def test_all_who_are_at_one_place_are_given_the_same_bytes_which_are_made_once(self) -> None:
+        readers = [Reader() for _ in range(50)]
+        for reader in readers:
+            self.open(self.bob if reader in readers[:25] else self.carol, reader)
+        takes: list[bool] = []
+        take = Subscription._take
+
+        def counted(it: Subscription, group: Group) -> tuple[bytes, int, int]:
+            takes.append(it.numbered)
+            return take(it, group)
+
+        self.patch(Subscription, "_take", counted)
+        self.say(self.alice, "one", "two")
+        self.assertEqual(takes, [False])
+        self.assertEqual(readers[0].pieces, [b"Alice: one\nAlice: two\n"])
+        for reader in readers:
+            self.assertEqual(len(reader.pieces), 1)
+            self.assertIs(reader.pieces[0], readers[0].pieces[0])
+
+    def test_with_and_without_numbers_at_one_place(self) -> None:
+        plain, numbered = Reader(), Reader()
+        self.open(self.bob, plain)
+        self.open(self.carol, numbered, numbered=True)
+        self.say(self.alice, "one", "two")
+        self.assertEqual(plain.pieces, [b"Alice: one\nAlice: two\n"])
+        self.assertEqual(numbered.pieces, [b"4 Alice: one\n5 Alice: two\n"])
+
+    def test_own_lines_and_whispers_among_others_are_left_out(self) -> None:
+        for connection in (self.alice, self.bob, self.carol):
+            connection.listen()
+        dora = self.joined("Dora")
+        dora.listen(numbered=True)
+        self.alice.ask(Say("one"), Whisper("Bob: two"), Say("three"))
+        self.bob.ask(Whisper("Carol: four"), Whisper("Alice: five"), Rename("Robert"))
+        self.clock.advance(0)
+        self.assertEqual("".join(self.alice.given()[1:]), "Bob (private): five\nBob changed his name to Robert\n")
+        self.assertEqual("".join(self.bob.given()[1:]), "Alice: one\nAlice (private): two\nAlice: three\n")
+        self.assertEqual(
+            "".join(self.carol.given()[1:]),
+            "Alice: one\nAlice: three\nBob (private): four\nBob changed his name to Robert\n",
+        )
+        self.assertEqual("".join(dora.given()), "5 Alice: one\n7 Alice: three\n10 Bob changed his name to Robert\n")
+
+    def test_the_cursor_of_the_member_goes_along(self) -> None:
+        self.bob.listen()
+        self.say(self.alice, "one", "two")
+        self.assertEqual(
+            [(m.cursor, self.group.behind(m)) for m in (self.bob.member, self.carol.member)], [(5, 0), (3, 2)]
+        )
+        self.assertIn(self.bob.member, self.group.moved)
+
+    def test_who_closed_is_given_nothing(self) -> None:
+        opened = [self.bob.listen(), self.carol.listen()]
+        self.alice.ask(Say("one"))
+        self.node.service._appender._flush()
+        self.node.service.subscriptions.close(opened[0])
+        opened[1].stopProducing()
+        self.clock.advance(0)
+        self.say(self.alice, "two")
+        for subscription in opened:
+            subscription.resumeProducing()
+            subscription.pauseProducing()
+            subscription.resumeProducing()
+        self.clock.advance(100)
+        self.assertEqual((self.bob.given(), self.carol.given()), ([], []))
+        self.assertEqual((self.bob.drops, self.carol.drops), (0, 0))
+
+    def test_who_is_closed_by_another_reader_in_the_same_turn_is_given_nothing(self) -> None:
+        opened: list[Subscription] = []
+        first = Reader(lambda: self.node.service.subscriptions.close(opened[0]))
+        self.open(self.bob, first)
+        second, third = Reader(), Reader()
+        opened.append(self.open(self.bob, second))
+        self.open(self.carol, third)
+        self.say(self.alice, "one")
+        self.assertEqual([len(reader.pieces) for reader in (first, second, third)], [1, 0, 1])
+
+    def test_a_reader_that_raises_hurts_nobody_else_and_is_given_nothing_more(self) -> None:
+        broken = Reader(lambda: 1 / 0)
+        self.open(self.bob, broken)
+        self.carol.listen()
+        other = Reader()
+        self.open(self.bob, other)
+        for text in ("one", "two"):
+            self.say(self.alice, text)
+            self.assertEqual(self.carol.given(), [f"Alice: {text}\n"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((broken.pieces, len(other.pieces)), ([b"Alice: one\n"], 2))
+        self.assertEqual(self.alice.words(), ["answered"] * 2)
+
+    def test_what_could_not_be_given_moves_no_cursor(self) -> None:
+        self.open(self.bob, Reader(lambda: 1 / 0))
+        self.say(self.alice, "one")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((self.bob.member.cursor, self.group.behind(self.bob.member)), (3, 1))
+        self.bob.listen()
+        self.clock.advance(0)
+        self.assertEqual(self.bob.given(), ["Alice: one\n"])
+
+    def test_who_opens_a_subscription_when_it_is_given_something_sees_all_that_comes(self) -> None:
+        late = Reader()
+        first = Reader(lambda: None if late.pieces or len(first.pieces) > 1 else self.open(self.carol, late))
+        self.open(self.bob, first)
+        self.say(self.alice, "one")
+        self.say(self.alice, "two")
+        self.assertEqual(late.lines(), ["Alice: one", "Alice: two"])
+
+
+class TwoReadersTests(Subscriptions):
+    """Two connections of one member."""
+
+    def test_each_sees_every_line_and_the_cursor_is_that_of_the_farthest(self) -> None:
+        one, two = Reader(), Reader()
+        self.open(self.bob, one)
+        slow = self.open(self.bob, two)
+        slow.pauseProducing()
+        self.say(self.alice, "one")
+        self.carol.ask(Whisper("Bob: psst"), Whisper("Alice: psst"))
+        self.say(self.bob, "own")
+        self.assertEqual(one.lines(), ["Alice: one", "Carol (private): psst"])
+        self.assertEqual((two.pieces, self.bob.member.cursor, self.group.behind(self.bob.member)), ([], 7, 0))
+        slow.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(two.lines(), one.lines())
+        self.assertEqual((self.bob.member.cursor, self.group.behind(self.bob.member)), (7, 0))
+        self.say(self.alice, "two")
+        self.assertEqual((one.pieces[-1], two.pieces[-1]), (b"Alice: two\n", b"Alice: two\n"))
+
+    def test_one_that_reads_again_from_further_back_moves_nothing_back(self) -> None:
+        self.bob.listen()
+        self.say(self.alice, *(str(number) for number in range(10)))
+        self.patch(subscriptions_module, "AT_ONCE", 20)
+        again = Reader()
+        subscription = self.open(self.bob, again, after=8)
+        again.then = subscription.pauseProducing
+        self.clock.advance(0)
+        self.assertEqual((again.lines(), subscription.cursor), (["Alice: 5", "Alice: 6"], 10))
+        self.assertEqual((self.bob.member.cursor, self.group.behind(self.bob.member)), (13, 0))
+        for _ in range(2):
+            subscription.resumeProducing()
+            self.clock.advance(0)
+        self.assertEqual(again.lines(), [f"Alice: {number}" for number in range(5, 10)])
+        self.assertEqual((self.bob.member.cursor, self.group.behind(self.bob.member)), (13, 0))
+        self.assertEqual(len(self.bob.given()), 1)
+
+
+class PauseTests(Subscriptions):
+    def test_who_is_paused_is_given_nothing_and_later_everything_in_order(self) -> None:
+        subscription = self.bob.listen()
+        subscription.pauseProducing()
+        self.carol.listen()
+        for number in range(20):
+            self.say(self.alice, f"a{number}")
+            self.say(self.bob, f"b{number}")
+            self.carol.ask(Whisper("Bob: psst"), Whisper("Alice: psst"))
+            self.clock.advance(0)
+        self.assertEqual((self.bob.given(), self.group.behind(self.bob.member)), ([], 40))
+        self.assertEqual(len(self.carol.given()), 40)
+        subscription.resumeProducing()
+        self.assertEqual(self.bob.given(), [])
+        self.clock.advance(0)
+        expected = "".join(f"Alice: a{number}\nCarol (private): psst\n" for number in range(20))
+        self.assertEqual(self.bob.given(), [expected])
+        self.assertEqual(self.group.behind(self.bob.member), 0)
+
+    def test_who_pauses_while_it_is_given_something_is_given_the_rest_once_it_resumes(self) -> None:
+        self.patch(subscriptions_module, "AT_ONCE", 30)
+        reader = Reader()
+        subscription = self.open(self.bob, reader)
+        reader.then = subscription.pauseProducing
+        self.say(self.alice, *(str(number) for number in range(9)))
+        for count in (3, 6, 9):
+            self.clock.pump([0, 0])
+            self.assertEqual(reader.lines(), [f"Alice: {number}" for number in range(count)])
+            subscription.resumeProducing()
+        self.clock.pump([0, 0])
+        self.assertEqual(len(reader.lines()), 9)
+
+    def test_pausing_and_resuming_more_than_once_changes_nothing(self) -> None:
+        subscription = self.bob.listen()
+        subscription.resumeProducing()
+        for _ in range(2):
+            subscription.pauseProducing()
+        self.say(self.alice, "one")
+        for _ in range(2):
+            subscription.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(self.bob.given(), ["Alice: one\n"])
+
+    def test_who_takes_nothing_for_so_long_is_dropped_and_nobody_else(self) -> None:
+        self.start(stall=60)
+        subscription = self.bob.listen()
+        slow = Reader()
+        slower = self.open(self.carol, slow)
+        self.alice.listen()
+        subscription.pauseProducing()
+        slower.pauseProducing()
+        self.node.pass_time(59)
+        slower.resumeProducing()
+        slower.pauseProducing()
+        self.assertEqual((self.bob.drops, slow.drops), (0, 0))
+        self.node.pass_time(2)
+        self.assertEqual((self.bob.drops, slow.drops), (1, 0))
+        self.node.pass_time(57)
+        self.assertEqual((self.bob.drops, slow.drops), (1, 0))
+        self.node.pass_time(2)
+        self.node.pass_time(1_000)
+        self.assertEqual((self.bob.drops, slow.drops, self.alice.drops), (1, 1, 0))
+        subscription.resumeProducing()
+        self.say(self.carol, "one")
+        self.assertEqual((self.bob.given(), self.alice.given()), ([], ["Carol: one\n"]))
+
+    def test_whether_anybody_is_behind(self) -> None:
+        subscriptions = self.node.service.subscriptions
+        subscription = self.bob.listen()
+        self.assertFalse(subscriptions.are_behind())
+        subscription.pauseProducing()
+        self.say(self.alice, "one")
+        self.assertTrue(subscriptions.are_behind())
+        subscription.resumeProducing()
+        self.assertTrue(subscriptions.are_behind())
+        self.clock.advance(0)
+        self.assertFalse(subscriptions.are_behind())
+
+
+class AtOnceTests(Subscriptions):
+    """A turn gives no more than AT_ONCE, so that one who is far behind holds up nobody."""
+
+    def texts(self, count: int) -> list[str]:
+        return [f"{number:04}" + "x" * 1_000 for number in range(count)]
+
+    def test_much_that_waits_comes_in_several_pieces_of_whole_lines(self) -> None:
+        self.say(self.alice, *self.texts(200))
+        for numbered in (False, True):
+            reader = Reader()
+            self.open(self.bob, reader, numbered=numbered)
+            self.clock.advance(0)
+            self.assertGreater(len(reader.pieces), 200 * 1_012 // AT_ONCE)
+            for piece in reader.pieces:
+                # The numbers come on top of it.
+                self.assertLessEqual(len(piece) - piece.count(b"\n") * 4 * numbered, AT_ONCE + 1)
+                self.assertEqual(piece[-1:], b"\n")
+            numbers = [f"{number} " if numbered else "" for number in range(4, 204)]
+            lines = [f"{number}Alice: {text}" for number, text in zip(numbers, self.texts(200), strict=True)]
+            self.assertEqual(reader.lines(), lines)
+            self.assertEqual(self.group.behind(self.bob.member), 0)
+
+    def test_each_turn_gives_one_piece_to_each(self) -> None:
+        self.say(self.alice, *self.texts(100))
+        given: list[str] = []
+        self.open(self.bob, Reader(lambda: given.append("Bob")))
+        self.open(self.carol, Reader(lambda: given.append("Carol")))
+        self.clock.advance(0)
+        self.assertGreater(len(given), 6)
+        self.assertEqual(given, ["Bob", "Carol"] * (len(given) // 2))
+
+    def test_a_longer_line_goes_alone(self) -> None:
+        self.patch(subscriptions_module, "AT_ONCE", 20)
+        for numbered in (False, True):
+            reader = Reader()
+            self.open(self.bob, reader, after=self.group.history.head, numbered=numbered)
+            self.say(self.alice, "one", "x" * 100, "two", "three")
+            texts = [line.partition("Alice: ")[2] for line in reader.lines()]
+            self.assertEqual(texts, ["one", "x" * 100, "two", "three"])
+            self.assertEqual([piece.count(b"\n") for piece in reader.pieces], [1, 1, 1, 1])
+
+
+class GapTests(Subscriptions):
+    def gap(self, numbered: bool) -> list[str]:
+        """What one reads that was paused while more was said than is kept."""
+        self.start(keep=5)
+        reader = Reader()
+        subscription = self.open(self.bob, reader, numbered=numbered)
+        subscription.pauseProducing()
+        self.say(self.alice, *(str(number) for number in range(20)))
+        subscription.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(len(reader.pieces), 1)
+        self.assertEqual(self.group.behind(self.bob.member), 0)
+        self.say(self.alice, "more")
+        return reader.lines()
+
+    def test_what_is_no_longer_kept_is_told_in_one_line_which_has_no_number(self) -> None:
+        kept = [f"Alice: {number}" for number in range(15, 20)]
+        self.assertEqual(self.gap(False), ["* 15 lines are no longer kept", *kept, "Alice: more"])
+        lines = [f"{number} {line}" for number, line in enumerate([*kept, "Alice: more"], 19)]
+        self.assertEqual(self.gap(True), ["* 15 lines are no longer kept", *lines])
+
+    def test_own_lines_and_whispers_among_others_do_not_count(self) -> None:
+        self.start(keep=3)
+        subscription = self.bob.listen(numbered=True)
+        subscription.pauseProducing()
+        self.alice.ask(Say("one"), Whisper("Carol: two"), Whisper("Bob: three"))
+        self.say(self.bob, *(str(number) for number in range(10)))
+        self.say(self.alice, "last")
+        subscription.resumeProducing()
+        self.clock.advance(0)
+        self.assertEqual(self.bob.given(), ["* 2 lines are no longer kept\n17 Alice: last\n"])
+
+
+class RandomTests(Subscriptions):
+    """Whatever is said and whispered, and whoever pauses: each reader is given what it is to see, once and in order."""
+
+    def begin(self, dice: random.Random) -> None:
+        self.start()
+        self.dice = dice
+        self.readers: list[tuple[Reader, Subscription, int]] = []
+        self.patch(subscriptions_module, "AT_ONCE", dice.choice([10, 100, AT_ONCE]))
+
+    def do_something(self) -> None:
+        dice, everybody = self.dice, [self.alice, self.bob, self.carol]
+        connection = dice.choice(everybody)
+        match dice.randrange(8):
+            case 0:
+                reader, after = Reader(), dice.randrange(3, self.group.history.head + 1)
+                self.readers.append((reader, self.open(connection, reader, after, dice.random() < 0.5), after))
+            case 1 if self.readers:
+                dice.choice(self.readers)[1].pauseProducing()
+            case 2 if self.readers:
+                dice.choice(self.readers)[1].resumeProducing()
+            case 3:
+                connection.ask(Rename(dice.choice(["Ann", "Ben", "Cid", "Dan"])))
+            case 4 | 5:
+                connection.ask(Whisper(f"{dice.choice(everybody).member.name}: {dice.random()}"))
+            case _:
+                connection.ask(*(Say(str(dice.random())) for _ in range(dice.randrange(1, 5))))
+        if dice.random() < 0.5:
+            self.clock.advance(0)
+
+    def expected(self, subscription: Subscription, after: int) -> list[str]:
+        history, member = self.group.history, subscription.member.id
+        numbers = [
+            number
+            for number in range(after + 1, history.head + 1)
+            if history.is_for(member, number) and not history.is_by(member, number)
+        ]
+        lines = [bytes(history.read(number - 1, number, 1 << 30)[0]).decode() for number in numbers]
+        if subscription.numbered:
+            lines = [f"{number} {line}" for number, line in zip(numbers, lines, strict=True)]
+        return lines
+
+    def test_it(self) -> None:
+        for seed in range(30):
+            self.begin(random.Random(seed))
+            for _ in range(60):
+                self.do_something()
+            for _, subscription, _ in self.readers:
+                subscription.resumeProducing()
+            self.clock.advance(0)
+            for reader, subscription, after in self.readers:
+                self.assertEqual(reader.lines(), self.expected(subscription, after), f"seed {seed}")
+                self.assertEqual(self.group.behind(subscription.member), 0, f"seed {seed}")
