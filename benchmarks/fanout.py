@@ -6,7 +6,7 @@ Servers take turns within each round, each run has a fresh one, and a ratio is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from . import load, report, servers, tcpload
@@ -57,6 +57,10 @@ class Cell:
     """Of the deliveries for one second of the server's CPU."""
     troubles: list[str] = field(default_factory=list)
 
+    def compare(self, result: load.Result, relay: load.Result) -> None:
+        self.ratios.append(result.figures["deliveries_per_s"] / relay.figures["deliveries_per_s"])
+        self.cpu_ratios.append(_cpu_us(relay) / _cpu_us(result))
+
     def median(self, figure: str) -> float:
         return median(result.figures[figure] for result in self.results)
 
@@ -88,9 +92,13 @@ def run(settings: Settings) -> list[Target]:
     tcpload.allow_files()
     cells = {key: Cell() for key in _keys(settings)}
     for number in range(settings.rounds):
-        for key in cells:
+        relay: load.Result | None = None  # that of this round, with as many receivers
+        for key, cell in cells.items():
             report.progress(f"fan-out, round {number + 1}: {key.receivers:,} receivers, {LABELS[key.server]}")
-            _measure(key, cells, settings)
+            result = _measure(key, cell, settings)
+            relay = result if key.server == RELAY else relay
+            if result is not None and relay is not None:
+                cell.compare(result, relay)
     report.progress("")
     title = "Fan-out: one member speaks, the others receive it live over TCP (errors: in all rounds)"
     report.table(title, COLUMNS, [_row(key, cell) for key, cell in cells.items()])
@@ -105,21 +113,16 @@ def _keys(settings: Settings) -> Iterator[Key]:
             yield Key(receivers, outstanding, server)
 
 
-def _measure(key: Key, cells: Cells, settings: Settings) -> None:
-    cell = cells[key]
+def _measure(key: Key, cell: Cell, settings: Settings) -> load.Result | None:
     options = {"n": key.receivers, "w": key.outstanding, "s": settings.seconds}
     try:
         with servers.running(key.server, settings.directory, LIVE, (TCP,)) as server:
             result = load.run(tcpload.built(settings.program), server, "fanout", **options)
     except (servers.ServerError, load.LoadError) as error:
         cell.troubles.append(str(error))
-        return
+        return None
     cell.results.append(result)
-    relay = cells[replace(key, server=RELAY)]
-    if relay.results:
-        other = relay.results[-1]
-        cell.ratios.append(result.figures["deliveries_per_s"] / other.figures["deliveries_per_s"])
-        cell.cpu_ratios.append(_cpu_us(other) / _cpu_us(result))
+    return result
 
 
 def _cpu_us(result: load.Result) -> float:

@@ -137,6 +137,8 @@ def _load(scenario: Scenario, server: Server, seen: Seen, settings: Settings) ->
         return begun, time.monotonic()
     options = {"m": scenario.members, "a": ACTIVE, "s": settings.load_seconds}
     result = load.run(settings.program, server, "say", **options)
+    if result.figures["illegal"]:
+        raise load.LoadError(f"{report.count(result.figures['illegal'])} refused")
     seen.rates.append(result.figures["requests_per_s"])
     return result.usages["started"].at, result.usages["done"].at
 

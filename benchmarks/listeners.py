@@ -46,7 +46,7 @@ class Sample:
         return _cpu_us(self.alone) / _cpu_us(self.beside)
 
     def errors(self) -> int:
-        """Listeners who did not hear what all the others heard, or were disconnected, and lines that are none."""
+        """Listeners who did not hear what all the others heard, in the same order, or were disconnected."""
         return round(self.heard["uneven"] + self.heard["closed"] + self.heard["wrong"])
 
 
@@ -74,6 +74,9 @@ def _cpu_us(result: load.Result) -> float:
 def _row(sample: Sample) -> tuple[str, ...]:
     alone, beside, heard = sample.alone.figures, sample.beside.figures, sample.heard
     names = ("uneven", "closed", "wrong", "notices")
+    remarks = [f"{report.count(heard[name])} {name}" for name in names if heard[name]]
+    if beside["illegal"]:
+        remarks.append(f"{report.count(beside['illegal'])} refused")
     return (
         report.count(alone["requests_per_s"]),
         report.count(beside["requests_per_s"]),
@@ -87,7 +90,7 @@ def _row(sample: Sample) -> tuple[str, ...]:
         f"{heard['own_cpu']:.0%}",
         report.count(beside["lost"]),
         report.count(sample.errors()),
-        "; ".join(f"{report.count(heard[name])} {name}" for name in names if heard[name]),
+        "; ".join(remarks),
     )
 
 

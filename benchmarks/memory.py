@@ -37,7 +37,10 @@ def run(settings: Settings) -> list[Target]:
 
 def _measure(settings: Settings) -> Sample:
     with servers.running(servers.OURS, settings.directory) as server:
-        usages = load.run(settings.program, server, "hold", m=MANY, a=FEW, t=TEXTS).usages
+        result = load.run(settings.program, server, "hold", m=MANY, a=FEW, t=TEXTS)
+    if result.figures["illegal"]:
+        raise load.LoadError(f"{report.count(result.figures['illegal'])} refused")
+    usages = result.usages
     return Sample(usages["few"].rss, usages["many"].rss, usages["done"].rss)
 
 

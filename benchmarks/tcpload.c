@@ -13,7 +13,8 @@
  *
  * Before anything is measured, the speaker says one message and awaits that everybody has it, so that no news of the
  * joins is still under way. Then every member counts: the speaker's messages are numbered, and each is to come once, in
- * order and as it was said; and nobody who joined is to be disconnected.
+ * order and as it was said, and nothing else; and nobody who joined is to be disconnected. Who listens to others is to
+ * hear the same lines in the same order as everybody.
  *
  * Each phase that is reached is one line on stdout, its name and key=value pairs; then one line (or the end) of stdin
  * is awaited, so that whoever runs this can look at the server's clock and memory in between. What goes wrong is one
@@ -56,9 +57,10 @@ enum state { UNUSED, CONNECTING, GREETED, NAMED, JOINED, CLOSED };
 static struct client {
     int fd, kept;
     enum state state;
-    long expected, lines, bytes; /* expected: the number of the speaker's next message */
-    char begun[KEPT];            /* of the line that has not ended yet: the first so many bytes */
-} *clients, *speaker;            /* the speaker is the last of the clients */
+    long expected, lines; /* expected: the number of the speaker's next message */
+    uint64_t digest;      /* of the lines, in their order */
+    char begun[KEPT];     /* of the line that has not ended yet: the first so many bytes */
+} *clients, *speaker;     /* the speaker is the last of the clients */
 static int poller, asked_to_end;
 static char chunk[CHUNK], heard[KEPT + 1]; /* heard: the last line that begins with a star */
 
@@ -135,6 +137,7 @@ static struct {
 } messages[NUMBERS]; /* the last so many, by number */
 static long said, done;
 static long missing, repeated, wrong, closed, notices;
+static int alone; /* whether nobody but the speaker has anything to say any more */
 static int greeted, joined; /* those connected so far, the closed too, and those joined who are not */
 static double news;         /* when anything came last */
 
@@ -193,19 +196,31 @@ static void take_notice(struct client *c, const char *line, long length) {
     }
 }
 
+static void digest(struct client *c, const char *line, long length) {
+    uint64_t part = (uint64_t)length;
+    for (; length > 0; line += sizeof part, length -= sizeof part) {
+        c->digest = (c->digest ^ part) * 0x9e3779b97f4a7c15;
+        c->digest ^= c->digest >> 32;
+        part = 0;
+        memcpy(&part, line, length < (long)sizeof part ? (size_t)length : sizeof part);
+    }
+    c->digest = (c->digest ^ part) * 0x9e3779b97f4a7c15;
+}
+
 /* `line` holds the first KEPT bytes at least, if it is longer. */
 static void take_line(struct client *c, const char *line, long length, double time) {
     static const long head = sizeof SPEAKER + 1; /* "speaker: " */
     c->lines++;
+    digest(c, line, length < KEPT ? length : KEPT);
     if (length >= 2 && line[0] == '*' && line[1] == ' ') take_notice(c, line, length < KEPT ? length : KEPT);
     else if (c->state != JOINED) wrong++;
     else if (length > head && !memcmp(line, SPEAKER, head - 2) && line[head - 2] == ':')
         take_message(c, line + head, length - head, time);
+    else wrong += alone;
 }
 
 static void take_chunk(struct client *c, const char *data, long length) {
     double time = now();
-    c->bytes += length;
     while (length) {
         const char *end = memchr(data, '\n', length);
         long part = end ? end - data : length;
@@ -367,6 +382,7 @@ static struct {
 /* Keeps the window full for so long, and counts meanwhile; then awaits what is still outstanding. */
 static void load(double seconds) {
     memset(&latencies, 0, sizeof latencies);
+    alone = 1;
     missing = repeated = wrong = notices = reads = 0;
     double start = news = now(), cpu_before = own_cpu();
     long done_before = done;
@@ -403,19 +419,19 @@ static void fanout(void) {
 static void listen_to_others(void) {
     gather();
     watch(STDIN_FILENO, EPOLLIN, STDIN);
-    for (struct client *c = clients; c <= speaker; c++) c->lines = c->bytes = 0;
+    for (struct client *c = clients; c <= speaker; c++) c->lines = c->digest = 0;
     reads = notices = wrong = 0;
     double begun = now(), cpu_before = own_cpu();
     while (!asked_to_end) take_what_comes(1000);
     double took = now() - begun, used = own_cpu() - cpu_before;
     take_until_quiet();
-    long lines = 0, most_lines = 0, most_bytes = 0, uneven = 0;
+    long lines = 0, uneven = 0;
+    struct client *most = clients;
     for (struct client *c = clients; c <= speaker; c++) {
         lines += c->lines;
-        if (c->lines > most_lines) most_lines = c->lines;
-        if (c->bytes > most_bytes) most_bytes = c->bytes;
+        if (c->lines > most->lines) most = c;
     }
-    for (struct client *c = clients; c <= speaker; c++) uneven += c->lines != most_lines || c->bytes != most_bytes;
+    for (struct client *c = clients; c <= speaker; c++) uneven += c->state == JOINED && c->digest != most->digest;
     phase("done lines=%ld lines_per_s=%.0f lines_per_read=%.2f uneven=%ld wrong=%ld closed=%ld notices=%ld own_cpu=%.3f",
           lines, lines / took, reads ? (double)lines / reads : 0, uneven, wrong, closed, notices, used / took);
 }

@@ -248,4 +248,4 @@ class OverNumberedLinesTests(Conversation):
     one = TransportCase.numbered
 
 
-del Conversation, TestCase  # or else they would be run for themselves
+del Conversation  # or else it would be run for itself
