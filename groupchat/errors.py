@@ -17,8 +17,8 @@ class IllegalMessage(GroupchatError):
     reply = "Illegal message"
 
 
-class TooFast(IllegalMessage):
-    """It would have been fine if it had not been too much in too short a time."""
+class NotNow(IllegalMessage):
+    """It would be fine at another time: there is too much at once, or it cannot be stored."""
 
 
 class LogError(GroupchatError):

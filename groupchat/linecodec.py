@@ -10,11 +10,12 @@
 
 A program asks for a numbered session instead of giving a name:
 
-    -> /numbered KEY Name       <- session NUMBER Name      KEY: 32 hex digits, at random; to be kept secret
-    -> /resume KEY NUMBER       <- session NUMBER Name      NUMBER: of the last line that was seen
+    -> /numbered KEY Name       <- session NUMBER COUNT Name    KEY: 32 hex digits, at random; to be kept secret
+    -> /resume KEY NUMBER       <- session NUMBER COUNT Name    NUMBER: of the last line that was seen; COUNT wait
                                 <- no 0 why
-    -> ID line                  <- ok ID, or: no ID why     ID: 1 to 2**63 - 1, another for each line
-                                <- = words                  before the ok: what was asked for
+    -> ID line                  <- ok ID, or: no ID why         ID: 1 to 2**63 - 1, another for each line
+                                <- busy ID why                  not done now: to be sent again a little later
+                                <- = words                      before the ok: what was asked for
     <- NUMBER line              what happened; then `* words` as above
 
 Lines end with LF or CRLF, and are UTF-8. What telnet puts between them for itself is taken out.
@@ -30,17 +31,7 @@ from hashlib import sha256
 from groupchat.commands import Command, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage
 from groupchat.ids import MOST
-from groupchat.texts import MAX_BYTES
-
-MAX_LINE = MAX_BYTES + 256
-"""The longest line that can be legal, in bytes: a text, and what may stand before it."""
-
-MAX_UNENDED = 64 * 1024
-"""How much may come without an end of line, in bytes, before the connection is closed."""
-
-HISTORY = 20
-MAX_HISTORY = 200
-"""How many of the last lines /history shows: unless told otherwise, and at most."""
+from groupchat.limits import HISTORY, MAX_HISTORY, MAX_LINE
 
 HELP = """\
 What you type goes to all the others. A line that begins with / is a command:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 
 from groupchat.commands import Command, Join, Rename, Say, Whisper
-from groupchat.errors import IllegalMessage, TooFast
+from groupchat.errors import IllegalMessage, NotNow
 from groupchat.events import Joined, Left, Renamed, Said, Whispered
 from groupchat.group import Group, Member
+from groupchat.limits import BURST, Settings
 from groupchat.names import MAX_CHARACTERS, nickname
 from groupchat.texts import check_text
 
@@ -21,25 +21,6 @@ DAY = 86_400.0
 
 GRACE = 3_600.0
 """How long, in seconds, members can be heard of again before any is taken for silent for days."""
-
-BURST = 100
-"""How much one member may say at once, if it said nothing before: more than anybody pastes by mistake."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an operator can choose for a group."""
-
-    name: str = "lobby"
-    max_members: int = 10_000
-    max_per_host: int = 1_000  # members of one host; 0 is no limit
-    rate: int = 5  # how much one member may say a second, in the long run: see BURST; 0 is no limit
-    release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
-    hold: int = 300  # seconds that a session without a connection is held
-    stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
-    idle: int = 30  # days of silence after which a member leaves; 0 is never
-    keep: int = 100_000  # lines
-    keep_days: int = 30  # 0 is no limit
 
 
 class Rules:
@@ -88,7 +69,7 @@ class Rules:
         return client_id in member.ids
 
     def pace(self, member: Member, now: float) -> None:
-        """Count one more thing that a member says. Raises TooFast.
+        """Count one more thing that a member says. Raises NotNow.
 
         This is a token bucket. `spent` is how many tokens it lacks: one for each thing said, and each second gives back
         as many as the rate.
@@ -100,7 +81,7 @@ class Rules:
         member.spent = max(0.0, member.spent - given_back)
         member.paced = now
         if member.spent + 1 > BURST + 0.01:  # times are not exact enough for the very last
-            raise TooFast("Slow down: you say too much at once.")
+            raise NotNow("Slow down: you say too much at once.")
         member.spent += 1
 
     def say(self, member: Member, command: Say, now: float) -> Said:

@@ -28,19 +28,14 @@ from groupchat.commands import Command, Join, Leave, Look, Poll, Recall, Rename,
 from groupchat.errors import IllegalMessage, LogError
 from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
+from groupchat.limits import QUEUE, QUEUED, Settings
 from groupchat.log import Entry, ILog, Snapshot
-from groupchat.rules import DAY, Rules, Settings
+from groupchat.rules import DAY, Rules
 from groupchat.seats import Chore, Expire, IClient, IConnection, Record, Seat, Seats, Task, Vacate
 from groupchat.snapshots import VERSION as SNAPSHOT_VERSION
 from groupchat.snapshots import Snapshots
 from groupchat.subscriptions import Subscriptions
 from groupchat.upkeep import Upkeep
-
-QUEUE = 16
-"""How many commands of one source may wait for the one that is under way."""
-
-QUEUED = 10_000
-"""How many commands may wait in all."""
 
 REPEAT_SECONDS = 1.0
 """How often one member may ask for the names again, by repeating its join."""

@@ -23,13 +23,13 @@ from groupchat import __version__
 from groupchat.codec import MAX_REPLY
 from groupchat.errors import CannotListen, CannotOpen, LogError
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import Hub, Limits, PortEndpoint, StreamService
+from groupchat.frontends.streams import Hub, PortEndpoint, StreamService
 from groupchat.frontends.udp import EVERYWHERE, FiveMessages, Network, UDPService, check_free, everywhere
+from groupchat.limits import BURST, KEEPALIVE, MAX_LINE, MAX_UNENDED, Limits, Settings
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
-from groupchat.rules import BURST, Settings
 from groupchat.service import GroupService
 
 DEFAULTS = Settings()
@@ -62,7 +62,11 @@ class Options(usage.Options):
     """The options of `twistd groupchat`. Once parsed, numbers are int."""
 
     synopsis = "[options]"
-    longdesc = "A group chat that anything can join: five messages over UDP, live lines over TCP. Nothing is missed."
+    longdesc = (
+        "A group chat that anything can join: five messages over UDP, live lines over TCP. Nothing is missed. "
+        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNENDED:,} without an end of line close a connection, and so does "
+        f"silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
+    )
     optParameters = [
         ["port", "p", "12345", "UDP port to listen on; 0 is any that is free."],
         [

@@ -10,7 +10,8 @@ from math import isfinite
 
 from groupchat.events import Event, Seen
 from groupchat.group import Group, Member
-from groupchat.rules import Rules, Settings
+from groupchat.limits import Settings
+from groupchat.rules import Rules
 from groupchat.seats import Chore, Expire, Record, Seat, Seats, Vacate
 
 CLOCK_SECONDS = 60.0

@@ -14,9 +14,9 @@ from zope.interface import implementer
 from groupchat.codec import MAX_REPLY
 from groupchat.events import Address
 from groupchat.frontends.udp import FiveMessages
+from groupchat.limits import Settings
 from groupchat.log import ILog
 from groupchat.log.memory import MemoryLog
-from groupchat.rules import Settings
 from groupchat.service import GroupService
 
 

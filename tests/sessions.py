@@ -126,7 +126,7 @@ class Session:
         if word in ("*", "="):
             return
         if word == "session":
-            number, name = rest.split(" ", 1)
+            number, _waiting, name = rest.split(" ", 2)
             assert not self._joined or int(number) == self.last, (line, self.last)
             assert name in self._names, (line, self._names)
             self._joined, self.last = True, int(number)

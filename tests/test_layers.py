@@ -20,9 +20,10 @@ PURE = {
     "groupchat.names": {"errors", "events"},
     "groupchat.texts": {"errors"},
     "groupchat.codec": {"commands", "errors", "texts"},
-    "groupchat.linecodec": {"commands", "errors", "ids", "texts"},
+    "groupchat.limits": {"texts"},
+    "groupchat.linecodec": {"commands", "errors", "ids", "limits"},
     "groupchat.group": {"events", "history", "ids"},
-    "groupchat.rules": {"commands", "errors", "events", "group", "names", "texts"},
+    "groupchat.rules": {"commands", "errors", "events", "group", "limits", "names", "texts"},
 }
 """The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
 
@@ -31,13 +32,14 @@ SERVICE = {
     "groupchat.appender": {"errors", "events", "log"},
     "groupchat.snapshots": {"errors", "events", "group", "ids", "log"},
     "groupchat.subscriptions": {"group"},
-    "groupchat.upkeep": {"events", "group", "rules", "seats"},
+    "groupchat.upkeep": {"events", "group", "limits", "rules", "seats"},
     "groupchat.service": {
         "appender",
         "commands",
         "errors",
         "events",
         "group",
+        "limits",
         "log",
         "rules",
         "seats",
@@ -47,7 +49,18 @@ SERVICE = {
     },
 }
 
-FRONT_END = {"codec", "commands", "errors", "events", "group", "linecodec", "seats", "service", "subscriptions"}
+FRONT_END = {
+    "codec",
+    "commands",
+    "errors",
+    "events",
+    "group",
+    "limits",
+    "linecodec",
+    "seats",
+    "service",
+    "subscriptions",
+}
 SHARED = {"frontends.streams"}
 """What front ends have in common: no front end itself."""
 

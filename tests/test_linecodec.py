@@ -13,7 +13,8 @@ from groupchat import linecodec
 from groupchat.commands import Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage
 from groupchat.ids import MOST
-from groupchat.linecodec import HELP, MAX_HISTORY, MAX_LINE, MAX_UNENDED, Help, Resume, Splitter
+from groupchat.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNENDED
+from groupchat.linecodec import HELP, Help, Resume, Splitter
 from groupchat.texts import MAX_BYTES
 
 KEY = "0123456789abcdef0123456789ABCDEF"
@@ -312,7 +313,7 @@ class CommandTests(GrammarTestCase):
             ("/name Al B", Rename("Al B", 5)),
             ("/users", Users(5)),
             ("/Users please", Users(5)),
-            ("/history", Recall(linecodec.HISTORY, 5)),
+            ("/history", Recall(HISTORY, 5)),
             ("/history 7 ", Recall(7, 5)),
             (f"/history {MAX_HISTORY}", Recall(MAX_HISTORY, 5)),
             ("/help", Help(5)),

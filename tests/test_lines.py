@@ -18,14 +18,27 @@ from groupchat import linecodec
 from groupchat.commands import Command
 from groupchat.errors import Unavailable
 from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
-from groupchat.frontends.lines import GREETING_LINES, MAX_ANSWER, MAX_NAMES, MAX_USERS, PASSWORD_ATTEMPTS, Lines
-from groupchat.frontends.streams import PASSWORD_PAUSE, Hub, IConnected, Limits
-from groupchat.linecodec import HELP, MAX_HISTORY, MAX_LINE, MAX_UNENDED, Help
+from groupchat.frontends.lines import Lines
+from groupchat.frontends.streams import Hub, IConnected
+from groupchat.limits import (
+    BURST,
+    GREETING_LINES,
+    HISTORY,
+    MAX_ANSWER,
+    MAX_HISTORY,
+    MAX_LINE,
+    MAX_NAMES,
+    MAX_UNENDED,
+    MAX_USERS,
+    PASSWORD_ATTEMPTS,
+    PASSWORD_PAUSE,
+    QUEUE,
+    Limits,
+)
+from groupchat.linecodec import HELP, Help
 from groupchat.log import ILog
 from groupchat.log.memory import Store
-from groupchat.rules import BURST
 from groupchat.seats import IConnection
-from groupchat.service import QUEUE
 from groupchat.subscriptions import AT_ONCE, IReader
 from tests.logs import FailingLog, LateLog
 from tests.node import Node
@@ -626,7 +639,7 @@ class LookTests(LobbyTestCase):
             self.lobby.ask(1, f"2 {number}")
         alice.heard()
         self.assertEqual(len(alice.ask(f"/history {MAX_HISTORY}")), MAX_HISTORY)
-        self.assertEqual(len(alice.ask("/history")), linecodec.HISTORY)
+        self.assertEqual(len(alice.ask("/history")), HISTORY)
         for number in range(30):
             self.lobby.ask(1, f"2 {number}" + "x" * 4000)
         alice.heard()
@@ -655,7 +668,7 @@ class NumberedTests(LobbyTestCase):
         lobby = self.lobby
         caller = lobby.call()
         caller.heard()
-        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 Robot"])
+        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 0 Robot"])
         lobby.ask(1, "2 hi")
         self.assertEqual(caller.heard(), ["3 Bob: hi"])
         self.assertEqual(caller.ask("1 hello", "2 //x", "3 /msg Bob: psst"), ["ok 1", "ok 2", "ok 3"])
@@ -724,7 +737,9 @@ class NumberedTests(LobbyTestCase):
             caller.heard()
             place = min(max(number, 2), 6)
             after = [line for line in lines if int(line.split()[0]) > place]
-            self.assertEqual(caller.ask(f"/resume {KEY} {number}"), [f"session {place} Robot", *after], number)
+            self.assertEqual(
+                caller.ask(f"/resume {KEY} {number}"), [f"session {place} {len(after)} Robot", *after], number
+            )
             self.assertEqual(program.heard(), ["* This session goes on on another connection."])
             self.assertTrue(program.is_closing)
             program.lose()
@@ -746,7 +761,7 @@ class NumberedTests(LobbyTestCase):
             self.lobby.pass_time(90)
             caller = self.lobby.call()
             caller.heard()
-            self.assertEqual(caller.ask(f"/resume {KEY} 2"), ["session 2 Robot", "3 Bob: hi"])
+            self.assertEqual(caller.ask(f"/resume {KEY} 2"), ["session 2 1 Robot", "3 Bob: hi"])
             caller.lose()
             self.lobby.pass_time(90)
             self.assertEqual(self.lobby.watch(), [])
@@ -770,7 +785,7 @@ class NumberedTests(LobbyTestCase):
         for line in ["/resume 12 2", f"/resume {KEY}", "/numbered key Robot", "1 hi", "Alice"]:
             (heard,) = caller.ask(line)
             self.assertTrue(heard.startswith("no 0 "), heard)
-        self.assertEqual(caller.ask(f"/numbered {OTHER_KEY} Alice", "1 hi"), ["session 3 Alice", "ok 1"])
+        self.assertEqual(caller.ask(f"/numbered {OTHER_KEY} Alice", "1 hi"), ["session 3 0 Alice", "ok 1"])
 
     def test_joining_again_with_the_same_key_goes_on(self) -> None:
         program = self.lobby.program("Robot")
@@ -778,7 +793,7 @@ class NumberedTests(LobbyTestCase):
         program.lose()
         caller = self.lobby.call()
         caller.heard()
-        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 Robot", "3 Bob: hi"])
+        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 1 Robot", "3 Bob: hi"])
         self.assertEqual(self.lobby.watch(), [])
 
     def test_joining_again_before_the_first_join_is_answered(self) -> None:
@@ -788,7 +803,7 @@ class NumberedTests(LobbyTestCase):
         first.send(f"/numbered {KEY} Robot")
         first.lose()
         second.send(f"/numbered {KEY} Robot", "1 hi")
-        self.assertEqual(second.heard(), ["session 2 Robot", "ok 1"])
+        self.assertEqual(second.heard(), ["session 2 0 Robot", "ok 1"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
     def test_what_is_not_read_when_the_connection_is_lost_has_no_effect(self) -> None:
@@ -830,7 +845,7 @@ class NumberedTests(LobbyTestCase):
         self.open(Lobby(log))
         program = self.lobby.program("Robot")
         log.failures = [Unavailable("full")]
-        self.assertEqual(program.ask("1 hi"), [f"no 1 {CANNOT}"])
+        self.assertEqual(program.ask("1 hi"), [f"busy 1 {CANNOT}"])
         self.assertEqual(program.ask("1 hi"), ["ok 1"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
@@ -843,7 +858,7 @@ class NumberedTests(LobbyTestCase):
         caller = self.lobby.call()
         caller.heard()
         heard = caller.ask(f"/resume {KEY} 2")
-        self.assertEqual(heard[:3], ["session 2 Robot", "* 10 lines are no longer kept", "13 Bob: 10"])
+        self.assertEqual(heard[:3], ["session 2 20 Robot", "* 10 lines are no longer kept", "13 Bob: 10"])
         self.assertEqual(len(heard), 12)
 
 
@@ -939,14 +954,14 @@ class BackPressureTests(LobbyTestCase):
         texts = [f"Bob: {number} {'x' * 1000}" for number in range(100)]
         for text in texts:
             self.lobby.ask(1, text.replace("Bob:", "2"))
-        write, pieces = alice.transport.write, list[int]()
+        give, pieces = alice.lines.give, list[int]()
 
-        def write_and_fill(data: bytes) -> None:
+        def give_and_fill(data: bytes) -> None:
             pieces.append(len(data))
-            write(data)
+            give(data)
             alice.lines.pauseProducing()
 
-        self.patch(alice.transport, "write", write_and_fill)
+        self.patch(alice.lines, "give", give_and_fill)
         heard: list[str] = []
         while len(heard) < len(texts):
             alice.lines.resumeProducing()
@@ -971,14 +986,14 @@ class BackPressureTests(LobbyTestCase):
     def test_answers_that_fill_it_stop_the_reading(self) -> None:
         """One that asks and asks, and takes no answer, gets as many as fill the transport."""
         alice = self.lobby.enter("Alice")
-        write = alice.transport.write
+        give = alice.lines.give
 
-        def write_and_fill(data: bytes) -> None:
-            write(data)
+        def give_and_fill(data: bytes) -> None:
+            give(data)
             if len(alice.transport.value()) > 2000:
                 alice.lines.pauseProducing()
 
-        self.patch(alice.transport, "write", write_and_fill)
+        self.patch(alice.lines, "give", give_and_fill)
         alice.send(*["/help"] * 1000)
         answer = sum(len(line) + 3 for line in HELP)
         self.lobby.settle()

@@ -25,9 +25,9 @@ from groupchat.errors import CannotOpen, Unavailable
 from groupchat.events import Said
 from groupchat.frontends.udp import FiveMessages, UDPService
 from groupchat.history import History
+from groupchat.limits import Settings
 from groupchat.log.database import Database
 from groupchat.log.sqlite import SqliteLog
-from groupchat.rules import Settings
 from groupchat.service import GroupService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.durable import DurableNode

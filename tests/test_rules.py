@@ -7,11 +7,12 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from groupchat.commands import Rename, Say, Whisper
-from groupchat.errors import IllegalMessage, TooFast
+from groupchat.errors import IllegalMessage, NotNow
 from groupchat.events import Joined
 from groupchat.group import Group, Member
+from groupchat.limits import BURST, Settings
 from groupchat.names import nickname
-from groupchat.rules import BURST, Rules, Settings
+from groupchat.rules import Rules
 
 NOW = 100_000.0
 TODAY = 1_700_000_000.0
@@ -33,7 +34,7 @@ class RateTests(TestCase):
         for count in range(most):
             try:
                 self.rules.say(self.alice, Say("hi"), now)
-            except TooFast:
+            except NotNow:
                 return count
         return most
 
@@ -68,9 +69,9 @@ class RateTests(TestCase):
         self.said(NOW, most=BURST - 2)
         self.rules.whisper(self.alice, Whisper("Bob: hi"), NOW)
         self.rules.rename(self.alice, Rename("Al"), NOW)
-        with self.assertRaises(TooFast):
+        with self.assertRaises(NotNow):
             self.rules.whisper(self.alice, Whisper("Bob: hi"), NOW)
-        with self.assertRaises(TooFast):
+        with self.assertRaises(NotNow):
             self.rules.rename(self.alice, Rename("Al"), NOW)
 
     def test_a_text_that_is_illegal_costs_nothing(self) -> None:

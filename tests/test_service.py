@@ -13,10 +13,10 @@ import groupchat.service as service_module
 from groupchat.errors import LogError, Unavailable, Unknown
 from groupchat.events import Event, Left, Seen
 from groupchat.group import Group
+from groupchat.limits import QUEUE, Settings
 from groupchat.log.memory import Store
-from groupchat.rules import Settings
 from groupchat.seats import IClient
-from groupchat.service import QUEUE, GroupService
+from groupchat.service import GroupService
 from tests.logs import FailingLog, LateLog
 from tests.node import FakePort, Node
 

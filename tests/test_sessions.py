@@ -15,10 +15,9 @@ from zope.interface.verify import verifyObject
 from groupchat.commands import Command, Join, Leave, Poll, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage, Unavailable
 from groupchat.ids import WINDOW
+from groupchat.limits import BURST, QUEUE
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.rules import BURST
 from groupchat.seats import IConnection
-from groupchat.service import QUEUE
 from groupchat.subscriptions import IReader
 from groupchat.upkeep import AT_ONCE
 from tests.connections import Connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -21,20 +22,9 @@ from zope.interface.verify import verifyObject
 
 from groupchat.errors import CannotListen
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import (
-    KEEPALIVE,
-    SEND_BUFFER,
-    STEP,
-    STOP_SECONDS,
-    Hub,
-    Limits,
-    PortEndpoint,
-    Refusal,
-    StreamService,
-    tune,
-)
+from groupchat.frontends.streams import STEP, Hub, PortEndpoint, Refusal, StreamService, tune, writer
+from groupchat.limits import KEEPALIVE, SEND_BUFFER, STOP_SECONDS, Limits, Settings
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.rules import Settings
 from groupchat.service import GroupService
 from tests.logs import LateLog
 from tests.test_lines import WELCOME, Caller, Lobby
@@ -209,7 +199,7 @@ class StopTests(SynchronousTestCase):
         robot.send(f"/numbered {'ff' * 16} Robot")
         lobby.settle()
         clock.advance(0.5)
-        self.assertEqual((alice.heard()[-1], robot.heard()[-1]), ("Robot has joined", "session 2 Robot"))
+        self.assertEqual((alice.heard()[-1], robot.heard()[-1]), ("Robot has joined", "session 2 0 Robot"))
         alice.send("hi")
         robot.send("1 hello")
         stopped = self.stop(lobby)
@@ -345,6 +335,77 @@ class PortTests(TestCase):
         closed.close()
         transport.socket = closed  # type: ignore[attr-defined]
         tune(transport)
+
+
+class Told(Protocol):
+    """Somebody is told of its transport."""
+
+    def __init__(self, made: Deferred[Any]) -> None:
+        self._made = made
+
+    def connectionMade(self) -> None:
+        self._made.callback(self.transport)
+
+
+class WriterTests(TestCase):
+    """Writing past Twisted's buffer, which looks at `dataBuffer` and `_tempDataLen` of its transport."""
+
+    @inlineCallbacks
+    def setUp(self) -> Any:  # type: ignore[override]
+        made: Deferred[Any] = Deferred()
+        factory = Factory.forProtocol(lambda: Told(made))
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=PATIENCE)
+        self.addCleanup(self.client.close)
+        self.transport = yield made
+
+    def test_a_little_is_sent_at_once(self) -> None:
+        writer(self.transport)(b"hello\n")
+        self.assertEqual((self.transport.dataBuffer, self.transport._tempDataLen), (b"", 0))
+        self.assertEqual(self.client.recv(100), b"hello\n")  # though the reactor had no turn
+        self.transport.loseConnection()
+
+    @inlineCallbacks
+    def test_more_than_the_kernel_takes_comes_in_order(self) -> Any:
+        write = writer(self.transport)
+        pieces = [b"%07d " % number * 4096 for number in range(1000)]  # 32 MB
+        for piece in pieces:
+            write(piece)
+        self.assertGreater(len(self.transport.dataBuffer) + self.transport._tempDataLen, 1_000_000)
+        self.client.setblocking(False)
+        received = bytearray()
+        deadline = reactor.seconds() + PATIENCE
+        while len(received) < 32_768_000:
+            assert reactor.seconds() < deadline, len(received)
+            try:
+                received += self.client.recv(1_000_000)
+            except BlockingIOError:
+                yield deferLater(reactor, 0, lambda: None)
+        self.assertTrue(received == b"".join(pieces))
+        write(b"and on")
+        self.assertEqual(self.client.recv(100), b"and on")
+        self.transport.loseConnection()
+
+    @inlineCallbacks
+    def test_to_somebody_who_is_gone(self) -> Any:
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.client.close()
+        write = writer(self.transport)
+        deadline = reactor.seconds() + PATIENCE
+        while self.transport.connected:
+            assert reactor.seconds() < deadline
+            write(b"anybody?\n")
+            yield deferLater(reactor, 0.01, lambda: None)
+
+    def test_what_is_no_tcp_is_written_to_as_usual(self) -> None:
+        transport = StringTransport()
+        writer(transport)(b"hello")
+        self.assertEqual(transport.value(), b"hello")
+        self.transport.TLS = True
+        self.assertEqual(writer(self.transport), self.transport.write)
+        self.transport.TLS = False
+        self.transport.loseConnection()
 
 
 @implementer(IStreamServerEndpoint)

@@ -14,8 +14,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
+from groupchat.limits import Settings
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.rules import Settings
 from groupchat.service import GroupService
 from tests.logs import LateLog
 from tests.node import Node

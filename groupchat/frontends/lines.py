@@ -20,31 +20,16 @@ from zope.interface import implementer
 from groupchat import linecodec
 from groupchat.codec import list_of_names
 from groupchat.commands import Command, Join, Leave, Recall, Rename, Users, Whisper
-from groupchat.errors import IllegalMessage
-from groupchat.frontends.streams import Hub, IConnected
+from groupchat.errors import IllegalMessage, NotNow
+from groupchat.frontends.streams import Hub, IConnected, writer
 from groupchat.group import Member
+from groupchat.limits import GREETING_LINES, MAX_ANSWER, MAX_NAMES, MAX_UNENDED, MAX_USERS, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.linecodec import Help, Resume, notes
 from groupchat.seats import IConnection, Seat
-from groupchat.service import QUEUE
 from groupchat.subscriptions import IReader, Subscription, numbered
 
 AT_ONCE = 64
 """How many lines of one connection are read before the others have their turn."""
-
-GREETING_LINES = 10
-"""How many of the last lines a greeting shows."""
-
-MAX_NAMES = 1_000
-"""How many bytes of names a greeting shows."""
-
-MAX_USERS = 200
-"""How many members /users shows."""
-
-MAX_ANSWER = 64 * 1024
-"""How many bytes of lines /history shows."""
-
-PASSWORD_ATTEMPTS = 3
-"""How many wrong passwords a connection may give."""
 
 
 @implementer(IConnection, IConnected, IReader, IHalfCloseableProtocol, IPushProducer)
@@ -78,6 +63,7 @@ class Lines(Protocol):
     # The transport
 
     def connectionMade(self) -> None:
+        self._write = writer(self.transport)
         self.transport.registerProducer(self, True)
         self._hub.opened(self, self.transport)
         if self._trusted:
@@ -96,7 +82,7 @@ class Lines(Protocol):
         self._lines += lines
         if self._splitter.ended:
             self._end_input()
-        elif self._splitter.unended > linecodec.MAX_UNENDED:
+        elif self._splitter.unended > MAX_UNENDED:
             self.close("That line has no end.")
         else:
             self._work()
@@ -133,7 +119,7 @@ class Lines(Protocol):
 
     def give(self, lines: bytes) -> None:
         if not self._lost and not self._closing:
-            self.transport.write(lines)
+            self._write(lines)
 
     def _note(self, *words: str) -> None:
         self.give(notes(words))
@@ -288,7 +274,7 @@ class Lines(Protocol):
                 # A program that did not wait for its session: this line is no name.
                 raise IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
         except IllegalMessage as why:
-            self._refuse_name(str(why))
+            self._refuse_name(why)
             return
         match asked:
             case Help():
@@ -299,33 +285,42 @@ class Lines(Protocol):
                 self._resume(asked)
             case Join():
                 self._numbered = asked.secret is not None
-                if not (asked.secret and self._take_over(asked.secret, 0)):
+                if not self._joined_before(asked):
                     self._seat = Seat(self.host)
                     self._seat.client = self
                     self._submit(self._seat, asked)
 
     def _resume(self, asked: Resume) -> None:
         self._numbered = True
-        if not self._take_over(asked.secret, asked.number):
-            self._refuse_name("There is no such session: it was ended, or not resumed in time. Join again.")
-
-    def _take_over(self, secret: str, number: int) -> bool:
-        """Go on with a session after the line of this number, if there is one with this key."""
         try:
-            self._seat = self._service.resume(secret, self)
+            self._take_over(asked.secret, asked.number)
+        except IllegalMessage as why:
+            self._refuse_name(why)
+
+    def _joined_before(self, asked: Join) -> bool:
+        """Whether this goes on with the session that this very join began, on a connection that ended too soon."""
+        if not asked.secret:
+            return False
+        try:
+            self._take_over(asked.secret, 0)
         except IllegalMessage:
             return False
+        return True
+
+    def _take_over(self, secret: str, number: int) -> None:
+        """Go on with a session after the line of this number. Raises IllegalMessage if there is none."""
+        self._seat = self._service.resume(secret, self)
         member = self._seat.member
         assert member is not None
         self._begin(member, max(number, member.joined))
-        return True
 
     def _begin(self, member: Member, number: int) -> None:
         """Live from here on, after the line of this number."""
         place = self._group.place(member, number)
         self._hub.named(self)
         if self._numbered:
-            self.give(b"session %d %s\n" % (place[0], member.name.encode()))
+            waiting = self._group.history.head - place[0] - self._group.hidden(member, place[1])
+            self.give(b"session %d %d %s\n" % (place[0], waiting, member.name.encode()))
         else:
             self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
         if self._lost or self._closing:
@@ -343,21 +338,21 @@ class Lines(Protocol):
 
     def _ask(self, seat: Seat, raw: bytes) -> bool:
         client_id = 0
-        why = ""
+        refused: IllegalMessage | None = None
         asked: Command | Help = Help()
         try:
             line = linecodec.decode(raw)
             if self._numbered:
                 client_id, line = linecodec.numbered(line)
             asked = linecodec.parse(line, client_id)
-        except IllegalMessage as illegal:
-            why = str(illegal)
+        except IllegalMessage as why:
+            refused = why
         if not isinstance(asked, Help):
             self._submit(seat, asked)
         elif self._under_way:
             return False
-        elif why:
-            self._tell_why(client_id, why)
+        elif refused is not None:
+            self._tell_why(client_id, refused)
         else:
             self._reply(asked.id, linecodec.HELP)
         return True
@@ -390,31 +385,34 @@ class Lines(Protocol):
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         self._under_way.pop(id(command), None)
         if isinstance(command, Join):
-            # It may be this very session that has the name: it joined on a connection that ended before the answer.
-            if self._closing or not (command.secret and self._take_over(command.secret, 0)):
+            if self._closing or not self._joined_before(command):  # it may have the name itself
                 self._seat = None
-                self._refuse_name(str(why))
+                self._refuse_name(why)
         elif isinstance(command, Leave) and self._ended and not self._numbered:
             self.close(str(why))  # whoever hangs up leaves, now or when that can be stored
         else:
-            self._tell_why(getattr(command, "id", 0), str(why))
+            self._tell_why(getattr(command, "id", 0), why)
         self._work()
 
     def dropped(self, seat: Seat, command: Command) -> None:
-        self.refused(seat, command, IllegalMessage("The server cannot take that now: send it again."))
+        self.refused(seat, command, NotNow("The server cannot take that now: send it again."))
 
     def displaced(self, why: str) -> None:
         self._seat = None
         self.close(why)
 
-    def _refuse_name(self, why: str) -> None:
+    def _refuse_name(self, why: IllegalMessage) -> None:
         if self._numbered:
-            self.give(f"no 0 {why}\n".encode())
+            self._tell_why(0, why)
         else:
             self._note(f"{why} What is your name?")
 
-    def _tell_why(self, client_id: int, why: str) -> None:
-        self.give(f"no {client_id} {why}\n".encode() if self._numbered else notes([why]))
+    def _tell_why(self, client_id: int, why: IllegalMessage) -> None:
+        if self._numbered:
+            verb = "busy" if isinstance(why, NotNow) else "no"
+            self.give(f"{verb} {client_id} {why}\n".encode())
+        else:
+            self._note(str(why))
 
     def _reply(self, client_id: int, words: Sequence[str] = ()) -> None:
         if self._numbered:

@@ -6,7 +6,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -22,42 +21,18 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall
+from twisted.internet.tcp import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from groupchat.errors import CannotListen
+from groupchat.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, STOP_SECONDS, Limits
 from groupchat.linecodec import notes
 from groupchat.service import GroupService
 
-KEEPALIVE = (60, 20, 3)
-"""TCP: after so many seconds of silence the other side is probed; how often, in seconds; and how many times."""
-
-BACKLOG = 1024
-"""How many connections wait in the kernel to be taken."""
-
-SEND_BUFFER = 256 * 1024
-"""What the kernel is asked to hold of what a connection has not taken yet, in bytes."""
-
-
-STOP_SECONDS = 3.0
-"""How long stopping waits for connections to take what is there for them; and then for them to end."""
-
 STEP = 0.02
 """How often it looks whether they have, in seconds."""
-
-PASSWORD_PAUSE = 2.0
-"""How many seconds there are between two wrong passwords from one address, over however many connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an operator can choose for connections."""
-
-    max_connections: int = 10_000
-    max_per_host: int = 1_000  # connections of one address; 0 is no limit
-    name_within: int = 60  # seconds in which a connection has to give a name, and the password before it
-    password: bytes | None = None
 
 
 class IConnected(Interface):
@@ -302,6 +277,25 @@ def _shown(address: Any) -> str:
     if host is None:
         return str(getattr(address, "name", address))
     return f"TCP port {address.port}" if host in ("", "::", "0.0.0.0") else f"TCP port {address.port} of {host}"
+
+
+def writer(transport: Any) -> Callable[[bytes], None]:
+    """What writes to a transport. To TCP it sends at once: Twisted would wait for the reactor to say that it can be
+    sent, which costs more than the sending. What the kernel does not take goes the usual way.
+    """
+    if not isinstance(transport, Connection) or transport.TLS:
+        write: Callable[[bytes], None] = transport.write
+        return write
+
+    def send(data: bytes) -> None:
+        sent = 0
+        if not transport.dataBuffer and not transport._tempDataLen:  # nothing is to be sent before it
+            with suppress(OSError):  # the transport finds out what it is
+                sent = transport.socket.send(data)
+        if sent < len(data):
+            transport.write(data[sent:])
+
+    return send
 
 
 def tune(transport: Any) -> None:

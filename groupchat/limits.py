@@ -1,0 +1,92 @@
+"""Every limit on who may connect, and on how much, in one place: first what an operator can choose, then the rest.
+
+What a text, a name and a datagram may be is part of their grammar, and stands there: texts.py, names.py, codec.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from groupchat.texts import MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can choose for a group."""
+
+    name: str = "lobby"
+    max_members: int = 10_000
+    max_per_host: int = 1_000  # members of one host; 0 is no limit
+    rate: int = 5  # how much one member may say a second, in the long run: see BURST; 0 is no limit
+    release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
+    hold: int = 300  # seconds that a session without a connection is held
+    stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
+    idle: int = 30  # days of silence after which a member leaves; 0 is never
+    keep: int = 100_000  # lines
+    keep_days: int = 30  # 0 is no limit
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an operator can choose for connections."""
+
+    max_connections: int = 10_000
+    max_per_host: int = 1_000  # connections of one address; 0 is no limit
+    name_within: int = 60  # seconds in which a connection has to give a name, and the password before it
+    password: bytes | None = None
+
+
+# Saying
+
+BURST = 100
+"""How much one member may say at once, if it said nothing before: more than anybody pastes by mistake."""
+
+QUEUE = 16
+"""How many commands of one source may wait for the one that is under way."""
+
+QUEUED = 10_000
+"""How many commands may wait in all."""
+
+# Lines
+
+MAX_LINE = MAX_BYTES + 256
+"""The longest line that can be legal, in bytes: a text, and what may stand before it."""
+
+MAX_UNENDED = 64 * 1024
+"""How much may come without an end of line, in bytes, before the connection is closed."""
+
+HISTORY = 20
+MAX_HISTORY = 200
+"""How many of the last lines /history shows: unless told otherwise, and at most."""
+
+MAX_ANSWER = 64 * 1024
+"""How many bytes of lines /history shows."""
+
+MAX_USERS = 200
+"""How many members /users shows."""
+
+GREETING_LINES = 10
+"""How many of the last lines a greeting shows."""
+
+MAX_NAMES = 1_000
+"""How many bytes of names a greeting shows."""
+
+# Connections
+
+PASSWORD_ATTEMPTS = 3
+"""How many wrong passwords a connection may give."""
+
+PASSWORD_PAUSE = 2.0
+"""How many seconds there are between two wrong passwords from one address, over however many connections."""
+
+KEEPALIVE = (60, 20, 3)
+"""TCP: after so many seconds of silence the other side is probed; how often, in seconds; and how many times."""
+
+BACKLOG = 1024
+"""How many connections wait in the kernel to be taken."""
+
+SEND_BUFFER = 256 * 1024
+"""What the kernel is asked to hold of what a connection has not taken yet, in bytes."""
+
+STOP_SECONDS = 3.0
+"""How long stopping waits for connections to take what is there for them; and then for them to end."""
