@@ -7,8 +7,6 @@ for its next one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from zope.interface import Interface
 
 from groupchat.commands import Command
@@ -37,23 +35,28 @@ class IConnection(IClient):
         """It has lost its seat, with all that is under way from there."""
 
 
-@dataclass(slots=True)
-class Expire:
+class Chore:
+    """What nobody asked for, so that nobody is told of it."""
+
+    __slots__ = ()
+
+
+class Expire(Chore):
     """Leave, if still silent: what the service asks in a member's place."""
 
+    __slots__ = ()
 
-@dataclass(slots=True)
-class Vacate:
+
+class Vacate(Chore):
     """Leave, if there is no connection again: likewise."""
 
+    __slots__ = ()
 
-@dataclass(slots=True)
-class Record:
+
+class Record(Chore):
     """Put into the log where members are: what the service asks for itself."""
 
-
-Chore = Expire | Vacate | Record
-"""What nobody asked for, so that nobody is told of it."""
+    __slots__ = ()
 
 Task = Command | Chore
 

@@ -389,7 +389,11 @@ class GroupService(service.Service):
             self.seats.clear(seat)
 
     def _answer(self, seat: Seat, command: Command) -> None:
-        self._tell(seat, command, lambda client, command: client.answered(seat, command))
+        if seat.client is not None:
+            try:
+                seat.client.answered(seat, command)
+            except Exception:
+                self.survive("answering")
 
     def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
         self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
@@ -402,7 +406,7 @@ class GroupService(service.Service):
             try:
                 tell(seat.client, task)
             except Exception:
-                self.survive("answering")
+                self.survive("refusing")
 
     def _displace(self, client: IClient | None, why: str) -> None:
         """Tell a client that its seat is no longer its own."""

@@ -252,7 +252,7 @@ class StreamService(service.Service):
             if isinstance(port, FileDescriptor):
                 port.startReading()
         self._logger.info(
-            "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc HOST PORT",
+            "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc -N HOST PORT",
             group=self._hub.group_service.settings.name,
             where=", ".join(_shown(port.getHost()) for port in self._ports),
         )
