@@ -58,6 +58,7 @@ class Record(Chore):
 
     __slots__ = ()
 
+
 Task = Command | Chore
 
 

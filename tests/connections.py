@@ -1,17 +1,25 @@
-"""Connections to a service without a transport: what each asks, and what it is told."""
+"""Connections to a service without a transport: what each asks, and what it is told; and tests with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from groupchat.commands import Command, Join
 from groupchat.errors import IllegalMessage
 from groupchat.group import Member
+from groupchat.log.memory import Store
 from groupchat.seats import IConnection, Seat
 from groupchat.service import GroupService
 from groupchat.subscriptions import IReader, Subscription
+from tests.logs import LateLog
+from tests.node import Node
+
+KEY = "0f" * 32
 
 
 @implementer(IConnection, IReader)
@@ -88,3 +96,55 @@ class Connection:
         """What it was given since this was last asked, each turn's in one piece."""
         lines, self.lines = self.lines, []
         return lines
+
+
+class SessionTestCase(SynchronousTestCase):
+    """A test with one node, whose log gives back what is appended `delay` seconds later; with 0, in the next turn."""
+
+    delay = 0.0
+
+    def setUp(self) -> None:
+        self.start()
+
+    def start(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.store = Store(retain=10_000)
+        self.use(Node(LateLog(self.store, self.clock, self.delay), self.clock, **settings))
+
+    def use(self, node: Node) -> None:
+        self.node, self.group, self.seats = node, node.service.group, node.service.seats
+
+    def settle(self) -> None:
+        """Until all that was asked so far is answered."""
+        for _ in range(5):
+            self.clock.pump([0, self.delay])
+
+    def connection(self, name: str = "", secret: str | None = None, host: str = "10.0.0.9") -> Connection:
+        """A connection; with a name, that of a member who was told so."""
+        connection = Connection(self.node.service, host)
+        if name:
+            connection.join(name, secret)
+            self.settle()
+            self.assertEqual(connection.words(), ["answered"])
+        return connection
+
+    def hold_alice(self, hold: int) -> None:
+        """Start anew, with so many seconds in which a session is held, as Alice's is from now on."""
+        self.start(hold=hold)
+        self.connection("Alice", KEY).hang_up(hold=True)
+
+    def names(self) -> list[str]:
+        return [member.name for member in self.group.members.values()]
+
+    def lines(self) -> list[str]:
+        """All that was said and done."""
+        return bytes(self.group.history.read(0, self.group.history.head, 1 << 30)[0]).decode().split("\n")
+
+    def entries(self, after: int) -> list[list[str]]:
+        """The kinds of the events of each entry, but for records of cursors."""
+        found = [[type(event).__name__ for event in entry.events] for entry in self.store.read(after, 1000)]
+        return [kinds for kinds in found if kinds != ["Seen"]]
+
+    def assertNoTrace(self) -> None:
+        self.assertEqual((self.seats.live, self.seats.held), ({}, {}))

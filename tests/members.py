@@ -95,22 +95,33 @@ class Polling(Member):
             self._lines += reply.split("\n")
 
 
-class Live(Member):
-    """It types, as a person does, and is given lines as they come. Each thing is followed by /help, to see its end."""
+class OverLines(Member):
+    """It has a connection for live lines."""
 
     def __init__(self, port: int, trust: str = "") -> None:
         super().__init__()
         self._connection = LineMember(port, trust=trust)
         self._here: list[str] | None = None
 
-    def join(self, name: str) -> list[str]:
+    def close(self) -> None:
+        self._connection.close()
+
+    def _enter(self, line: str, welcome: str) -> list[str]:
+        """Join with this line, to which the answer begins with a welcome. Returns who was here, the newest first."""
         if self._here is None:
             self._here = _here(self._connection.receive_until(FIRST_WORDS))
-        self._connection.send(name)
+        self._connection.send(line)
         told = self._connection.receive()
-        if not told.startswith("* You are "):
+        if not told.startswith(welcome):
             raise Refused(told)
         return self._here
+
+
+class Live(OverLines):
+    """It types, as a person does, and is given lines as they come. Each thing is followed by /help, to see its end."""
+
+    def join(self, name: str) -> list[str]:
+        return self._enter(name, "* You are ")
 
     def say(self, text: str) -> None:
         self._do(text)
@@ -126,9 +137,6 @@ class Live(Member):
         end = self._connection.receive_all()
         assert end[-1:] == ["* You have left the group."], end
 
-    def close(self) -> None:
-        self._connection.close()
-
     def _look(self) -> None:
         self._lines.append(self._connection.receive())
 
@@ -142,23 +150,15 @@ class Live(Member):
             raise Refused("\n".join(before))
 
 
-class Numbered(Member):
+class Numbered(OverLines):
     """It is a program: what it asks is answered by number, and so are the lines that it is given."""
 
     def __init__(self, port: int) -> None:
-        super().__init__()
-        self._connection = LineMember(port)
-        self._here: list[str] | None = None
+        super().__init__(port)
         self._asked = 0
 
     def join(self, name: str) -> list[str]:
-        if self._here is None:
-            self._here = _here(self._connection.receive_until(FIRST_WORDS))
-        self._connection.send(f"/numbered {secrets.token_hex(16)} {name}")
-        told = self._connection.receive()
-        if not told.startswith("session "):
-            raise Refused(told)
-        return self._here
+        return self._enter(f"/numbered {secrets.token_hex(16)} {name}", "session ")
 
     def say(self, text: str) -> None:
         self._do(text)
@@ -171,9 +171,6 @@ class Numbered(Member):
 
     def leave(self) -> None:
         self._do("/quit")
-
-    def close(self) -> None:
-        self._connection.close()
 
     def _look(self) -> None:
         number, _, line = self._connection.receive().partition(" ")

@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 SECONDS = 20.0
 
@@ -24,13 +24,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A program on a terminal. `screen` is all that came on it, the echo included, byte for byte."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-c", ON_A_TERMINAL, *command],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
+            env=environment,
             start_new_session=True,
         )
         os.close(theirs)
@@ -42,21 +43,26 @@ class Terminal:
     def write(self, data: bytes) -> None:
         os.write(self._ours, data)
 
-    def see(self, text: str) -> None:
-        """Wait until this line is on the screen, whole."""
-        line = re.compile(rb"(?m)^" + re.escape(text.encode()) + rb"\r$")
-        self.wait(lambda: line.search(self.screen) is not None, text)
+    def see(self, *lines: str) -> None:
+        """Wait until these lines are on the screen, whole, one after the other."""
+        there = re.compile(rb"(?m)^" + rb"\r\n".join(re.escape(line.encode()) for line in lines) + rb"\r$")
+        self.wait(lambda: there.search(self.screen) is not None, "\n".join(lines))
 
-    def end(self) -> None:
-        """Wait until it has ended by itself."""
+    def end(self) -> int:
+        """The exit status, once it has ended by itself."""
         self.wait(lambda: self.process.poll() is not None, "the end")
         self._read()
+        return self.process.wait()
 
-    def close(self) -> None:
-        """Close the window."""
+    def hang_up(self) -> None:
+        """Close the window: the program gets SIGHUP, and nothing to read from or write to."""
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1
+
+    def close(self) -> None:
+        """Close the window, and end the program if it still runs."""
+        self.hang_up()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

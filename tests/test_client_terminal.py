@@ -2,80 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.daemon import UDPMember, running
-from tests.test_client import ENVIRONMENT, SECONDS, ProcessCase, echo, run, serving, wait_until
-
-# The terminal becomes the child's own, so that Ctrl-C typed into it is a signal, as in life.
-ON_A_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "groupchat", *sys.argv[1:]])
-"""
-
-
-class Terminal:
-    """The client on a pseudo-terminal: `type` keys, `see` what comes on the screen, the echo included."""
-
-    def __init__(self, *arguments: str | int) -> None:
-        self._ours, theirs = pty.openpty()
-        command = [sys.executable, "-c", ON_A_TERMINAL, *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT, start_new_session=True
-        )
-        os.close(theirs)
-        self.screen = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
-
-    def see(self, pattern: str) -> None:
-        """Wait until the whole screen so far matches. Raises AssertionError after a while."""
-        wait_until(lambda: self._read() or re.search(pattern, self.screen) is not None, lambda: self.screen)
-
-    def end(self) -> int:
-        """The exit status, once it has ended by itself."""
-        wait_until(lambda: self._read() or self.process.poll() is not None, lambda: self.screen)
-        return self.process.wait()
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        """The window is closed: the client gets SIGHUP, and nothing to read from or write to."""
-        if self._ours >= 0:
-            os.close(self._ours)
-            self._ours = -1
-
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._ours], [], [], 0.05)
-        if ready:
-            try:
-                self.screen += os.read(self._ours, 65_536).decode().replace("\r\n", "\n")
-            except OSError:  # Linux's word for: the other side is closed
-                time.sleep(0.05)
-        return False
+from tests.terminals import Terminal
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, Server, echo, run, serving, wait_until
 
 
 @contextmanager
 def terminal(*arguments: str | int) -> Iterator[Terminal]:
-    opened = Terminal(*arguments)
+    """The client on a terminal of its own."""
+    opened = Terminal([*CLIENT, *map(str, arguments)], ENVIRONMENT)
     try:
         yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def joined() -> Iterator[tuple[Server, Terminal]]:
+    """A client that has joined a server, which echoes what it is sent."""
+    with serving(echo) as server, terminal("127.0.0.1", server.port) as client:
+        client.type("1 A\n")
+        client.see("1 A", "1 A")
+        yield server, client
 
 
 class TerminalTest(ProcessCase):
@@ -85,25 +36,21 @@ class TerminalTest(ProcessCase):
 
         with serving(hostile) as server, terminal("127.0.0.1", server.port) as client:
             client.type("1 Zoe\n")
-            client.see("1 Zoe\n1 Zoe\n")
+            client.see("1 Zoe", "1 Zoe")
             client.type("5\n")
-            client.see(r"5\nBob: \[2Jhello\n")
+            client.see("5", "Bob: [2Jhello")
             client.type("4\n")
-            client.see("4\nclose\n")
+            client.see("4", "close")
             self.assertEqual(client.end(), 0)
 
     def test_ctrl_c_leaves(self) -> None:
-        with serving(echo) as server, terminal("127.0.0.1", server.port) as client:
-            client.type("1 A\n")
-            client.see("1 A\n1 A\n")
+        with joined() as (server, client):
             client.type("half a line\x03")
             self.assertEqual(client.end(), 130)
             self.assertEqual(server.requests, [b"1 A", b"4"])
 
     def test_ctrl_d_leaves(self) -> None:
-        with serving(echo) as server, terminal("127.0.0.1", server.port) as client:
-            client.type("1 A\n")
-            client.see("1 A\n1 A\n")
+        with joined() as (server, client):
             client.type("\x04")
             self.assertEqual(client.end(), 0)
             self.assertEqual(server.requests, [b"1 A", b"4"])
@@ -111,16 +58,14 @@ class TerminalTest(ProcessCase):
     def test_ctrl_c_ends_a_wait_for_nobody(self) -> None:
         with serving(lambda request: []) as server, terminal("127.0.0.1", server.port) as client:
             client.type("1 A\n")
-            client.see('no answer to "1 A" within 2 seconds; asking again')
+            client.see('groupchat: no answer to "1 A" within 2 seconds; asking again')
             client.type("\x03")
             wait_until(lambda: b"4" in server.requests)
             client.type("\x03")
             self.assertEqual(client.end(), 130)
 
     def test_a_terminal_that_goes_away_leaves(self) -> None:
-        with serving(echo) as server, terminal("127.0.0.1", server.port) as client:
-            client.type("1 A\n")
-            client.see("1 A\n1 A\n")
+        with joined() as (server, client):
             client.hang_up()
             self.assertEqual(client.process.wait(SECONDS), 129)
             self.assertEqual(server.requests, [b"1 A", b"4"])
@@ -145,10 +90,10 @@ class DaemonTest(ProcessCase):
             self.addCleanup(bob.close)
             bob.ask("1 Bob")
             client.type("1 Zoe\n")
-            client.see("1 Zoe\nBob\n")
+            client.see("1 Zoe", "Bob")
             self.assertEqual(bob.ask("2 hello"), "Zoe has joined")
             client.type("3 Zoë\n")
-            client.see("3 Zoë\nBob: hello\n")
+            client.see("3 Zoë", "Bob: hello")
             client.type("\x03")
             self.assertEqual(client.end(), 130)
             self.assertEqual(bob.ask("5"), "Zoe changed his name to Zoë\nZoë has left the group")
@@ -156,14 +101,14 @@ class DaemonTest(ProcessCase):
     def test_two_clients_talk(self) -> None:
         with running() as daemon, terminal("127.0.0.1", daemon.port) as ada, terminal("127.0.0.1", daemon.port) as bob:
             ada.type("1 Ada\n2 anybody?\n7\n")
-            ada.see("Illegal message\n")
+            ada.see("Illegal message")
             bob.type("1 Bob\n")
-            bob.see("1 Bob\nAda\n")
+            bob.see("1 Bob", "Ada")
             bob.type("2 me\n7\n")
-            bob.see("Illegal message\n")
+            bob.see("Illegal message")
             ada.type("5\n")
-            ada.see("Bob has joined\nBob: me\n")
+            ada.see("Bob has joined", "Bob: me")
             ada.type("4\n")
             self.assertEqual(ada.end(), 0)
             bob.type("5\n")
-            bob.see("Ada has left the group\n")
+            bob.see("Ada has left the group")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -132,6 +133,17 @@ class SplitterTests(SynchronousTestCase):
                 self.assertLessEqual(marked, count, pieces)
                 self.assertGreaterEqual(marked, min(count, 1), pieces)
 
+    def test_a_timing_mark_that_comes_in_two_reads_is_noticed_with_its_last_byte(self) -> None:
+        mark = IAC + DO + b"\x06"
+        for before in (b"", b"hel", b"Alice\n", IAC + b"\xed", IAC + DO):
+            for after in (b"", b"lo\n", IAC, b"\x06"):
+                for at in range(1, len(mark)):
+                    splitter, marked = Splitter(), list[bool]()
+                    for piece in (before + mark[:at], mark[at:] + after, b"on\n"):
+                        splitter.feed(piece)
+                        marked.append(splitter.marked)
+                    self.assertEqual(marked, [False, True, False], (before, at, after))
+
     def test_nothing_else_is_an_end(self) -> None:
         splitter = Splitter()
         negotiations = b"".join(IAC + verb + b"\x03" for verb in (WILL, WONT, DO, DONT))
@@ -198,6 +210,13 @@ class GrammarTestCase(SynchronousTestCase):
         self.assertRegex(line, r"\A[A-Z][^\n]{5,}\.\Z")
         self.assertLess(len(line), 120)
 
+    def assertRefused(self, read: Callable[[Any], object], line: str | bytes, word: str) -> None:
+        """Reading this is refused, with this word in the reason."""
+        with self.assertRaises(IllegalMessage, msg=line) as caught:
+            read(line)
+        self.assertHelpful(caught.exception)
+        self.assertIn(word, str(caught.exception), line)
+
 
 class DecodeTests(GrammarTestCase):
     def test_utf_8(self) -> None:
@@ -205,10 +224,7 @@ class DecodeTests(GrammarTestCase):
 
     def test_refusals(self) -> None:
         for raw, word in [(b"\xe9t\xe9", "UTF-8"), (b"x" * (MAX_LINE + 1), str(MAX_LINE))]:
-            with self.assertRaises(IllegalMessage) as caught:
-                linecodec.decode(raw)
-            self.assertHelpful(caught.exception)
-            self.assertIn(word, str(caught.exception))
+            self.assertRefused(linecodec.decode, raw, word)
 
     def test_a_text_of_the_most_bytes_fits_with_all_that_may_stand_before_it(self) -> None:
         line = f"{MOST} /msg {'😀' * 32}: ".encode() + b"x" * MAX_BYTES
@@ -256,10 +272,7 @@ class FirstTests(GrammarTestCase):
             (f"/resume {KEY} {'1' * 20}", "/resume"),
             ("/resume key 1", "key"),
         ]:
-            with self.assertRaises(IllegalMessage, msg=line) as caught:
-                linecodec.parse_first(line)
-            self.assertHelpful(caught.exception)
-            self.assertIn(word, str(caught.exception).replace("A key", "key"), line)
+            self.assertRefused(linecodec.parse_first, line, word)
 
     def test_the_key_itself_is_not_kept(self) -> None:
         asked = linecodec.parse_first(f"/numbered {KEY} Alice")
@@ -290,10 +303,7 @@ class NumberedTests(GrammarTestCase):
             "1" * 5000,
             "\N{SUPERSCRIPT TWO} hi",
         ]:
-            with self.assertRaises(IllegalMessage, msg=line) as caught:
-                linecodec.numbered(line)
-            self.assertHelpful(caught.exception)
-            self.assertIn(str(MOST), str(caught.exception))
+            self.assertRefused(linecodec.numbered, line, str(MOST))
 
 
 class CommandTests(GrammarTestCase):
@@ -343,10 +353,7 @@ class CommandTests(GrammarTestCase):
             ("/history " + "9" * 5000, "/history"),
             ("/history \N{SUPERSCRIPT TWO}", "/history"),
         ]:
-            with self.assertRaises(IllegalMessage, msg=line) as caught:
-                linecodec.parse(line, 5)
-            self.assertHelpful(caught.exception)
-            self.assertIn(word, str(caught.exception), line)
+            self.assertRefused(lambda line: linecodec.parse(line, 5), line, word)
 
     def test_the_help_names_every_command(self) -> None:
         for command in linecodec._COMMANDS:

@@ -1,0 +1,133 @@
+"""Live lines in memory: connections without sockets, to a group that members with datagrams are in too."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupchat import linecodec
+from groupchat.frontends.lines import Lines
+from groupchat.frontends.streams import Hub
+from groupchat.limits import Limits
+from groupchat.log import ILog
+from groupchat.log.memory import Store
+from tests.logs import LateLog
+from tests.node import Node
+
+KEY = "00112233445566778899aabbccddeeff"
+OTHER_KEY = "ff" * 16
+ASKED = "* What is your name?"
+WELCOME = "* You are {}. What you type goes to all; /help tells more, and Ctrl-D leaves."
+CANNOT = "The server cannot take that now: send it again."
+STOPPING = "* The server is stopping. What was said is kept: come back in a while."
+
+
+class Caller:
+    """One connection and whoever is at its other end. `step` is how many bytes come at once; 0 is all."""
+
+    def __init__(self, lobby: Lobby, host: str, step: int = 0) -> None:
+        self._lobby = lobby
+        self._step = step
+        self.transport = StringTransport()
+        protocol = lobby.hub.buildProtocol(IPv4Address("TCP", host, 40_000))
+        assert isinstance(protocol, Lines), protocol
+        self.lines = protocol
+        self.lines.makeConnection(self.transport)
+
+    def send(self, *lines: str) -> None:
+        """These lines, at once."""
+        self.send_bytes("".join([f"{line}\r\n" for line in lines]).encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        step = self._step or len(data) or 1
+        for at in range(0, len(data), step):
+            self.lines.dataReceived(data[at : at + step])
+
+    def heard(self) -> list[str]:
+        """What has come since this was last asked, once nothing more comes."""
+        self._lobby.settle()
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        data = data.replace(linecodec.NO_TIMING_MARK, b"")
+        assert data.endswith(b"\n") or not data, data
+        return data.decode().split("\n")[:-1]
+
+    def ask(self, *lines: str) -> list[str]:
+        self.heard()
+        self.send(*lines)
+        return self.heard()
+
+    @property
+    def is_closing(self) -> bool:
+        self._lobby.settle()
+        return self.transport.disconnecting
+
+    def half_close(self) -> None:
+        """Send nothing more."""
+        self.lines.readConnectionLost()
+
+    def lose(self) -> None:
+        """The connection is no more."""
+        self.lines.connectionLost(Failure(ConnectionDone()))
+
+
+class Lobby(Node):
+    """A node that has live lines, too. It is noon."""
+
+    def __init__(
+        self, log: ILog | None = None, clock: Clock | None = None, limits: Limits | None = None, **settings: int
+    ) -> None:
+        clock = clock or Clock()
+        clock.rightNow = 12 * 3600.0
+        super().__init__(log, clock, **settings)
+        self.hub = Hub(self.service, limits or Limits(), clock, Lines)
+        self.hub.start()
+
+    def settle(self) -> None:
+        """Let all happen that needs no time."""
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
+
+    def call(self, host: str = "10.0.0.9", step: int = 0) -> Caller:
+        return Caller(self, host, step)
+
+    def enter(self, name: str, *more: str, host: str = "10.0.0.9") -> Caller:
+        """A member, who has heard all there is so far."""
+        caller = self.call(host)
+        assert WELCOME.format(name) in caller.ask(name, *more), name
+        return caller
+
+    def program(self, name: str, key: str = KEY) -> Caller:
+        """A member in a numbered session."""
+        caller = self.call()
+        heard = caller.ask(f"/numbered {key} {name}")
+        assert heard[-1].startswith("session "), heard
+        return caller
+
+    def watch(self) -> list[str]:
+        """What the lines of the group were since this was last asked, as a member with datagrams is told."""
+        reply = self.ask(1, "5")
+        assert reply is not None
+        return reply.split("\n") if reply else []
+
+
+def late_lobby(delay: float = 1.0) -> Lobby:
+    """A lobby in which nobody is, and whose log gives back what is appended only so many seconds later."""
+    clock = Clock()
+    return Lobby(LateLog(Store(), clock, delay), clock)
+
+
+class LobbyTestCase(SynchronousTestCase):
+    """A test with a lobby, in which Bob is, who polls."""
+
+    def setUp(self) -> None:
+        self.open(Lobby())
+
+    def open(self, lobby: Lobby) -> None:
+        self.lobby = lobby
+        self.assertEqual(lobby.ask(1, "1 Bob"), "")
+        lobby.settle()

@@ -1,0 +1,64 @@
+"""Readers of what happens in a group, which are given it by its subscriptions, without a transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from groupchat.commands import Say
+from groupchat.subscriptions import IReader, Subscription
+from tests.connections import Connection
+from tests.node import Node
+
+
+@implementer(IReader)
+class Reader:
+    """A second reader of a member: `pieces` has what it was given, as it was given. `then` is called each time."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+        self.pieces: list[bytes] = []
+        self.drops = 0
+        self.then = then
+
+    def give(self, lines: bytes) -> None:
+        self.pieces.append(lines)
+        self.then()
+
+    def drop(self) -> None:
+        self.drops += 1
+
+    def lines(self) -> list[str]:
+        return b"".join(self.pieces).decode().splitlines()
+
+
+class SubscriptionTestCase(SynchronousTestCase):
+    """Alice, Bob and Carol, of whom nobody reads yet, and nothing waits for any."""
+
+    def setUp(self) -> None:
+        self.start()
+
+    def start(self, **settings: Any) -> None:
+        self.node = Node(**settings)
+        self.clock, self.group = self.node.clock, self.node.service.group
+        self.alice, self.bob, self.carol = (self.joined(name) for name in ("Alice", "Bob", "Carol"))
+        for member in self.group.members.values():
+            self.group.advance(member, *self.group.place(member, 3))
+
+    def joined(self, name: str) -> Connection:
+        connection = Connection(self.node.service)
+        connection.join(name)
+        self.clock.advance(0)
+        self.assertEqual(connection.words(), ["answered"])
+        return connection
+
+    def say(self, connection: Connection, *texts: str) -> None:
+        """Say all this in one turn."""
+        connection.ask(*(Say(text) for text in texts))
+        self.clock.advance(0)
+
+    def open(self, connection: Connection, reader: Reader, after: int = 3, numbered: bool = False) -> Subscription:
+        place = self.group.place(connection.member, after)
+        return self.node.service.subscriptions.open(connection.member, place, reader, numbered)

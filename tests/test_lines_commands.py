@@ -1,0 +1,145 @@
+"""Live lines that begin with /: what they show, and those that do nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from groupchat import linecodec
+from groupchat.commands import Command
+from groupchat.limits import HISTORY, MAX_ANSWER, MAX_HISTORY, MAX_LINE, MAX_USERS
+from groupchat.linecodec import HELP, Help
+from tests.lobby import Lobby, LobbyTestCase
+
+
+class LookTests(LobbyTestCase):
+    """/users and /history, and their bounds."""
+
+    def test_users(self) -> None:
+        lobby = self.lobby
+        alice, program = lobby.enter("Alice"), lobby.program("Robot")
+        program.lose()
+        lobby.ask(1, "2 hi")
+        found = [re.sub(r"joined \d\d:\d\d,", "joined TODAY,", line) for line in alice.ask("/users")]
+        self.assertEqual(
+            found,
+            [
+                "* 3 here:",
+                "* Bob  polling, joined TODAY, 0 behind",
+                "* Alice  live, joined TODAY, 0 behind",
+                "* Robot  away, joined TODAY, 1 behind",
+            ],
+        )
+
+    def test_whoever_joined_on_another_day_is_shown_with_the_date(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.lobby.clock.rightNow += 3 * 86_400
+        self.assertRegex(alice.ask("/users")[1], r"joined 1970-01-0\d \d\d:\d\d, \d behind\Z")
+
+    def test_the_only_one(self) -> None:
+        lobby = Lobby()
+        alice = lobby.enter("Alice")
+        self.assertEqual(alice.ask("/users")[0], "* Only you are here:")
+        self.assertEqual(len(alice.ask("/users")), 2)
+
+    def test_no_more_users_than_the_bound(self) -> None:
+        alice = self.lobby.enter("Alice")
+        for number in range(2, MAX_USERS):
+            self.lobby.ask(number, f"1 member {number}")
+        alice.heard()
+        self.assertEqual(len(alice.ask("/users")), 1 + MAX_USERS)
+        self.lobby.ask(9_999, "1 one more")
+        alice.heard()
+        found = alice.ask("/users")
+        self.assertEqual((found[0], len(found), found[-1]), (f"* {MAX_USERS + 1} here:", 2 + MAX_USERS, "* and 1 more"))
+
+    def test_history_shows_what_one_was_told_and_said(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.lobby.ask(1, "2 hi")
+        alice.ask("hello", "/msg Bob: psst")
+        lines = ["Bob has joined", "Alice has joined", "Bob: hi", "Alice: hello", "Alice (private): psst"]
+        self.assertEqual(alice.ask("/history"), [f"*   {line}" for line in lines])
+        self.assertEqual(alice.ask("/history 2"), [f"*   {line}" for line in lines[-2:]])
+
+    def test_history_is_bounded_in_lines_and_bytes(self) -> None:
+        alice = self.lobby.enter("Alice")
+        for number in range(MAX_HISTORY + 10):
+            self.lobby.ask(1, f"2 {number}")
+        alice.heard()
+        self.assertEqual(len(alice.ask(f"/history {MAX_HISTORY}")), MAX_HISTORY)
+        self.assertEqual(len(alice.ask("/history")), HISTORY)
+        for number in range(30):
+            self.lobby.ask(1, f"2 {number}" + "x" * 4000)
+        alice.heard()
+        found = alice.ask(f"/history {MAX_HISTORY}")
+        self.assertEqual(found[-1], "*   Bob: 29" + "x" * 4000)
+        self.assertEqual(len(found), MAX_ANSWER // (len("Bob: 29\n") + 4000))
+
+    def test_what_is_asked_is_answered_after_what_was_said_before(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.assertEqual(
+            alice.ask("one", "/name Al", "/history 1", "two", "/nonsense", "/help", "/history 1"),
+            [
+                "* You are Al now.",
+                "*   Alice changed his name to Al",
+                "* There is no such command: see /help. To say a line that begins with /, write two.",
+                *[f"* {line}" for line in HELP],
+                "*   Al: two",
+            ],
+        )
+
+
+class WrongLineTests(LobbyTestCase):
+    """What is wrong, or comes upon a bug, does nothing."""
+
+    def test_wrong_arguments_get_one_line_each_and_do_nothing(self) -> None:
+        alice, carol = self.lobby.enter("Alice"), self.lobby.enter("Carol")
+        head = self.successResultOf(self.lobby.log.head())
+        for line in [
+            "/",
+            "/nonsense",
+            "/msg",
+            "/msg Nobody: hi",
+            "/msg Carol",
+            "/msg Carol:",
+            "/msg Alice: me",
+            "/name",
+            "/name Carol",
+            "/name Alice",
+            "/name a:b",
+            "/history x",
+            "/history 0",
+            f"/history {MAX_HISTORY + 1}",
+            " ",
+            "x" * 4097,
+            "x" * (MAX_LINE + 1),
+            "\x1b[2J",
+        ]:
+            heard = alice.ask(line)
+            self.assertEqual(len(heard), 1, line)
+            self.assertRegex(heard[0], r"\A\* [A-Z].*\.\Z", line)
+        alice.send_bytes(b"\xe9\n")
+        self.assertEqual(alice.heard(), ["* That is not UTF-8."])
+        self.assertEqual((carol.heard(), self.successResultOf(self.lobby.log.head())), ([], head))
+
+    def test_a_bug_while_reading_a_line_costs_that_line_only(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.patch(linecodec, "parse", _buggy(linecodec.parse))
+        alice.send("one", "bug", "two")
+        alice.heard()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: one", "Alice: two"])
+        self.lobby.pass_time(2)
+        alice.send("bug", "three")  # of which nobody is woken by an answer
+        alice.heard()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.lobby.watch(), ["Alice: three"])
+
+
+def _buggy(parse: Callable[[str, int], Command | Help]) -> Callable[[str, int], Command | Help]:
+    def parse_or_fail(line: str, client_id: int = 0) -> Command | Help:
+        if line == "bug":
+            raise ZeroDivisionError
+        return parse(line, client_id)
+
+    return parse_or_fail

@@ -1,0 +1,180 @@
+"""Live lines that end: by a sign, by a command, or by a connection that is lost."""
+
+from __future__ import annotations
+
+from groupchat.errors import Unavailable
+from groupchat.limits import MAX_UNENDED, QUEUE
+from tests.lobby import CANNOT, Caller, Lobby, LobbyTestCase, late_lobby
+from tests.logs import FailingLog
+
+
+class EndTests(LobbyTestCase):
+    """The end of input leaves, after all that came before it."""
+
+    def leave(self, caller: Caller, how: str) -> None:
+        match how:
+            case "half-close":
+                caller.half_close()
+            case "loss":
+                caller.lose()
+            case "Ctrl-D":
+                caller.send_bytes(b"\x04")
+            case "Ctrl-D of telnet":
+                caller.send_bytes(b"\xff\xec")
+            case "Ctrl-C of telnet":
+                caller.send_bytes(b"\xff\xf4\xff\xfd\x06")
+
+    ways = ("half-close", "loss", "Ctrl-D", "Ctrl-D of telnet", "Ctrl-C of telnet")
+
+    def test_all_that_came_before_is_said(self) -> None:
+        count = 10 * QUEUE
+        for how in self.ways:
+            self.open(Lobby())
+            caller = self.lobby.call()
+            caller.send("Alice", *[str(number) for number in range(count)])
+            self.leave(caller, how)
+            self.lobby.settle()
+            texts = [f"Alice: {number}" for number in range(count)]
+            self.assertEqual(self.lobby.watch(), ["Alice has joined", *texts, "Alice has left the group"], how)
+            if how != "loss":
+                self.assertEqual(caller.heard()[-1], "* You have left the group.", how)
+                self.assertTrue(caller.is_closing, how)
+                caller.lose()
+            self.assertAllIsGone(how)
+
+    def assertAllIsGone(self, how: str) -> None:
+        """Nothing is left of whoever was connected."""
+        self.lobby.settle()
+        service = self.lobby.service
+        self.assertEqual((self.lobby.hub.connections, service.seats.live, service.seats.held), ({}, {}, {}), how)
+        subscriptions = service.subscriptions
+        self.assertEqual((subscriptions._awake, subscriptions._paused), ({}, {}), how)
+
+    def test_telnet_is_told_that_there_are_no_timing_marks(self) -> None:
+        """It asks for one after each Ctrl-C and Ctrl-Z, and shows nothing before it has its answer."""
+        for data in (b"\xff\xf4\xff\xfd\x06", b"\xff\xed\xff\xfd\x06"):
+            for step in (0, 1, 2):
+                self.open(Lobby())
+                caller = self.lobby.call(step=step)
+                caller.ask("Alice")
+                caller.send_bytes(data)
+                self.assertEqual(caller.transport.value(), b"\xff\xfc\x06", (data, step))
+
+    def test_half_a_line_is_said_but_not_after_ctrl_c(self) -> None:
+        for how in self.ways:
+            self.open(Lobby())
+            alice = self.lobby.enter("Alice")
+            alice.send_bytes(b"half a line")
+            self.leave(alice, how)
+            self.lobby.settle()
+            said = [] if how.startswith("Ctrl-C") else ["Alice: half a line"]
+            self.assertEqual(self.lobby.watch(), ["Alice has joined", *said, "Alice has left the group"], how)
+
+    def test_what_a_full_connection_sent_is_said_when_it_is_lost(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("one", "two")
+        alice.lose()
+        self.assertAllIsGone("loss")
+        said = ["Alice has joined", "Alice: one", "Alice: two", "Alice has left the group"]
+        self.assertEqual(self.lobby.watch(), said)
+
+    def test_what_comes_after_the_end_is_not_read_nor_held(self) -> None:
+        for sign in (b"\x04", b"\xff\xf4"):
+            self.open(Lobby())
+            alice = self.lobby.enter("Alice")
+            alice.lines.pauseProducing()
+            alice.send_bytes(b"before\n" + sign)
+            for _ in range(100):
+                alice.send_bytes(b"after\n" * 100)
+            self.assertEqual(len(alice.lines._lines), 1)
+            alice.lines.resumeProducing()
+            alice.heard()
+            said = ["Alice has joined", "Alice: before", "Alice has left the group"]
+            self.assertEqual(self.lobby.watch(), said)
+
+    def test_the_end_before_there_is_a_name(self) -> None:
+        for how in self.ways:
+            self.open(Lobby())
+            caller = self.lobby.call()
+            self.leave(caller, how)
+            if how != "loss":
+                self.assertTrue(caller.is_closing, how)
+                caller.lose()
+            self.assertAllIsGone(how)
+            self.assertEqual(self.lobby.watch(), [])
+
+    def test_a_connection_that_is_lost_while_its_join_is_under_way(self) -> None:
+        self.lobby = late_lobby()
+        caller = self.lobby.call()
+        caller.send("Alice", "hi")
+        self.lobby.settle()
+        caller.lose()
+        for _ in range(5):
+            self.lobby.pass_time(1)
+        self.assertAllIsGone("loss")
+        self.assertEqual(self.lobby.service.group.history.head, 3)
+
+    def test_a_connection_that_is_closed_while_its_join_is_under_way(self) -> None:
+        self.lobby = late_lobby()
+        caller = self.lobby.call()
+        caller.send("Alice")
+        self.lobby.settle()
+        caller.lines.close("Enough.")
+        for _ in range(3):
+            self.lobby.pass_time(1)
+        self.assertEqual(caller.heard()[-1], "* Enough.")
+        caller.lose()
+        for _ in range(3):
+            self.lobby.pass_time(1)
+        self.assertAllIsGone("closing")
+
+    def test_a_connection_that_is_lost_while_it_leaves(self) -> None:
+        for first, then in [("half-close", "loss"), ("Ctrl-D", "half-close"), ("Ctrl-D", "loss")]:
+            self.open(Lobby())
+            alice = self.lobby.enter("Alice")
+            self.leave(alice, first)
+            self.leave(alice, then)
+            self.lobby.settle()
+            if then != "loss":
+                alice.lose()
+            self.assertAllIsGone(f"{first}, {then}")
+            self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_whoever_hangs_up_while_nothing_can_be_stored_leaves_when_it_can(self) -> None:
+        log = FailingLog([])
+        self.open(Lobby(log))
+        alice = self.lobby.enter("Alice")
+        log.failures = [Unavailable("full")] * 3
+        appended = len(log.appended)
+        alice.half_close()
+        self.assertEqual(alice.heard(), [f"* {CANNOT}"])
+        self.assertTrue(alice.is_closing)
+        self.assertEqual(len(log.appended), appended + 1)
+        alice.lose()
+        self.lobby.pass_time(5)
+        for _ in range(5):
+            self.lobby.pass_time(1)
+        self.assertAllIsGone("half-close")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_quit_is_the_last_thing_said(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.assertEqual(alice.ask("/quit", "more", "/users", "/help", "/nonsense"), ["* You have left the group."])
+        self.assertTrue(alice.is_closing)
+        alice.send("more")
+        self.assertEqual(alice.heard(), [])
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_a_line_without_an_end_is_not_read_for_ever(self) -> None:
+        alice = self.lobby.enter("Alice")
+        for _ in range(MAX_UNENDED // 1024):
+            alice.send_bytes(b"x" * 1024)
+        self.assertFalse(alice.is_closing)
+        alice.send_bytes(b"x")
+        self.assertEqual(alice.heard(), ["* That line has no end."])
+        self.assertTrue(alice.is_closing)
+        alice.send_bytes(b"x\nhi\n")
+        alice.lose()
+        self.assertAllIsGone("too long")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])

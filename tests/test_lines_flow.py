@@ -1,0 +1,157 @@
+"""Live lines that come faster than they are taken, from either side."""
+
+from __future__ import annotations
+
+from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
+from groupchat.limits import QUEUE
+from groupchat.linecodec import HELP
+from groupchat.subscriptions import AT_ONCE
+from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby
+
+
+class BackPressureTests(LobbyTestCase):
+    """A transport that takes nothing more is given nothing more, and is not read."""
+
+    def say_much(self) -> list[str]:
+        """Bob says 100 lines of 1,000 bytes. Returns them as the others see them."""
+        texts = [f"{number} {'x' * 1000}" for number in range(100)]
+        for text in texts:
+            self.lobby.ask(1, f"2 {text}")
+        return [f"Bob: {text}" for text in texts]
+
+    def test_nothing_is_written_while_it_is_paused_and_all_of_it_later(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        texts = self.say_much()
+        self.assertEqual(alice.heard(), [])
+        alice.lines.resumeProducing()
+        self.assertEqual(alice.heard(), texts)
+
+    def test_one_that_is_slow_is_given_a_bounded_piece_at_a_time(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        texts = self.say_much()
+        give, pieces = alice.lines.give, list[int]()
+
+        def give_and_fill(data: bytes) -> None:
+            pieces.append(len(data))
+            give(data)
+            alice.lines.pauseProducing()
+
+        self.patch(alice.lines, "give", give_and_fill)
+        heard: list[str] = []
+        while len(heard) < len(texts):
+            alice.lines.resumeProducing()
+            some = alice.heard()
+            self.assertTrue(some)
+            heard += some
+        self.assertEqual(heard, texts)
+        self.assertLessEqual(max(pieces), AT_ONCE)
+        self.assertEqual(len(pieces), 4)
+
+    def test_nothing_is_read_while_it_is_paused(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("one", "/users")
+        self.assertEqual(alice.transport.producerState, "paused")
+        self.assertEqual((alice.heard(), self.lobby.watch()), ([], ["Alice has joined"]))
+        alice.lines.resumeProducing()
+        self.assertEqual(alice.heard()[0], "* 2 here:")
+        self.assertEqual(alice.transport.producerState, "producing")
+        self.assertEqual(self.lobby.watch(), ["Alice: one"])
+
+    def test_answers_that_fill_it_stop_the_reading(self) -> None:
+        """One that asks and asks, and takes no answer, gets as many as fill the transport."""
+        alice = self.lobby.enter("Alice")
+        give = alice.lines.give
+
+        def give_and_fill(data: bytes) -> None:
+            give(data)
+            if len(alice.transport.value()) > 2000:
+                alice.lines.pauseProducing()
+
+        self.patch(alice.lines, "give", give_and_fill)
+        alice.send(*["/help"] * 1000)
+        answer = sum(len(line) + 3 for line in HELP)
+        self.lobby.settle()
+        self.assertLess(len(alice.transport.value()), 2000 + 2 * answer)
+        self.assertEqual(alice.transport.producerState, "paused")
+        count = 0
+        while some := alice.heard():
+            count += some.count(f"* {HELP[0]}")
+            alice.lines.resumeProducing()
+        self.assertEqual(count, 1000)
+        self.assertEqual(alice.transport.producerState, "producing")
+
+    def test_many_lines_that_are_answered_at_once_leave_the_others_their_turns(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.heard()
+        alice.send(*["/help"] * 1000)
+        first = alice.transport.value().decode().count(HELP[0])
+        self.assertEqual(first, LINES_AT_ONCE)
+        self.assertEqual(alice.heard().count(f"* {HELP[0]}"), 1000)
+        self.assertEqual(alice.transport.producerState, "producing")
+
+    def test_it_is_read_no_faster_than_it_is_answered(self) -> None:
+        self.lobby = late_lobby()
+        self.lobby.ask(1, "1 Bob")
+        self.lobby.pass_time(1)
+        alice = self.lobby.call()
+        alice.send("Alice")
+        self.lobby.settle()
+        self.lobby.pass_time(1)
+        self.assertEqual(alice.heard()[-1], WELCOME.format("Alice"))
+        alice.send(*[str(number) for number in range(1000)])
+        most = len(alice.lines._under_way)
+        for _ in range(200):
+            self.lobby.settle()
+            most = max(most, len(alice.lines._under_way))
+            self.assertEqual(alice.transport.producerState, "paused" if alice.lines._lines else "producing")
+            self.lobby.clock.advance(1.0)
+        self.assertEqual(most, QUEUE)
+        self.assertEqual(alice.transport.producerState, "producing")
+        texts = [line for line in self.lobby.watch() if line.startswith("Alice: ")]
+        self.assertEqual(texts, [f"Alice: {number}" for number in range(1000)])
+
+    def test_a_refused_line_waits_for_what_was_asked_before_it(self) -> None:
+        self.lobby = late_lobby()
+        alice = self.lobby.call()
+        alice.send("Alice", "hi", "/nonsense", "/name Al", "/nonsense")
+        heard = alice.heard()
+        for _ in range(6):
+            self.lobby.clock.advance(1.0)
+            heard += alice.heard()
+        self.assertEqual([line[:9] for line in heard[3:]], ["* You are", "* There i", "* You are", "* There i"])
+
+    def test_one_that_is_full_while_it_joins(self) -> None:
+        """As with TLS, which takes nothing before its handshake is done."""
+        caller = self.lobby.call()
+        caller.heard()
+        caller.send("Alice")
+        caller.lines.pauseProducing()
+        self.lobby.settle()
+        self.lobby.ask(1, "2 hi")
+        self.assertEqual(caller.heard(), [WELCOME.format("Alice")])
+        caller.lines.resumeProducing()
+        self.assertEqual(caller.heard(), ["Bob: hi"])
+
+    def test_one_that_takes_nothing_for_too_long_is_dropped(self) -> None:
+        self.open(Lobby(stall=30))
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        self.lobby.pass_time(29)
+        self.assertFalse(alice.transport.disconnected)
+        self.lobby.pass_time(30)
+        self.assertTrue(alice.transport.disconnected)
+        alice.lose()
+        self.lobby.settle()
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_closing_reads_again_so_that_the_end_of_the_other_side_is_heard(self) -> None:
+        self.lobby = late_lobby()
+        alice = self.lobby.call()
+        alice.send("Alice", *["x"] * 100)
+        self.assertEqual(alice.transport.producerState, "paused")
+        alice.lines.close("Enough.")
+        self.assertEqual((alice.transport.producerState, alice.transport.producer), ("producing", None))
+        self.assertEqual(alice.lines._lines, [])

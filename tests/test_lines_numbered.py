@@ -1,0 +1,205 @@
+"""Live lines of programs: numbered sessions, which go on on another connection."""
+
+from __future__ import annotations
+
+import re
+
+from groupchat.errors import Unavailable
+from groupchat.limits import QUEUE
+from groupchat.linecodec import HELP
+from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
+from tests.logs import FailingLog
+
+
+class NumberedTests(LobbyTestCase):
+    """Programs: every line has its number, every request its id and its answer."""
+
+    def test_a_session(self) -> None:
+        lobby = self.lobby
+        caller = lobby.call()
+        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 0 Robot"])
+        lobby.ask(1, "2 hi")
+        self.assertEqual(caller.heard(), ["3 Bob: hi"])
+        self.assertEqual(caller.ask("1 hello", "2 //x", "3 /msg Bob: psst"), ["ok 1", "ok 2", "ok 3"])
+        lobby.ask(1, "2 again")
+        self.assertEqual(caller.heard(), ["7 Bob: again"])
+        self.assertEqual(caller.ask("4 /name Bot"), ["ok 4"])
+        self.assertEqual(
+            caller.ask("5 /history 3"),
+            ["= 6 Robot (private): psst", "= 7 Bob: again", "= 8 Robot changed his name to Bot", "ok 5"],
+        )
+        self.assertEqual(
+            [re.sub(r",.*", "", line) for line in caller.ask("6 /users")],
+            ["= 2 here:", "= Bob  polling", "= Bot  live", "ok 6"],
+        )
+        self.assertEqual(caller.ask("7 /help"), [*[f"= {line}" for line in HELP], "ok 7"])
+        self.assertEqual(caller.ask("8 /quit"), ["ok 8"])
+        self.assertTrue(caller.is_closing)
+        caller.lose()
+        said = ["Robot: hello", "Robot: /x", "Robot (private): psst", "Robot changed his name to Bot"]
+        self.assertEqual(lobby.watch(), [said[3], "Bot has left the group"])
+        self.assertEqual(
+            [line.removeprefix("*   ") for line in lobby.call().heard()[2:-2] if "Robot" in line],
+            ["Robot has joined", said[0], said[1], said[3]],
+        )
+
+    def test_refusals_carry_the_id(self) -> None:
+        program = self.lobby.program("Robot")
+        for line, answer in [
+            ("hello", "no 0 In a numbered"),
+            ("0 hello", "no 0 In a numbered"),
+            ("1 /nonsense", "no 1 There is no such command"),
+            ("2 ", "no 2 There is nothing"),
+            ("2", "no 2 There is nothing"),
+            ("3 /msg Nobody: hi", "no 3 Nobody here has that name"),
+            ("4 /name Bob", "no 4 The name Bob is in use"),
+            ("5 /history x", "no 5 Write /history"),
+        ]:
+            (heard,) = program.ask(line)
+            self.assertTrue(heard.startswith(answer), (line, heard))
+        self.assertEqual(program.ask("", "6 hi"), ["ok 6"])
+        self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
+
+    def test_what_is_sent_again_takes_effect_once(self) -> None:
+        program = self.lobby.program("Robot")
+        self.assertEqual(program.ask("1 hi", "1 hi"), ["ok 1", "ok 1"])
+        self.assertEqual(
+            program.ask("1 hi", "2 /name Bot", "2 /name Bot", "3 /msg Bob: x", "3 /msg Bob: x"),
+            ["ok 1", "ok 2", "ok 2", "ok 3", "ok 3"],
+        )
+        self.assertEqual(
+            self.lobby.watch(),
+            ["Robot has joined", "Robot: hi", "Robot changed his name to Bot", "Bot (private): x"],
+        )
+
+    def test_resumed_from_each_number_nothing_is_missing_and_nothing_twice(self) -> None:
+        program = self.lobby.program("Robot")
+        self.lobby.ask(1, "2 one")
+        program.send("1 own")
+        self.lobby.ask(1, "2 two")
+        self.lobby.ask(2, "1 Carol")
+        lines = ["3 Bob: one", "5 Bob: two", "6 Carol has joined"]
+        heard = program.heard()
+        self.assertEqual([line for line in heard if line != "ok 1"], lines)
+        for number in range(10):
+            caller = self.lobby.call()
+            place = min(max(number, 2), 6)
+            after = [line for line in lines if int(line.split()[0]) > place]
+            self.assertEqual(
+                caller.ask(f"/resume {KEY} {number}"), [f"session {place} {len(after)} Robot", *after], number
+            )
+            self.assertEqual(program.heard(), ["* This session goes on on another connection."])
+            self.assertTrue(program.is_closing)
+            program.lose()
+            program = caller
+        self.lobby.settle()
+        self.assertEqual(len(self.lobby.hub.connections), 1)
+        self.assertEqual(self.lobby.watch()[-1], "Carol has joined")
+
+    def test_it_is_held_when_the_connection_ends_however_that_is(self) -> None:
+        for end in [Caller.lose, Caller.half_close, lambda program: program.send_bytes(b"\x04")]:
+            self.open(Lobby(hold=100))
+            program = self.lobby.program("Robot")
+            end(program)
+            if not program.lines._lost:
+                self.assertTrue(program.is_closing)
+                program.lose()
+            self.lobby.settle()
+            self.assertEqual(self.lobby.ask(1, "2 hi"), "Robot has joined")
+            self.lobby.pass_time(90)
+            caller = self.lobby.call()
+            self.assertEqual(caller.ask(f"/resume {KEY} 2"), ["session 2 1 Robot", "3 Bob: hi"])
+            caller.lose()
+            self.lobby.pass_time(90)
+            self.assertEqual(self.lobby.watch(), [])
+            self.lobby.pass_time(30)
+            self.assertEqual(self.lobby.watch(), ["Robot has left the group"])
+            caller = self.lobby.call()
+            (heard,) = caller.ask(f"/resume {KEY} 2")
+            self.assertTrue(heard.startswith("no 0 There is no such session"), heard)
+            self.assertEqual(caller.ask(f"/numbered {KEY} Robot")[0][:8], "session ")
+
+    def test_a_bad_key_and_a_wrong_one(self) -> None:
+        self.lobby.program("Robot")
+        caller = self.lobby.call()
+        for line in [f"/resume {OTHER_KEY} 2", f"/resume {KEY[:-1]}e 2"]:
+            (heard,) = caller.ask(line)
+            self.assertTrue(heard.startswith("no 0 There is no such session"), heard)
+        (heard,) = caller.ask(f"/numbered {OTHER_KEY} Robot")
+        self.assertEqual(heard, "no 0 The name Robot is in use.")
+        for line in ["/resume 12 2", f"/resume {KEY}", "/numbered key Robot", "1 hi", "Alice"]:
+            (heard,) = caller.ask(line)
+            self.assertTrue(heard.startswith("no 0 "), heard)
+        self.assertEqual(caller.ask(f"/numbered {OTHER_KEY} Alice", "1 hi"), ["session 3 0 Alice", "ok 1"])
+
+    def test_joining_again_with_the_same_key_goes_on(self) -> None:
+        program = self.lobby.program("Robot")
+        self.lobby.ask(1, "2 hi")
+        program.lose()
+        caller = self.lobby.call()
+        self.assertEqual(caller.ask(f"/numbered {KEY} Robot"), ["session 2 1 Robot", "3 Bob: hi"])
+        self.assertEqual(self.lobby.watch(), [])
+
+    def test_joining_again_before_the_first_join_is_answered(self) -> None:
+        first, second = self.lobby.call(), self.lobby.call()
+        first.heard()
+        second.heard()
+        first.send(f"/numbered {KEY} Robot")
+        first.lose()
+        second.send(f"/numbered {KEY} Robot", "1 hi")
+        self.assertEqual(second.heard(), ["session 2 0 Robot", "ok 1"])
+        self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
+
+    def test_what_is_not_read_when_the_connection_is_lost_has_no_effect(self) -> None:
+        """The program sends it again. Not even what would begin a session is read then."""
+        program = self.lobby.program("Robot")
+        program.send(*[f"{number} {number}" for number in range(1, 100)], f"/numbered {OTHER_KEY} Ghost")
+        program.send_bytes(b"200 half a li")
+        program.lose()
+        self.lobby.settle()
+        self.assertEqual(set(self.lobby.service.group.by_key), {"bob", "robot"})
+        self.assertNotIn("Robot: half a li", self.lobby.watch())
+        self.assertEqual(self.lobby.service.seats.live[next(iter(self.lobby.service.seats.live))].client, None)
+
+    def test_what_is_not_read_while_full_cannot_begin_a_session_when_the_connection_is_lost(self) -> None:
+        program = self.lobby.program("Robot")
+        program.send(*["1 /help"] * 64, f"/resume {KEY} 0", *["1 /help"] * 64)
+        program.lose()
+        self.lobby.settle()
+        self.assertFalse(self.lobby.service.seats.is_connected(self.lobby.service.group.by_key["robot"]))
+
+    def test_displaced_while_things_are_under_way(self) -> None:
+        """What the old connection asked is answered to the new one, in which it may be asked again."""
+        program = self.lobby.program("Robot")
+        lines = [f"{number} text {number}" for number in range(1, 2 * QUEUE)]
+        program.send(*lines)
+        caller = self.lobby.call()
+        caller.send(f"/resume {KEY} 2", *lines)
+        answers = caller.heard()[-5 * QUEUE :]
+        self.assertEqual(program.heard(), ["* This session goes on on another connection."])
+        for _ in range(3):
+            refused = [line.split()[1] for line in answers if line.startswith("no ")]
+            answers += caller.ask(*[lines[int(number) - 1] for number in refused])
+        self.assertEqual({line for line in answers if line.startswith("ok ")}, {f"ok {n}" for n in range(1, 2 * QUEUE)})
+        texts = [line for line in self.lobby.watch() if line != "Robot has joined"]
+        self.assertEqual(sorted(texts), sorted(f"Robot: text {number}" for number in range(1, 2 * QUEUE)))
+
+    def test_what_cannot_be_stored_is_to_be_sent_again(self) -> None:
+        log = FailingLog([])
+        self.open(Lobby(log))
+        program = self.lobby.program("Robot")
+        log.failures = [Unavailable("full")]
+        self.assertEqual(program.ask("1 hi"), [f"busy 1 {CANNOT}"])
+        self.assertEqual(program.ask("1 hi"), ["ok 1"])
+        self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
+
+    def test_lines_that_are_no_longer_kept_are_told_of(self) -> None:
+        self.open(Lobby(keep=10))
+        program = self.lobby.program("Robot")
+        program.lose()
+        for number in range(20):
+            self.lobby.ask(1, f"2 {number}")
+        caller = self.lobby.call()
+        heard = caller.ask(f"/resume {KEY} 2")
+        self.assertEqual(heard[:3], ["session 2 20 Robot", "* 10 lines are no longer kept", "13 Bob: 10"])
+        self.assertEqual(len(heard), 12)

@@ -1,0 +1,149 @@
+"""Sessions of a node that starts again, and of one whose clock is set."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.task import Clock
+
+from groupchat.commands import Rename, Say, Whisper
+from groupchat.errors import Unavailable
+from groupchat.log.memory import MemoryLog
+from tests.connections import KEY, SessionTestCase
+from tests.durable import DurableNode
+from tests.logs import FailingLog
+from tests.node import Node
+
+if TYPE_CHECKING:
+    Suite = SessionTestCase
+else:
+    Suite = object
+
+
+class RestartContract(Suite):
+    """What a node finds that starts on the log of another: with `restart`, which each kind of log does its way."""
+
+    def restart(self, kill: bool) -> None:
+        raise NotImplementedError
+
+    def test_numbered_sessions_are_held_and_other_connections_leave(self) -> None:
+        for kill in (True, False):
+            self.start()
+            self.check_who_is_there(kill)
+
+    def test_a_session_goes_on_and_what_is_repeated_is_said_once(self) -> None:
+        for kill in (True, False):
+            self.start()
+            self.check_it_goes_on(kill)
+
+    def check_who_is_there(self, kill: bool) -> None:
+        self.connection("Plain")
+        self.connection("Nia", KEY)
+        self.assertEqual(self.node.ask(1, "1 Una"), "Nia, Plain")
+        self.restart(kill)
+        self.settle()
+        self.assertEqual(self.names(), ["Nia", "Una"])
+        self.assertEqual(self.lines()[3:], ["Plain has left the group"])
+        self.node.pass_time(299)
+        self.settle()
+        self.assertEqual(self.names(), ["Nia", "Una"])
+        self.node.pass_time(2)
+        self.settle()
+        self.assertEqual(self.names(), ["Una"])
+        self.assertNoTrace()
+
+    def check_it_goes_on(self, kill: bool) -> None:
+        alice = self.connection("Alice", KEY)
+        self.connection("Bob", "f0" * 32)
+        alice.ask(Say("one", 1), Whisper("Bob: two", 2), Rename("Al", 3))
+        self.settle()
+        before = self.lines()
+        self.restart(kill)
+        again = self.connection()
+        again.resume(KEY)
+        self.settle()
+        self.assertEqual((again.member.name, self.lines()), ("Al", before))
+        again.ask(Say("one", 1), Whisper("Bob: two", 2), Rename("Al", 3), Say("four", 4), Say("four", 4))
+        self.settle()
+        self.assertEqual(again.words(), ["answered"] * 5)
+        self.assertEqual(self.lines(), [*before, "Al: four"])
+        self.node.pass_time(1_000)
+        self.settle()
+        self.assertEqual(self.names(), ["Al"])
+
+
+class MemoryRestartTests(RestartContract, SessionTestCase):
+    def restart(self, kill: bool) -> None:
+        if kill:
+            for tail in tuple(self.store.wakers):
+                self.store.wakers.remove(tail)
+            self.node.service._ticker.stop()
+        else:
+            stopped = self.node.service.stopService()
+            self.settle()
+            self.successResultOf(stopped)
+        self.use(Node(MemoryLog(self.store), self.clock))
+
+
+class SqliteRestartTests(RestartContract, SessionTestCase):
+    node: DurableNode
+
+    def start(self, **settings: Any) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-sessions-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.directory = directory
+        self.use(DurableNode(directory / "group.sqlite", self.clock, **settings))
+
+    def settle(self) -> None:
+        for _ in range(3):
+            self.node.settle()
+
+    def restart(self, kill: bool) -> None:
+        if kill:
+            path = self.node.cut_off(self.directory / "after")
+            self.node.service._ticker.stop()
+        else:
+            self.node.stop()
+            path = self.node.path
+        self.use(DurableNode(path, self.clock))
+
+
+class ClockTests(SessionTestCase):
+    """A clock that is set, or a machine that slept, makes nobody leave who could not have come back."""
+
+    def test_a_clock_that_jumps_ahead_vacates_nobody_at_once(self) -> None:
+        self.hold_alice(300)
+        self.node.pass_time(100)
+        self.clock.advance(1_000_000)
+        self.assertEqual(self.names(), ["Alice"])
+        self.node.pass_time(298)
+        self.assertEqual(self.names(), ["Alice"])
+        self.node.pass_time(3)
+        self.assertEqual(self.names(), [])
+
+    def test_a_clock_that_is_set_back_holds_nobody_for_longer(self) -> None:
+        self.hold_alice(300)
+        self.node.pass_time(100)
+        self.clock.rightNow -= 1_000_000
+        for call in self.clock.getDelayedCalls():
+            call.reset(1.0)
+        self.clock.advance(1)
+        self.node.pass_time(301)
+        self.assertEqual(self.names(), [])
+
+    def test_whose_connection_ended_for_good_is_not_held_for_that(self) -> None:
+        log = FailingLog([])
+        self.use(Node(log, self.clock))
+        alice = self.connection("Alice")
+        log.failures = [Unavailable("the disk is full")]
+        alice.hang_up(hold=False)
+        self.clock.advance(0)
+        self.assertEqual(self.names(), ["Alice"])
+        self.clock.advance(1_000_000)
+        self.clock.advance(1)
+        self.assertEqual(self.names(), [])

@@ -1,0 +1,291 @@
+"""The ports of live lines, and what is written to their connections: on real sockets."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.testing import EventLoggingObserver, StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from groupchat.errors import CannotListen
+from groupchat.frontends.lines import Lines
+from groupchat.frontends.streams import Hub, PortEndpoint, StreamService, tune, writer
+from groupchat.limits import KEEPALIVE, SEND_BUFFER, Limits, Settings
+from groupchat.log.memory import MemoryLog
+from groupchat.service import GroupService
+from tests.lobby import STOPPING, WELCOME
+from tests.sessions import RESET
+
+reactor: Any = installed
+
+PATIENCE = 20.0
+
+
+class Silent(Protocol):
+    """The protocol of whoever listens for nothing."""
+
+
+def silence() -> Factory:
+    return Factory.forProtocol(Silent)
+
+
+class PortTests(TestCase):
+    def listen(self, number: int, interface: str | None) -> Any:
+        port = self.successResultOf(PortEndpoint(reactor, number, interface).listen(silence()))
+        self.addCleanup(port.stopListening)
+        return port
+
+    def connect(self, host: str, number: int) -> None:
+        socket.create_connection((host, number), timeout=PATIENCE).close()
+
+    def need_ipv6(self) -> None:
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            self.skipTest(f"this machine has no IPv6: {error}")
+
+    def test_it_is_an_endpoint(self) -> None:
+        self.assertTrue(verifyObject(IStreamServerEndpoint, PortEndpoint(reactor, 0, None)))
+
+    def test_everywhere(self) -> None:
+        number = self.listen(0, None).getHost().port
+        self.connect("127.0.0.1", number)
+        self.connect("127.0.0.2", number)
+        self.need_ipv6()
+        self.connect("::1", number)
+
+    def test_on_one_address_only(self) -> None:
+        number = self.listen(0, "127.0.0.2").getHost().port
+        self.connect("127.0.0.2", number)
+        with self.assertRaises(ConnectionRefusedError):
+            self.connect("127.0.0.1", number)
+
+    def test_on_one_address_of_ipv6(self) -> None:
+        self.need_ipv6()
+        number = self.listen(0, "::1").getHost().port
+        self.connect("::1", number)
+        with self.assertRaises(ConnectionRefusedError):
+            self.connect("127.0.0.1", number)
+
+    def test_a_port_that_is_in_use(self) -> None:
+        number = self.listen(0, "127.0.0.1").getHost().port
+        self.failureResultOf(PortEndpoint(reactor, number, "127.0.0.1").listen(silence()), OSError)
+        with self.assertRaises(OSError):
+            PortEndpoint(reactor, number, "127.0.0.1").bind()
+
+    def test_the_socket_of_a_connection_is_tuned(self) -> None:
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        client = socket.create_connection(server.getsockname())
+        self.addCleanup(client.close)
+        taken, _ = server.accept()
+        self.addCleanup(taken.close)
+        transport = StringTransport()
+        transport.socket = taken  # type: ignore[attr-defined]
+        before = taken.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        tune(transport)
+        self.assertEqual((before, taken.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)), (0, 1))
+        idle = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        self.assertEqual(tuple(taken.getsockopt(socket.IPPROTO_TCP, option) for option in idle), KEEPALIVE)
+        self.assertEqual(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+        # Linux holds as much again for itself, and may be told to give less.
+        self.assertLessEqual(taken.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 2 * SEND_BUFFER)
+        self.assertNotEqual(
+            taken.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+            client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
+        )
+
+    def test_what_has_no_tcp_socket_is_left_alone(self) -> None:
+        tune(StringTransport())
+        transport = StringTransport()
+        one, other = socket.socketpair()
+        self.addCleanup(other.close)
+        transport.socket = one  # type: ignore[attr-defined]
+        tune(transport)
+        self.assertEqual(one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 0)
+        one.close()
+        closed = socket.socket()
+        closed.close()
+        transport.socket = closed  # type: ignore[attr-defined]
+        tune(transport)
+
+
+class Told(Protocol):
+    """Somebody is told of its transport."""
+
+    def __init__(self, made: Deferred[Any]) -> None:
+        self._made = made
+
+    def connectionMade(self) -> None:
+        self._made.callback(self.transport)
+
+
+class WriterTests(TestCase):
+    """Writing past Twisted's buffer, which looks at `dataBuffer` and `_tempDataLen` of its transport."""
+
+    @inlineCallbacks
+    def setUp(self) -> Any:  # type: ignore[override]
+        made: Deferred[Any] = Deferred()
+        factory = Factory.forProtocol(lambda: Told(made))
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=PATIENCE)
+        self.addCleanup(self.client.close)
+        self.transport = yield made
+
+    def test_a_little_is_sent_at_once(self) -> None:
+        writer(self.transport)(b"hello\n")
+        self.assertEqual((self.transport.dataBuffer, self.transport._tempDataLen), (b"", 0))
+        self.assertEqual(self.client.recv(100), b"hello\n")  # though the reactor had no turn
+        self.transport.loseConnection()
+
+    @inlineCallbacks
+    def test_more_than_the_kernel_takes_comes_in_order(self) -> Any:
+        write = writer(self.transport)
+        pieces = [b"%07d " % number * 4096 for number in range(1000)]  # 32 MB
+        for piece in pieces:
+            write(piece)
+        self.assertGreater(len(self.transport.dataBuffer) + self.transport._tempDataLen, 1_000_000)
+        self.client.setblocking(False)
+        received = bytearray()
+        deadline = reactor.seconds() + PATIENCE
+        while len(received) < 32_768_000:
+            assert reactor.seconds() < deadline, len(received)
+            try:
+                received += self.client.recv(1_000_000)
+            except BlockingIOError:
+                yield deferLater(reactor, 0, lambda: None)
+        self.assertTrue(received == b"".join(pieces))
+        write(b"and on")
+        self.assertEqual(self.client.recv(100), b"and on")
+        self.transport.loseConnection()
+
+    @inlineCallbacks
+    def test_to_somebody_who_is_gone(self) -> Any:
+        self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.client.close()
+        write = writer(self.transport)
+        deadline = reactor.seconds() + PATIENCE
+        while self.transport.connected:
+            assert reactor.seconds() < deadline
+            write(b"anybody?\n")
+            yield deferLater(reactor, 0.01, lambda: None)
+
+    def test_what_is_no_tcp_is_written_to_as_usual(self) -> None:
+        transport = StringTransport()
+        writer(transport)(b"hello")
+        self.assertEqual(transport.value(), b"hello")
+        self.transport.TLS = True
+        self.assertEqual(writer(self.transport), self.transport.write)
+        self.transport.TLS = False
+        self.transport.loseConnection()
+
+
+@implementer(IStreamServerEndpoint)
+class NoEndpoint:
+    """An endpoint that cannot be had: it fails, or raises."""
+
+    def __init__(self, raises: bool) -> None:
+        self._raises = raises
+
+    def listen(self, protocolFactory: Any) -> Deferred[Any]:
+        if self._raises:
+            raise OSError("no such interface")
+        return fail(OSError("in use"))
+
+
+class KnownEndpoint(PortEndpoint):
+    """Remembers on which port it listens."""
+
+    def listen(self, protocolFactory: Any) -> Deferred[Any]:
+        return super().listen(protocolFactory).addCallback(self._remember)
+
+    def _remember(self, port: Any) -> Any:
+        self.number = port.getHost().port
+        return port
+
+
+class ServiceTests(TestCase):
+    """StreamService on real sockets."""
+
+    def setUp(self) -> Any:
+        self.group_service = GroupService(Settings(), MemoryLog(), reactor, self.fail)
+        self.hub = Hub(self.group_service, Limits(), reactor, Lines)
+        self.endpoint = KnownEndpoint(reactor, 0, "127.0.0.1")
+        self.service = StreamService(self.hub, [self.endpoint])
+        self.addCleanup(self.group_service.stopService)
+        return self.group_service.startService()
+
+    def connect(self) -> socket.socket:
+        """A connection, which need not be taken yet: the kernel does that."""
+        connected = socket.create_connection(("127.0.0.1", self.endpoint.number), timeout=PATIENCE)
+        connected.setblocking(False)
+        self.addCleanup(connected.close)
+        return connected
+
+    @inlineCallbacks
+    def received(self, connected: socket.socket, upto: bytes) -> Any:
+        """What comes, until it ends with this; empty is the end of the connection."""
+        data = b""
+        deadline = reactor.seconds() + PATIENCE
+        while not upto or not data.endswith(upto):
+            assert reactor.seconds() < deadline, data
+            try:
+                some = connected.recv(65_536)
+            except BlockingIOError:
+                yield deferLater(reactor, 0.01, lambda: None)
+                continue
+            if not some:
+                break
+            data += some
+        return data
+
+    @inlineCallbacks
+    def test_a_connection_that_comes_early_waits_and_one_at_the_end_is_told(self) -> Any:
+        self.service.privilegedStartService()
+        connected = self.connect()
+        connected.send(b"Alice\n")
+        yield deferLater(reactor, 0.05, lambda: None)
+        self.assertEqual(self.hub.total, 0)
+        with self.assertRaises(BlockingIOError):
+            connected.recv(1)
+        yield self.service.startService()
+        welcome = f"{WELCOME.format('Alice')}\n".encode()
+        data = yield self.received(connected, welcome)
+        self.assertTrue(data.startswith(b"* This is lobby, a group chat.\n"), data)
+        events = EventLoggingObserver()
+        globalLogPublisher.addObserver(events)
+        self.addCleanup(globalLogPublisher.removeObserver, events)
+        stopped = self.service.stopService()
+        data = yield self.received(connected, b"")
+        self.assertEqual(data, f"{STOPPING}\n".encode())
+        yield stopped
+        self.assertEqual([(event["total"], event["refused"]) for event in events if "total" in event], [(1, 0)])
+
+    @inlineCallbacks
+    def test_it_binds_when_it_starts_if_that_was_not_done_before(self) -> Any:
+        yield self.service.startService()
+        connected = self.connect()
+        yield self.received(connected, b"* What is your name?\n")
+        yield self.service.stopService()
+        with self.assertRaises(ConnectionRefusedError):
+            self.connect()
+
+    @inlineCallbacks
+    def test_an_endpoint_that_cannot_be_had(self) -> Any:
+        for raises, why in [(False, "in use"), (True, "no such interface")]:
+            service = StreamService(self.hub, [NoEndpoint(raises)])
+            with self.assertRaises(CannotListen) as caught:
+                yield service.startService()
+            self.assertEqual(str(caught.exception), f"cannot listen for lines: {why}")
+            self.assertFalse(self.hub.ready)
+            yield service.stopService()
