@@ -114,13 +114,13 @@ class Rules:
             return None
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
+        self.pace(member, now)  # first: a name costs much to look at, be it legal or not
         wanted = nickname(command.name)
         if wanted.shown == member.name:
             raise IllegalMessage(f"You are {member.name} already.")
         holder = self._group.by_key.get(wanted.key)
         if holder is not None and holder is not member:
             raise IllegalMessage(f"The name {holder.name} is in use.")
-        self.pace(member, now)
         return Renamed(member.id, member.name, wanted.shown, wanted.key, now, command.id)
 
     def leave(self, member: Member, now: float) -> Left:

@@ -165,8 +165,11 @@ class GroupService(service.Service):
 
     def hang_up(self, seat: Seat, *, hold: bool) -> None:
         """A connection has ended: its seat is held for the next one, or else its member leaves."""
+        member = seat.member
+        if member is not None and seat.client is not None:
+            member.contact = self._seconds()  # it was here until now, whether it said something or not
         seat.client = None
-        if seat.member is None and not seat.busy:
+        if member is None and not seat.busy:
             return
         if hold:
             self.seats.held[seat] = self._seconds()
@@ -176,7 +179,7 @@ class GroupService(service.Service):
 
     def _hold_all(self) -> None:
         """No connection outlives a restart: what can be resumed is held from now on, everybody else leaves."""
-        for member in self.group.members.values():
+        for member in tuple(self.group.members.values()):  # a log may give back at once that one left
             if member.address is None:
                 self.hang_up(self.seats.of(member), hold=member.secret is not None)
 
@@ -345,21 +348,27 @@ class GroupService(service.Service):
         outcome = self.group.apply(event)
         if outcome is not None:
             if leaver is not None:
-                self.seats.left(leaver)
+                self._part(leaver, waiter)
             elif type(event) is Joined:
                 self.seats.joined(self.group.members[event.member], waiter[0] if waiter else None)
         return outcome
 
+    def _part(self, leaver: Member, waiter: Waiter | None) -> None:
+        """Somebody is a member no longer. A connection that did not ask for that, on this node, is told so."""
+        seat = self.seats.live.get(leaver.id)
+        self.seats.left(leaver)
+        asked = waiter is not None and isinstance(waiter[1], Leave)
+        if seat is not None and not asked:
+            client, seat.client = seat.client, None
+            self._displace(client, "You are in the group no longer: join again.")
+
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter
-        if isinstance(task, Chore):
-            if isinstance(task, Vacate) and seat.member is None:
-                client, seat.client = seat.client, None
-                self._displace(client, "This session was held no longer: join again.")
-        elif outcome is not None:
-            self._answer(seat, task)
-        else:
-            self._settle_refused(seat, task)
+        if not isinstance(task, Chore):
+            if outcome is not None:
+                self._answer(seat, task)
+            else:
+                self._settle_refused(seat, task)
         self._free(seat, task)
 
     def _settle_refused(self, seat: Seat, command: Command) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
-from groupchat.limits import QUEUE
+from groupchat.frontends.streams import LINES_AT_ONCE as ALL_LINES_AT_ONCE
+from groupchat.limits import MAX_ANSWER, QUEUE
 from groupchat.linecodec import HELP
 from groupchat.subscriptions import AT_ONCE
 from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby
@@ -91,6 +92,55 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(first, LINES_AT_ONCE)
         self.assertEqual(alice.heard().count(f"* {HELP[0]}"), 1000)
         self.assertEqual(alice.transport.producerState, "producing")
+
+    def test_however_many_send_much_at_once_the_others_have_their_turns(self) -> None:
+        callers = [self.lobby.call() for _ in range(20)]
+        for caller in callers:
+            caller.heard()
+        for caller in callers:
+            caller.send(*["no: name"] * 100)
+        refused = [caller.transport.value().count(b"\n") for caller in callers]
+        self.assertLess(sum(refused), ALL_LINES_AT_ONCE + len(callers))
+        self.assertGreater(min(refused), 0)
+        for caller in callers:
+            self.assertEqual(len(caller.heard()), 100)
+            self.assertEqual(caller.transport.producerState, "producing")
+
+    def test_long_answers_wait_for_one_another(self) -> None:
+        """What was asked behind a text is not answered all at once, when that is stored."""
+        self.lobby = late_lobby()
+        alice = self.lobby.call()
+        alice.send("Alice", *[str(number) + "x" * 4000 for number in range(2 * MAX_ANSWER // 4000)])
+        for _ in range(20):
+            alice.heard()
+            self.lobby.clock.advance(1.0)
+        alice.send("hi", *["/history 200"] * 10, "/users")
+        give = alice.lines.give
+
+        def give_and_fill(data: bytes) -> None:
+            give(data)
+            if len(alice.transport.value()) > MAX_ANSWER // 2:
+                alice.lines.pauseProducing()
+
+        self.patch(alice.lines, "give", give_and_fill)
+        self.lobby.settle()
+        self.lobby.clock.advance(1.0)
+        self.lobby.settle()
+        self.assertLess(len(alice.transport.value()), 2 * MAX_ANSWER)
+        heard: list[str] = []
+        while some := alice.heard():
+            heard += some
+            alice.lines.resumeProducing()
+        self.assertEqual(len([line for line in heard if line.startswith("*   Alice: hi")]), 10)
+        self.assertEqual(heard[-2], "* Only you are here:")
+
+    def test_telnets_marks_are_not_answered_while_it_is_paused(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send_bytes(b"hi\n\xff\xec")
+        for _ in range(100):
+            alice.send_bytes(b"\xff\xfd\x06")
+        self.assertEqual(alice.transport.value(), b"")
 
     def test_it_is_read_no_faster_than_it_is_answered(self) -> None:
         self.lobby = late_lobby()

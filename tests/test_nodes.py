@@ -5,7 +5,10 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.log.memory import Store
+from groupchat.appender import MOST_EVENTS
+from groupchat.log.memory import MemoryLog, Store
+from tests.connections import Connection
+from tests.lobby import Lobby
 from tests.logs import LateLog
 from tests.node import Node
 
@@ -188,7 +191,33 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertEqual(self.west.service.seats.at, {})
 
 
+class LiveTests(SynchronousTestCase):
+    def test_a_connection_whose_member_another_node_let_go_is_told_and_given_nothing_more(self) -> None:
+        clock, store = Clock(), Store()
+        lobby = Lobby(LateLog(store, clock, 0.0), clock)
+        alice = lobby.enter("Alice")
+        other = Node(LateLog(store, clock, 0.0), clock)  # no connection outlives a restart, for all that it knows
+        self.assertEqual(alice.heard(), ["* You are in the group no longer: join again."])
+        self.assertTrue(alice.is_closing)
+        self.assertEqual(other.ask(1, "1 Bob"), "")
+        other.ask(1, "2 hi")
+        self.assertEqual(alice.heard(), [])
+        alice.lose()
+        self.assertEqual((lobby.service.seats.live, lobby.service.seats.held), ({}, {}))
+
+
 class LateStarterTests(SynchronousTestCase):
+    def test_whom_it_lets_go_may_leave_at_once_however_many_they_are(self) -> None:
+        clock, store = Clock(), Store(retain=1000)
+        first = Node(MemoryLog(store), clock)
+        for number in range(MOST_EVENTS + 1):
+            Connection(first.service).join(f"Member{number}")
+        clock.advance(0)
+        second = Node(MemoryLog(store), clock)
+        self.successResultOf(second.started)
+        clock.advance(0)
+        self.assertEqual((len(first.service.group.members), len(second.service.group.members)), (0, 0))
+
     def test_a_node_that_starts_later_comes_to_the_same_state(self) -> None:
         clock, store = Clock(), Store()
         first = Node(LateLog(store, clock, 0.0), clock)

@@ -75,7 +75,7 @@ class Lines(Protocol):
         if self._closing:
             return
         lines = self._splitter.feed(data)
-        if self._splitter.marked:
+        if self._splitter.marked and not self._full:
             self.give(linecodec.NO_TIMING_MARK)
         if self._ended:
             return  # nothing is read any more, so that nothing is held either
@@ -163,9 +163,9 @@ class Lines(Protocol):
             return
         self._working = True
         lines, self._lines = self._lines, []
-        count = 0
+        most, count = min(AT_ONCE, self._hub.room()), 0
         try:
-            while count < min(AT_ONCE, len(lines)) and not self._is_held_up() and self._read(lines[count]):
+            while count < min(most, len(lines)) and not self._is_held_up() and self._read(lines[count]):
                 count += 1
         except Exception:
             self._service.survive("reading a line")
@@ -173,10 +173,11 @@ class Lines(Protocol):
             self._hub.clock.callLater(0, self._work)
         finally:
             self._working = False
+            self._hub.have_read(count)
         if self._closing:
             return
         self._lines = lines[count:] + self._lines
-        if self._lines and count == AT_ONCE:
+        if self._lines and count == most:
             self._hub.clock.callLater(0, self._work)
         if self._ended and not self._lines and not self._under_way and not self._resting:
             self._leave()
@@ -347,10 +348,12 @@ class Lines(Protocol):
             asked = linecodec.parse(line, client_id)
         except IllegalMessage as why:
             refused = why
-        if not isinstance(asked, Help):
+        if not isinstance(asked, Help | Users | Recall):
             self._submit(seat, asked)
         elif self._under_way:
-            return False
+            return False  # nor are several long answers there at once
+        elif not isinstance(asked, Help):
+            self._submit(seat, asked)
         elif refused is not None:
             self._tell_why(client_id, refused)
         else:

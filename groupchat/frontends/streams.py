@@ -31,8 +31,11 @@ from groupchat.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, ST
 from groupchat.linecodec import notes
 from groupchat.service import GroupService
 
+LINES_AT_ONCE = 256
+"""How many lines of all connections are read before the rest of the reactor has its turn, if each has read one."""
+
 STEP = 0.02
-"""How often it looks whether they have, in seconds."""
+"""How often stopping looks whether there is still something to wait for, in seconds."""
 
 
 class IConnected(Interface):
@@ -70,6 +73,7 @@ class Hub(Factory):
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
         self._closing: dict[IConnected, float] = {}  # likewise
+        self._read = 0  # how many lines all of them have read in this turn
         self._guessed: dict[str, float] = {}  # which addresses gave a wrong password, and when
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
@@ -115,6 +119,19 @@ class Hub(Factory):
         self._per_host[connection.host] -= 1
         if not self._per_host[connection.host]:
             del self._per_host[connection.host]
+
+    def room(self) -> int:
+        """How many lines a connection may read now: few once others have read many in this turn, but one at least."""
+        return max(1, LINES_AT_ONCE - self._read)
+
+    def have_read(self, lines: int) -> None:
+        """A connection has read so many lines."""
+        if lines and not self._read:
+            self.clock.callLater(0, self._begin_turn)
+        self._read += lines
+
+    def _begin_turn(self) -> None:
+        self._read = 0
 
     def guessed(self, host: str) -> None:
         """A wrong password came from this address."""
