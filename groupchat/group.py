@@ -35,7 +35,7 @@ class Member:
 
     `logged` is its last contact that the log knows of, on whatever node; a `Seen` tells it to the minute. What follows
     is no part of the fold: `contact` is when it was last heard of here, negative if never; `spent` and `paced` are how
-    much it has said of late, and when that was: see `Rules.pace`.
+    much it has said of late, and when that was: see pace.py.
     """
 
     __slots__ = (
@@ -199,7 +199,8 @@ class Group:
     def place(self, member: Member, number: int) -> tuple[int, int]:
         """The cursor and the `passed` of who has been given all up to this event, whatever the member's own are.
 
-        What is no longer kept counts as if it had been for the member: nobody knows by whom it was.
+        What is no longer kept counts as if it had been for the member: nobody knows by whom it was. So `passed` may be
+        below zero, before the member joined.
         """
         cursor = min(number, self.history.head)
         return cursor, self.hidden(member, self.history.count_hidden(member.id, cursor))
@@ -207,19 +208,15 @@ class Group:
     def waiting(self, member: Member, cursor: int, passed: int, limit: int) -> Waiting:
         """What waits for a member from there on, in at most `limit` bytes (but a longer line goes alone)."""
         history = self.history
-        last = history.head
+        head = history.head
         hidden = member.own + self.whispered - passed
-        if hidden:
-            # Whoever has just said something has that one line, the last, of its own: all before it is one slice.
-            if hidden > 1 or cursor + 1 < history.first or not history.is_by(member.id, last):
-                runs, cursor, passed = self.runs(member, cursor, passed, limit)
-                return b"\n".join([lines for _, lines in runs]), cursor, passed
-            last -= 1
-        elif cursor + 1 < history.first:
+        if cursor + 1 < history.first or hidden > 1 or (hidden and not history.is_by(member.id, head)):
             runs, cursor, passed = self.runs(member, cursor, passed, limit)
             return b"\n".join([lines for _, lines in runs]), cursor, passed
+        # Whoever has just said something has that one line, the last, of its own: all before it is one slice.
+        last = head - hidden
         lines, upto = history.read(cursor, last, limit)
-        return (lines, history.head, passed + hidden) if upto == last else (lines, upto, passed)
+        return (lines, head, passed + hidden) if upto == last else (lines, upto, passed)
 
     def runs(self, member: Member, cursor: int, passed: int, limit: int) -> tuple[list[Run], int, int]:
         """What `waiting` returns, in runs: where hidden lines stand between the others, or a part is no longer kept."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
+from groupchat.limits import MAX_SEARCHED
+
 
 class History:
     """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one."""
@@ -137,18 +139,18 @@ class History:
     def last(self, count: int, reader: int, limit: int) -> list[tuple[int, bytes | bytearray]]:
         """At most `count` of the last lines that are for this reader (0 is nobody), in at most `limit` bytes.
 
-        Each with its number, oldest first.
+        Each with its number, oldest first. None is older than the last MAX_SEARCHED.
         """
         found: list[tuple[int, bytes | bytearray]] = []
-        number = self.head
-        while number >= self.first and len(found) < count:
+        for number in range(self.head, max(self.first, self.head - MAX_SEARCHED + 1) - 1, -1):
+            if len(found) == count:
+                break
             if self.is_for(reader, number):
                 line, _ = self.read(number - 1, number, limit)
                 limit -= len(line) + 1
                 if limit < 0:
                     break
                 found.append((number, line))
-            number -= 1
         return found[::-1]
 
     def fit(self, after: int, upto: int, limit: int) -> int:

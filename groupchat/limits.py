@@ -60,7 +60,10 @@ MAX_HISTORY = 200
 """How many of the last lines /history shows: unless told otherwise, and at most."""
 
 MAX_ANSWER = 64 * 1024
-"""How many bytes of lines /history shows."""
+"""How many bytes of lines /history shows, and a greeting."""
+
+MAX_SEARCHED = 10_000
+"""Of how many of the last lines these are: those that are private to others are passed over."""
 
 MAX_USERS = 200
 """How many members /users shows."""

@@ -55,24 +55,55 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 class Splitter:
-    """Takes bytes as they come, and holds no more of a line than can be legal.
+    """Takes bytes as they come, and makes lines of them as they are asked for: it holds no more than came.
 
-    `unended` is how many bytes have come since the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
+    `unended` is how many bytes are behind the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
     telnet, which may send a sign of its own instead of closing: half a line before a Ctrl-D counts. `marked` if the
-    last bytes asked for a timing mark.
+    last bytes asked for a timing mark. All this is of what was made lines of.
     """
 
-    __slots__ = ("_rest", "_sign", "ended", "marked", "unended")
+    __slots__ = ("_at", "_raw", "_rest", "_sign", "ended", "marked", "unended")
 
     def __init__(self) -> None:
         self.unended = 0
         self.ended = False
         self.marked = False
-        self._rest = b""
+        self._raw = b""  # of which nothing was made yet, from `_at` on
+        self._at = 0
+        self._rest = b""  # the beginning of a line, no more of it than can be legal
         self._sign = b""  # what may be the beginning of a timing mark
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that end in this, without their ends. One that is too long is cut, but remains too long."""
+    def __bool__(self) -> bool:
+        """Whether there is anything to make lines of."""
+        return bool(self._raw)
+
+    def feed(self, data: bytes) -> None:
+        self._raw = self._raw[self._at :] + data
+        self._at = 0
+
+    def clear(self) -> None:
+        """Forget all that has come."""
+        self._raw = self._rest = b""
+        self._at = 0
+
+    def lines(self, most: int) -> list[bytes]:
+        """At most so many of the lines that have come, without their ends.
+
+        One that is too long is cut, but remains too long.
+        """
+        end = self._at
+        for _ in range(most):
+            end = self._raw.find(b"\n", end) + 1
+            if not end:
+                end = len(self._raw)
+                break
+        data = self._raw[self._at : end]
+        self._at = end
+        if end == len(self._raw):
+            self._raw, self._at = b"", 0
+        return self._split(data)
+
+    def _split(self, data: bytes) -> list[bytes]:
         if self._sign or b"\xff" in data or self.marked:
             self._look_for_mark(data)
         lines = data.split(b"\n")
@@ -147,6 +178,11 @@ def parse_first(line: str) -> Join | Resume | Help | Leave:
         case "/quit":
             return Leave()
     raise IllegalMessage("You are not in the group yet: write your name. No name begins with /.")
+
+
+def is_http(line: bytes) -> bool:
+    """Whether this is what a browser sends first: any page can make it speak to any host and port."""
+    return b" HTTP/1." in line
 
 
 def asks_for_numbers(line: bytes) -> bool:

@@ -10,11 +10,12 @@ import secrets
 from collections import Counter
 
 from groupchat.commands import Command, Join, Rename, Say, Whisper
-from groupchat.errors import IllegalMessage, NotNow
+from groupchat.errors import IllegalMessage
 from groupchat.events import Joined, Left, Renamed, Said, Whispered
 from groupchat.group import Group, Member
-from groupchat.limits import BURST, Settings
+from groupchat.limits import Settings
 from groupchat.names import MAX_CHARACTERS, nickname
+from groupchat.pace import Pace
 from groupchat.texts import check_text
 
 DAY = 86_400.0
@@ -34,6 +35,7 @@ class Rules:
 
     def __init__(self, group: Group, settings: Settings) -> None:
         self.listening = 0.0
+        self.pace = Pace(settings.rate)
         self._joining: Counter[str] = Counter()
         self._group = group
         self._settings = settings
@@ -44,6 +46,7 @@ class Rules:
         holder = self._group.by_key.get(wanted.key)
         released = [] if holder is None else [self._release(holder, host, now)]
         self._check_room(host, len(released))
+        self.pace.check_join(host, now)
         return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
 
     def joining(self, host: str) -> None:
@@ -68,44 +71,30 @@ class Rules:
             raise IllegalMessage("That number is too far behind the highest that you have used.")
         return client_id in member.ids
 
-    def pace(self, member: Member, now: float) -> None:
-        """Count one more thing that a member says. Raises NotNow.
-
-        This is a token bucket. `spent` is how many tokens it lacks: one for each thing said, and each second gives back
-        as many as the rate.
-        """
-        rate = self._settings.rate
-        if not rate:
-            return
-        given_back = max(0.0, now - member.paced) * rate  # a clock may be set back
-        member.spent = max(0.0, member.spent - given_back)
-        member.paced = now
-        if member.spent + 1 > BURST + 0.01:  # times are not exact enough for the very last
-            raise NotNow("Slow down: you say too much at once.")
-        member.spent += 1
-
     def say(self, member: Member, command: Say, now: float) -> Said:
         text = check_text(command.text)
-        self.pace(member, now)
+        self.pace.take(member, now)
         return Said(member.id, member.name, text, now, command.id)
 
     def whisper(self, member: Member, command: Whisper, now: float) -> Whispered:
-        self.pace(member, now)
+        self.pace.take(member, now)
         reader, text = self._addressed(command.words)
         if reader is member:
             raise IllegalMessage("That is you.")
         return Whispered(member.id, member.name, reader.id, reader.name, check_text(text), now, command.id)
 
     def _addressed(self, words: str) -> tuple[Member, str]:
-        """To whom, and what."""
+        """To whom, and what. Whoever writes `Name: ` means that name, also when its member has just left."""
         name, colon, text = words.partition(":")
         if colon and (reader := self._named(name)):
             return reader, text.removeprefix(" ")
+        if colon and text[:1] in ("", " ") and _may_be_name(name):
+            raise IllegalMessage(f"Nobody here is called {name.strip()}. Write /msg Name: text.")
         spaces = [index for index, character in enumerate(words[: MAX_CHARACTERS + 1]) if character == " "]
         for end in reversed(spaces):
             if reader := self._named(words[:end]):
                 return reader, words[end + 1 :]
-        raise IllegalMessage("Nobody here has that name, or there is no text behind it.")
+        raise IllegalMessage("Nobody here has that name, or there is no text behind it. Write /msg Name: text.")
 
     def _named(self, name: str) -> Member | None:
         try:
@@ -114,7 +103,7 @@ class Rules:
             return None
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
-        self.pace(member, now)  # first: a name costs much to look at, be it legal or not
+        self.pace.take(member, now)  # first: a name costs much to look at, be it legal or not
         wanted = nickname(command.name)
         if wanted.shown == member.name:
             raise IllegalMessage(f"You are {member.name} already.")
@@ -164,3 +153,11 @@ def _last_contact(member: Member) -> float:
     if member.logged // 60 > member.contact // 60:
         return (member.logged // 60 + 3) * 60
     return member.contact
+
+
+def _may_be_name(words: str) -> bool:
+    try:
+        nickname(words)
+    except IllegalMessage:
+        return False
+    return True

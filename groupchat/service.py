@@ -243,7 +243,7 @@ class GroupService(service.Service):
     def _look(self, seat: Seat, command: Look) -> None:
         member = self._member(seat)
         if type(command) is not Poll:
-            self._rules.pace(member, self._seconds())
+            self._rules.pace.take(member, self._seconds())
         self._answer(seat, command)
 
     def _say(self, seat: Seat, command: Say) -> None:
@@ -350,13 +350,18 @@ class GroupService(service.Service):
             if leaver is not None:
                 self._part(leaver, waiter)
             elif type(event) is Joined:
-                self.seats.joined(self.group.members[event.member], waiter[0] if waiter else None)
+                member = self.group.members[event.member]
+                self.seats.joined(member, waiter[0] if waiter else None)
+                if waiter:
+                    self._rules.pace.joined(member, self._seconds())
         return outcome
 
     def _part(self, leaver: Member, waiter: Waiter | None) -> None:
         """Somebody is a member no longer. A connection that did not ask for that, on this node, is told so."""
         seat = self.seats.live.get(leaver.id)
         self.seats.left(leaver)
+        if waiter:
+            self._rules.pace.left(leaver, self._seconds())
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None

@@ -263,6 +263,9 @@ def _endpoint(where: str, reactor: Any, interface: str | None) -> IStreamServerE
 
 
 def _in_words(error: Exception) -> str:
+    if error.args and isinstance(error.args[0], list):  # OpenSSL's way to say what is wrong
+        reasons = "; ".join(str(part[-1]) for part in error.args[0] if isinstance(part, tuple) and part)
+        return f"the key or the certificate cannot be used ({reasons or 'no reason given'})"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

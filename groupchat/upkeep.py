@@ -18,7 +18,7 @@ CLOCK_SECONDS = 60.0
 """Whatever is done every second was done late by more than this: then the clock was set, or the machine asleep."""
 
 AT_ONCE = 100
-"""How many members leave in one second at most, for either reason: an entry is some hundreds of events."""
+"""How many members are asked to leave in one second, for either reason: an entry is some hundreds of events."""
 
 
 class Upkeep:
@@ -57,6 +57,7 @@ class Upkeep:
             self._minute_began = True
             self._silent = [member for member in self._group.members.values() if self._is_silent(member, now)]
             self._group.history.forget(self._rules.oldest(now))
+            self._rules.pace.forget(now)
         self._expire_some()
         self._vacate_some(now)
         self._do(self._recorder, Record())

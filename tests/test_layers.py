@@ -14,7 +14,7 @@ PACKAGE = Path(groupchat.__file__).parent
 PURE = {
     "groupchat.errors": set[str](),
     "groupchat.commands": set[str](),
-    "groupchat.history": set[str](),
+    "groupchat.history": {"limits"},
     "groupchat.ids": set[str](),
     "groupchat.events": set[str](),
     "groupchat.names": {"errors", "events"},
@@ -23,7 +23,8 @@ PURE = {
     "groupchat.limits": {"texts"},
     "groupchat.linecodec": {"commands", "errors", "ids", "limits"},
     "groupchat.group": {"events", "history", "ids"},
-    "groupchat.rules": {"commands", "errors", "events", "group", "limits", "names", "texts"},
+    "groupchat.pace": {"errors", "group", "limits"},
+    "groupchat.rules": {"commands", "errors", "events", "group", "limits", "names", "pace", "texts"},
 }
 """The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
 

@@ -27,7 +27,7 @@ IAC, DONT, DO, WONT, WILL, SB, SE = b"\xff", b"\xfe", b"\xfd", b"\xfc", b"\xfb",
 def split(*pieces: bytes) -> list[bytes]:
     """The lines in these pieces, of which the last is the end of input."""
     splitter = Splitter()
-    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    lines = [line for piece in pieces for line in feed(splitter, piece)]
     return lines + splitter.finish()
 
 
@@ -37,6 +37,12 @@ def cuts(data: bytes) -> Iterable[tuple[bytes, ...]]:
     for at in range(1, len(data)):
         yield data[:at], data[at:]
     yield tuple(data[at : at + 1] for at in range(len(data)))
+
+
+def feed(splitter: Splitter, data: bytes) -> list[bytes]:
+    """All the lines that end in this."""
+    splitter.feed(data)
+    return splitter.lines(len(data))
 
 
 class SplitterTests(SynchronousTestCase):
@@ -59,7 +65,7 @@ class SplitterTests(SynchronousTestCase):
 
     def test_there_is_one_end_of_input(self) -> None:
         splitter = Splitter()
-        splitter.feed(b"hi")
+        feed(splitter, b"hi")
         self.assertEqual((splitter.finish(), splitter.finish()), ([b"hi"], []))
 
     def test_what_telnet_agrees_on_is_taken_out(self) -> None:
@@ -99,7 +105,7 @@ class SplitterTests(SynchronousTestCase):
                 for pieces in cuts(before + sign):
                     splitter, lines = Splitter(), list[bytes]()
                     for piece in pieces:
-                        lines += splitter.feed(piece)
+                        lines += feed(splitter, piece)
                         if splitter.ended:
                             break
                     self.assertTrue(splitter.ended, pieces)
@@ -110,7 +116,7 @@ class SplitterTests(SynchronousTestCase):
             for sign in (b"\xff\xec", b"\x04"):
                 for pieces in cuts(before + sign):
                     splitter = Splitter()
-                    lines = [line for piece in pieces for line in splitter.feed(piece)]
+                    lines = [line for piece in pieces for line in feed(splitter, piece)]
                     self.assertTrue(splitter.ended, pieces)
                     self.assertEqual(lines + splitter.finish(), [b"Alice"] if before else [], pieces)
 
@@ -128,7 +134,7 @@ class SplitterTests(SynchronousTestCase):
             for pieces in cuts(data):
                 splitter, marked = Splitter(), 0
                 for piece in pieces:
-                    splitter.feed(piece)
+                    feed(splitter, piece)
                     marked += splitter.marked
                 self.assertLessEqual(marked, count, pieces)
                 self.assertGreaterEqual(marked, min(count, 1), pieces)
@@ -140,14 +146,14 @@ class SplitterTests(SynchronousTestCase):
                 for at in range(1, len(mark)):
                     splitter, marked = Splitter(), list[bool]()
                     for piece in (before + mark[:at], mark[at:] + after, b"on\n"):
-                        splitter.feed(piece)
+                        feed(splitter, piece)
                         marked.append(splitter.marked)
                     self.assertEqual(marked, [False, True, False], (before, at, after))
 
     def test_nothing_else_is_an_end(self) -> None:
         splitter = Splitter()
         negotiations = b"".join(IAC + verb + b"\x03" for verb in (WILL, WONT, DO, DONT))
-        splitter.feed(b"Alice\nhi\r\n" + negotiations + b"half a \x04 line" + IAC + SB + b"\x18\x00" + IAC + SE)
+        feed(splitter, b"Alice\nhi\r\n" + negotiations + b"half a \x04 line" + IAC + SB + b"\x18\x00" + IAC + SE)
         self.assertFalse(splitter.ended)
 
     def test_the_longest_line_that_can_be_legal(self) -> None:
@@ -163,10 +169,10 @@ class SplitterTests(SynchronousTestCase):
                 splitter = Splitter()
                 data = b"x" * length
                 for at in range(0, length, step):
-                    self.assertEqual(splitter.feed(data[at : at + step]), [])
+                    self.assertEqual(feed(splitter, data[at : at + step]), [])
                     self.assertLessEqual(len(splitter._rest), MAX_LINE + 2)
                     self.assertEqual(splitter.unended, min(at + step, length))
-                line, after = splitter.feed(b"\nnext\n")
+                line, after = feed(splitter, b"\nnext\n")
                 self.assertEqual((len(line), after), (MAX_LINE + 1, b"next"))
                 with self.assertRaises(IllegalMessage):
                     linecodec.decode(line)
@@ -181,7 +187,7 @@ class SplitterTests(SynchronousTestCase):
     def test_unended_counts_from_the_last_end_of_line(self) -> None:
         splitter = Splitter()
         for piece, unended in [(b"abc", 3), (b"de", 5), (b"f\n", 0), (b"a\nbc", 2), (b"d", 3), (b"\n\n", 0)]:
-            splitter.feed(piece)
+            feed(splitter, piece)
             self.assertEqual(splitter.unended, unended, piece)
 
     @given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
@@ -197,7 +203,7 @@ class SplitterTests(SynchronousTestCase):
     def test_no_bytes_hold_more_than_the_bound(self, pieces: list[tuple[bytes, int]]) -> None:
         splitter = Splitter()
         for some, length in pieces:
-            lines = splitter.feed((some * length)[:length])
+            lines = feed(splitter, (some * length)[:length])
             self.assertLessEqual(len(splitter._rest), MAX_LINE + 2)
             self.assertTrue(all(len(line) <= MAX_LINE + 1 for line in lines))
         self.assertTrue(all(len(line) <= MAX_LINE + 1 for line in splitter.finish()))

@@ -175,13 +175,22 @@ class GreetingTests(LobbyTestCase):
     def test_refused_names_are_asked_for_again(self) -> None:
         caller = self.lobby.call()
         caller.heard()
-        for line in ["Bob", "bob", "*", "/users", "/numbered", "/numbered x Alice", "  ", "x" * 33, "close"]:
+        for line in ["Bob", "bob", "*", "/users", "/numbered", "  ", "x" * 33, "close"]:
             (heard,) = caller.ask(line)
             self.assertRegex(heard, r"\A\* [A-Z].*\. What is your name\?\Z", line)
         caller.send_bytes(b"\xff\xe9\n")
         self.assertEqual(caller.heard(), ["* That is not UTF-8. What is your name?"])
         self.assertEqual(caller.ask("", ""), [])
         self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice")])
+
+    def test_a_browser_says_nothing_in_the_group(self) -> None:
+        for first in ["POST / HTTP/1.1", "GET /chat?name=Bob HTTP/1.0", "/numbered GET / HTTP/1.1"]:
+            caller = self.lobby.call()
+            caller.heard()
+            heard = caller.ask(first, "Host: localhost", "", "Evil", "buy my things")
+            self.assertEqual(heard, ["* This is no web server."])
+            self.assertTrue(caller.is_closing)
+        self.assertEqual(self.lobby.watch(), [])
 
     def test_help_and_quit_before_there_is_a_name(self) -> None:
         caller = self.lobby.call()

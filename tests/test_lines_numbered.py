@@ -51,7 +51,7 @@ class NumberedTests(LobbyTestCase):
             ("1 /nonsense", "no 1 There is no such command"),
             ("2 ", "no 2 There is nothing"),
             ("2", "no 2 There is nothing"),
-            ("3 /msg Nobody: hi", "no 3 Nobody here has that name"),
+            ("3 /msg Nobody: hi", "no 3 Nobody here is called Nobody."),
             ("4 /name Bob", "no 4 The name Bob is in use"),
             ("5 /history x", "no 5 Write /history"),
         ]:
@@ -59,6 +59,23 @@ class NumberedTests(LobbyTestCase):
             self.assertTrue(heard.startswith(answer), (line, heard))
         self.assertEqual(program.ask("", "6 hi"), ["ok 6"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
+
+    def test_what_asks_for_no_session_as_it_should_is_refused_so_that_a_program_can_read_it(self) -> None:
+        for line in [
+            "/numbered x Robot",
+            "/numbered ",
+            "/resume ",
+            f"/resume {KEY} x",
+            "/resume x 0",
+            f"/RESUME {KEY} 1",
+        ]:
+            caller = self.lobby.call()
+            caller.heard()
+            (heard,) = caller.ask(line)
+            self.assertTrue(heard.startswith("no 0 "), (line, heard))
+            (heard,) = caller.ask("1 said too early")
+            self.assertTrue(heard.startswith("no 0 "), heard)
+        self.assertEqual(self.lobby.watch(), [])
 
     def test_what_is_sent_again_takes_effect_once(self) -> None:
         program = self.lobby.program("Robot")

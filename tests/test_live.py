@@ -222,10 +222,10 @@ class MixedTests(TransportCase):
             bob = LineMember(port, trust=trust)
             self.addCleanup(bob.close)
             bob.join("Bob")
-            bob.send(*(f"text {number}" for number in range(50)))
+            bob.send(*(f"text {number}" for number in range(40)))
             bob.write(b"without an end")
             bob.end()
-            texts = [*(f"text {number}" for number in range(50)), "without an end"]
+            texts = [*(f"text {number}" for number in range(40)), "without an end"]
             self.all_see([alice], "Bob has joined", *(f"Bob: {text}" for text in texts), "Bob has left the group")
             if not trust:
                 self.assertEqual(bob.receive_all(), ["* You have left the group."])

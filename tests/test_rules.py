@@ -139,7 +139,7 @@ class WhisperTests(TestCase):
             self.assertEqual(self.addressed(words), expected, words)
 
     def test_a_colon_in_the_text_is_one(self) -> None:
-        self.assertEqual(self.addressed("Bob see: this"), ("Bob", "see: this"))
+        self.assertEqual(self.addressed("Bob http://example.org"), ("Bob", "http://example.org"))
         self.assertEqual(self.addressed("Bob Dylan at 5:30"), ("Bob Dylan", "at 5:30"))
 
     def test_names_are_the_same_as_for_a_join(self) -> None:
@@ -154,6 +154,10 @@ class WhisperTests(TestCase):
     def test_not_to_oneself(self) -> None:
         self.assertIn("you", self.refused("alice: hi"))
         self.assertIn("you", self.refused("Alice hi"))
+
+    def test_what_is_for_somebody_who_has_left_goes_to_nobody_else(self) -> None:
+        for words in ["Bob Marley: secret", "Bob  Marley : secret", "Bob see: this", "Bob Marley:"]:
+            self.assertIn("Nobody", self.refused(words), words)
 
     def test_not_to_nobody(self) -> None:
         for words in ["Eve: hi", "Eve hi", "Bob", "Dylan: hi", "", " ", ":", ": hi", "x" * 33 + " hi", "a b c d: e f"]:

@@ -252,11 +252,11 @@ class WhisperTests(SessionTestCase):
     def test_it_waits_for_somebody_who_polls_and_for_nobody_else(self) -> None:
         self.assertEqual(self.whisper("Bob: psst").to, "Bob")
         self.alice.ask(Say("hi all"))
-        self.assertEqual(self.whisper("bob dylan a song: yes").to, "Bob Dylan")
+        self.assertEqual(self.whisper("bob dylan a song (yes)").to, "Bob Dylan")
         self.assertEqual(self.alice.words(), ["answered"] * 3)
         self.assertEqual(self.node.ask(1, "5"), "Alice (private): psst\nAlice: hi all")
         self.assertEqual(self.node.ask(2, "5"), "Alice: hi all")
-        self.assertEqual(self.node.ask(3, "5"), "Alice: hi all\nAlice (private): a song: yes")
+        self.assertEqual(self.node.ask(3, "5"), "Alice: hi all\nAlice (private): a song (yes)")
         self.assertEqual([self.group.behind(member) for member in self.group.members.values()], [3, 0, 0, 0])
 
     def test_to_oneself_or_to_nobody_it_is_refused_and_not_in_the_log(self) -> None:
@@ -265,7 +265,7 @@ class WhisperTests(SessionTestCase):
             self.whisper(words)
             self.assertEqual(self.alice.words(), ["refused"], words)
         self.assertEqual(self.alice.why[:2], ["That is you."] * 2)
-        self.assertIn("Nobody here has that name", self.alice.why[2])
+        self.assertIn("Nobody here is called Eve", self.alice.why[2])
         self.assertEqual(self.store.head, before)
 
     def test_to_somebody_who_leaves_meanwhile_it_is_refused(self) -> None:

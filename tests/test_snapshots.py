@@ -15,7 +15,7 @@ from groupchat.history import History
 from groupchat.log import Entry, Snapshot
 from groupchat.snapshots import VERSION, Snapshots
 
-FOLDED = [name for name in Member.__slots__ if name not in {"contact", "paced", "ids"}]
+FOLDED = [name for name in Member.__slots__ if name not in {"contact", "paced", "spent", "ids"}]
 """What of a member is part of the fold, but its ids."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -56,7 +57,9 @@ class Lines(Protocol):
         self._full = False  # takes nothing more for now
         self._held = False  # is asked to send nothing for now
         self._working = False
-        self._ended = False  # nothing more comes
+        self._over = False  # nothing more comes
+        self._ended = False  # and lines were made of all that came
+        self._soon = False  # is to read on in the next turn
         self._closing = False
         self._lost = False
 
@@ -74,21 +77,16 @@ class Lines(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
             return
-        lines = self._splitter.feed(data)
-        if self._splitter.marked and not self._full:
-            self.give(linecodec.NO_TIMING_MARK)
+        self._splitter.feed(data)
         if self._ended:
-            return  # nothing is read any more, so that nothing is held either
-        self._lines += lines
-        if self._splitter.ended:
-            self._end_input()
-        elif self._splitter.unended > MAX_UNENDED:
-            self.close("That line has no end.")
+            self._splitter.lines(len(data))  # nothing is read any more, so that nothing is held either
+            self._answer_mark()
         else:
             self._work()
 
     def readConnectionLost(self) -> None:
-        self._end_input()
+        self._over = True
+        self._work()
 
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
@@ -100,8 +98,11 @@ class Lines(Protocol):
         self._unsubscribe()
         if self._numbered or self._closing:
             self._hang_up()
-        else:
-            self._end_input()
+            return
+        self._over = True
+        if not reason.check(ConnectionDone):  # it was reset, and the kernel forgot what it had as well
+            self._forget_input()
+        self._work()
 
     def pauseProducing(self) -> None:
         self._full = True
@@ -130,7 +131,7 @@ class Lines(Protocol):
             return
         self._note(*why)
         self._closing = True
-        self._lines.clear()
+        self._forget_input()
         self._unsubscribe()
         self._hub.closing(self)
         if self._held:
@@ -138,53 +139,87 @@ class Lines(Protocol):
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+    def _forget_input(self) -> None:
+        self._lines.clear()
+        self._splitter.clear()
+
     def drop(self) -> None:
         """Close at once."""
         self._closing = True
-        self._lines.clear()
+        self._forget_input()
         self._unsubscribe()
         self.transport.abortConnection()
 
     # Reading lines: no more than are answered
 
-    def _end_input(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._lines += [line for line in self._splitter.finish() if not self._is_program(line)]
-        self._work()
+    def _work(self) -> None:
+        """Read lines, some at a time. Not to be called while the service is: see `_work_soon`."""
+        self._soon = False
+        if self._working:
+            return
+        self._working = True
+        most, count = min(AT_ONCE, self._hub.room()), 0
+        try:
+            while count < most and not self._is_held_up() and self._split():
+                line = self._lines.pop(0)
+                count += 1
+                if not self._read(line):
+                    self._lines.insert(0, line)
+                    break
+        except Exception:
+            self._service.survive("reading a line")
+            self._work_soon()
+        finally:
+            self._working = False
+            self._hub.have_read(count)
+        if not self._closing:
+            self._go_on(may_read=count == most)
+
+    def _go_on(self, *, may_read: bool) -> None:
+        """Read on in the next turn, or leave; and let more come in only when all that came is read."""
+        waiting = bool(self._lines or self._splitter)
+        if may_read and (waiting or self._over):
+            self._work_soon()
+        if self._ended and not self._lines and not self._under_way and not self._resting:
+            self._leave()
+        elif waiting != self._held and not self._lost and not self._over and not self._ended:
+            self._held = waiting
+            (self.transport.pauseProducing if waiting else self.transport.resumeProducing)()
+
+    def _work_soon(self) -> None:
+        """In the next turn, so that nothing is asked in the middle of an answer."""
+        if not self._soon and (self._lines or self._splitter or self._over or self._ended):
+            self._soon = True
+            self._hub.clock.callLater(0, self._work)
+
+    def _split(self) -> bool:
+        """Make some lines of what has come, if none are left. Returns whether there are any."""
+        while not self._lines and not self._ended and not self._closing:
+            if self._splitter:
+                self._lines = self._splitter.lines(AT_ONCE)
+                self._answer_mark()
+                if self._splitter.ended:
+                    self._finish()
+                elif self._splitter.unended > MAX_UNENDED:
+                    self.close("That line has no end.")
+            elif self._over:
+                self._finish()
+            else:
+                break
+        return bool(self._lines)
+
+    def _answer_mark(self) -> None:
+        if self._splitter.marked and not self._full:
+            self.give(linecodec.NO_TIMING_MARK)
+
+    def _finish(self) -> None:
+        """There is nothing more: what has no end of line is one, too."""
+        self._ended = True
+        self._lines += [line for line in self._splitter.finish() if not self._is_program(line)]
 
     def _is_program(self, line: bytes) -> bool:
         """Whether this last line is a program's: it sends again what broke off, and half of it is not the whole."""
         return self._numbered or any(map(linecodec.asks_for_numbers, [*self._lines, line]))
-
-    def _work(self) -> None:
-        """Read lines, some at a time."""
-        if self._working:
-            return
-        self._working = True
-        lines, self._lines = self._lines, []
-        most, count = min(AT_ONCE, self._hub.room()), 0
-        try:
-            while count < min(most, len(lines)) and not self._is_held_up() and self._read(lines[count]):
-                count += 1
-        except Exception:
-            self._service.survive("reading a line")
-            count += 1  # this one is not read again
-            self._hub.clock.callLater(0, self._work)
-        finally:
-            self._working = False
-            self._hub.have_read(count)
-        if self._closing:
-            return
-        self._lines = lines[count:] + self._lines
-        if self._lines and count == most:
-            self._hub.clock.callLater(0, self._work)
-        if self._ended and not self._lines and not self._under_way and not self._resting:
-            self._leave()
-        if bool(self._lines) != self._held and not self._lost and not self._ended:
-            # While lines wait to be read, none come in.
-            self._held = not self._held
-            (self.transport.pauseProducing if self._held else self.transport.resumeProducing)()
 
     def _is_held_up(self) -> bool:
         asked = len(self._under_way)
@@ -203,7 +238,7 @@ class Lines(Protocol):
             self.close()
 
     def _hang_up(self) -> None:
-        self._lines.clear()
+        self._forget_input()
         seat, self._seat = self._seat, None
         if seat is not None and seat.client is self:
             self._service.hang_up(seat, hold=self._numbered)
@@ -269,6 +304,10 @@ class Lines(Protocol):
 
     def _introduce(self, raw: bytes) -> None:
         """A line of somebody who is no member yet."""
+        if linecodec.is_http(raw):
+            self.close("This is no web server.")
+            return
+        self._numbered = self._numbered or linecodec.asks_for_numbers(raw)
         try:
             asked = linecodec.parse_first(linecodec.decode(raw))
             if self._numbered and isinstance(asked, Join) and not asked.secret:
@@ -285,14 +324,12 @@ class Lines(Protocol):
             case Resume():
                 self._resume(asked)
             case Join():
-                self._numbered = asked.secret is not None
                 if not self._joined_before(asked):
                     self._seat = Seat(self.host)
                     self._seat.client = self
                     self._submit(self._seat, asked)
 
     def _resume(self, asked: Resume) -> None:
-        self._numbered = True
         try:
             self._take_over(asked.secret, asked.number)
         except IllegalMessage as why:
@@ -383,7 +420,7 @@ class Lines(Protocol):
                 self._reply(command.id, [] if self._numbered else [f"Only {command.to} will see that."])
             case _:
                 self._reply(getattr(command, "id", 0))
-        self._work()
+        self._work_soon()
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         self._under_way.pop(id(command), None)
@@ -395,7 +432,7 @@ class Lines(Protocol):
             self.close(str(why))  # whoever hangs up leaves, now or when that can be stored
         else:
             self._tell_why(getattr(command, "id", 0), why)
-        self._work()
+        self._work_soon()
 
     def dropped(self, seat: Seat, command: Command) -> None:
         self.refused(seat, command, NotNow("The server cannot take that now: send it again."))

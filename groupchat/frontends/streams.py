@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -148,11 +149,16 @@ class Hub(Factory):
             now = self.clock.seconds()
             for connection in _longer_than(self.limits.name_within, self._unnamed, now):
                 connection.close("You gave no name. Come back when you have one.")
+                self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a handshake may never end
             for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
                 connection.drop()
             self._guessed = {host: at for host, at in self._guessed.items() if self.pause_of(host)}
         except Exception:
             self.group_service.survive("looking after connections")
+
+    def _drop(self, connection: IConnected) -> None:
+        if connection in self.connections:
+            connection.drop()
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], Any, None]:
@@ -292,7 +298,8 @@ def _shown(address: Any) -> str:
     """An address of this machine, in words."""
     host = getattr(address, "host", None)
     if host is None:
-        return str(getattr(address, "name", address))
+        name = getattr(address, "name", address)  # of a Unix socket
+        return os.fsdecode(name) if isinstance(name, bytes) else str(name)
     return f"TCP port {address.port}" if host in ("", "::", "0.0.0.0") else f"TCP port {address.port} of {host}"
 
 

@@ -125,7 +125,8 @@ class FiveMessages(DatagramProtocol):
             self._service.survive("handling a datagram")
 
     def _refuse_datagram(self, datagram: bytes, address: Address) -> None:
-        self._service.heard(address)
+        if self._is_allowed(address[0]):
+            self._service.heard(address)
         if datagram == REFUSAL:
             # Two servers, made by a forged address to answer each other, would never stop.
             self.drops += 1

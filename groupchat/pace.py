@@ -1,0 +1,69 @@
+"""Flood control: how much each member may say. A token bucket for each, which leaving and joining again does not fill.
+
+A member's `spent` is how many tokens its bucket lacked at the time `paced`: one for each thing said, up to BURST; each
+second gives back as many as the rate.
+"""
+
+from __future__ import annotations
+
+from groupchat.errors import NotNow
+from groupchat.group import Member
+from groupchat.limits import BURST
+
+EXACT = 0.01
+"""Times are not exact enough for the very last token."""
+
+MOST_DEBT = 2 * BURST
+"""What those that left a host have spent counts up to here, so that none of its members waits for long."""
+
+
+class Pace:
+    """The buckets of one group. A `rate` of 0 is no limit.
+
+    What a member has spent when it leaves is a debt of its host, which who joins from there next takes over.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._debts: dict[str, tuple[float, float]] = {}  # by host: how much, and when it was so much
+
+    def take(self, member: Member, now: float) -> None:
+        """Count one more thing that a member says. Raises NotNow."""
+        if self._rate:
+            member.spent, member.paced = self._left_of(member.spent, member.paced, now), now
+            if member.spent + 1 > BURST + EXACT:
+                raise NotNow("Slow down: you say too much at once.")
+            member.spent += 1
+
+    def check_join(self, host: str, now: float) -> None:
+        """Whether somebody may join from there. Raises NotNow."""
+        if self._debt(host, now) > BURST - 1:
+            raise NotNow("Slow down: too much was said from your address by somebody who has just left.")
+
+    def joined(self, member: Member, now: float) -> None:
+        if self._rate:
+            debt = self._debt(member.host, now)
+            member.spent, member.paced = min(debt, BURST), now
+            self._owe(member.host, debt - member.spent, now)
+
+    def left(self, member: Member, now: float) -> None:
+        if self._rate:
+            spent = self._left_of(member.spent, member.paced, now) + 1  # the leaving is a line, too
+            self._owe(member.host, min(self._debt(member.host, now) + spent, MOST_DEBT), now)
+
+    def forget(self, now: float) -> None:
+        """Let go of the debts that are paid by now."""
+        for host in list(self._debts):
+            self._owe(host, self._debt(host, now), now)
+
+    def _debt(self, host: str, now: float) -> float:
+        return self._left_of(*self._debts.get(host, (0.0, now)), now)
+
+    def _owe(self, host: str, debt: float, now: float) -> None:
+        if debt > EXACT:
+            self._debts[host] = debt, now
+        else:
+            self._debts.pop(host, None)
+
+    def _left_of(self, spent: float, at: float, now: float) -> float:
+        return max(0.0, spent - max(0.0, now - at) * self._rate)  # a clock may be set back
