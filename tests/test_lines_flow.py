@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from groupchat.commands import Command
 from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
 from groupchat.frontends.streams import LINES_AT_ONCE as ALL_LINES_AT_ONCE
 from groupchat.limits import MAX_ANSWER, QUEUE
 from groupchat.linecodec import HELP
-from groupchat.seats import Seat
 from groupchat.subscriptions import AT_ONCE
 from tests.lobby import WELCOME, Caller, Lobby, LobbyTestCase, late_lobby
 
@@ -211,24 +209,3 @@ class BackPressureTests(LobbyTestCase):
         alice.lines.close("Enough.")
         self.assertEqual((alice.transport.producerState, alice.transport.producer), ("producing", None))
         self.assertEqual(alice.lines._lines, [])
-
-    def test_whatever_is_answered_at_once_is_read_some_at_a_time_as_well(self) -> None:
-        self.open(Lobby(rate=1))
-        callers = [self.lobby.enter(f"Caller {number}") for number in range(10)]
-        submit, submitted = self.lobby.service.submit, list[Command]()
-
-        def count(seat: Seat, command: Command) -> None:
-            submitted.append(command)
-            submit(seat, command)
-
-        self.patch(self.lobby.service, "submit", count)
-        for caller in callers:
-            caller.send(*["too much"] * 2000)
-        most = 0
-        while any(map(self.waits, callers)):
-            submitted.clear()
-            self.lobby.clock.advance(0)
-            most = max(most, len(submitted))
-            for caller in callers:
-                caller.transport.clear()
-        self.assertLessEqual(most, ALL_LINES_AT_ONCE + len(callers))
