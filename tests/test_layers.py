@@ -62,7 +62,7 @@ FRONT_END = {
     "service",
     "subscriptions",
 }
-SHARED = {"frontends.streams"}
+SHARED = {"frontends", "frontends.streams", "frontends.words"}
 """What front ends have in common: no front end itself."""
 
 ADMIN = {"__version__", "errors", "events", "group", "log", "log.database", "snapshots"}

@@ -7,7 +7,6 @@ asks is read no faster than it is answered. So one that is slow, or wants to do 
 from __future__ import annotations
 
 import hmac
-import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any
@@ -19,12 +18,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat import linecodec
-from groupchat.codec import list_of_names
 from groupchat.commands import Command, Join, Leave, Recall, Rename, Users, Whisper
 from groupchat.errors import IllegalMessage, NotNow
+from groupchat.frontends import words
 from groupchat.frontends.streams import Hub, IConnected, writer
 from groupchat.group import Member
-from groupchat.limits import GREETING_LINES, MAX_ANSWER, MAX_NAMES, MAX_UNENDED, MAX_USERS, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.limits import MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.linecodec import Help, Resume, notes
 from groupchat.seats import IConnection, Seat
 from groupchat.subscriptions import IReader, Subscription, numbered
@@ -122,8 +121,8 @@ class Lines(Protocol):
         if not self._lost and not self._closing:
             self._write(lines)
 
-    def _note(self, *words: str) -> None:
-        self.give(notes(words))
+    def _note(self, *why: str) -> None:
+        self.give(notes(why))
 
     def close(self, *why: str) -> None:
         """Say why, and close once that is taken. Nothing more is read."""
@@ -290,17 +289,8 @@ class Lines(Protocol):
     # Joining
 
     def _greet(self) -> None:
-        history = self._group.history
-        self._greeted = history.head
-        last = history.last(GREETING_LINES, 0, MAX_ANSWER)
-        count = len(self._group.members)
-        names = list_of_names(self._group.names(), count, MAX_NAMES).decode()
-        words = [f"This is {self._service.settings.name}, a group chat."]
-        if last:
-            words.append("Said last:")
-        shown = notes([b"  " + line for _, line in last])
-        here = f"Here now: {names}." if count else "Nobody is here yet."
-        self.give(notes(words) + shown + notes([here, "What is your name?"]))
+        self._greeted = self._group.history.head
+        self.give(notes([*words.greeting(self._service), "What is your name?"]))
 
     def _introduce(self, raw: bytes) -> None:
         """A line of somebody who is no member yet."""
@@ -411,7 +401,7 @@ class Lines(Protocol):
                 self._reply(command.id)
                 self.close(*([] if self._numbered else ["You have left the group."]))
             case Users():
-                self._reply(command.id, self._users())
+                self._reply(command.id, words.users(self._service, self._hub.clock.seconds()))
             case Recall() if member is not None:
                 self._recall(member, command)
             case Rename() if member is not None:
@@ -454,11 +444,11 @@ class Lines(Protocol):
         else:
             self._note(str(why))
 
-    def _reply(self, client_id: int, words: Sequence[str] = ()) -> None:
+    def _reply(self, client_id: int, answer: Sequence[str | bytes | bytearray] = ()) -> None:
         if self._numbered:
-            self.give(notes(words, b"= ") + b"ok %d\n" % client_id)
-        elif words:
-            self._note(*words)
+            self.give(notes(answer, b"= ") + b"ok %d\n" % client_id)
+        elif answer:
+            self.give(notes(answer))
 
     def _recall(self, member: Member, command: Recall) -> None:
         """The last lines, as they came; to a program with their numbers."""
@@ -468,21 +458,3 @@ class Lines(Protocol):
             self.give(lines + b"ok %d\n" % command.id)
         else:
             self.give(notes([b"  " + line for _, line in last] or ["There is nothing yet."]))
-
-    def _users(self) -> list[str]:
-        """Who is here: live, or polling, or away; since when; and how many lines behind."""
-        members = self._group.members
-        today = _moment(self._hub.clock.seconds())[:10]
-        found = [f"{len(members)} here:" if len(members) > 1 else "Only you are here:"]
-        for member in members.values():
-            if len(found) > MAX_USERS:
-                found.append(f"and {len(members) - MAX_USERS} more")
-                break
-            how = "polling" if member.address else "live" if self._service.seats.is_connected(member) else "away"
-            since = _moment(member.since).removeprefix(f"{today} ") if member.since else "long ago"
-            found.append(f"{member.name}  {how}, joined {since}, {self._group.behind(member)} behind")
-        return found
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
