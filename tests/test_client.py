@@ -358,9 +358,9 @@ class NetworkTest(ProcessCase):
 
 TWO_ADDRESSES = """
 import sys
-from groupchat.client import cli
+from groupchat.client import cli, udp
 from groupchat.client.udp import Address
-cli.resolve = lambda host, port: [Address("::1", port), Address("127.0.0.1", port)]
+udp.resolve = lambda host, port: [Address("::1", port), Address("127.0.0.1", port)]
 cli.main()
 """
 
@@ -372,7 +372,7 @@ class UsageTest(TestCase):
             done = run(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
             self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
-            self.assertIn(b"usage: groupchat HOST PORT", done.stderr)
+            self.assertIn(b"usage: groupchat", done.stderr)
 
     def test_help_tells_the_exit_statuses_and_the_messages(self) -> None:
         done = run("--help")

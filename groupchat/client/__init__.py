@@ -1,6 +1,10 @@
 """The clients. They know the wire and nothing of the server: from groupchat they import this package and the version.
 
-`cli` reads the command line, `plain` joins standard input and output to a conversation, `udp` is that conversation:
-one request outstanding, time-outs, repeats. `messages`, `membership`, `lines` and `text` are pure: no socket, no
-clock, no terminal.
+    cli -> run -> chat -> session     `run` puts a chat together: what it runs over, and where it is seen
+                       -> view
+
+A session is one seat in a group: `polled` over the five messages, `numbered` over a stream (`tls` is one of them). A view
+is where somebody reads and types: `screen` on a terminal, `piped` where nobody looks. `plain` is the plain client, which
+sends what is typed as it stands; it and `polled` share the conversation in `udp`. `asks`, `notices`, `messages`,
+`membership`, `lines`, `text`, `trust` and `where` know no socket, no clock and no terminal.
 """

@@ -1,8 +1,8 @@
 """The command `groupchat`: what may be typed after it, and what its exit status says.
 
-0    ended by a `4` answered with `close`, by the end of input, or because nobody reads the output any more
-1    the network failed: unknown host, nothing listening, a request that was not answered, a line that was not sent; the
-     output could not be written; or, where nobody types, a join was refused
+0    ended as asked: `/quit` or `4`, the end of input, or because nobody reads the output any more
+1    the network failed: unknown host, nothing listening, a certificate that is not trusted, a request that was not
+     answered, a line that was not sent; the output could not be written; or, where nobody types, a name was refused
 2    wrong arguments
 129, 130, 143    ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM, after leaving the group
 
@@ -17,16 +17,28 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 from groupchat import __version__
 from groupchat.client.text import quote
-
-if TYPE_CHECKING:
-    from groupchat.client.udp import Address
+from groupchat.client.where import Where, parse_port, parse_url
 
 DESCRIPTION = """\
-Talk to a groupchat daemon over UDP. Each line of standard input is sent as it stands, each reply is printed:
+Chat with a groupchat server.
+
+  groupchat tcp://HOST:PORT      over TCP: what the others say is there at once, and nothing is ever lost or said twice
+  groupchat tls://HOST:PORT      the same, so that nobody can read along
+  groupchat udp://HOST:PORT --name NAME, or
+  groupchat HOST PORT --name NAME    over UDP: asks every few seconds what is new
+  groupchat HOST PORT            the plain client: type the five messages yourself (see below)
+
+What you type goes to all the others; /help lists the commands. In a pipe, each line of standard input is said, and what
+comes is printed.
+"""
+
+EPILOG = """\
+The plain client sends each line of standard input as it stands, and prints each reply:
 
   1 NAME   join the group as NAME: answered with the names of those who are in it
   2 TEXT   say TEXT to everybody
@@ -34,19 +46,16 @@ Talk to a groupchat daemon over UDP. Each line of standard input is sent as it s
   4        leave, and end
   5        ask what is new (2 and 3 are answered with that, too)
 
-Anything else, an empty line included, is sent as well, and answered with "Illegal message".
-"""
-
-EPILOG = """\
-The next line is sent when the last one is answered. If there is no answer within two seconds, that is said on standard
-error. A join or a poll (1, 5) is then repeated, after 2, 4, 8 ... at most 30 seconds: without end on a terminal, else
-5 times. Others are not, as they may have been heard, and the next line is sent. A reply that comes late is printed when
-it comes. The end of input, and Ctrl-C, leave the group before they end the client; a second Ctrl-C ends it at once.
+Anything else, an empty line included, is sent as well, and answered with "Illegal message". The next line is sent when
+the last one is answered. If there is no answer within two seconds, that is said on standard error. A join or a poll (1,
+5) is then repeated, after 2, 4, 8 ... at most 30 seconds: without end on a terminal, else 5 times. Others are not, as
+they may have been heard, and the next line is sent. A reply that comes late is printed when it comes. The end of input,
+and Ctrl-C, leave the group before they end the client; a second Ctrl-C ends it at once.
 
 exit status:
-  0    left with 4, end of input, or nobody reads the output any more
-  1    unknown host, nothing listening, a request was not answered, a line was not sent, the output could not be
-       written, or a join from input that is no terminal was refused
+  0    left as asked, or nobody reads the output any more
+  1    unknown host, nothing listening, a certificate that is not trusted, a request was not answered or refused, a line
+       was not sent, the output could not be written, or, where nobody types, a name was refused
   2    wrong arguments
   129, 130, 143    SIGHUP, SIGINT (Ctrl-C), SIGTERM
 """
@@ -56,52 +65,71 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; usage: {self.prog} HOST PORT (see {self.prog} --help)\n")
-
-
-def port_number(text: str) -> int:
-    """Raises ArgumentTypeError unless it is a decimal number from 1 to 65535."""
-    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {quote(os.fsencode(text))}")
+        self.exit(2, f"{self.prog}: {message}; usage: {self.prog} URL, or HOST PORT (see {self.prog} --help)\n")
 
 
 def make_parser() -> Parser:
     parser = Parser(
         prog="groupchat",
+        usage="groupchat [options] URL, or groupchat [options] HOST PORT",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("host", metavar="HOST", help="a host's name, or its IPv4 or IPv6 address")
-    parser.add_argument("port", metavar="PORT", type=port_number, help="the daemon's UDP port")
+    parser.add_argument(
+        "where", nargs="+", metavar="URL", help="tcp://, tls:// or udp://HOST:PORT; or HOST PORT, for udp"
+    )
+    parser.add_argument("--name", metavar="NAME", help="your name in the group; without it, you are asked for one")
+    parser.add_argument(
+        "--poll", metavar="SECONDS", type=_seconds, default=2.0, help="over UDP: how often to ask what is new (2)"
+    )
+    parser.add_argument("--password-file", metavar="FILE", type=Path, help="a file with the password of the group")
+    parser.add_argument(
+        "--ca", metavar="FILE", type=Path, help="trust only certificates that those in this file vouch for"
+    )
+    parser.add_argument(
+        "--trust-new",
+        action="store_true",
+        help="trust a certificate that was never seen before without asking; one that has changed is refused even so",
+    )
+    parser.add_argument("--plain", action="store_true", help="plain lines, as in a pipe, also on a terminal")
+    parser.add_argument("--json", action="store_true", help="everything that happens, as one JSON object a line")
+    parser.add_argument("--no-times", action="store_true", help="show no times")
+    parser.add_argument("--no-bell", action="store_true", help="ring no bell for a private message, or your own name")
     parser.add_argument("--version", action="version", version=f"groupchat {__version__}")
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0.1 <= seconds <= 3600:
+        return seconds
+    raise argparse.ArgumentTypeError(f"seconds are a number from 0.1 to 3600, not {quote(os.fsencode(text))}")
+
+
+def _where(parser: Parser, parts: Sequence[str]) -> Where:
+    """Exits if it is nowhere."""
+    words = quote(os.fsencode(" ".join(parts)))
+    try:
+        match parts:
+            case [url]:
+                return parse_url(url)
+            case [host, port] if "://" not in host:
+                literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+                return Where("udp", literal, parse_port(port))
+        raise ValueError("there is one URL, or a host and a port")
+    except ValueError as why:
+        parser.error(f"{why}, not {words}")
 
 
 def complain(problem: str) -> None:
     """One line on standard error. A terminal that takes nothing just now does not hold up the conversation."""
     with suppress(OSError):
         os.write(2, f"groupchat: {problem}\n".encode())
-
-
-def resolve(host: str, port: int) -> list[Address]:
-    """The host's addresses in the system's order, each once. Raises OSError, or UnicodeError for what is no name.
-
-    The first one that does not refuse is used. Silence is no refusal: the request may have been heard.
-    """
-    import socket
-
-    from groupchat.client.udp import Address  # here, because it imports Twisted
-
-    found = []
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
-        host, _, *rest = (str(part) for part in where)
-        scope = f"%{rest[1]}" if rest and rest[1] != "0" else ""  # IPv6: flow label, scope
-        found.append(Address(host + scope, port))
-    return list(dict.fromkeys(found))
 
 
 def open_standard_descriptors() -> None:
@@ -111,25 +139,51 @@ def open_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def run(host: str, port: int) -> int:
+def run(parser: Parser, given: argparse.Namespace) -> int:
     """Returns the exit status."""
+    where = _where(parser, given.where)
     open_standard_descriptors()
-    try:
-        addresses = resolve(host, port)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a host's name"
-        complain(f"unknown host {quote(os.fsencode(host))}: {reason}; check its spelling, or give its address")
-        return 1
-    from groupchat.client.plain import talk  # here, because it imports Twisted
+    if where.scheme == "udp" and given.name is None:
+        if given.json or given.plain:
+            parser.error("--name is needed for that")
+        from groupchat.client.plain import talk  # here, because it imports Twisted
 
-    return talk(addresses, f"{quote(os.fsencode(host))[1:-1]} port {port}", complain)
+        return talk(where.host, where.port, complain)
+    if given.name is None and not os.isatty(0):
+        parser.error("--name is needed where nobody types")
+    from groupchat.client.run import Wishes, chat
+
+    wishes = Wishes(
+        where=where,
+        name=given.name or "",
+        poll=given.poll,
+        plain=given.plain,
+        json=given.json,
+        times=not given.no_times,
+        bell=not given.no_bell,
+        ca=given.ca,
+        password=_password(parser, given.password_file),
+        trust_new=given.trust_new,
+    )
+    return chat(wishes, complain)
+
+
+def _password(parser: Parser, path: Path | None) -> str | None:
+    """Exits if it cannot be read."""
+    if path is None:
+        return None
+    try:
+        return path.read_text().removesuffix("\n")
+    except (OSError, UnicodeError) as error:
+        parser.error(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command. `arguments` are the process's own unless given. Always exits."""
-    given = make_parser().parse_args(arguments)
+    parser = make_parser()
+    given = parser.parse_args(arguments)
     try:
-        status = run(given.host, given.port)
+        status = run(parser, given)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     sys.exit(status)

@@ -9,7 +9,7 @@ import os
 import signal
 import stat
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
 
@@ -23,7 +23,7 @@ from zope.interface import implementer
 from groupchat.client.lines import LineSplitter, TooLong
 from groupchat.client.messages import CLOSE, ILLEGAL, LEAVE, MAX_DATAGRAM, is_join, is_repeatable
 from groupchat.client.text import clean, quote
-from groupchat.client.udp import ANSWER_SECONDS, TRIES, Address, Conversation, Link, Route, UnreachableError
+from groupchat.client.udp import ANSWER_SECONDS, TRIES, Conversation, Link, Route, UnreachableError, resolve
 
 if TYPE_CHECKING:
     from twisted.internet.epollreactor import EPollReactor
@@ -243,8 +243,14 @@ class Plain(Protocol):
             over()
 
 
-def talk(addresses: Sequence[Address], where: str, complain: Callable[[str], None]) -> int:
+def talk(host: str, port: int, complain: Callable[[str], None]) -> int:
     """Run the client on this process's standard input and output. Returns the exit status."""
+    try:
+        addresses = resolve(host, port)
+    except OSError as error:
+        complain(str(error))
+        return FAILED
+    where = f"{quote(os.fsencode(host))[1:-1]} port {port}"
     from twisted.internet import reactor as installed  # here, because importing it chooses and installs one
 
     reactor = cast("EPollReactor", installed)  # or one with the same methods

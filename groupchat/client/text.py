@@ -26,5 +26,9 @@ def clean(reply: bytes) -> str:
 
 def quote(request: bytes) -> str:
     """A request in quotation marks, cleaned and shortened, for a message of one line."""
-    text = clean(request[: 4 * QUOTED_CHARACTERS + 4]).replace("\n", " ")
+    return shorten(clean(request[: 4 * QUOTED_CHARACTERS + 4]).replace("\n", " "))
+
+
+def shorten(text: str) -> str:
+    """A text in quotation marks, of which the beginning will do."""
     return f'"{text}"' if len(text) <= QUOTED_CHARACTERS else f'"{text[:QUOTED_CHARACTERS]}..."'

@@ -8,6 +8,7 @@ late reply may count for the request after it, but a `4` still comes after all o
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 
 from groupchat.client.membership import Membership
 from groupchat.client.messages import CLOSE, ILLEGAL, LEAVE, is_repeatable
+from groupchat.client.text import quote
 
 ANSWER_SECONDS = 2
 LONGEST_PAUSE = 30
@@ -38,6 +40,24 @@ class Address:
 
     host: str
     port: int
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """The host's addresses in the system's order, each once. Raises OSError, saying what is wrong.
+
+    The first one that does not refuse is used. Silence is no refusal: the request may have been heard.
+    """
+    found = []
+    try:
+        for *_, where in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
+            literal, _, *rest = (str(part) for part in where)
+            scope = f"%{rest[1]}" if rest and rest[1] != "0" else ""  # IPv6: flow label, scope
+            found.append(Address(literal + scope, port))
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a host's name"
+        unknown = quote(os.fsencode(host))
+        raise OSError(f"unknown host {unknown}: {reason}; check its spelling, or give its address") from error
+    return list(dict.fromkeys(found))
 
 
 class Route(Protocol):

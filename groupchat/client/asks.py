@@ -1,0 +1,117 @@
+"""What can be asked for in a chat, and how it is typed: a text, or a command behind `/`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+HELP = """\
+What you type goes to all the others. A line that begins with / is a command:
+/msg Name: text    say something to one member only
+/users             who is here
+/name New          change your name
+/history 20        the last lines again
+/poll              ask what is new, now
+/help
+/quit              leave (so does Ctrl-D)
+A line that begins with // is said, with one of them.
+""".splitlines()
+
+
+class NoSuchCommandError(Exception):
+    """What was typed is none; `str()` of it says what to type instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Say something to one member only. `words` is the name and the text, as they were typed."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """`count` is as it was typed; empty for as many as the server likes."""
+
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    pass
+
+
+Ask = Say | Tell | Rename | Users | History | Poll
+"""What a session is asked for. Help and Quit are for whoever has the session."""
+
+
+def parse(line: str) -> Ask | Help | Quit:
+    """What a line asks for, which is not empty. Raises NoSuchCommandError."""
+    if not line.startswith("/"):
+        return Say(line)
+    if line.startswith("//"):
+        return Say(line[1:])
+    verb, _, words = line.partition(" ")
+    made = _MAKERS.get(verb.lower())
+    if made is None:
+        raise NoSuchCommandError("There is no such command: see /help. To say a line that begins with /, write two.")
+    return made(words.strip())
+
+
+def _tell(words: str) -> Tell:
+    if not words:
+        raise NoSuchCommandError("Write /msg Name: text.")
+    return Tell(words)
+
+
+def _rename(name: str) -> Rename:
+    if not name:
+        raise NoSuchCommandError("Write /name and your new name.")
+    return Rename(name)
+
+
+def _bare(made: Ask | Help | Quit, command: str) -> Callable[[str], Ask | Help | Quit]:
+    def make(words: str) -> Ask | Help | Quit:
+        if words:
+            raise NoSuchCommandError(f"{command} has nothing after it.")
+        return made
+
+    return make
+
+
+_MAKERS: dict[str, Callable[[str], Ask | Help | Quit]] = {
+    "/msg": _tell,
+    "/users": _bare(Users(), "/users"),
+    "/name": _rename,
+    "/history": History,
+    "/poll": _bare(Poll(), "/poll"),
+    "/help": _bare(Help(), "/help"),
+    "/quit": _bare(Quit(), "/quit"),
+}
+
+COMMANDS = tuple(_MAKERS)

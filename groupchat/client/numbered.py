@@ -1,0 +1,443 @@
+"""A numbered session over a stream: what is asked has a number, what is heard has one, and a key goes on with both.
+
+Whatever becomes of connections, every line is heard once and in order, and what is asked is done once. See
+docs/protocol.md, "Numbered sessions".
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
+from groupchat.client.session import Listener
+from groupchat.client.text import clean
+from groupchat.client.trust import UntrustedError
+
+NAME_QUESTION = b"* What is your name?"
+PASSWORD_QUESTION = b"* What is the password?"
+WRONG_PASSWORD = b"* That is not the password"
+
+AT_ONCE = 32
+"""How much may be asked and unanswered. The server knows the last 64 numbers."""
+
+MAX_LINE = 64 * 1024
+"""The longest line in bytes that is taken from a server, which says none that is longer than some thousand."""
+
+MAX_WORDS = 10_000
+"""How many lines are kept of one answer, or of a greeting."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
+"""Seconds before a connection is made again: the first time, and at most."""
+
+GREETING_SECONDS = 10.0
+"""How long a server may be silent before it has said anything."""
+
+BUSY_SECONDS = 1.0
+"""After how long that is asked again which the server was too busy for."""
+
+KEEPALIVE = (15, 5, 3)
+"""TCP: after so many seconds of silence the server is probed; how often, in seconds; and how many times."""
+
+
+class Wire(Protocol):
+    """One connection: bytes -> lines."""
+
+    def __init__(self, session: Numbered) -> None:
+        self._session = session
+        self._rest = b""
+
+    def connectionMade(self) -> None:
+        notice_silence(self.transport)
+        self._session.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._session.received(self, lines)
+        if len(self._rest) > MAX_LINE:
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._session.disconnected(self, reason)
+
+    def send(self, line: str) -> None:
+        transport: Any = self.transport
+        transport.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    def abort(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class Numbered:
+    """A Session. `ask_password` is called when the server wants one, with what is to be called with it."""
+
+    lacks: frozenset[type[Ask]] = frozenset([Poll])
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        listener: Listener,
+        ask_password: Callable[[Callable[[str], None]], None],
+    ) -> None:
+        self._factory = Factory.forProtocol(lambda: Wire(self))
+        self._factory.noisy = False
+        self._endpoint = endpoint
+        self._clock = clock
+        self._listener = listener
+        self._ask_password = ask_password
+        self._wire: Wire | None = None
+        self._connecting: Deferred[Any] | None = None
+        self._timer: IDelayedCall | None = None  # until the next connection, or until this one has been silent for long
+        self._failures = 0  # since the last connection that was of use
+        self._paused = False
+        self._key = secrets.token_hex(16)
+        self._name = ""
+        self._greeting: list[str] = []
+        self._seated = False  # the server has given us a seat, which this key goes on with
+        self._was_seated = False
+        self._open = False  # this connection is on it
+        self._asked_name = False  # this connection waits to be told who we are
+        self._lost = False  # and the listener knows
+        self._seen = 0
+        self._id = 0
+        self._waiting: deque[Ask] = deque()
+        self._under_way: dict[int, Ask] = {}  # in the order in which it was asked
+        self._busy: IDelayedCall | None = None  # while the server is too busy, until it is asked again
+        self._words: list[str] = []  # of the answer that is coming
+        self._leaving = False
+        self._quit = 0  # the number of the /quit, once it was sent
+        self._over = False
+
+    # What is asked
+
+    def join(self, name: str) -> None:
+        self._name = name
+        if self._asked_name:
+            self._introduce()
+        elif self._wire is None and self._connecting is None:
+            self._over = False
+            self._connect()
+
+    def ask(self, ask: Ask) -> None:
+        self._waiting.append(ask)
+        self._send()
+
+    def leave(self) -> None:
+        self._leaving = True
+        if self._was_seated or self._waiting:
+            self._send()
+        else:
+            self._end("")
+
+    def stop(self) -> None:
+        self._over = True
+        for timer in (self._busy, self._timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.close()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._hold()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._hold()
+
+    def _hold(self) -> None:
+        if self._wire is not None:
+            transport: Any = self._wire.transport
+            (transport.pauseProducing if self._paused else transport.resumeProducing)()
+
+    def _end(self, why: str) -> None:
+        if not self._over:
+            self.stop()
+            self._listener.ended(why)
+
+    # The connection
+
+    def _connect(self) -> None:
+        self._connecting = self._endpoint.connect(self._factory)
+        self._connecting.addErrback(self._failed)
+
+    def connected(self, wire: Wire) -> None:
+        self._wire = wire
+        self._connecting = None
+        self._greeting = []
+        self._wait(GREETING_SECONDS, self._say_nothing_comes)
+        if self._paused:
+            self._hold()
+
+    def _failed(self, failure: Failure) -> None:
+        """There is no connection. Of the very first that is the end, as long as nobody was asked anything."""
+        self._connecting = None
+        if not self._over:
+            if self._was_seated or self._failures:
+                self._try_again()
+            else:
+                self._end(explain(failure))
+
+    def disconnected(self, wire: Wire, reason: Failure) -> None:
+        if wire is not self._wire:
+            return
+        self._wire = None
+        said, chose = self._greeting[-1:], self._asked_name
+        self._open = self._asked_name = False
+        self._words = []
+        if self._over:
+            return
+        if isinstance(reason.value, UntrustedError):
+            self.stop()
+            self._listener.untrusted(reason.value)
+        elif self._was_seated:
+            self._is_lost(explain(reason))
+            self._try_again()
+        elif chose:
+            self._try_again()
+        else:
+            self._end(said[0] if said else explain(reason))
+
+    def _try_again(self) -> None:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 1.5**self._failures)
+        self._failures += 1
+        self._wait(pause * random.uniform(0.5, 1.0), self._connect)  # noqa: S311 - so that not all come at once
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._clock.callLater(seconds, then)
+
+    def _say_nothing_comes(self) -> None:
+        if self._was_seated:
+            assert self._wire is not None
+            self._wire.abort()
+        else:
+            self._end("nothing comes from there: is it a groupchat server, and the right one of tcp:// and tls://?")
+
+    def _is_of_use(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _is_lost(self, why: str) -> None:
+        if not self._lost:
+            self._lost = True
+            self._listener.lost(why)
+
+    def received(self, wire: Wire, lines: list[bytes]) -> None:
+        """Lines of the group that come together are heard together."""
+        heard: list[tuple[int, str]] = []
+        for line in [line.removesuffix(b"\r") for line in lines]:
+            if self._over or wire is not self._wire:
+                return
+            number, _, rest = line.partition(b" ")
+            if self._open and number.isdigit() and len(number) < 20:
+                self._seen = max(self._seen, int(number))
+                heard.append((int(number), clean(rest)))
+            elif self._open and line.startswith(b"* "):
+                heard.append((0, clean(line)))
+            else:
+                heard = self._told(heard)
+                self._read(line)
+        self._told(heard)
+
+    def _told(self, heard: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        if heard:
+            self._listener.heard(heard)
+        return []
+
+    def _read(self, line: bytes) -> None:
+        verb, _, rest = line.partition(b" ")
+        match verb:
+            case b"session":
+                self._begin(rest)
+            case b"ok" | b"no" | b"busy":
+                number, _, why = rest.partition(b" ")
+                if number.isdigit() and len(number) < 20:
+                    self._answer(verb, int(number), clean(why))
+            case b"=":
+                self._note(self._words, rest)
+            case _ if not self._open:
+                self._greet(line)
+
+    def _note(self, words: list[str], line: bytes) -> None:
+        if len(words) < MAX_WORDS:
+            words.append(clean(line))
+
+    # Coming in, for the first time and again
+
+    def _greet(self, line: bytes) -> None:
+        if line == NAME_QUESTION:
+            self._is_of_use()
+            self._asked_name = True
+            self._introduce()
+        elif line == PASSWORD_QUESTION:
+            self._is_of_use()
+            self._ask_password(self._give_password)
+        elif line.startswith(WRONG_PASSWORD):
+            self._end("that is not the password")
+        else:
+            self._note(self._greeting, line.removeprefix(b"* "))
+
+    def _give_password(self, password: str) -> None:
+        if self._wire is not None and not self._asked_name:
+            self._wire.send(password)
+
+    def _introduce(self) -> None:
+        assert self._wire is not None
+        if self._seated:
+            self._wire.send(f"/resume {self._key} {self._seen}")
+            return
+        if self._name:
+            self._wire.send(f"/numbered {self._key} {self._name}")
+
+    def _begin(self, rest: bytes) -> None:
+        assert self._wire is not None
+        number, _, rest = rest.partition(b" ")
+        waiting, _, name = rest.partition(b" ")
+        if not (number.isdigit() and waiting.isdigit()):
+            self._end("the server speaks another protocol")
+            return
+        self._failures = 0
+        self._open, self._asked_name = True, False
+        resumed, self._seated = self._seated, True
+        self._seen = max(self._seen, int(number))
+        self._name = clean(name)
+        if resumed:
+            self._listener.back(int(waiting))
+        elif self._was_seated:
+            self._listener.rejoined(self._name)
+        else:
+            self._was_seated = True
+            self._listener.joined(self._name, self._greeting)
+        self._lost = False
+        self._ask_again()
+
+    def _refused_seat(self, why: str) -> None:
+        if self._quit:
+            self._end("")  # the answer to it was lost
+        elif self._seated:  # it was held no longer
+            self._seated = False
+            self._key = secrets.token_hex(16)
+            self._seen = 0
+            asked, self._under_way = self._under_way, {}
+            for ask in asked.values():
+                self._listener.doubtful(ask)
+            self._introduce()
+        else:
+            self._listener.not_joined(why)
+
+    # Asking, once in a seat
+
+    def _ask_again(self) -> None:
+        """All that is not answered, with the same numbers, and then what waits."""
+        self._busy = None
+        if self._wire is not None and self._open:
+            for ask_id, ask in self._under_way.items():
+                self._wire.send(f"{ask_id} {_typed(ask)}")
+            self._send()
+
+    def _send(self) -> None:
+        if self._wire is None or not self._open or self._busy is not None:
+            return
+        while self._waiting and len(self._under_way) < AT_ONCE:
+            self._id += 1
+            ask = self._under_way[self._id] = self._waiting.popleft()
+            self._wire.send(f"{self._id} {_typed(ask)}")
+        if self._leaving and not self._under_way:
+            if not self._quit:
+                self._id += 1
+                self._quit = self._id
+            self._wire.send(f"{self._quit} /quit")
+
+    def _answer(self, verb: bytes, number: int, why: str) -> None:
+        words, self._words = self._words, []
+        if number == 0:
+            if not self._open:
+                self._refused_seat(why)
+        elif verb == b"busy":
+            self._pause_asking()
+        elif number == self._quit:
+            self._end("")
+        elif ask := self._under_way.pop(number, None):
+            if verb == b"ok":
+                self._listener.answered(ask, words)
+            else:
+                self._listener.refused(ask, why)
+            self._send()
+
+    def _pause_asking(self) -> None:
+        """The server cannot take it now. What came behind it may have been taken: asked again, it is done once."""
+        if self._busy is None:
+            self._busy = self._clock.callLater(BUSY_SECONDS, self._ask_again)
+
+
+def _typed(ask: Ask) -> str:
+    """As a line of the protocol."""
+    match ask:
+        case Say(text):
+            return f"/{text}" if text.startswith("/") else text
+        case Tell(words):
+            return f"/msg {words}"
+        case Rename(name):
+            return f"/name {name}"
+        case History(count):
+            return f"/history {count}".rstrip()
+        case Users():
+            return "/users"
+    raise TypeError(f"a numbered session cannot be asked for {ask}")
+
+
+def explain(failure: Failure) -> str:
+    """Why there is no connection, in words."""
+    if failure.check(ConnectionRefusedError):
+        return "nothing is listening there"
+    if failure.check(DNSLookupError):
+        return "unknown host; check its spelling, or give its address"
+    if failure.check(ConnectionClosed):
+        return "the connection ended"
+    if failure.check(ConnectError):
+        reason = getattr(failure.value, "osError", None)
+        return str(getattr(reason, "strerror", None) or failure.getErrorMessage())
+    if failure.value is not None and failure.value.args and isinstance(failure.value.args[0], list):
+        reasons = "; ".join(str(part[-1]) for part in failure.value.args[0])  # OpenSSL's way to say it
+        return f"no TLS: {reasons}; is it tls:// there, and not tcp://?"
+    return failure.getErrorMessage()
+
+
+def notice_silence(transport: Any) -> None:
+    """If this is TCP, find out soon when the server can no longer be reached."""
+    handle = getattr(transport, "socket", None)
+    if not isinstance(handle, socket.socket):
+        return
+    idle, interval, count = KEEPALIVE
+    for level, option, value in [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), idle),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), interval),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), count),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None), 1000 * (idle + interval * count)),
+    ]:
+        if option is not None:
+            with suppress(OSError):  # it has ended already
+                handle.setsockopt(level, option, value)

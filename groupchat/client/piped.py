@@ -1,0 +1,147 @@
+"""The chat where nobody looks: lines of standard input are typed, what comes is written to standard output.
+
+The lines of the group, answers and the server's words go to standard output as they are, or, with `json`, everything as
+one object a line. What did not work, and how it stands with the connection, goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from groupchat.client.chat import Chat, Shown
+from groupchat.client.lines import LineSplitter, TooLong
+
+MAX_LINE = 65_507
+"""The longest line in bytes that is read; no server takes as much."""
+
+AHEAD = 100
+"""How much may be asked and unanswered, before no more input is read."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Piped(Protocol):
+    """A View on standard input and output. `over` is called once, when all is written."""
+
+    def __init__(self, complain: Callable[[str], None], over: Callable[[], None], *, json: bool) -> None:
+        self.chat: Chat  # set by whoever has both
+        self._complain = complain
+        self._over: Callable[[], None] | None = over
+        self._json = json
+        self._splitter = LineSplitter(MAX_LINE)
+        self._lines: list[str] = []  # that are not typed yet
+        self._question: Callable[[str], None] | None = None
+        self._ended = False  # no more is typed
+        self._reading = True
+        self._closing = False
+
+    # Standard input and output
+
+    def connectionMade(self) -> None:
+        self._stdio.registerProducer(self, True)
+        self.chat.start()
+
+    @property
+    def _stdio(self) -> Any:
+        return self.transport
+
+    def dataReceived(self, data: bytes) -> None:
+        self._take(self._splitter.feed(data))
+
+    def readConnectionLost(self) -> None:
+        self._take(self._splitter.finish())
+        self._ended = True
+        self.proceed()
+
+    def writeConnectionLost(self) -> None:
+        self.chat.leave()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+
+    def pauseProducing(self) -> None:
+        self.chat.session.pause()
+
+    def resumeProducing(self) -> None:
+        self.chat.session.resume()
+
+    def stopProducing(self) -> None:
+        """`connectionLost` says the same."""
+
+    # Typing
+
+    def _take(self, lines: Sequence[bytes | TooLong]) -> None:
+        for line in lines:
+            if isinstance(line, TooLong):
+                self.chat.problem(f"A line of {line.length} bytes is longer than any that can be said.")
+            else:
+                self._lines.append(line.decode(errors="replace"))
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Type what can be typed by now."""
+        while self._lines and (self._question is not None or self.chat.unanswered < AHEAD):
+            line = self._lines.pop(0)
+            question, self._question = self._question, None
+            if question is not None:
+                question(line.strip())
+            else:
+                self.chat.typed(line)
+        if self._ended and not self._lines:
+            self.chat.leave()
+        elif self._reading != (len(self._lines) < AHEAD) and not self._ended:
+            self._reading = not self._reading
+            (self._stdio.resumeProducing if self._reading else self._stdio.pauseProducing)()
+
+    # View
+
+    def show(self, lines: Sequence[Shown]) -> None:
+        written = []
+        for line in lines:
+            if self._json:
+                written.append(_object(line))
+            elif line.kind in ("state", "problem"):
+                self._complain(line.text)
+            elif line.kind == "answer":
+                written.append(f"* {line.text}")
+            elif line.kind != "own":
+                written.append(line.line)
+        if written and not self._closing:
+            self._stdio.write("".join([f"{line}\n" for line in written]).encode())
+
+    def ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
+        self._complain(question)
+        self._question = then
+        self.proceed()
+
+    def name_is(self, name: str) -> None:
+        """Nobody looks."""
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._stdio.unregisterProducer()
+            self._stdio.loseConnection()
+
+
+def _object(shown: Shown) -> str:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found: dict[str, object] = {"at": at, "kind": shown.kind}
+    if shown.number:
+        found["number"] = shown.number
+    if shown.name:
+        found["name"] = shown.name
+    if shown.text:
+        found["text"] = shown.text
+    if shown.waits:
+        found["waits"] = True
+    return json.dumps(found, ensure_ascii=False)

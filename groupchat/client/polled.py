@@ -1,0 +1,227 @@
+"""A session over the five messages: what waits is asked for, every few seconds and after each line.
+
+Three rules. A text whose answer does not come is said to be doubtful, and never sent again: it may have been heard.
+What surely reached nobody is sent again. And `Illegal message` may mean two things, which a poll tells apart: a
+member's poll is legal.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
+from groupchat.client.messages import ILLEGAL, LEAVE, POLL, is_join
+from groupchat.client.notices import is_line
+from groupchat.client.session import Listener
+from groupchat.client.text import clean
+from groupchat.client.udp import Conversation, Route
+
+AGAIN_SECONDS = 2.0
+"""When something reached nobody, it is sent again after so long."""
+
+REFUSED_NAME = "it is in use, or not one that the server allows"
+REFUSED_TEXT = "it is too long, has something in it that may not be said, or it was too much at once"
+REFUSED_RENAME = REFUSED_NAME
+
+
+class Polled:
+    """A Session. Its `conversation` is to be given to the route, before anything is asked."""
+
+    lacks: frozenset[type[Ask]] = frozenset([Tell, Users, History])
+
+    def __init__(self, clock: IReactorTime, route: Route, listener: Listener, poll_seconds: float) -> None:
+        self.conversation = Conversation(clock, route, self, tries=None)
+        self._clock = clock
+        self._listener = listener
+        self._poll_seconds = poll_seconds
+        self._name = ""
+        self._seated = False  # as far as is known
+        self._was_seated = False
+        self._queue: deque[Ask] = deque()
+        self._asked: Ask | None = None  # what the outstanding request is for, if that is not a poll of ours
+        self._illegal: Ask | None = None  # what was answered so, while a poll tells why
+        self._more = False  # there may be more that waits
+        self._timer: IDelayedCall | None = None
+        self._lost = False
+        self._leaving = False
+        self._paused = False
+        self._over = False
+
+    # What is asked
+
+    def join(self, name: str) -> None:
+        self._name = name
+        self._next()
+
+    def ask(self, ask: Ask) -> None:
+        self._queue.append(ask)
+        self._next()
+
+    def leave(self) -> None:
+        self._leaving = True
+        if self._was_seated or self.conversation.membership.possible:
+            self._next()
+        else:
+            self._end("")
+
+    def stop(self) -> None:
+        self._over = True
+        self.conversation.abandon()
+        self._stop_timer()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        self._next()
+
+    def _end(self, why: str) -> None:
+        if not self._over:
+            self.stop()
+            self._listener.ended(why)
+
+    # One request after the other
+
+    def _next(self) -> None:
+        """Send what comes next, if nothing is outstanding."""
+        if self._over or self.conversation.outstanding is not None:
+            return
+        self._stop_timer()
+        if not self._seated:
+            if self._name:
+                self._request(f"1 {self._name}".encode(), None)
+        elif self._illegal is not None:
+            self._request(POLL, None)
+        elif self._queue and not self._paused:
+            ask = self._queue.popleft()
+            self._request(_request(ask), ask)
+        elif self._leaving:
+            self._request(LEAVE, None)
+        elif self._more and not self._paused:
+            self._request(POLL, None)
+        else:
+            self._later(self._poll_seconds)
+
+    def _request(self, request: bytes, ask: Ask | None) -> None:
+        self._asked = ask
+        self.conversation.ask(request)
+
+    def _later(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(seconds, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._more = True
+        self._next()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    # What the conversation tells
+
+    def heard(self, reply: bytes) -> None:
+        """Every datagram, expected or not: lines are shown even when they come late."""
+        text = clean(reply)
+        if is_line(text.partition("\n")[0]):
+            self._listener.heard([(0, line) for line in text.split("\n")])
+
+    def answered(self, request: bytes, reply: bytes) -> None:
+        self._found()
+        if request == LEAVE:
+            self._end("")
+        elif is_join(request):
+            self._join_answered(reply)
+        elif reply == ILLEGAL:
+            self._illegal_answered(request)
+        else:
+            self._seated = True
+            asked, self._asked = self._asked, None
+            illegal, self._illegal = self._illegal, None
+            self._more = bool(reply) or request != POLL
+            if illegal is not None:
+                self._listener.refused(illegal, REFUSED_RENAME if isinstance(illegal, Rename) else REFUSED_TEXT)
+            if asked is not None:
+                if isinstance(asked, Rename):
+                    self._name = asked.name
+                self._listener.answered(asked, [])
+        self._next()
+
+    def _join_answered(self, reply: bytes) -> None:
+        if reply == ILLEGAL:
+            name, self._name = self._name, ""
+            self._listener.not_joined(f"The server refuses the name {name}: {REFUSED_NAME}.")
+            return
+        again, self._seated, self._was_seated, self._more = self._was_seated, True, True, True
+        if again:
+            self._listener.rejoined(self._name)
+        else:
+            here = clean(reply)
+            self._listener.joined(self._name, [f"Here now: {here}." if here else "Nobody else is here yet."])
+
+    def _illegal_answered(self, request: bytes) -> None:
+        """A poll that is illegal is not a member's: the seat is gone, and what was illegal before it was not said."""
+        if request != POLL:
+            self._illegal, self._asked = self._asked, None
+            return
+        self._seated = False
+        for ask in (self._asked, self._illegal):
+            if ask is not None:
+                self._queue.appendleft(ask)
+        self._asked = self._illegal = None
+
+    def waiting(self, request: bytes, seconds: int) -> None:
+        self._missed(f"no answer for {seconds} seconds")
+
+    def unanswered(self, request: bytes, seconds: int, times: int) -> None:
+        self._missed(f"no answer for {seconds} seconds")
+        asked, self._asked = self._asked, None
+        if request == LEAVE:
+            self._end("the server did not answer, and may not know that you left")
+        elif asked is not None:
+            self._listener.doubtful(asked)
+        self._more = True
+        self._next()
+
+    def unheard(self, request: bytes, reason: str) -> None:
+        asked, self._asked = self._asked, None
+        if request == LEAVE:
+            self._end(f"the server cannot be told that you left: {reason}")
+            return
+        if not self.conversation.met:
+            self._end(reason)
+            return
+        if asked is not None:
+            self._queue.appendleft(asked)
+        self._missed(reason)
+        self._more = True
+        self._later(AGAIN_SECONDS)
+
+    def closed(self) -> None:
+        """An earlier `4` was heard after all: nothing to do, since it is over by then."""
+
+    def _missed(self, why: str) -> None:
+        if not self._lost and not self._over:
+            self._lost = True
+            self._listener.lost(why)
+
+    def _found(self) -> None:
+        if self._lost:
+            self._lost = False
+            self._listener.back(-1)
+
+
+def _request(ask: Ask) -> bytes:
+    match ask:
+        case Say(text):
+            return f"2 {text}".encode()
+        case Rename(name):
+            return f"3 {name}".encode()
+        case Poll():
+            return POLL
+    raise TypeError(f"over UDP one cannot ask for {ask}")

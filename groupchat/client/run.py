@@ -1,0 +1,178 @@
+"""Puts a chat together, of a session and a view, and runs it: which of each, and what signals do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupchat.client.chat import Chat, View
+from groupchat.client.where import Where
+
+if TYPE_CHECKING:
+    from groupchat.client.session import Session
+
+LAST_SECONDS = 2.5
+"""The most that an interrupted chat takes to leave."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says."""
+
+    where: Where
+    name: str
+    poll: float
+    plain: bool
+    json: bool
+    times: bool
+    bell: bool
+    ca: Path | None
+    password: str | None
+    trust_new: bool
+
+
+def chat(wishes: Wishes, complain: Callable[[str], None]) -> int:
+    """Returns the exit status."""
+    if os.isatty(0) and os.isatty(1) and not wishes.plain and not wishes.json:
+        return _on_screen(wishes, complain)
+    return _piped(wishes, complain)
+
+
+def _on_screen(wishes: Wishes, complain: Callable[[str], None]) -> int:
+    import asyncio
+
+    from twisted.internet import asyncioreactor
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    asyncioreactor.install(loop)
+    from twisted.internet import reactor as installed
+
+    from groupchat.client.screen import Screen
+
+    reactor: Any = installed
+    screen = Screen(colours="NO_COLOR" not in os.environ, times=wishes.times, bell=wishes.bell)
+    talk = Chat(wishes.name, screen, people=True)
+    screen.chat = talk
+    try:
+        talk.session = _session(wishes, reactor, talk)
+    except OSError as error:
+        complain(str(error))
+        return 1
+    ending = Ending(reactor, talk, screen)
+
+    def start() -> None:
+        for number in heeded():
+            loop.add_signal_handler(number, ending.interrupt, number)
+        talk.start()
+        asyncio.ensure_future(screen.run()).add_done_callback(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(start)
+    reactor.run(installSignalHandlers=False)
+    return talk.status
+
+
+def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
+    from twisted.internet import reactor as installed
+    from twisted.internet.stdio import StandardIO
+
+    from groupchat.client.piped import Piped
+
+    reactor: Any = installed
+    standard_io: Callable[..., object] = StandardIO
+    piped = Piped(complain, reactor.stop, json=wishes.json)
+    talk = Chat(wishes.name, piped, people=os.isatty(0))
+    piped.chat = talk
+    try:
+        talk.session = _session(wishes, reactor, talk)
+    except OSError as error:
+        complain(str(error))
+        return 1
+    ending = Ending(reactor, talk, piped)
+
+    def start() -> None:
+        for number in heeded():
+            signal.signal(number, lambda received, _: reactor.callFromThread(ending.interrupt, received))
+        standard_io(piped, reactor=reactor)
+
+    blocking = [os.get_blocking(number) for number in (0, 1)]
+    reactor.callWhenRunning(start)
+    reactor.run()
+    for number, was_blocking in enumerate(blocking):
+        os.set_blocking(number, was_blocking)  # whoever shares them, as the shell does, expects them as they were
+    return talk.status
+
+
+def _session(wishes: Wishes, reactor: Any, talk: Chat) -> Session:
+    """The session over what the URL says. Raises OSError, saying what is wrong."""
+    where = wishes.where
+    if where.scheme == "udp":
+        from groupchat.client.polled import Polled
+        from groupchat.client.udp import Link, UnreachableError, resolve
+
+        link = Link(reactor, resolve(where.host, where.port))
+        polled = Polled(reactor, link, talk, wishes.poll)
+        try:
+            link.open(polled.conversation)
+        except UnreachableError as error:
+            raise OSError(f"there is no way to {where}: {error}; check the network and the address") from error
+        return polled
+    from groupchat.client.numbered import Numbered
+
+    def password(give: Callable[[str], None]) -> None:
+        if wishes.password is None:
+            talk.password_wanted(give)
+        else:
+            give(wishes.password)
+
+    return Numbered(reactor, _endpoint(wishes, reactor), talk, password)
+
+
+def _endpoint(wishes: Wishes, reactor: Any) -> Any:
+    where = wishes.where
+    if where.scheme == "tcp":
+        from twisted.internet.endpoints import HostnameEndpoint
+
+        return HostnameEndpoint(reactor, where.host, where.port)
+    try:
+        from groupchat.client import tls
+    except ImportError as error:
+        raise OSError("TLS needs two packages more: pip install 'groupchat[tls]'") from error
+    from groupchat.client.trust import KnownServers, default_path
+
+    known = KnownServers(default_path(), trust_new=wishes.trust_new)
+    return tls.endpoint(reactor, where.host, where.port, known, wishes.ca)
+
+
+def heeded() -> list[int]:
+    """The signals that end a chat. What was ignored when it was started, by nohup or in the background, stays so."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+class Ending:
+    """What signals do: the first leaves the group and ends, within LAST_SECONDS; the second ends at once."""
+
+    def __init__(self, reactor: Any, talk: Chat, view: View) -> None:
+        self._reactor = reactor
+        self._talk = talk
+        self._view = view
+        self._hurried = False
+
+    def interrupt(self, number: int) -> None:
+        self._talk.status = 128 + number
+        if self._hurried:
+            self.finish()
+        else:
+            self._hurried = True
+            self._reactor.callLater(LAST_SECONDS, self.finish)
+            self._talk.leave()
+
+    def finish(self) -> None:
+        self._talk.session.stop()
+        self._view.close()

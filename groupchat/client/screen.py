@@ -1,0 +1,192 @@
+"""The chat on a terminal: what comes is shown above the line that is being typed. Needs prompt_toolkit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import InMemoryHistory
+
+from groupchat.client.asks import COMMANDS
+from groupchat.client.chat import Chat, Shown
+
+LINES_AT_ONCE = 500
+"""How many lines are shown before keys are looked at again."""
+
+MOST_LINES = 5_000
+"""More than this waiting to be shown, and the session is paused."""
+
+OF_THE_GROUP = ("private", "joined", "left", "renamed", "server")
+"""Kinds of lines that are shown as they are."""
+
+COLOURS = {
+    "private": "1;35",
+    "joined": "2",
+    "left": "2",
+    "renamed": "2",
+    "server": "33",
+    "answer": "2",
+    "state": "33",
+    "problem": "1;31",
+}
+"""SGR parameters (ECMA-48) for each kind of line; those that somebody said have a coloured name instead."""
+
+OWN = "32"
+NAME_COLOURS = ("36", "34", "35", "33", "31")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    words: str
+    then: Callable[[str], None]
+    secret: bool
+
+
+class Names(Completer):
+    """Completes commands at the beginning of a line, and names of who was seen here, the last one first."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        typed = document.text_before_cursor
+        if typed.startswith("/") and " " not in typed:
+            yield from (Completion(f"{command} ", -len(typed)) for command in COMMANDS if command.startswith(typed))
+            return
+        command, _, words = typed.partition(" ")
+        whole = command == "/msg" and ":" not in words
+        word = words if whole else typed.rpartition(" ")[2]
+        end = ": " if whole or word == typed else " "
+        for name in reversed(self._chat.names):
+            if word and name != self._chat.name and name.casefold().startswith(word.casefold()):
+                yield Completion(name + end, -len(word))
+
+
+class Screen:
+    """A View on this process's terminal, in a running asyncio loop."""
+
+    def __init__(self, *, colours: bool, times: bool, bell: bool) -> None:
+        self.chat: Chat  # set by whoever has both
+        self._colours = colours
+        self._times = times
+        self._bell = bell
+        self._waiting: deque[str] = deque()  # lines to be shown
+        self._ring = False
+        self._task: asyncio.Task[None] | None = None  # that shows them
+        self._paused = False
+        self._name = ""
+        self._question: Question | None = None
+        self._over = asyncio.Event()
+
+    # View
+
+    def show(self, lines: Sequence[Shown]) -> None:
+        self._waiting.extend(map(self._rendered, lines))
+        self._ring = self._ring or (self._bell and any(line.for_me for line in lines))
+        if len(self._waiting) > MOST_LINES and not self._paused:
+            self._paused = True
+            self.chat.session.pause()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._show_waiting())
+
+    def ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
+        self._question = Question(question, then, secret)
+        self._redraw()
+
+    def name_is(self, name: str) -> None:
+        self._name = name
+        self._redraw()
+
+    def close(self) -> None:
+        self._over.set()
+
+    # Showing
+
+    async def _show_waiting(self) -> None:
+        while self._waiting:
+            some = [self._waiting.popleft() for _ in range(min(LINES_AT_ONCE, len(self._waiting)))]
+            ring, self._ring = self._ring, False
+            await run_in_terminal(partial(self._write, some, ring))
+            await asyncio.sleep(0)  # keys first
+        self._task = None
+        if self._paused:
+            self._paused = False
+            self.chat.session.resume()
+
+    def _write(self, lines: Sequence[str], ring: bool) -> None:
+        output = self._prompt.output
+        output.write_raw("".join([f"{line}\r\n" for line in lines]) + ("\a" if ring else ""))
+        output.flush()
+
+    def _rendered(self, shown: Shown) -> str:
+        at = time.strftime("%H:%M ") if self._times else ""
+        waits = "  (waits for the server)" if shown.waits else ""
+        if shown.kind in ("said", "own"):
+            colour = OWN if shown.kind == "own" else NAME_COLOURS[sum(shown.name.encode()) % len(NAME_COLOURS)]
+            if not self._colours:
+                return f"{at}{shown.name}: {shown.text}{waits}"
+            bold = "1;" if shown.for_me else ""
+            return f"\x1b[2m{at}\x1b[0;{bold}{colour}m{shown.name}:\x1b[0m {shown.text}\x1b[2m{waits}\x1b[0m"
+        text = shown.line if shown.kind in OF_THE_GROUP else f"-- {shown.text}"
+        if not self._colours:
+            return at + text
+        return f"\x1b[2m{at}\x1b[0;{COLOURS[shown.kind]}m{text}\x1b[0m"
+
+    def _redraw(self) -> None:
+        self._prompt.app.invalidate()
+
+    # Typing
+
+    @cached_property
+    def _prompt(self) -> PromptSession[str]:
+        return PromptSession(
+            self._message,
+            history=InMemoryHistory(),
+            completer=Names(self.chat),
+            complete_while_typing=False,
+            erase_when_done=True,
+            is_password=Condition(lambda: self._question is not None and self._question.secret),
+            enable_history_search=False,
+        )
+
+    def _message(self) -> str:
+        return f"{self._question.words} " if self._question else f"{self._name}> " if self._name else "> "
+
+    async def run(self) -> None:
+        """Take what is typed until the chat is over."""
+        over = asyncio.ensure_future(self._over.wait())
+        while not self._over.is_set():
+            typing = asyncio.ensure_future(self._prompt.prompt_async(handle_sigint=False))
+            await asyncio.wait([typing, over], return_when=asyncio.FIRST_COMPLETED)
+            if not typing.done():
+                self._prompt.app.exit(result="")
+                await asyncio.wait([typing])
+                break
+            try:
+                self._typed(typing.result())
+            except (EOFError, KeyboardInterrupt):
+                self.chat.leave()
+                await over
+        over.cancel()
+        while self._task is not None:
+            await self._task
+
+    def _typed(self, lines: str) -> None:
+        """What is pasted may be many lines."""
+        for line in lines.splitlines():
+            question, self._question = self._question, None
+            if question is None:
+                self.chat.typed(line)
+            elif line.strip():
+                question.then(line.strip())
+            else:
+                self._question = question
