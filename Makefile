@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := setup.cfg pyproject.toml
 
-.PHONY: run test lint bench chaos clean
+.PHONY: run test lint bench screen chaos clean
 
 run: $(VENV)/.run
 	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT)
@@ -21,6 +21,9 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.run
 	$(BIN)/python -m benchmarks
+
+screen: $(VENV)/.test
+	$(BIN)/python -m tests.record docs/chat.svg
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 300

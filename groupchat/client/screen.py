@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from zlib import crc32
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -15,6 +16,9 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.output import create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.shortcuts import CompleteStyle
 
 from groupchat.client.asks import COMMANDS
 from groupchat.client.chat import Chat, Shown
@@ -41,7 +45,7 @@ COLOURS = {
 """SGR parameters (ECMA-48) for each kind of line; those that somebody said have a coloured name instead."""
 
 OWN = "32"
-NAME_COLOURS = ("36", "34", "35", "33", "31")
+NAME_COLOURS = ("36", "34", "96", "94", "92", "93")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class Screen:
         at = time.strftime("%H:%M ") if self._times else ""
         waits = "  (waits for the server)" if shown.waits else ""
         if shown.kind in ("said", "own"):
-            colour = OWN if shown.kind == "own" else NAME_COLOURS[sum(shown.name.encode()) % len(NAME_COLOURS)]
+            colour = OWN if shown.kind == "own" else NAME_COLOURS[crc32(shown.name.encode()) % len(NAME_COLOURS)]
             if not self._colours:
                 return f"{at}{shown.name}: {shown.text}{waits}"
             bold = "1;" if shown.for_me else ""
@@ -148,14 +152,19 @@ class Screen:
 
     @cached_property
     def _prompt(self) -> PromptSession[str]:
+        output = create_output()
+        if isinstance(output, Vt100_Output):
+            output.enable_cpr = False  # nothing here needs to know where the cursor is, and not every terminal tells
         return PromptSession(
             self._message,
             history=InMemoryHistory(),
             completer=Names(self.chat),
             complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
             erase_when_done=True,
             is_password=Condition(lambda: self._question is not None and self._question.secret),
-            enable_history_search=False,
+            output=output,
         )
 
     def _message(self) -> str:
