@@ -41,6 +41,9 @@ MAX_WORDS = 10_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
 """Seconds before a connection is made again: the first time, and at most."""
 
+LAST_TRIES = 12
+"""How often a connection is tried for somebody who wants to leave, before it is given up: about a minute."""
+
 GREETING_SECONDS = 10.0
 """How long a server may be silent before it has said anything."""
 
@@ -218,6 +221,13 @@ class Numbered:
             self._end(said[0] if said else explain(reason))
 
     def _try_again(self) -> None:
+        if self._leaving and self._failures >= LAST_TRIES:
+            for ask in self._under_way.values():
+                self._listener.doubtful(ask)
+            for ask in self._waiting:
+                self._listener.refused(ask, "there was no way to the server")
+            self._end("the server did not come back")
+            return
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 1.5**self._failures)
         self._failures += 1
         self._wait(pause * random.uniform(0.5, 1.0), self._connect)  # noqa: S311 - so that not all come at once

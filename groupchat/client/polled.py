@@ -16,7 +16,7 @@ from groupchat.client.messages import ILLEGAL, LEAVE, POLL, is_join
 from groupchat.client.notices import is_line
 from groupchat.client.session import Listener
 from groupchat.client.text import clean
-from groupchat.client.udp import Conversation, Route
+from groupchat.client.udp import TRIES, Conversation, Route
 
 AGAIN_SECONDS = 2.0
 """When something reached nobody, it is sent again after so long."""
@@ -61,6 +61,7 @@ class Polled:
 
     def leave(self) -> None:
         self._leaving = True
+        self.conversation.tries = TRIES  # nobody waits any more
         if self._was_seated or self.conversation.membership.possible:
             self._next()
         else:
@@ -185,6 +186,10 @@ class Polled:
             self._end("the server did not answer, and may not know that you left")
         elif asked is not None:
             self._listener.doubtful(asked)
+        elif self._leaving:
+            for ask in self._queue:
+                self._listener.refused(ask, "there was no way to the server")
+            self._end("the server does not answer")
         self._more = True
         self._next()
 
