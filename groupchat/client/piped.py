@@ -61,6 +61,7 @@ class Piped(Protocol):
         self.proceed()
 
     def writeConnectionLost(self) -> None:
+        self.chat.session.resume()  # nobody is there to wait for
         self.chat.leave()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

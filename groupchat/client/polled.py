@@ -96,12 +96,12 @@ class Polled:
                 self._request(f"1 {self._name}".encode(), None)
         elif self._illegal is not None:
             self._request(POLL, None)
-        elif self._queue and not self._paused:
+        elif self._queue and not self._paused and not self._lost:
             ask = self._queue.popleft()
             self._request(_request(ask), ask)
-        elif self._leaving:
+        elif self._leaving and not self._queue:
             self._request(LEAVE, None)
-        elif self._more and not self._paused:
+        elif (self._more or self._lost) and not self._paused:
             self._request(POLL, None)
         else:
             self._later(self._poll_seconds)
@@ -201,8 +201,10 @@ class Polled:
         if not self.conversation.met:
             self._end(reason)
             return
-        if asked is not None:
+        if asked is not None and self.conversation.certain:
             self._queue.appendleft(asked)
+        elif asked is not None:
+            self._listener.doubtful(asked)  # what was refused may have been something earlier
         self._missed(reason)
         self._more = True
         self._later(AGAIN_SECONDS)

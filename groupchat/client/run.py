@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def _on_screen(wishes: Wishes, complain: Callable[[str], None]) -> int:
         complain(str(error))
         return 1
     ending = Ending(reactor, talk, screen)
+    screen.interrupted = partial(ending.interrupt, signal.SIGINT)
 
     def start() -> None:
         for number in heeded():

@@ -16,6 +16,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
@@ -80,6 +81,7 @@ class Screen:
 
     def __init__(self, *, colours: bool, times: bool, bell: bool) -> None:
         self.chat: Chat  # set by whoever has both
+        self.interrupted: Callable[[], None]  # likewise: what Ctrl-C does, which is a key here and no signal
         self._colours = colours
         self._times = times
         self._bell = bell
@@ -155,9 +157,12 @@ class Screen:
         output = create_output()
         if isinstance(output, Vt100_Output):
             output.enable_cpr = False  # nothing here needs to know where the cursor is, and not every terminal tells
+        keys = KeyBindings()
+        keys.add("c-c")(lambda event: self.interrupted())
         return PromptSession(
             self._message,
             history=InMemoryHistory(),
+            key_bindings=keys,
             completer=Names(self.chat),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
@@ -182,7 +187,7 @@ class Screen:
                 break
             try:
                 self._typed(typing.result())
-            except (EOFError, KeyboardInterrupt):
+            except EOFError:
                 self.chat.leave()
                 await over
         over.cancel()

@@ -110,6 +110,11 @@ class Conversation:
         self._unclear: bytes | None = None  # what may be the answer to a `4`, or a late one to an earlier request
         self._leave_open = False
 
+    @property
+    def certain(self) -> bool:
+        """Whether all that was sent before the request that was asked last is accounted for."""
+        return not self._stale
+
     def ask(self, request: bytes) -> None:
         """Send a request of at most MAX_DATAGRAM bytes. Only while none is outstanding."""
         assert self.outstanding is None
