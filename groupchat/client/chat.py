@@ -23,10 +23,11 @@ from groupchat.client.asks import (
 )
 from groupchat.client.notices import Kind
 from groupchat.client.session import Session
-from groupchat.client.text import shorten
+from groupchat.client.text import clean, quote, whole
 from groupchat.client.trust import UntrustedError
 
 HERE_NOW = "Here now: "
+NOT_SAID = "what was typed was not said"
 
 NAMES_OF_ASKS = {Say: "say", Tell: "msg", Rename: "name", Users: "users", History: "history", Poll: "poll"}
 
@@ -71,14 +72,17 @@ class Chat:
     def __init__(self, name: str, view: View, *, people: bool) -> None:
         self.session: Session  # set by whoever has both
         self.status = 0
-        self.name = name
+        self.name = whole(name)
         self.names: dict[str, None] = {}
         """Who was seen here, the last one last: for completion."""
         self.unanswered = 0
+        self.proceed: Callable[[], None] = lambda: None
+        """Called when it has come in, and when something is answered: more may be typed then."""
         self._view = view
         self._people = people  # somebody reads and types
         self._joined = False
         self._lost = False
+        self._asking = False  # a question, without whose answer the session does not go on
         self._leaving = False
         self._ended = False
 
@@ -95,9 +99,9 @@ class Chat:
         if not line.strip() or self._leaving:
             return
         try:
-            asked = parse(line)
+            asked = parse(whole(line))
         except NoSuchCommandError as why:
-            self.problem(str(why))
+            self.not_done(str(why))
             return
         match asked:
             case Help():
@@ -105,7 +109,7 @@ class Chat:
             case Quit():
                 self.leave()
             case _ if type(asked) in self.session.lacks:
-                self.problem(self._why_lacking(asked))
+                self.not_done(self._why_lacking(asked))
             case _:
                 self.unanswered += 1
                 self._echo(asked)
@@ -115,7 +119,11 @@ class Chat:
         """After all that was asked."""
         if not self._leaving:
             self._leaving = True
-            self.session.leave()
+            if self._asking:
+                self.session.stop()
+                self.ended(NOT_SAID if self.unanswered else "")
+            else:
+                self.session.leave()
 
     def _why_lacking(self, ask: Ask) -> str:
         command = f"/{NAMES_OF_ASKS[type(ask)]}"
@@ -127,9 +135,9 @@ class Chat:
         waits = self._lost or not self._joined
         match ask:
             case Say(text):
-                self._view.show([Shown("own", text, self.name, waits=waits)])
+                self._view.show([Shown("own", clean(text.encode()), self.name, waits=waits)])
             case Tell(words):
-                self._view.show([Shown("own", f"(private) {words}", self.name, waits=waits)])
+                self._view.show([Shown("own", clean(f"(private) {words}".encode()), self.name, waits=waits)])
 
     # What the session tells
 
@@ -142,32 +150,37 @@ class Chat:
         self._show("answer", *greeting)
         if self._people:
             self._show("state", f"You are {name}. /help tells what you can do.")
+        self.proceed()
 
     def not_joined(self, why: str) -> None:
-        if self._people:
+        if self._can_answer:
             self._ask_name(f"{why} What is your name?")
         else:
             self.fail(why)
 
     def untrusted(self, why: UntrustedError) -> None:
         """The session does not go on with this server unless it is trusted."""
-        if not (self._people and why.may_be_trusted):
+        if not (self._can_answer and why.may_be_trusted):
             self.fail(f"{why} To trust it: --trust-new, or --ca FILE." if why.may_be_trusted else str(why))
             return
 
         def decide(answer: str) -> None:
-            if answer.strip().lower() in ("y", "yes"):
-                why.trust()
-                self.session.join(self.name)
-            else:
+            if answer.strip().lower() not in ("y", "yes"):
                 self.fail("it was not trusted")
+                return
+            try:
+                why.trust()
+            except OSError as error:
+                self.fail(f"that cannot be remembered: {error}")
+                return
+            self.session.join(self.name)
 
         self.problem(str(why))
-        self._view.ask("Trust it from now on (yes, no)?", decide)
+        self._ask("Trust it from now on (yes, no)?", decide)
 
     def password_wanted(self, give: Callable[[str], None]) -> None:
-        if self._people:
-            self._view.ask("What is the password?", give, secret=True)
+        if self._can_answer:
+            self._ask("What is the password?", give, secret=True)
         else:
             self.fail("the group has a password: see --password-file")
 
@@ -181,16 +194,17 @@ class Chat:
             self._show("state", f"You are {ask.name} now.")
         elif isinstance(ask, Users | History):
             self._show("answer", *(words or ["There is nothing yet."]))
+        self.proceed()
 
     def refused(self, ask: Ask, why: str) -> None:
         self.unanswered -= 1
-        self.status = self.status or 1
-        self.problem(f"Not done: {_quoted(ask)}: {why}")
+        self.not_done(f"Not done: {_quoted(ask)}: {why}")
+        self.proceed()
 
     def doubtful(self, ask: Ask) -> None:
         self.unanswered -= 1
-        self.status = self.status or 1
-        self.problem(f"Not confirmed, and not sent again: {_quoted(ask)}. The others may have seen it, or not.")
+        self.not_done(f"Not confirmed, and not sent again: {_quoted(ask)}. The others may have seen it, or not.")
+        self.proceed()
 
     def lost(self, why: str) -> None:
         self._lost = True
@@ -222,6 +236,12 @@ class Chat:
         self.ended(why)
 
     # Showing
+
+    def not_done(self, words: str) -> None:
+        """A problem that the exit status tells of, where nobody sees it."""
+        if not self._people:
+            self.status = self.status or 1
+        self.problem(words)
 
     def problem(self, words: str) -> None:
         self._show("problem", words)
@@ -258,15 +278,27 @@ class Chat:
             self.name = name
             self.session.join(name)
 
-        self._view.ask(question, take)
+        self._ask(question, take)
+
+    @property
+    def _can_answer(self) -> bool:
+        return self._people and not self._leaving
+
+    def _ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
+        def answered(answer: str) -> None:
+            self._asking = False
+            then(whole(answer))
+
+        self._asking = True
+        self._view.ask(question, answered, secret=secret)
 
 
 def _quoted(ask: Ask) -> str:
     match ask:
         case Say(text):
-            return shorten(text)
+            return quote(text.encode())
         case Tell(words):
-            return shorten(f"/msg {words}")
+            return quote(f"/msg {words}".encode())
         case Rename(name):
-            return shorten(f"/name {name}")
+            return quote(f"/name {name}".encode())
     return f"/{NAMES_OF_ASKS[type(ask)]}"

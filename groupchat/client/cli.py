@@ -21,41 +21,57 @@ from pathlib import Path
 from typing import NoReturn
 
 from groupchat import __version__
-from groupchat.client.text import quote
+from groupchat.client.text import clean, quote
 from groupchat.client.where import Where, parse_port, parse_url
 
 DESCRIPTION = """\
 Chat with a groupchat server.
 
-  groupchat tcp://HOST:PORT      over TCP: what the others say is there at once, and nothing is ever lost or said twice
+  groupchat tcp://HOST:PORT      over TCP: what the others say is there at once,
+                                 and nothing is ever lost or said twice
   groupchat tls://HOST:PORT      the same, so that nobody can read along
   groupchat udp://HOST:PORT --name NAME, or
-  groupchat HOST PORT --name NAME    over UDP: asks every few seconds what is new
-  groupchat HOST PORT            the plain client: type the five messages yourself (see below)
+  groupchat HOST PORT --name NAME
+                                 over UDP: asks every few seconds what is new
+  groupchat HOST PORT            the plain client: type the five messages
+                                 yourself (see below)
 
-What you type goes to all the others; /help lists the commands. In a pipe, each line of standard input is said, and what
-comes is printed.
+What you type goes to all the others; /help lists the commands. The port is
+12345 if a URL has none. In a pipe, with --name, each line of standard input is
+said, and what comes is printed; what did not work is told on standard error.
 """
 
 EPILOG = """\
-The plain client sends each line of standard input as it stands, and prints each reply:
+The plain client sends each line of standard input as it stands, and prints each
+reply:
 
-  1 NAME   join the group as NAME: answered with the names of those who are in it
+  1 NAME   join the group as NAME: answered with the names of who is in it
   2 TEXT   say TEXT to everybody
   3 NAME   change your name
   4        leave, and end
   5        ask what is new (2 and 3 are answered with that, too)
 
-Anything else, an empty line included, is sent as well, and answered with "Illegal message". The next line is sent when
-the last one is answered. If there is no answer within two seconds, that is said on standard error. A join or a poll (1,
-5) is then repeated, after 2, 4, 8 ... at most 30 seconds: without end on a terminal, else 5 times. Others are not, as
-they may have been heard, and the next line is sent. A reply that comes late is printed when it comes. The end of input,
-and Ctrl-C, leave the group before they end the client; a second Ctrl-C ends it at once.
+Anything else, an empty line included, is sent as well, and answered with
+"Illegal message". The next line is sent when the last one is answered. If there
+is no answer within two seconds, that is said on standard error. A join or a
+poll (1, 5) is then repeated, after 2, 4, 8 ... at most 30 seconds: without end
+on a terminal, else 5 times. Others are not, as they may have been heard, and
+the next line is sent. A reply that comes late is printed when it comes.
+
+The end of input, and Ctrl-C, leave the group before they end either client; a
+second Ctrl-C ends it at once.
+
+An object of --json has "at", the time, and "kind": what the others did is said,
+private, joined, left or renamed; own is what you say; server, answer, state and
+problem are words of the server or the client. If there is one, "number" counts
+what happened in the group, "name" is who did it, "text" is what was said, or a
+new name; "waits" is true while there is no way to the server.
 
 exit status:
   0    left as asked, or nobody reads the output any more
-  1    unknown host, nothing listening, a certificate that is not trusted, a request was not answered or refused, a line
-       was not sent, the output could not be written, or, where nobody types, a name was refused
+  1    unknown host, nothing listening, a certificate that is not trusted, a
+       request was not answered or refused, a line was not sent, the output
+       could not be written, or, where nobody types, a name was refused
   2    wrong arguments
   129, 130, 143    SIGHUP, SIGINT (Ctrl-C), SIGTERM
 """
@@ -65,6 +81,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
+        message = clean(os.fsencode(message)).replace("\n", " ")
         self.exit(2, f"{self.prog}: {message}; usage: {self.prog} URL, or HOST PORT (see {self.prog} --help)\n")
 
 
@@ -80,7 +97,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "where", nargs="+", metavar="URL", help="tcp://, tls:// or udp://HOST:PORT; or HOST PORT, for udp"
     )
-    parser.add_argument("--name", metavar="NAME", help="your name in the group; without it, you are asked for one")
+    parser.add_argument(
+        "--name", metavar="NAME", type=_name, help="your name in the group; without it, you are asked for one"
+    )
     parser.add_argument(
         "--poll", metavar="SECONDS", type=_seconds, default=2.0, help="over UDP: how often to ask what is new (2)"
     )
@@ -99,6 +118,12 @@ def make_parser() -> Parser:
     parser.add_argument("--no-bell", action="store_true", help="ring no bell for a private message, or your own name")
     parser.add_argument("--version", action="version", version=f"groupchat {__version__}")
     return parser
+
+
+def _name(text: str) -> str:
+    if text.strip() and not set(text) & set("\t\n") and text == clean(os.fsencode(text)):
+        return text
+    raise argparse.ArgumentTypeError(f"a name is one line of text, not {quote(os.fsencode(text))}")
 
 
 def _seconds(text: str) -> float:
@@ -142,6 +167,8 @@ def open_standard_descriptors() -> None:
 def run(parser: Parser, given: argparse.Namespace) -> int:
     """Returns the exit status."""
     where = _where(parser, given.where)
+    if (given.ca or given.trust_new) and where.scheme != "tls":
+        parser.error("--ca and --trust-new are for tls:// only")
     open_standard_descriptors()
     if where.scheme == "udp" and given.name is None:
         if given.json or given.plain:
@@ -173,9 +200,12 @@ def _password(parser: Parser, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text().removesuffix("\n")
+        password = path.read_text("utf-8").removesuffix("\n")
     except (OSError, UnicodeError) as error:
         parser.error(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+    if not password or "\n" in password:
+        parser.error(f"{path} must have one line in it, the password")
+    return password
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -112,6 +112,7 @@ class Numbered:
         self._paused = False
         self._key = secrets.token_hex(16)
         self._name = ""
+        self._password = ""
         self._greeting: list[str] = []
         self._seated = False  # the server has given us a seat, which this key goes on with
         self._was_seated = False
@@ -144,7 +145,7 @@ class Numbered:
 
     def leave(self) -> None:
         self._leaving = True
-        if self._was_seated or self._waiting:
+        if self._name and (self._was_seated or self._waiting or self._asked_name):
             self._send()
         else:
             self._end("")
@@ -180,6 +181,7 @@ class Numbered:
     # The connection
 
     def _connect(self) -> None:
+        self._is_of_use()  # no other is to be made
         self._connecting = self._endpoint.connect(self._factory)
         self._connecting.addErrback(self._failed)
 
@@ -215,7 +217,7 @@ class Numbered:
         elif self._was_seated:
             self._is_lost(explain(reason))
             self._try_again()
-        elif chose:
+        elif chose or self._failures:
             self._try_again()
         else:
             self._end(said[0] if said else explain(reason))
@@ -260,7 +262,7 @@ class Numbered:
             if self._over or wire is not self._wire:
                 return
             number, _, rest = line.partition(b" ")
-            if self._open and number.isdigit() and len(number) < 20:
+            if self._open and _is_number(number):
                 self._seen = max(self._seen, int(number))
                 heard.append((int(number), clean(rest)))
             elif self._open and line.startswith(b"* "):
@@ -282,7 +284,7 @@ class Numbered:
                 self._begin(rest)
             case b"ok" | b"no" | b"busy":
                 number, _, why = rest.partition(b" ")
-                if number.isdigit() and len(number) < 20:
+                if _is_number(number):
                     self._answer(verb, int(number), clean(why))
             case b"=":
                 self._note(self._words, rest)
@@ -302,13 +304,17 @@ class Numbered:
             self._introduce()
         elif line == PASSWORD_QUESTION:
             self._is_of_use()
-            self._ask_password(self._give_password)
+            if self._password:
+                self._give_password(self._password)
+            else:
+                self._ask_password(self._give_password)
         elif line.startswith(WRONG_PASSWORD):
             self._end("that is not the password")
         else:
             self._note(self._greeting, line.removeprefix(b"* "))
 
     def _give_password(self, password: str) -> None:
+        self._password = password  # for the next connection, too: nobody may be there to type it then
         if self._wire is not None and not self._asked_name:
             self._wire.send(password)
 
@@ -320,11 +326,20 @@ class Numbered:
         if self._name:
             self._wire.send(f"/numbered {self._key} {self._name}")
 
+    def _introduce_later(self) -> None:
+        """The server cannot let anybody in just now."""
+
+        def again() -> None:
+            if self._asked_name:
+                self._introduce()
+
+        self._wait(BUSY_SECONDS, again)
+
     def _begin(self, rest: bytes) -> None:
         assert self._wire is not None
         number, _, rest = rest.partition(b" ")
         waiting, _, name = rest.partition(b" ")
-        if not (number.isdigit() and waiting.isdigit()):
+        if not (_is_number(number) and _is_number(waiting)):
             self._end("the server speaks another protocol")
             return
         self._failures = 0
@@ -340,7 +355,10 @@ class Numbered:
             self._was_seated = True
             self._listener.joined(self._name, self._greeting)
         self._lost = False
-        self._ask_again()
+        if resumed:
+            self._ask_again()
+        else:
+            self._send()
 
     def _refused_seat(self, why: str) -> None:
         if self._quit:
@@ -354,6 +372,7 @@ class Numbered:
                 self._listener.doubtful(ask)
             self._introduce()
         else:
+            self._name = ""
             self._listener.not_joined(why)
 
     # Asking, once in a seat
@@ -364,6 +383,8 @@ class Numbered:
         if self._wire is not None and self._open:
             for ask_id, ask in self._under_way.items():
                 self._wire.send(f"{ask_id} {_typed(ask)}")
+            if self._quit:
+                self._wire.send(f"{self._quit} /quit")
             self._send()
 
     def _send(self) -> None:
@@ -373,16 +394,17 @@ class Numbered:
             self._id += 1
             ask = self._under_way[self._id] = self._waiting.popleft()
             self._wire.send(f"{self._id} {_typed(ask)}")
-        if self._leaving and not self._under_way:
-            if not self._quit:
-                self._id += 1
-                self._quit = self._id
+        if self._leaving and not self._under_way and not self._quit:
+            self._id += 1
+            self._quit = self._id
             self._wire.send(f"{self._quit} /quit")
 
     def _answer(self, verb: bytes, number: int, why: str) -> None:
         words, self._words = self._words, []
         if number == 0:
-            if not self._open:
+            if verb == b"busy":
+                self._introduce_later()
+            elif not self._open:
                 self._refused_seat(why)
         elif verb == b"busy":
             self._pause_asking()
@@ -390,6 +412,8 @@ class Numbered:
             self._end("")
         elif ask := self._under_way.pop(number, None):
             if verb == b"ok":
+                if isinstance(ask, Rename):
+                    self._name = ask.name
                 self._listener.answered(ask, words)
             else:
                 self._listener.refused(ask, why)
@@ -399,6 +423,10 @@ class Numbered:
         """The server cannot take it now. What came behind it may have been taken: asked again, it is done once."""
         if self._busy is None:
             self._busy = self._clock.callLater(BUSY_SECONDS, self._ask_again)
+
+
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) < 20
 
 
 def _typed(ask: Ask) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -30,15 +31,21 @@ AHEAD = 100
 class Piped(Protocol):
     """A View on standard input and output. `over` is called once, when all is written."""
 
-    def __init__(self, complain: Callable[[str], None], over: Callable[[], None], *, json: bool) -> None:
+    def __init__(
+        self, complain: Callable[[str], None], over: Callable[[], None], *, json: bool, pipe: bool = True
+    ) -> None:
         self.chat: Chat  # set by whoever has both
         self._complain = complain
         self._over: Callable[[], None] | None = over
         self._json = json
+        self._pipe = pipe  # the output's reader may go, and means nothing by it
+        self._output_gone = False
         self._splitter = LineSplitter(MAX_LINE)
         self._lines: list[str] = []  # that are not typed yet
         self._question: Callable[[str], None] | None = None
         self._ended = False  # no more is typed
+        self._joined = False
+        self._hurried = False
         self._reading = True
         self._closing = False
 
@@ -46,6 +53,7 @@ class Piped(Protocol):
 
     def connectionMade(self) -> None:
         self._stdio.registerProducer(self, True)
+        self.chat.proceed = self.proceed
         self.chat.start()
 
     @property
@@ -61,16 +69,37 @@ class Piped(Protocol):
         self.proceed()
 
     def writeConnectionLost(self) -> None:
-        self.chat.session.resume()  # nobody is there to wait for
+        self._output_gone = True
+        self._output_failed()
+        self.hurry()  # nobody is there to wait for
         self.chat.leave()
+        if self._closing:
+            self.abandon()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not reason.check(ConnectionDone):
+            self._output_failed()
+        self.abandon()
+
+    def _output_failed(self) -> None:
+        if not self._pipe:
+            self.chat.status = self.chat.status or 1
+            self._complain("standard output cannot be written to")
+
+    def hurry(self) -> None:
+        """It is interrupted, and hears what is answered to that, whether or not anybody reads what comes before it."""
+        self._hurried = True
+        self.chat.session.resume()
+
+    def abandon(self) -> None:
+        """End at once. What is not written by now, since nobody reads it, never will be."""
         over, self._over = self._over, None
         if over is not None:
             over()
 
     def pauseProducing(self) -> None:
-        self.chat.session.pause()
+        if not self._hurried:
+            self.chat.session.pause()
 
     def resumeProducing(self) -> None:
         self.chat.session.resume()
@@ -83,7 +112,7 @@ class Piped(Protocol):
     def _take(self, lines: Sequence[bytes | TooLong]) -> None:
         for line in lines:
             if isinstance(line, TooLong):
-                self.chat.problem(f"A line of {line.length} bytes is longer than any that can be said.")
+                self.chat.not_done(f"A line of {line.length} bytes is longer than any that can be said.")
             else:
                 self._lines.append(line.decode(errors="replace"))
         self.proceed()
@@ -98,7 +127,8 @@ class Piped(Protocol):
             else:
                 self.chat.typed(line)
         if self._ended and not self._lines:
-            self.chat.leave()
+            if self._joined or self._question is not None:  # whoever has nothing to say still comes, or is told why not
+                self.chat.leave()
         elif self._reading != (len(self._lines) < AHEAD) and not self._ended:
             self._reading = not self._reading
             (self._stdio.resumeProducing if self._reading else self._stdio.pauseProducing)()
@@ -125,11 +155,14 @@ class Piped(Protocol):
         self.proceed()
 
     def name_is(self, name: str) -> None:
-        """Nobody looks."""
+        self._joined = True
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
+            if self._output_gone:  # so that it is never told to be closed
+                self.abandon()
+                return
             self._stdio.unregisterProducer()
             self._stdio.loseConnection()
 

@@ -18,6 +18,9 @@ from groupchat.client.session import Listener
 from groupchat.client.text import clean
 from groupchat.client.udp import TRIES, Conversation, Route
 
+LONGEST_PAUSE = 4
+"""The longest pause in seconds between two joins or polls of which no answer comes."""
+
 AGAIN_SECONDS = 2.0
 """When something reached nobody, it is sent again after so long."""
 
@@ -32,7 +35,7 @@ class Polled:
     lacks: frozenset[type[Ask]] = frozenset([Tell, Users, History])
 
     def __init__(self, clock: IReactorTime, route: Route, listener: Listener, poll_seconds: float) -> None:
-        self.conversation = Conversation(clock, route, self, tries=None)
+        self.conversation = Conversation(clock, route, self, tries=None, longest=LONGEST_PAUSE)
         self._clock = clock
         self._listener = listener
         self._poll_seconds = poll_seconds
@@ -62,7 +65,7 @@ class Polled:
     def leave(self) -> None:
         self._leaving = True
         self.conversation.tries = TRIES  # nobody waits any more
-        if self._was_seated or self.conversation.membership.possible:
+        if self._name and (self._was_seated or self.conversation.membership.possible):
             self._next()
         else:
             self._end("")

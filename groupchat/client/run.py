@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupchat.client.chat import Chat, View
+from groupchat.client.chat import Chat
 from groupchat.client.where import Where
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _on_screen(wishes: Wishes, complain: Callable[[str], None]) -> int:
     except OSError as error:
         complain(str(error))
         return 1
-    ending = Ending(reactor, talk, screen)
+    ending = Ending(reactor, talk, screen.close)
     screen.interrupted = partial(ending.interrupt, signal.SIGINT)
 
     def start() -> None:
@@ -88,7 +89,8 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
 
     reactor: Any = installed
     standard_io: Callable[..., object] = StandardIO
-    piped = Piped(complain, reactor.stop, json=wishes.json)
+    output = os.fstat(1).st_mode
+    piped = Piped(complain, reactor.stop, json=wishes.json, pipe=stat.S_ISFIFO(output) or stat.S_ISSOCK(output))
     talk = Chat(wishes.name, piped, people=os.isatty(0))
     piped.chat = talk
     try:
@@ -96,11 +98,15 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
     except OSError as error:
         complain(str(error))
         return 1
-    ending = Ending(reactor, talk, piped)
+    ending = Ending(reactor, talk, piped.abandon)
 
     def start() -> None:
+        def interrupt(number: int) -> None:
+            piped.hurry()
+            ending.interrupt(number)
+
         for number in heeded():
-            signal.signal(number, lambda received, _: reactor.callFromThread(ending.interrupt, received))
+            signal.signal(number, lambda received, _: reactor.callFromThread(interrupt, received))
         standard_io(piped, reactor=reactor)
 
     blocking = [os.get_blocking(number) for number in (0, 1)]
@@ -160,10 +166,10 @@ def heeded() -> list[int]:
 class Ending:
     """What signals do: the first leaves the group and ends, within LAST_SECONDS; the second ends at once."""
 
-    def __init__(self, reactor: Any, talk: Chat, view: View) -> None:
+    def __init__(self, reactor: Any, talk: Chat, end: Callable[[], None]) -> None:
         self._reactor = reactor
         self._talk = talk
-        self._view = view
+        self._end = end
         self._hurried = False
 
     def interrupt(self, number: int) -> None:
@@ -177,4 +183,4 @@ class Ending:
 
     def finish(self) -> None:
         self._talk.session.stop()
-        self._view.close()
+        self._end()

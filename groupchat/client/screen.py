@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from zlib import crc32
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
@@ -121,7 +122,7 @@ class Screen:
         while self._waiting:
             some = [self._waiting.popleft() for _ in range(min(LINES_AT_ONCE, len(self._waiting)))]
             ring, self._ring = self._ring, False
-            await run_in_terminal(partial(self._write, some, ring))
+            self._write(some, ring)
             await asyncio.sleep(0)  # keys first
         self._task = None
         if self._paused:
@@ -129,9 +130,16 @@ class Screen:
             self.chat.session.resume()
 
     def _write(self, lines: Sequence[str], ring: bool) -> None:
-        output = self._prompt.output
+        """In the place of the prompt, which is drawn again below.
+
+        prompt_toolkit's own way, `run_in_terminal`, lets the terminal echo meanwhile what is typed.
+        """
+        app, output = self._prompt.app, self._prompt.output
+        if app.is_running:
+            app.renderer.erase()
         output.write_raw("".join([f"{line}\r\n" for line in lines]) + ("\a" if ring else ""))
         output.flush()
+        app.invalidate()
 
     def _rendered(self, shown: Shown) -> str:
         at = time.strftime("%H:%M ") if self._times else ""
@@ -178,25 +186,33 @@ class Screen:
     async def run(self) -> None:
         """Take what is typed until the chat is over."""
         over = asyncio.ensure_future(self._over.wait())
-        while not self._over.is_set():
+        self._prompt.default_buffer.accept_handler = self._accept
+        if not self._over.is_set():
             typing = asyncio.ensure_future(self._prompt.prompt_async(handle_sigint=False))
             await asyncio.wait([typing, over], return_when=asyncio.FIRST_COMPLETED)
             if not typing.done():
                 self._prompt.app.exit(result="")
                 await asyncio.wait([typing])
-                break
-            try:
-                self._typed(typing.result())
-            except EOFError:
-                self.chat.leave()
-                await over
-        over.cancel()
+            with suppress(EOFError):
+                typing.result()
+            self.chat.leave()
+        await over
         while self._task is not None:
             await self._task
 
+    def _accept(self, buffer: Buffer) -> bool:
+        """Enter. The prompt goes on, so that no key is ever echoed by the terminal between two of them."""
+        lines = buffer.text
+        if self._question is None:  # an answer may be a password
+            buffer.append_to_history()
+        buffer.reset()
+        buffer.load_history_if_not_yet_loaded()
+        self._typed(lines)
+        return False
+
     def _typed(self, lines: str) -> None:
         """What is pasted may be many lines."""
-        for line in lines.splitlines():
+        for line in lines.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines():
             question, self._question = self._question, None
             if question is None:
                 self.chat.typed(line)

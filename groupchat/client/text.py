@@ -15,6 +15,8 @@ _REMOVED = dict.fromkeys(
     )
 )
 
+_HALVES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+
 
 def clean(reply: bytes) -> str:
     """The reply as text that can neither drive a terminal nor reorder what is around it.
@@ -22,6 +24,11 @@ def clean(reply: bytes) -> str:
     Invalid UTF-8 becomes U+FFFD. Of the control characters TAB and LF stay, the rest is removed.
     """
     return reply.decode("utf-8", "replace").translate(_REMOVED)
+
+
+def whole(typed: str) -> str:
+    """What was typed, fit to be sent: bytes in it that were no UTF-8 (os.fsdecode) become U+FFFD."""
+    return typed.translate(_HALVES)
 
 
 def quote(request: bytes) -> str:

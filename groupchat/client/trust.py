@@ -43,11 +43,11 @@ class NewError(UntrustedError):
 class ChangedError(UntrustedError):
     """The certificate is another one than before."""
 
-    def __init__(self, known: KnownServers, where: str, fingerprint: str) -> None:
+    def __init__(self, known: KnownServers, where: str, fingerprint: str, problem: str) -> None:
         super().__init__(
-            f"THE CERTIFICATE OF {where} HAS CHANGED. Somebody may be listening in between; or whoever runs the server "
-            f"has made a new one: ask. It is now SHA-256 {fingerprint}. If that is right, remove the line of {where} "
-            f"from {known.path} and connect again."
+            f"THE CERTIFICATE OF {where} HAS CHANGED, or is trusted no longer ({problem}). Somebody may be listening "
+            f"in between; or whoever runs the server has made a new one: ask. It is now SHA-256 {fingerprint}. If that "
+            f"is right, remove the line of {where} from {known.path} and connect again."
         )
 
 
@@ -80,7 +80,11 @@ class KnownServers:
         descriptor, part = tempfile.mkstemp(dir=self.path.parent)
         with os.fdopen(descriptor, "w") as file:
             file.write("\n".join([*lines, f"{where} {fingerprint}\n"]))
-        os.replace(part, self.path)
+        try:
+            os.replace(part, self.path)
+        except OSError:
+            os.unlink(part)
+            raise
 
     def check(self, where: str, certificate: bytes, problem: str) -> None:
         """Whether a server that shows this certificate (DER) is the one that it was.
@@ -88,6 +92,13 @@ class KnownServers:
         `problem` is what the system has against it; empty if nothing. Raises UntrustedError.
         """
         fingerprint = fingerprint_of(certificate)
+        try:
+            self._check(where, fingerprint, problem)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise UntrustedError(f"{self.path}, where it stands who is trusted, cannot be used: {why}.") from error
+
+    def _check(self, where: str, fingerprint: str, problem: str) -> None:
         known = self.find(where)
         if not problem:
             if known is None:
@@ -97,7 +108,7 @@ class KnownServers:
         elif known is None:
             raise NewError(self, where, fingerprint, problem)
         elif known != fingerprint:
-            raise ChangedError(self, where, fingerprint)
+            raise ChangedError(self, where, fingerprint, problem)
 
 
 def fingerprint_of(certificate: bytes) -> str:

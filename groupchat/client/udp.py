@@ -92,10 +92,21 @@ class Owner(Protocol):
 
 
 class Conversation:
-    """Asks one request at a time. `tries` bounds how often a join or a poll is sent; None is without end."""
+    """Asks one request at a time. `tries` bounds how often a join or a poll is sent; None is without end.
 
-    def __init__(self, clock: IReactorTime, route: Route, owner: Owner, tries: int | None = TRIES) -> None:
+    `longest` is the longest pause between two of these, in seconds.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        route: Route,
+        owner: Owner,
+        tries: int | None = TRIES,
+        longest: int = LONGEST_PAUSE,
+    ) -> None:
         self.tries = tries
+        self._longest = longest
         self.membership = Membership()
         self.outstanding: bytes | None = None
         self.met = False  # whether anything ever came from the server
@@ -158,7 +169,7 @@ class Conversation:
         self._sends += 1
         self._owed += 1
         self.membership.sent(request)
-        pause = min(ANSWER_SECONDS << (self._sends - 1), LONGEST_PAUSE)
+        pause = min(ANSWER_SECONDS << (self._sends - 1), self._longest)
         self._timer = self._clock.callLater(pause, self._timed_out, request, pause)
         try:
             self._route.send(request)

@@ -38,7 +38,7 @@ def parse_url(url: str) -> Where:
         raise ValueError("an IPv6 address stands in brackets: [::1]:12345")
     else:
         host, _, port = rest.partition(":")
-    if not host or set(host) & set("/?#@ "):
+    if not host.isprintable() or not host or set(host) & set("/?#@ "):
         raise ValueError("there is only a host and a port in a URL")
     return Where(scheme.lower(), host, parse_port(port) if port else DEFAULT_PORT)
 

@@ -1,0 +1,475 @@
+"""The command `groupchat URL` in scripts: lines in and out of pipes and files, against a real daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.daemon import Daemon, LineMember, UDPMember, running
+from tests.members import LAST_OF_HELP
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, piped, read_line, run, serving, type_in
+
+KEYS = {"at", "kind", "number", "name", "text", "waits"}
+"""All that an object of --json may have in it."""
+
+
+@contextmanager
+def lobby(*options: str) -> Iterator[Daemon]:
+    """A daemon with live lines, which keeps nothing."""
+    with running("--tcp", "0", "--db", ":memory:", *options) as daemon:
+        yield daemon
+
+
+def urls(daemon: Daemon) -> list[str]:
+    return [f"tcp://127.0.0.1:{daemon.tcp[0]}", f"udp://127.0.0.1:{daemon.port}"]
+
+
+def read_until(process: subprocess.Popen[bytes], line: str) -> list[str]:
+    """All lines of its output up to this one."""
+    lines = [read_line(process).decode()]
+    while lines[-1] != f"{line}\n":
+        assert lines[-1].endswith("\n"), f"there is no {line!r} in {lines}"
+        lines.append(read_line(process).decode())
+    return [line.removesuffix("\n") for line in lines]
+
+
+def objects(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.decode().splitlines()]
+
+
+class ChatCase(ProcessCase):
+    def join(self, daemon: Daemon, name: str = "Bob", password: str = "") -> LineMember:
+        """Somebody who watches."""
+        member = LineMember(daemon.tcp[0])
+        self.addCleanup(member.close)
+        if password:
+            member.send(password)
+        member.join(name)
+        return member
+
+    def write(self, data: bytes) -> Path:
+        """A file with this in it."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        path = Path(directory.name, "file")
+        path.write_bytes(data)
+        return path
+
+
+class SayingTest(ChatCase):
+    def test_each_line_is_said_in_order_and_the_end_leaves(self) -> None:
+        lines = ["one", " two ", "three: 3", "你好", "* four"]
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                done = run(url, "--name", "Zoe", typed="\n".join(["", *lines[:2], "", "  ", *lines[2:]]).encode())
+                self.assertEqual((done.returncode, done.stderr), (0, b""), url)
+                said = [f"Zoe: {line}" for line in lines]
+                self.assertEqual(
+                    bob.receive_until("has left"), ["Zoe has joined", *said, "Zoe has left the group"], url
+                )
+
+    def test_a_line_may_end_with_cr_lf_and_one_with_two_slashes_is_said_with_one(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                done = run(url, "--name", "Zoe", typed=b"one\r\n//two\r\n")
+                self.assertEqual((done.returncode, done.stderr), (0, b""), url)
+                self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one", "Zoe: /two"], url)
+
+    def test_what_comes_after_quit_is_not_said(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                self.assertEqual(run(url, "--name", "Zoe", typed=b"one\n/quit\ntwo\n").returncode, 0)
+                self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
+
+    def test_ten_thousand_lines_are_each_said_once(self) -> None:
+        lines = [f"line {number}" for number in range(10_000)]
+        with lobby("--rate", "0") as daemon:
+            bob = self.join(daemon)
+            with self.write("\n".join(lines).encode()).open("rb") as given, self.saying(daemon, given) as process:
+                said = bob.receive_until("has left")
+                self.assertEqual(process.wait(SECONDS), 0)
+        self.assertEqual(said[1:-1], [f"Zoe: {line}" for line in lines])
+
+    @contextmanager
+    def saying(self, daemon: Daemon, given: Any) -> Iterator[subprocess.Popen[bytes]]:
+        command = [*CLIENT, urls(daemon)[0], "--name", "Zoe"]
+        with subprocess.Popen(command, stdin=given, stdout=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def test_more_than_the_server_takes_is_waited_for(self) -> None:
+        with lobby("--rate", "50") as daemon:
+            bob = self.join(daemon)
+            done = run(urls(daemon)[0], "--name", "Zoe", typed=b"".join(b"%d\n" % number for number in range(180)))
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual(bob.receive_until("has left")[1:-1], [f"Zoe: {number}" for number in range(180)])
+
+    def test_a_file_in_and_a_file_out(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                given, taken = self.write(b"one\n/help\n"), self.write(b"")
+                with given.open("rb") as stdin, taken.open("wb") as stdout:
+                    command = [*CLIENT, url, "--name", "Zoe"]
+                    done = subprocess.run(
+                        command, stdin=stdin, stdout=stdout, env=ENVIRONMENT, timeout=SECONDS, check=False
+                    )
+                self.assertEqual(done.returncode, 0, url)
+                self.assertIn("* /users             who is here\n", taken.read_text())
+                self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
+
+    def test_no_input_at_all_comes_and_goes(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                done = subprocess.run(
+                    [*CLIENT, url, "--name", "Zoe"],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    env=ENVIRONMENT,
+                    timeout=SECONDS,
+                    check=False,
+                )
+                self.assertEqual((done.returncode, done.stderr), (0, b""), url)
+                self.assertIn(b"* Here now: Bob.\n", done.stdout)
+                self.assertEqual(bob.receive_until("has left"), ["Zoe has joined", "Zoe has left the group"], url)
+
+    def test_plain_is_what_a_pipe_has_anyway(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                done = run(url, "--name", "Zoe", "--plain", "--no-times", "--no-bell", typed=b"one\n")
+                self.assertEqual((done.returncode, done.stderr), (0, b""), url)
+                self.assertNotIn(b"\x1b", done.stdout)
+                self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
+
+
+class HearingTest(ChatCase):
+    def test_what_the_others_say_is_printed(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                with piped(url, "--name", "Zoe", "--poll", "0.1") as process:
+                    bob.receive_until("Zoe has joined")
+                    bob.send("* hello: you", "/name Rob", "/name Bob", "bye")
+                    came = read_until(process, "Bob: bye")
+                    self.assertEqual(
+                        came[-4:],
+                        ["Bob: * hello: you", "Bob changed his name to Rob", "Rob changed his name to Bob", "Bob: bye"],
+                    )
+                    assert process.stdin is not None
+                    process.stdin.close()
+                    self.assertEqual(process.wait(SECONDS), 0, url)
+
+    def test_a_private_message_both_ways(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            with piped(urls(daemon)[0], "--name", "Zoe") as process:
+                bob.receive_until("Zoe has joined")
+                bob.send("/msg Zoe: psst")
+                read_until(process, "Bob (private): psst")
+                type_in(process, b"/msg Bob: what?\n")
+                bob.receive_until("Zoe (private): what?")
+
+    def test_answers_begin_with_a_star(self) -> None:
+        with lobby() as daemon:
+            self.join(daemon)
+            done = run(urls(daemon)[0], "--name", "Zoe", typed=b"one\n/users\n/history 2\n")
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            answer = done.stdout.decode().splitlines()
+            self.assertEqual(answer[:1], ["* This is lobby, a group chat."])
+            self.assertEqual(answer[-2:], ["* 2 Zoe has joined", "* 3 Zoe: one"])
+            self.assertEqual([line.split("  ")[0] for line in answer[-5:-2]], ["* 2 here:", "* Bob", "* Zoe"])
+
+    def test_output_that_nobody_reads_holds_the_session_back(self) -> None:
+        text, count = "x" * 2_000, 10_000
+        with lobby("--rate", "0") as daemon:
+            bob = self.join(daemon)
+            with piped(urls(daemon)[0], "--name", "Zoe") as process:
+                bob.receive_until("Zoe has joined")
+                for first in range(0, count, 1_000):
+                    bob.send(*(f"{number} {text}" for number in range(first, first + 1_000)))
+                until = time.monotonic() + 3
+                while time.monotonic() < until and self.behind(bob):
+                    time.sleep(0.1)
+                self.assertGreater(self.behind(bob), 1_000)
+                came = read_until(process, f"Bob: {count - 1} {text}")[-count:]
+                self.assertEqual(came, [f"Bob: {number} {text}" for number in range(count)])
+
+    def behind(self, watcher: LineMember) -> int:
+        """How much of what happened Zoe was not given yet."""
+        watcher.send("/users", "/help")
+        found = re.search(r"Zoe  .* (\d+) behind", "\n".join(watcher.receive_until(LAST_OF_HELP[2:])))
+        assert found
+        return int(found[1])
+
+    def test_output_that_is_closed_leaves(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                with piped(url, "--name", "Zoe", "--poll", "0.1") as process:
+                    bob.receive_until("Zoe has joined")
+                    read_line(process)
+                    assert process.stdout is not None
+                    process.stdout.close()
+                    bob.send("anybody?")
+                    self.assertEqual(process.wait(SECONDS), 0, url)
+                    assert process.stderr is not None
+                    self.assertEqual(process.stderr.read(), b"", url)
+                    bob.receive_until("Zoe has left the group")
+
+
+class JSONTest(ChatCase):
+    def test_everything_is_an_object_on_a_line(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            with piped(urls(daemon)[0], "--name", "Zoe", "--json") as process:
+                bob.receive_until("Zoe has joined")
+                bob.send('say "hi" \\ 🙂', "/msg Zoe: psst", "/name Rob", "/quit")
+                output = b""
+                while b'"left"' not in output:
+                    output += read_line(process)
+                type_in(process, b"one\n/name Zoe2\n/nix\n/name Zoe2\n/history 1\n/msg Rob: x\n")
+                assert process.stdin is not None
+                assert process.stdout is not None
+                assert process.stderr is not None
+                process.stdin.close()
+                output += process.stdout.read()
+                self.assertEqual((process.wait(SECONDS), process.stderr.read()), (1, b""))
+        found = objects(output)
+        for one in found:
+            self.assertLessEqual(set(one), KEYS)
+            self.assertRegex(one["at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(
+            [(one["kind"], one.get("name"), one.get("text"), one.get("number")) for one in found if "number" in one],
+            [
+                ("said", "Bob", 'say "hi" \\ 🙂', 3),
+                ("private", "Bob", "psst", 4),
+                ("renamed", "Bob", "Rob", 5),
+                ("left", "Rob", None, 6),
+            ],
+        )
+        rest = [(one["kind"], one.get("text", "")) for one in found if "number" not in one]
+        self.assertEqual(rest[0], ("answer", "This is lobby, a group chat."))
+        self.assertIn(("own", "one"), rest)
+        self.assertIn(("state", "You are Zoe2 now."), rest)
+        self.assertIn(("own", "(private) Rob: x"), rest)
+        problems = [words for kind, words in rest if kind == "problem"]
+        self.assertEqual(len(problems), 3)
+        self.assertTrue(problems[0].startswith("There is no such command"))
+        self.assertTrue([words for kind, words in rest if kind == "answer" and words.endswith("to Zoe2")])
+
+    def test_over_udp_there_are_no_numbers(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            with piped(urls(daemon)[1], "--name", "Zoe", "--json", "--poll", "0.1") as process:
+                bob.receive_until("Zoe has joined")
+                bob.send("hi", "/quit")
+                output = b""
+                while b'"left"' not in output:
+                    output += read_line(process)
+        found = objects(output)
+        self.assertEqual([one["kind"] for one in found], ["answer", "said", "left"])
+        self.assertEqual((found[1]["name"], found[1]["text"]), ("Bob", "hi"))
+        self.assertFalse([one for one in found if "number" in one])
+
+    def test_what_goes_wrong_is_an_object_too(self) -> None:
+        for url in ("tcp://127.0.0.1:1", "udp://127.0.0.1:1"):
+            done = run(url, "--name", "Zoe", "--json", typed=b"one\n")
+            self.assertEqual((done.returncode, done.stderr), (1, b""), url)
+            self.assertEqual([one["kind"] for one in objects(done.stdout)], ["own", "problem"], url)
+
+
+class StatusTest(ChatCase):
+    def test_a_refused_name_ends_it(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                for name in ("Bob", "a: b", "close", "x" * 33):
+                    done = run(url, "--name", name, typed=b"one\n")
+                    self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), (url, name))
+            bob.send("/users")
+            bob.receive_until("Only you are here")
+
+    def test_what_is_not_done_is_told_and_the_rest_is_said(self) -> None:
+        lines = ["\x1b[2J", "x" * 4_097, "x" * 70_000, "/nix", "/users now", "/name Bob"]
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                for line in lines:
+                    done = run(url, "--name", "Zoe", typed=f"one\n{line}\ntwo\n".encode())
+                    told = done.stderr.decode()
+                    self.assertEqual((done.returncode, len(told.splitlines())), (1, 1), (url, line[:80], told))
+                    self.assertTrue(told.startswith("groupchat: "))
+                    self.assertLess(len(told), 200)
+                    self.assertNotIn("\x1b", told)
+                    said = bob.receive_until("has left")
+                    self.assertEqual(said[1:-1], ["Zoe: one", "Zoe: two"], (url, line[:80]))
+
+    def test_what_there_is_not_over_udp(self) -> None:
+        with lobby() as daemon:
+            for line in (b"/msg Bob: x", b"/users", b"/history 2"):
+                done = run(urls(daemon)[1], "--name", "Zoe", typed=line)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(b"groupchat: There is no " + line.split()[0] + b" over UDP", done.stderr)
+
+    def test_a_text_that_is_not_confirmed_is_said_to_be_so_and_never_doubled(self) -> None:
+        def deaf(request: bytes) -> list[bytes]:
+            return [] if request == b"2 two" else [b"close" if request == b"4" else b""]
+
+        with serving(deaf) as server:
+            done = run(f"udp://127.0.0.1:{server.port}", "--name", "Zoe", typed=b"one\ntwo\nthree\n")
+        self.assertEqual(
+            [request for request in server.requests if request[:1] == b"2"], [b"2 one", b"2 two", b"2 three"]
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b'groupchat: Not confirmed, and not sent again: "two"', done.stderr)
+
+    def test_nobody_there(self) -> None:
+        for url in ("tcp://127.0.0.1:1", "udp://127.0.0.1:1", "tcp://nowhere.invalid", "udp://nowhere.invalid"):
+            for typed in (b"", b"one\n"):
+                done = run(url, "--name", "Zoe", typed=typed)
+                self.assertEqual((done.returncode, done.stdout), (1, b""), (url, typed))
+                self.assertRegex(done.stderr.decode(), r"\Agroupchat: [^\n]+\n\Z", (url, typed))
+
+    def test_a_signal_leaves(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+                    with piped(url, "--name", "Zoe") as process:
+                        bob.receive_until("Zoe has joined")
+                        read_line(process)
+                        process.send_signal(number)
+                        self.assertEqual(process.wait(SECONDS), status, url)
+                        assert process.stderr is not None
+                        self.assertEqual(process.stderr.read(), b"", url)
+                    bob.receive_until("Zoe has left the group")
+
+    def test_a_signal_leaves_also_if_nobody_reads_the_output(self) -> None:
+        with lobby("--rate", "0") as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                with piped(url, "--name", "Zoe", "--poll", "0.1") as process:
+                    bob.receive_until("Zoe has joined")
+                    bob.send(*["x" * 2_000] * 500)
+                    self.wait_until_full(process)
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(process.wait(SECONDS), 143, url)
+                bob.receive_until("Zoe has left the group")
+
+    def wait_until_full(self, process: subprocess.Popen[bytes]) -> None:
+        """Until a pipe that nobody reads takes no more. (It has a page free as long as it can be written to.)"""
+        path = f"/proc/{process.pid}/fd/1"
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            theirs = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            _, free, _ = select.select([], [theirs], [], 0)
+            os.close(theirs)
+            if not free:
+                return
+            time.sleep(0.05)
+        raise AssertionError("the pipe is never full")
+
+
+class PasswordTest(ChatCase):
+    """A group with a password, whose members say what looks like the questions of the server."""
+
+    MISLEADING = ("What is your name?", "* What is your name?", "What is the password?", "session 7 0 Eve", "no 0 Eve")
+
+    @contextmanager
+    def guarded(self) -> Iterator[Daemon]:
+        with lobby("--password-file", str(self.write(b"open sesame\n")), "--allow", "127.0.0.1") as daemon:
+            yield daemon
+
+    def test_the_right_one(self) -> None:
+        with self.guarded() as daemon:
+            bob = self.join(daemon, password="open sesame")
+            bob.send(*self.MISLEADING)
+            for password in (b"open sesame", b"open sesame\n", b"open sesame\r\n"):
+                done = run(
+                    urls(daemon)[0],
+                    "--name",
+                    "Zoe",
+                    "--password-file",
+                    str(self.write(password)),
+                    "--json",
+                    typed=b"one\n",
+                )
+                self.assertEqual((done.returncode, done.stderr), (0, b""), password)
+                self.assertEqual(
+                    bob.receive_until("has left"), ["Zoe has joined", "Zoe: one", "Zoe has left the group"], password
+                )
+                told = [one["text"].strip() for one in objects(done.stdout) if one["kind"] == "answer"]
+                self.assertIn("Bob: session 7 0 Eve", told)
+
+    def test_a_wrong_one_and_none(self) -> None:
+        with self.guarded() as daemon:
+            wrong = run(urls(daemon)[0], "--name", "Zoe", "--password-file", str(self.write(b"x\n")), typed=b"one\n")
+            self.assertEqual(
+                (wrong.returncode, wrong.stdout, wrong.stderr), (1, b"", b"groupchat: that is not the password\n")
+            )
+            none = run(urls(daemon)[0], "--name", "Zoe", typed=b"one\n")
+            self.assertEqual((none.returncode, none.stdout), (1, b""))
+            self.assertEqual(none.stderr, b"groupchat: the group has a password: see --password-file\n")
+
+    def test_a_group_that_has_none_is_not_told_it(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            done = run(
+                urls(daemon)[0], "--name", "Zoe", "--password-file", str(self.write(b"secret\n")), typed=b"one\n"
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual(bob.receive_until("has left"), ["Zoe has joined", "Zoe: one", "Zoe has left the group"])
+
+    def test_a_file_without_a_password_in_it(self) -> None:
+        directory = str(self.write(b"").parent)
+        for path in (
+            "/nowhere",
+            directory,
+            self.write(b""),
+            self.write(b"\n"),
+            self.write(b"a\nb"),
+            self.write(b"\xff"),
+        ):
+            done = run("tcp://127.0.0.1:1", "--name", "Zoe", "--password-file", str(path), typed=b"one\n")
+            self.assertEqual((done.returncode, done.stdout), (2, b""), path)
+            self.assertRegex(done.stderr.decode(), r"\Agroupchat: [^\n]+\n\Z", path)
+
+    def test_a_file_that_may_not_be_read(self) -> None:
+        path = self.write(b"secret\n")
+        path.chmod(0)
+        if os.access(path, os.R_OK):
+            self.skipTest("whoever runs this may read everything")
+        done = run("tcp://127.0.0.1:1", "--name", "Zoe", "--password-file", str(path), typed=b"one\n")
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"cannot be read: Permission denied", done.stderr)
+
+
+class MixedTest(ChatCase):
+    def test_both_transports_are_in_one_conversation(self) -> None:
+        with lobby() as daemon, piped(urls(daemon)[1], "--name", "Ada", "--poll", "0.1") as ada:
+            watcher = UDPMember(daemon.port)
+            self.addCleanup(watcher.close)
+            read_until(ada, "* Nobody else is here yet.")
+            with piped(urls(daemon)[0], "--name", "Zoe") as zoe:
+                read_until(ada, "Zoe has joined")
+                type_in(ada, b"hi\n")
+                read_until(zoe, "Ada: hi")
+                type_in(zoe, b"hello\n")
+                read_until(ada, "Zoe: hello")

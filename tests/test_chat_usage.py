@@ -1,0 +1,123 @@
+"""What may be typed after the command `groupchat`, and what it says to what may not."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Sequence
+
+from groupchat.client.cli import make_parser
+from tests.daemon import running
+from tests.test_client import ProcessCase, run
+
+NAMED = ["--name", "Zoe"]
+WRONG: Sequence[Sequence[str]] = [
+    ["ftp://localhost", *NAMED],
+    ["://localhost", *NAMED],
+    ["localhost", *NAMED],
+    ["tcp://", *NAMED],
+    ["tcp://:12345", *NAMED],
+    ["tcp://localhost:", "7", *NAMED],
+    ["tcp://localhost:0", *NAMED],
+    ["tcp://localhost:65536", *NAMED],
+    ["tcp://localhost:x", *NAMED],
+    ["tcp://localhost:12345/room", *NAMED],
+    ["tcp://Zoe@localhost", *NAMED],
+    ["tcp://::1:12345", *NAMED],
+    ["tcp://[::1", *NAMED],
+    ["tcp://[::1]7", *NAMED],
+    ["tcp://a\nb\x1b[2J", *NAMED],
+    ["tcp://localhost", "tcp://localhost", *NAMED],
+    ["tcp://localhost", "7", "8", *NAMED],
+    ["tcp://localhost"],
+    ["tls://localhost"],
+    ["udp://localhost", "--json"],
+    ["udp://localhost", "--plain"],
+    ["localhost", "7", "--json"],
+    ["tcp://localhost", "--name"],
+    ["tcp://localhost", "--name", ""],
+    ["tcp://localhost", "--name", " "],
+    ["tcp://localhost", "--name", "Zoe\n1 hello"],
+    ["tcp://localhost", "--name", "Zo\x1b[2Je"],
+    ["tcp://localhost", "--name", "Zo\udcff"],
+    ["udp://localhost", "--poll", "0", *NAMED],
+    ["udp://localhost", "--poll", "nan", *NAMED],
+    ["udp://localhost", "--poll", "often", *NAMED],
+    ["tcp://localhost", "--ca", "/dev/null", *NAMED],
+    ["udp://localhost", "--trust-new", *NAMED],
+    ["tcp://localhost", "--nonsense", *NAMED],
+    ["tcp://localhost", "--non\nsense\x1b[2J", *NAMED],
+    ["tcp://localhost", "--pass", "x", *NAMED],
+    ["tcp://localhost", "--json=yes", *NAMED],
+]
+
+
+def options() -> set[str]:
+    return {option for action in make_parser()._actions for option in action.option_strings}
+
+
+class UsageTest(ProcessCase):
+    def test_what_is_wrong_is_told_in_one_line(self) -> None:
+        for arguments in WRONG:
+            done = run(*arguments, typed=b"hello\n")
+            self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
+            told = done.stderr.decode()
+            self.assertRegex(told, r"\Agroupchat: [^\n\x1b]+ \(see groupchat --help\)\n\Z", arguments)
+
+    def test_what_is_wrong_is_named(self) -> None:
+        for arguments, words in (
+            (["ftp://localhost"], "a URL begins with udp://, tcp:// or tls://"),
+            (["tcp://localhost:x"], "a port is a number from 1 to 65535"),
+            (["tcp://::1:7"], "an IPv6 address stands in brackets: [::1]:12345"),
+            (["tcp://localhost"], "--name is needed where nobody types"),
+            (["udp://localhost", "--poll", "0"], "seconds are a number from 0.1 to 3600"),
+        ):
+            self.assertIn(words, run(*arguments).stderr.decode())
+
+    def test_help_names_every_option_and_fits_a_terminal(self) -> None:
+        done = run(command=["env", "COLUMNS=80", *(sys.executable, "-m", "groupchat"), "--help"])
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        told = done.stdout.decode()
+        self.assertEqual([line for line in told.splitlines() if len(line) > 80], [])
+        for option in options():
+            self.assertRegex(told, rf"(?m)^  (-h, )?{option}\b")
+        self.assertEqual(set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", told)) - options(), set())
+        for words in ("tcp://HOST:PORT", "tls://HOST:PORT", "udp://HOST:PORT", "HOST PORT", "12345"):
+            self.assertIn(words, told)
+
+    def test_the_version_is_told_without_what_a_chat_needs(self) -> None:
+        for option in ("--version", "--help"):
+            done = run(option, command=[sys.executable, "-X", "importtime", "-m", "groupchat"])
+            self.assertEqual(done.returncode, 0)
+            imported = done.stderr.decode()
+            self.assertIn("groupchat.client.cli", imported)
+            for package in ("twisted", "prompt_toolkit", "OpenSSL", "cryptography", "asyncio"):
+                self.assertNotRegex(imported, rf"\|\s+{package}\b")
+
+
+class URLTest(ProcessCase):
+    def come_and_go(self, *where: str) -> None:
+        done = run(*where, "--name", "Zoe", typed=b"hello\n")
+        self.assertEqual((done.returncode, done.stderr), (0, b""), where)
+
+    def test_of_ipv4(self) -> None:
+        with running("--tcp", "0", "--db", ":memory:") as daemon:
+            tcp, udp = daemon.tcp[0], daemon.port
+            for host in ("127.0.0.1", "localhost"):
+                self.come_and_go(f"tcp://{host}:{tcp}")
+                self.come_and_go(f"udp://{host}:{udp}")
+                self.come_and_go(host, str(udp))
+            self.come_and_go(f"TCP://LOCALHOST:{tcp}/")
+            self.come_and_go(f"Udp://127.0.0.1:{udp}/")
+
+    def test_of_ipv6(self) -> None:
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            self.skipTest(f"this machine has no IPv6: {error}")
+        with running("--tcp", "0", "--db", ":memory:", "--interface", "::1") as daemon:
+            self.come_and_go(f"tcp://[::1]:{daemon.tcp[0]}")
+            self.come_and_go(f"udp://[::1]:{daemon.port}")
+            self.come_and_go("::1", str(daemon.port))
+            self.come_and_go("[::1]", str(daemon.port))

@@ -1,0 +1,86 @@
+"""What may be typed in a chat, and what it asks for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import TestCase
+
+from groupchat.client.asks import (
+    COMMANDS,
+    HELP,
+    Help,
+    History,
+    NoSuchCommandError,
+    Poll,
+    Quit,
+    Rename,
+    Say,
+    Tell,
+    Users,
+    parse,
+)
+
+UNKNOWN = "There is no such command: see /help. To say a line that begins with /, write two."
+
+
+class ParseTest(TestCase):
+    def test_a_text_is_said_as_it_was_typed(self) -> None:
+        for line in ("hi", "  two spaces in front, one behind ", "a / b", "1 Alice", "* star", "\ttab"):
+            self.assertEqual(parse(line), Say(line))
+
+    def test_of_two_slashes_one_is_said(self) -> None:
+        self.assertEqual(parse("//quit now"), Say("/quit now"))
+        self.assertEqual(parse("//"), Say("/"))
+        self.assertEqual(parse("///"), Say("//"))
+
+    def test_each_command(self) -> None:
+        for line, asked in {
+            "/msg Bob: hi": Tell("Bob: hi"),
+            "/msg  Bob  hi there ": Tell("Bob  hi there"),
+            "/users": Users(),
+            "/name New Name": Rename("New Name"),
+            "/history": History(""),
+            "/history 20": History("20"),
+            "/history some": History("some"),
+            "/poll": Poll(),
+            "/help": Help(),
+            "/quit": Quit(),
+        }.items():
+            self.assertEqual(parse(line), asked, line)
+
+    def test_a_command_may_be_written_in_capitals_and_with_spaces_behind(self) -> None:
+        self.assertEqual(parse("/QUIT"), Quit())
+        self.assertEqual(parse("/Users  "), Users())
+        self.assertEqual(parse("/Msg Bob: Hi"), Tell("Bob: Hi"))
+
+    def test_what_is_no_command_is_not_said(self) -> None:
+        for line in ("/", "/ ", "/nick Bob", "/quitnow", "/quit\tnow", "/home/bob"):
+            self.assertEqual(self.why_not(line), UNKNOWN, line)
+
+    def test_what_lacks_something_is_told_what(self) -> None:
+        for line in ("/msg", "/msg  "):
+            self.assertEqual(self.why_not(line), "Write /msg Name: text.")
+        for line in ("/name", "/name  "):
+            self.assertEqual(self.why_not(line), "Write /name and your new name.")
+
+    def test_a_command_with_something_behind_it_that_takes_nothing_is_refused(self) -> None:
+        for command in ("/users", "/poll", "/help", "/quit"):
+            self.assertEqual(self.why_not(f"{command} now"), f"{command} has nothing after it.")
+
+    def test_the_help_knows_each_command(self) -> None:
+        for command in COMMANDS:
+            self.assertTrue([line for line in HELP if line.split()[0] == command], command)
+
+    @given(st.text(min_size=1))
+    def test_any_line_asks_for_something_or_is_refused(self, line: str) -> None:
+        try:
+            asked = parse(line)
+        except NoSuchCommandError as why:
+            self.assertTrue(str(why))
+            self.assertTrue(line.startswith("/"))
+        else:
+            self.assertEqual(isinstance(asked, Say), not line.startswith("/") or line.startswith("//"))
+
+    def why_not(self, line: str) -> str:
+        return str(self.assertRaises(NoSuchCommandError, parse, line))

@@ -1,0 +1,331 @@
+"""A chat without a session and without a view: what is typed, what is shown, and which exit status comes of it."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from groupchat.client.asks import HELP, History, Poll, Rename, Say, Tell, Users
+from groupchat.client.chat import Chat, Shown
+from groupchat.client.trust import UntrustedError
+from tests.chatting import FakeSession, FakeView
+
+
+class Doubt(UntrustedError):
+    """A certificate that may be trusted, and what became of that."""
+
+    may_be_trusted = True
+
+    def __init__(self, error: OSError | None = None) -> None:
+        super().__init__("It is new.")
+        self.trusted = 0
+        self.error = error
+
+    def trust(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.trusted += 1
+
+
+class ChatCase(TestCase):
+    def setUp(self) -> None:
+        self.open("Zoe")
+
+    def open(self, name: str, *, people: bool = True) -> None:
+        self.view = FakeView()
+        self.session = FakeSession()
+        self.chat = Chat(name, self.view, people=people)
+        self.chat.session = self.session
+
+    def join(self) -> None:
+        self.chat.start()
+        self.chat.joined("Zoe", ["Here now: Bob."])
+        self.view.news()
+        self.session.calls.clear()
+
+
+class ComingInTest(ChatCase):
+    def test_with_a_name_it_joins(self) -> None:
+        self.chat.start()
+        self.assertEqual(self.session.calls, [("join", "Zoe")])
+        self.assertEqual(self.view.questions, [])
+        self.chat.joined("Zoe", ["Welcome.", "Here now: Bob, Al Fred."])
+        shown = [("answer", "Welcome."), ("answer", "Here now: Bob, Al Fred.")]
+        self.assertEqual(self.view.news(), [*shown, ("state", "You are Zoe. /help tells what you can do.")])
+        self.assertEqual(list(self.chat.names), ["Bob", "Al Fred"])
+        self.assertEqual(self.view.name, "Zoe")
+
+    def test_without_one_it_asks(self) -> None:
+        self.open("")
+        self.chat.start()
+        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.view.questions, ["What is your name?"])
+        self.view.answer("Yan")
+        self.assertEqual(self.session.calls, [("join", "Yan")])
+
+    def test_a_name_that_is_refused_asks_for_another(self) -> None:
+        self.chat.start()
+        self.chat.not_joined("It is in use.")
+        self.assertEqual(self.view.questions, ["It is in use. What is your name?"])
+        self.view.answer("Yan")
+        self.assertEqual(self.session.calls, [("join", "Zoe"), ("join", "Yan")])
+
+    def test_where_nobody_types_a_refused_name_is_the_end(self) -> None:
+        self.open("Zoe", people=False)
+        self.chat.start()
+        self.chat.not_joined("It is in use.")
+        self.assertEqual(self.session.calls[1:], [("stop",)])
+        self.assertEqual(self.view.news(), [("problem", "It is in use.")])
+        self.assertEqual((self.chat.status, self.view.closed), (1, 1))
+
+    def test_the_password_is_asked_for_and_does_not_show(self) -> None:
+        self.chat.start()
+        given: list[str] = []
+        self.chat.password_wanted(given.append)
+        self.assertTrue(self.view.secret)
+        self.view.answer("sesame")
+        self.assertEqual(given, ["sesame"])
+
+    def test_where_nobody_types_there_is_no_password(self) -> None:
+        self.open("Zoe", people=False)
+        self.chat.password_wanted(self.fail)
+        self.assertEqual((self.chat.status, self.view.closed), (1, 1))
+
+    def test_a_new_certificate_is_a_question(self) -> None:
+        for answer, trusted in (("yes", 1), (" Y ", 1), ("no", 0), ("maybe", 0)):
+            self.open("Zoe")
+            doubt = Doubt()
+            self.chat.untrusted(doubt)
+            self.assertEqual(self.view.news(), [("problem", "It is new.")])
+            self.view.answer(answer)
+            self.assertEqual(doubt.trusted, trusted)
+            self.assertEqual(self.session.calls, [("join", "Zoe")] if trusted else [("stop",)])
+            self.assertEqual((self.chat.status, self.view.closed), (0, 0) if trusted else (1, 1))
+
+    def test_a_certificate_that_cannot_be_remembered_is_not_trusted(self) -> None:
+        self.chat.untrusted(Doubt(OSError("the disk is full")))
+        self.view.answer("yes")
+        self.assertEqual(self.session.calls, [("stop",)])
+        self.assertEqual(self.view.news()[-1], ("problem", "that cannot be remembered: the disk is full"))
+
+    def test_one_that_may_not_be_trusted_is_the_end_and_so_is_a_new_one_where_nobody_types(self) -> None:
+        self.chat.untrusted(UntrustedError("It has changed."))
+        self.assertEqual(self.view.news(), [("problem", "It has changed.")])
+        self.assertEqual((self.view.questions, self.chat.status, self.view.closed), ([], 1, 1))
+        self.open("Zoe", people=False)
+        self.chat.untrusted(Doubt())
+        self.assertEqual(self.view.news(), [("problem", "It is new. To trust it: --trust-new, or --ca FILE.")])
+        self.assertEqual((self.view.questions, self.chat.status, self.view.closed), ([], 1, 1))
+
+
+class TypingTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+
+    def test_what_is_typed_is_asked_for_in_order(self) -> None:
+        for line in ("hi", "/msg Bob: psst", "/name Yan", "/users", "/history 3"):
+            self.chat.typed(line)
+        asked = [Say("hi"), Tell("Bob: psst"), Rename("Yan"), Users(), History("3")]
+        self.assertEqual(self.session.calls, [("ask", ask) for ask in asked])
+        self.assertEqual(self.view.news(), [("own", "hi"), ("own", "(private) Bob: psst")])
+        self.assertEqual(self.chat.unanswered, 5)
+
+    def test_nothing_is_asked_for_by_an_empty_line(self) -> None:
+        for line in ("", " ", "\t"):
+            self.chat.typed(line)
+        self.assertEqual((self.session.calls, self.view.news()), ([], []))
+
+    def test_help_is_shown_without_a_server(self) -> None:
+        self.chat.typed("/help")
+        self.assertEqual(self.view.news(), [("answer", line) for line in HELP])
+        self.assertEqual(self.session.calls, [])
+
+    def test_what_is_no_command_is_a_problem_and_not_said(self) -> None:
+        self.chat.typed("/nick Yan")
+        self.assertEqual([kind for kind, _ in self.view.news()], ["problem"])
+        self.assertEqual((self.session.calls, self.chat.unanswered), ([], 0))
+
+    def test_what_this_session_lacks_is_told(self) -> None:
+        self.chat.typed("/poll")
+        self.session.lacks = frozenset([Tell])
+        self.chat.typed("/msg Bob: hi")
+        told = [
+            ("problem", "There is nothing to /poll for here: lines come by themselves."),
+            ("problem", "There is no /msg over UDP: connect to tcp://HOST:PORT or tls://HOST:PORT for that."),
+        ]
+        self.assertEqual((self.view.news(), self.session.calls), (told, []))
+
+    def test_bytes_that_are_no_utf_8_do_not_end_it(self) -> None:
+        self.chat.typed("caf\udce9")
+        self.assertEqual(self.session.calls, [("ask", Say("caf\ufffd"))])
+        self.open("Zo\udcc3")
+        self.chat.start()
+        self.chat.not_joined("No.")
+        self.view.answer("Zo\udce9")
+        self.assertEqual(self.session.calls, [("join", "Zo\ufffd")] * 2)
+
+    def test_quit_leaves_once_and_nothing_is_taken_after_it(self) -> None:
+        for line in ("/quit", "/quit", "hi"):
+            self.chat.typed(line)
+        self.chat.leave()
+        self.assertEqual(self.session.calls, [("leave",)])
+
+    def test_what_waits_for_the_server_says_so(self) -> None:
+        self.chat.lost("no answer")
+        self.chat.typed("one")
+        self.chat.back(0)
+        self.chat.typed("two")
+        self.assertEqual([line.waits for line in self.view.shown if line.kind == "own"], [True, False])
+
+
+class AnswersTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+        self.chat.unanswered = 1
+
+    def test_what_is_done_is_not_repeated(self) -> None:
+        for ask in (Say("hi"), Tell("Bob: hi"), Poll()):
+            self.chat.unanswered = 1
+            self.chat.answered(ask, [])
+            self.assertEqual((self.view.news(), self.chat.unanswered, self.chat.status), ([], 0, 0))
+
+    def test_what_was_asked_for_is_shown(self) -> None:
+        self.chat.answered(Users(), ["Bob", "Zoe"])
+        self.chat.answered(History(""), [])
+        self.assertEqual(self.view.news(), [("answer", "Bob"), ("answer", "Zoe"), ("answer", "There is nothing yet.")])
+
+    def test_a_new_name_is_ones_own_from_there_on(self) -> None:
+        self.chat.answered(Rename("Yan"), [])
+        self.assertEqual((self.chat.name, self.view.name), ("Yan", "Yan"))
+        self.assertEqual(self.view.news(), [("state", "You are Yan now.")])
+
+    def test_a_refusal_is_told(self) -> None:
+        self.chat.refused(Rename("Bob"), "It is in use.")
+        self.assertEqual(self.view.news(), [("problem", 'Not done: "/name Bob": It is in use.')])
+        self.assertEqual((self.chat.status, self.chat.unanswered, self.chat.name), (0, 0, "Zoe"))
+
+    def test_where_nobody_sees_it_the_exit_status_tells(self) -> None:
+        for people in (True, False):
+            self.open("Zoe", people=people)
+            self.join()
+            self.chat.typed("hi")
+            self.chat.typed("ho")
+            self.chat.refused(Say("hi"), "It is too long.")
+            self.chat.doubtful(Say("ho"))
+            self.assertEqual((self.chat.status, self.chat.unanswered), (0 if people else 1, 0))
+
+    def test_doubt_is_told(self) -> None:
+        self.chat.doubtful(Say("x" * 100))
+        [(kind, text)] = self.view.news()
+        self.assertEqual(kind, "problem")
+        self.assertTrue(text.startswith(f'Not confirmed, and not sent again: "{"x" * 60}..."'), text)
+        self.assertEqual((self.chat.status, self.chat.unanswered), (0, 0))
+
+    def test_a_signals_exit_status_stays(self) -> None:
+        self.chat.status = 130
+        self.chat.refused(Say("hi"), "")
+        self.chat.doubtful(Say("hi"))
+        self.chat.ended("no answer")
+        self.assertEqual(self.chat.status, 130)
+
+
+class LinesTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+
+    def test_lines_that_come_together_are_shown_with_their_numbers(self) -> None:
+        self.chat.heard([(7, "Bob: hi"), (9, "Bob (private): psst"), (0, "* The server is stopping.")])
+        self.assertEqual(
+            self.view.shown,
+            [
+                Shown("said", "hi", "Bob", 7, "Bob: hi"),
+                Shown("private", "psst", "Bob", 9, "Bob (private): psst", for_me=True),
+                Shown("server", "The server is stopping.", "", 0, "* The server is stopping."),
+            ],
+        )
+
+    def test_what_names_me_is_worth_a_bell(self) -> None:
+        self.chat.heard([(1, "Bob: hi zoe!"), (2, "Bob: hi"), (3, "Zoella has joined")])
+        self.assertEqual([line.for_me for line in self.view.shown], [True, False, False])
+
+    def test_who_is_here_is_known_the_last_one_last(self) -> None:
+        self.chat.heard([(1, "Al has joined"), (2, "Bob: hi"), (3, "Al changed his name to Cy")])
+        self.assertEqual(list(self.chat.names), ["Bob", "Cy"])
+        self.chat.heard([(4, "Bob has left the group"), (5, "Nobody has left the group")])
+        self.assertEqual(list(self.chat.names), ["Cy"])
+
+    def test_how_it_stands_with_the_connection(self) -> None:
+        self.chat.lost("it ended")
+        self.chat.back(1)
+        self.chat.back(2)
+        self.chat.back(-1)
+        self.chat.rejoined("Yan")
+        told = [
+            "reconnecting (it ended)",
+            "back, 1 line",
+            "back, 2 lines",
+            "back",
+            "back, but your seat was gone: joined again as Yan. You may have missed something.",
+        ]
+        self.assertEqual(self.view.news(), [("state", words) for words in told])
+        self.assertEqual((self.chat.name, self.view.name, self.chat.status), ("Yan", "Yan", 0))
+
+
+class EndTest(ChatCase):
+    def test_as_asked_it_ends_without_a_word_and_once(self) -> None:
+        self.join()
+        self.chat.leave()
+        self.chat.ended("")
+        self.chat.ended("no answer")
+        self.assertEqual((self.view.news(), self.chat.status, self.view.closed), ([], 0, 1))
+
+    def test_why_it_ended_is_told(self) -> None:
+        self.join()
+        self.chat.ended("nothing is listening there")
+        self.assertEqual(self.view.news(), [("problem", "nothing is listening there")])
+        self.assertEqual((self.chat.status, self.view.closed), (1, 1))
+
+    def test_whoever_leaves_at_a_question_is_gone(self) -> None:
+        def name() -> None:
+            self.chat.not_joined("It is in use.")
+
+        def password() -> None:
+            self.chat.password_wanted(self.fail)
+
+        def certificate() -> None:
+            self.chat.untrusted(Doubt())
+
+        for ask in (name, password, certificate):
+            self.open("Zoe")
+            self.chat.start()
+            ask()
+            self.chat.leave()
+            self.assertEqual(self.session.calls, [("join", "Zoe"), ("stop",)])
+            self.assertEqual((self.view.closed, self.chat.status), (1, 0))
+
+    def test_whoever_leaves_at_a_question_is_told_that_nothing_was_said(self) -> None:
+        self.chat.start()
+        self.chat.typed("hi")
+        self.chat.not_joined("It is in use.")
+        self.view.news()
+        self.chat.leave()
+        self.assertEqual(self.view.news(), [("problem", "what was typed was not said")])
+        self.assertEqual((self.view.closed, self.chat.status), (1, 1))
+
+    def test_whoever_has_left_is_asked_nothing(self) -> None:
+        self.chat.start()
+        self.chat.typed("hi")
+        self.chat.leave()
+        self.chat.not_joined("It is in use.")
+        self.assertEqual(self.session.calls[2:], [("leave",), ("stop",)])
+        self.assertEqual((self.view.questions, self.view.closed, self.chat.status), ([], 1, 1))
+
+    def test_an_answered_question_is_none_any_more(self) -> None:
+        self.chat.start()
+        self.chat.not_joined("It is in use.")
+        self.view.answer("Yan")
+        self.chat.leave()
+        self.assertEqual(self.session.calls[-1], ("leave",))
+        self.assertEqual(self.view.closed, 0)

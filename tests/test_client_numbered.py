@@ -1,0 +1,685 @@
+"""A numbered session, whose connections break, and whose server is a test's: it says what it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from groupchat.client.asks import Ask, History, Rename, Say, Tell, Users
+from groupchat.client.numbered import (
+    AT_ONCE,
+    BUSY_SECONDS,
+    FIRST_PAUSE,
+    GREETING_SECONDS,
+    LAST_TRIES,
+    LONGEST_PAUSE,
+    MAX_LINE,
+    Numbered,
+)
+from groupchat.client.trust import UntrustedError
+from tests.chatting import FakeEndpoint, Peer, Witness
+
+GREETING = ["* Welcome.", "* Here now: Bob."]
+ASKS_NAME = "* What is your name?"
+ASKS_PASSWORD = "* What is the password?"
+NO_SESSION = "no 0 There is no such session."
+
+
+class NumberedCase(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = FakeEndpoint()
+        self.witness = Witness()
+        self.passwords: list[Callable[[str], None]] = []
+        self.session = Numbered(self.clock, self.endpoint, self.witness, self.passwords.append)
+
+    def greet(self) -> Peer:
+        """A connection that is asked for a name."""
+        peer = self.endpoint.accept()
+        peer.send(*GREETING, ASKS_NAME)
+        return peer
+
+    def enter(self, number: int = 7) -> Peer:
+        """Zoe, in the group."""
+        self.session.join("Zoe")
+        peer = self.greet()
+        [first] = peer.sent()
+        self.key = first.split(" ")[1]
+        self.assertEqual(first, f"/numbered {self.key} Zoe")
+        peer.send(f"session {number} 0 Zoe")
+        self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Welcome.", "Here now: Bob."])])
+        return peer
+
+    def lose(self, peer: Peer) -> None:
+        peer.lose()
+        self.assertEqual(self.witness.news(), [("lost", "the connection ended")])
+
+    def call_again(self) -> Peer:
+        """The next connection, once it is time for it."""
+        self.clock.advance(LONGEST_PAUSE)
+        return self.greet()
+
+    def resume(self, number: int, waiting: int = 0) -> Peer:
+        peer = self.call_again()
+        self.assertEqual(peer.sent(), [f"/resume {self.key} {number}"])
+        peer.send(f"session {number} {waiting} Zoe")
+        self.assertEqual(self.witness.news(), [("back", waiting)])
+        return peer
+
+    def ask(self, *texts: str) -> list[Ask]:
+        asks: list[Ask] = [Say(text) for text in texts]
+        for ask in asks:
+            self.session.ask(ask)
+        return asks
+
+
+class ComingInTest(NumberedCase):
+    def test_greeting_name_and_session(self) -> None:
+        self.enter()
+        self.assertRegex(self.key, "^[0-9a-f]{32}$")
+
+    def test_it_comes_byte_by_byte(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        for byte in f"* Welcom\u00e9.\r\n{ASKS_NAME}\r\nsession 1 0 Zo\u00e9\r\n2 Bob: h\u00e9\r\n".encode():
+            peer.send_bytes(bytes([byte]))
+        self.assertEqual(self.witness.news(), [("joined", "Zo\u00e9", ["Welcom\u00e9."])])
+        self.assertEqual(self.witness.lines, [(2, "Bob: h\u00e9")])
+
+    def test_what_was_typed_before_is_asked_once_it_is_in(self) -> None:
+        self.ask("early")
+        self.session.join("Zoe")
+        self.ask("too early")
+        peer = self.greet()
+        self.assertEqual(len(peer.sent()), 1)
+        peer.send("session 7 0 Zoe")
+        self.assertEqual(peer.sent(), ["1 early", "2 too early"])
+
+    def test_the_password_comes_first(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send(ASKS_PASSWORD)
+        self.assertEqual(peer.sent(), [])
+        self.passwords.pop()("sesame")
+        self.assertEqual(peer.sent(), ["sesame"])
+        peer.send(ASKS_NAME)
+        self.assertEqual(len(peer.sent()), 1)
+
+    def test_a_password_that_comes_too_late_is_no_name(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send(ASKS_PASSWORD)
+        peer.lose()
+        self.passwords.pop()("sesame")
+        self.assertEqual([told[0] for told in self.witness.told], ["ended"])
+
+    def test_a_wrong_password_is_the_end(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send(ASKS_PASSWORD)
+        self.passwords.pop()("open")
+        peer.send("* That is not the password. What is it?")
+        self.assertEqual(self.witness.news(), [("ended", "that is not the password")])
+        self.assertTrue(peer.is_closed)
+
+    def test_a_name_is_refused_and_then_another_is_not(self) -> None:
+        self.session.join("Bob")
+        peer = self.greet()
+        key = peer.sent()[0].split(" ")[1]
+        peer.send("no 0 That name is in use.")
+        self.assertEqual(self.witness.news(), [("not joined", "That name is in use.")])
+        self.session.join("Zoe")
+        self.assertEqual(peer.sent(), [f"/numbered {key} Zoe"])
+        peer.send("session 1 0 Zoe")
+        self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Welcome.", "Here now: Bob."])])
+
+    def test_who_takes_long_for_another_name_is_connected_again_and_once(self) -> None:
+        self.session.join("Bob")
+        peer = self.greet()
+        peer.send("no 0 That name is in use.")
+        peer.lose()
+        again = self.call_again()
+        self.assertEqual(again.sent(), [])
+        again.lose()
+        self.session.join("Zoe")
+        self.clock.advance(LONGEST_PAUSE)
+        self.assertEqual(self.endpoint.count, 3)
+        again = self.greet()
+        self.assertEqual(again.sent()[0].split(" ")[2], "Zoe")
+
+    def test_a_join_whose_answer_was_lost_is_repeated(self) -> None:
+        self.session.join("Zoe")
+        peer = self.greet()
+        first = peer.sent()
+        peer.lose()
+        self.assertEqual(self.witness.news(), [])
+        again = self.call_again()
+        self.assertEqual(again.sent(), first)
+        again.send("session 3 0 Zoe")
+        self.assertEqual([told[0] for told in self.witness.news()], ["joined"])
+
+    def test_a_join_is_repeated_however_often_it_breaks_off(self) -> None:
+        self.session.join("Zoe")
+        peer = self.greet()
+        first = peer.sent()
+        peer.lose()
+        self.clock.advance(LONGEST_PAUSE)
+        self.endpoint.accept().lose()
+        again = self.call_again()
+        self.assertEqual((again.sent(), self.witness.news()), (first, []))
+
+    def test_a_server_that_is_too_busy_is_asked_again(self) -> None:
+        self.session.join("Zoe")
+        peer = self.greet()
+        first = peer.sent()
+        peer.send("busy 0 The server cannot take that now: send it again.")
+        self.assertEqual((self.witness.news(), peer.sent()), ([], []))
+        self.clock.advance(BUSY_SECONDS)
+        self.assertEqual(peer.sent(), first)
+
+    def test_nobody_listens(self) -> None:
+        for error, why in [
+            (ConnectionRefusedError(), "nothing is listening there"),
+            (DNSLookupError(), "unknown host; check its spelling, or give its address"),
+        ]:
+            self.setUp()
+            self.session.join("Zoe")
+            self.endpoint.refuse(error)
+            self.clock.advance(100)
+            self.assertEqual(self.witness.news(), [("ended", why)])
+            self.assertEqual(self.endpoint.count, 1)
+
+    def test_the_server_says_why_it_closes(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send("* The group is full.")
+        peer.lose()
+        self.assertEqual(self.witness.news(), [("ended", "The group is full.")])
+
+    def test_a_greeting_that_never_comes(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send("HTTP/1.1 400 Bad Request")
+        self.clock.advance(GREETING_SECONDS - 1)
+        self.assertEqual(self.witness.news(), [])
+        self.clock.advance(1)
+        [(kind, why)] = self.witness.news()
+        self.assertEqual(kind, "ended")
+        self.assertIn("is it a groupchat server", str(why))
+        self.assertTrue(peer.is_closed)
+
+    def test_who_is_asked_for_a_password_may_think_about_it(self) -> None:
+        self.session.join("Zoe")
+        self.endpoint.accept().send(ASKS_PASSWORD)
+        self.clock.advance(10 * GREETING_SECONDS)
+        self.assertEqual(self.witness.news(), [])
+
+    def test_a_certificate_that_is_not_trusted_until_it_is(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        why = UntrustedError("It is new.")
+        peer.lose(why)
+        self.clock.advance(100)
+        self.assertEqual((self.witness.distrusted, self.endpoint.count), ([why], 1))
+        self.session.join("Zoe")
+        self.witness.news()
+        peer = self.greet()
+        peer.send("session 1 0 Zoe")
+        self.assertEqual([told[0] for told in self.witness.news()], ["joined"])
+
+    def test_a_certificate_that_changes_on_the_way_is_told(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        self.clock.advance(LONGEST_PAUSE)
+        self.endpoint.accept().lose(UntrustedError("It has changed."))
+        self.clock.advance(1000)
+        self.assertEqual(self.witness.news(), [("untrusted", "It has changed.")])
+        self.assertEqual(self.endpoint.count, 2)
+
+
+class AskingTest(NumberedCase):
+    def test_each_has_its_number_and_its_line(self) -> None:
+        peer = self.enter()
+        for ask in (Say("hi"), Say("/slash"), Tell("Bob: psst"), Rename("Yan"), Users(), History(""), History("3")):
+            self.session.ask(ask)
+        lines = ["hi", "//slash", "/msg Bob: psst", "/name Yan", "/users", "/history", "/history 3"]
+        self.assertEqual(peer.sent(), [f"{number} {line}" for number, line in enumerate(lines, 1)])
+
+    def test_each_is_answered_once(self) -> None:
+        peer = self.enter()
+        one, two, three = self.ask("one", "two", "three")
+        peer.send("ok 2", "no 1 You may not.", "ok 2", "ok 1", "ok 99", "ok 3")
+        answers = [("answered", two, []), ("refused", one, "You may not."), ("answered", three, [])]
+        self.assertEqual(self.witness.news(), answers)
+
+    def test_what_was_asked_for_comes_with_its_answer_between_lines(self) -> None:
+        peer = self.enter()
+        self.session.ask(Users())
+        self.ask("hi")
+        peer.send("= Bob", "8 Bob: hello", "= 2 members", "ok 1", "ok 2")
+        self.assertEqual(
+            self.witness.news(), [("answered", Users(), ["Bob", "2 members"]), ("answered", Say("hi"), [])]
+        )
+        self.assertEqual(self.witness.lines, [(8, "Bob: hello")])
+
+    def test_no_more_are_asked_at_once_than_the_server_remembers(self) -> None:
+        peer = self.enter()
+        asks = self.ask(*map(str, range(3 * AT_ONCE)))
+        self.assertEqual(len(peer.sent()), AT_ONCE)
+        peer.send("ok 5", "ok 6")
+        self.assertEqual(peer.sent(), [f"{AT_ONCE + 1} {AT_ONCE}", f"{AT_ONCE + 2} {AT_ONCE + 1}"])
+        peer.send(*[f"ok {number}" for number in range(1, len(asks) + 1)])
+        self.assertEqual({told[1] for told in self.witness.news()}, set(asks))
+
+    def test_what_the_server_is_too_busy_for_is_asked_again_in_order(self) -> None:
+        peer = self.enter()
+        self.ask("one", "two")
+        peer.sent()
+        peer.send("busy 1 Slow down.", "busy 2 Slow down.")
+        self.ask("three")
+        self.assertEqual((peer.sent(), self.witness.news()), ([], []))
+        self.clock.advance(BUSY_SECONDS)
+        self.assertEqual(peer.sent(), ["1 one", "2 two", "3 three"])
+        peer.send("busy 1 Slow down.")
+        self.clock.advance(BUSY_SECONDS)
+        self.assertEqual(peer.sent(), ["1 one", "2 two", "3 three"])
+        peer.send("ok 1", "ok 2", "ok 3")
+        self.assertEqual([told[0] for told in self.witness.news()], ["answered"] * 3)
+
+    def test_a_pause_holds_the_connection_and_the_one_after_it(self) -> None:
+        peer = self.enter()
+        self.session.pause()
+        self.assertEqual(peer.transport.producerState, "paused")
+        self.lose(peer)
+        again = self.call_again()
+        self.assertEqual(again.transport.producerState, "paused")
+        self.session.resume()
+        self.assertEqual(again.transport.producerState, "producing")
+
+
+class LostTest(NumberedCase):
+    def test_it_goes_on_with_the_same_key_after_the_last_line(self) -> None:
+        peer = self.enter()
+        peer.send("9 Bob: hi", "12 Bob: there")
+        self.lose(peer)
+        again = self.resume(12, 3)
+        again.send("13 Bob: more", "14 Bob: and more")
+        self.assertEqual([number for number, _ in self.witness.lines], [9, 12, 13, 14])
+
+    def test_half_a_line_is_none(self) -> None:
+        peer = self.enter()
+        peer.send_bytes(b"9 Bob: hi\n10 Bob: hal")
+        self.lose(peer)
+        self.resume(9, 1).send("10 Bob: half")
+        self.assertEqual(self.witness.lines, [(9, "Bob: hi"), (10, "Bob: half")])
+
+    def test_what_was_not_answered_is_asked_again_with_its_number_and_before_the_rest(self) -> None:
+        peer = self.enter()
+        asks = self.ask("one", "two", "three")
+        peer.send("ok 2")
+        self.lose_quietly(peer)
+        asks += self.ask("four")
+        again = self.resume(7)
+        self.assertEqual(again.sent(), ["1 one", "3 three", "4 four"])
+        again.send("ok 1", "ok 3", "ok 4")
+        self.assertEqual(self.witness.news(), [("answered", ask, []) for ask in (asks[0], asks[2], asks[3])])
+
+    def lose_quietly(self, peer: Peer) -> None:
+        peer.lose()
+        self.witness.news()
+
+    def test_half_an_answer_is_forgotten(self) -> None:
+        peer = self.enter()
+        self.session.ask(Users())
+        peer.send("= Bob")
+        self.lose(peer)
+        again = self.resume(7)
+        self.assertEqual(again.sent(), ["1 /users"])
+        again.send("= Bob", "= Zoe", "ok 1")
+        self.assertEqual(self.witness.news(), [("answered", Users(), ["Bob", "Zoe"])])
+
+    def test_it_is_told_once_however_often_it_is_tried(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        for _ in range(3):
+            self.clock.advance(LONGEST_PAUSE)
+            self.endpoint.refuse(ConnectionRefusedError())
+        self.call_again().lose()
+        self.assertEqual(self.witness.news(), [])
+        self.resume(7)
+
+    def test_it_is_tried_less_and_less_often_but_often_enough(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        pauses = [self.pause_before_the_next() for _ in range(30)]
+        expected = FIRST_PAUSE
+        for pause in pauses:
+            self.assertTrue(expected / 2 - 0.01 <= pause <= expected + 0.01, pauses)
+            expected = min(LONGEST_PAUSE, expected * 1.5)
+        self.assertEqual(expected, LONGEST_PAUSE)
+        self.assertGreater(len(set(pauses[-10:])), 1, "all clients would come back at once")
+        self.resume(7).lose()
+        self.assertLessEqual(self.pause_before_the_next(), FIRST_PAUSE + 0.01)
+
+    def pause_before_the_next(self) -> float:
+        pause = 0.0
+        while not self.endpoint.attempts:
+            self.clock.advance(0.01)
+            pause += 0.01
+        self.endpoint.refuse(ConnectionRefusedError())
+        return pause
+
+    def test_a_server_that_comes_back_silent_is_left(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        self.clock.advance(LONGEST_PAUSE)
+        silent = self.endpoint.accept()
+        self.clock.advance(GREETING_SECONDS)
+        self.assertTrue(silent.is_closed)
+        silent.lose()
+        self.resume(7)
+
+    def test_the_old_connection_has_nothing_to_say_any_more(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        self.resume(7)
+        peer.send("8 Bob: late", "ok 1")
+        peer.lose()
+        self.assertEqual((self.witness.lines, self.witness.news()), ([], []))
+
+    def test_the_password_is_asked_for_once(self) -> None:
+        self.session.join("Zoe")
+        for expected in ("/numbered", "/resume", "/resume"):
+            peer = self.endpoint.accept()
+            peer.send(ASKS_PASSWORD)
+            while self.passwords:
+                self.passwords.pop()("sesame")
+                self.assertEqual(expected, "/numbered")
+            peer.send(ASKS_NAME)
+            password, first = peer.sent()
+            self.assertEqual((password, first.split(" ")[0]), ("sesame", expected))
+            peer.send("session 1 0 Zoe")
+            peer.lose()
+            self.clock.advance(LONGEST_PAUSE)
+
+    def test_a_connection_that_breaks_while_the_server_is_busy(self) -> None:
+        peer = self.enter()
+        self.ask("one")
+        peer.send("busy 1 Slow down.")
+        self.lose(peer)
+        again = self.resume(7)
+        self.assertEqual(again.sent(), ["1 one"])
+        again.send("ok 1")
+        self.clock.advance(10 * BUSY_SECONDS)
+        self.assertEqual(again.sent(), [])
+
+
+class GoneTest(NumberedCase):
+    """The server knows the session no more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        peer = self.enter(700)
+        self.asks = self.ask("one", "two")
+        self.lose(peer)
+        self.asks += self.ask("three")
+        self.peer = self.call_again()
+        self.old = self.key
+        self.assertEqual(self.peer.sent(), [f"/resume {self.old} 700"])
+
+    def refuse(self) -> None:
+        self.peer.send(NO_SESSION)
+        self.assertEqual(self.witness.news(), [("doubtful", ask) for ask in self.asks[:2]])
+        [line] = self.peer.sent()
+        self.key = line.split(" ")[1]
+        self.assertEqual(line, f"/numbered {self.key} Zoe")
+        self.assertNotEqual(self.key, self.old)
+
+    def test_it_joins_again_and_only_what_was_never_sent_is_asked(self) -> None:
+        self.refuse()
+        self.peer.send("session 3 0 Zoe")
+        self.assertEqual(self.witness.news(), [("rejoined", "Zoe")])
+        self.assertEqual(self.peer.sent(), ["3 three"])
+        self.peer.send("4 Bob: hi", "ok 3")
+        self.assertEqual(self.witness.news(), [("answered", self.asks[2], [])])
+        self.lose(self.peer)
+        self.resume(4)
+
+    def test_its_name_is_taken_by_then(self) -> None:
+        self.refuse()
+        self.peer.send("no 0 That name is in use.")
+        self.assertEqual(self.witness.news(), [("not joined", "That name is in use.")])
+        self.session.join("Yan")
+        self.assertEqual(self.peer.sent(), [f"/numbered {self.key} Yan"])
+        self.peer.send("session 3 0 Yan")
+        self.assertEqual(self.witness.news(), [("rejoined", "Yan")])
+
+    def test_a_server_that_is_too_busy_to_say_has_not_forgotten_it(self) -> None:
+        self.peer.send("busy 0 Not now.")
+        self.assertEqual(self.witness.news(), [])
+        self.clock.advance(BUSY_SECONDS)
+        self.assertEqual(self.peer.sent(), [f"/resume {self.old} 700"])
+
+
+class RenamedTest(NumberedCase):
+    def test_it_joins_again_under_the_name_that_it_had_last(self) -> None:
+        peer = self.enter()
+        self.session.ask(Rename("Yan"))
+        peer.send("ok 1")
+        self.witness.news()
+        self.lose(peer)
+        again = self.call_again()
+        again.sent()
+        again.send(NO_SESSION)
+        self.assertEqual(again.sent()[0].split(" ")[2], "Yan")
+
+
+class LeavingTest(NumberedCase):
+    def test_after_all_that_was_asked(self) -> None:
+        peer = self.enter()
+        self.ask("one")
+        self.session.leave()
+        self.assertEqual(peer.sent(), ["1 one"])
+        peer.send("ok 1")
+        self.assertEqual(peer.sent(), ["2 /quit"])
+        peer.send("ok 2")
+        self.assertEqual(self.witness.news()[-1], ("ended", ""))
+        self.assertTrue(peer.is_closed)
+        peer.lose()
+        self.clock.advance(100)
+        self.assertEqual((self.endpoint.count, self.witness.news()), (1, []))
+
+    def test_before_it_was_anywhere(self) -> None:
+        self.session.leave()
+        self.assertEqual(self.witness.news(), [("ended", "")])
+
+    def test_while_it_connects(self) -> None:
+        self.session.join("Zoe")
+        self.session.leave()
+        self.assertEqual((self.witness.news(), self.endpoint.cancelled), ([("ended", "")], 1))
+
+    def test_while_it_connects_with_something_to_say(self) -> None:
+        self.session.join("Zoe")
+        self.ask("one")
+        self.session.leave()
+        peer = self.greet()
+        peer.sent()
+        peer.send("session 1 0 Zoe")
+        self.assertEqual(peer.sent(), ["1 one"])
+        peer.send("ok 1")
+        self.assertEqual(peer.sent(), ["2 /quit"])
+
+    def test_while_its_join_is_under_way_so_that_no_seat_is_held_for_nobody(self) -> None:
+        self.session.join("Zoe")
+        peer = self.greet()
+        peer.sent()
+        self.session.leave()
+        self.assertEqual(self.witness.news(), [])
+        peer.send("session 1 0 Zoe")
+        self.assertEqual(peer.sent(), ["1 /quit"])
+
+    def test_while_it_has_no_name(self) -> None:
+        self.session.join("Bob")
+        peer = self.greet()
+        self.ask("one")
+        peer.send("no 0 That name is in use.")
+        self.witness.news()
+        self.session.leave()
+        self.assertEqual(self.witness.news(), [("ended", "")])
+        self.assertTrue(peer.is_closed)
+
+    def test_a_quit_whose_answer_was_lost_is_done(self) -> None:
+        peer = self.enter()
+        self.session.leave()
+        self.assertEqual(peer.sent(), ["1 /quit"])
+        self.lose(peer)
+        again = self.call_again()
+        self.assertEqual(again.sent(), [f"/resume {self.key} 7"])
+        again.send(NO_SESSION)
+        self.assertEqual(self.witness.news(), [("ended", "")])
+        self.assertTrue(again.is_closed)
+
+    def test_a_quit_that_was_lost_is_sent_again_with_its_number(self) -> None:
+        peer = self.enter()
+        self.session.leave()
+        self.lose(peer)
+        again = self.resume(7)
+        self.assertEqual(set(again.sent()), {"1 /quit"})
+        again.send("busy 1 Not now.")
+        self.clock.advance(BUSY_SECONDS)
+        self.assertEqual(set(again.sent()), {"1 /quit"})
+        again.send("ok 1")
+        self.assertEqual(self.witness.news(), [("ended", "")])
+
+    def test_while_there_is_no_connection(self) -> None:
+        peer = self.enter()
+        self.lose(peer)
+        self.ask("one")
+        self.session.leave()
+        self.assertEqual(self.witness.news(), [])
+        again = self.resume(7)
+        self.assertEqual(again.sent(), ["1 one"])
+        again.send("ok 1")
+        self.assertEqual(again.sent(), ["2 /quit"])
+
+    def test_a_server_that_does_not_come_back_is_not_waited_for_for_ever(self) -> None:
+        peer = self.enter()
+        [one] = self.ask("one")
+        self.lose(peer)
+        [two] = self.ask("two")
+        self.session.leave()
+        for _ in range(2 * LAST_TRIES):
+            self.clock.advance(LONGEST_PAUSE)
+            if self.endpoint.attempts:
+                self.endpoint.refuse(ConnectionRefusedError())
+        self.assertEqual(
+            self.witness.news(),
+            [
+                ("doubtful", one),
+                ("refused", two, "there was no way to the server"),
+                ("ended", "the server did not come back"),
+            ],
+        )
+        self.assertLessEqual(self.endpoint.count, LAST_TRIES + 1)
+
+    def test_after_stop_nothing_follows(self) -> None:
+        for when in ("connecting", "connected", "lost", "busy"):
+            self.setUp()
+            self.session.join("Zoe")
+            if when != "connecting":
+                peer = self.greet()
+                peer.send("session 1 0 Zoe")
+                self.ask("one")
+                if when == "lost":
+                    peer.lose()
+                if when == "busy":
+                    peer.send("busy 1 Not now.")
+            count = self.endpoint.count
+            self.witness.news()
+            self.session.stop()
+            if when in ("connected", "busy"):
+                self.assertTrue(peer.is_closed)
+                peer.send("8 Bob: late", "ok 1")
+                peer.lose()
+            self.clock.advance(1000)
+            self.assertEqual((self.witness.news(), self.witness.lines, self.endpoint.count), ([], [], count), when)
+            self.assertEqual(self.clock.getDelayedCalls(), [], when)
+
+
+class HostileTest(NumberedCase):
+    """A server that says what it likes: nothing raises, and nothing grows without end."""
+
+    def test_a_line_without_an_end(self) -> None:
+        peer = self.enter()
+        for _ in range(MAX_LINE // 1024 + 2):
+            if not peer.is_closed:
+                peer.send_bytes(b"x" * 1024)
+        self.assertTrue(peer.is_closed)
+        self.lose(peer)
+
+    def test_a_session_without_sense(self) -> None:
+        for rest in ("", " ", " x", " 1", " 1 x", " -1 0 Zoe", " 1 -1 Zoe", " \u0661 0 Zoe", f" {'9' * 5000} 0 Zoe"):
+            self.setUp()
+            self.session.join("Zoe")
+            self.greet().send(f"session{rest}")
+            self.assertEqual(self.witness.news(), [("ended", "the server speaks another protocol")], rest)
+
+    def test_verbs_and_numbers_that_there_are_not(self) -> None:
+        peer = self.enter()
+        [one] = self.ask("one")
+        nines = "9" * 5000
+        peer.send(
+            "", " ", "what", "ok", "ok ", "ok one", "ok -1", f"ok {nines}", f"no {nines} why", f"{nines} line", "no 0 x"
+        )
+        peer.send("-1 Bob: hi", "+1 Bob: hi", "\u0661 Bob: hi", "1_0 Bob: hi")
+        self.assertEqual((self.witness.news(), self.witness.lines), ([], []))
+        peer.send("ok 1")
+        self.assertEqual(self.witness.news(), [("answered", one, [])])
+
+    def test_what_drives_a_terminal_is_gone(self) -> None:
+        peer = self.enter()
+        self.session.ask(Users())
+        self.ask("one")
+        peer.send("8 Bob: \x1b[2Jhi\x07", "* \x1b]0;x\x07bye", "= \x1b[31mred", "ok 1", "no 2 \x9bwhy")
+        self.assertEqual(self.witness.lines, [(8, "Bob: [2Jhi"), (0, "* ]0;xbye")])
+        self.assertEqual(self.witness.news(), [("answered", Users(), ["[31mred"]), ("refused", Say("one"), "why")])
+
+    def test_a_second_session_line_is_harmless(self) -> None:
+        peer = self.enter()
+        peer.send("session 3 0 Yan", "9 Bob: hi")
+        self.assertEqual(self.witness.lines, [(9, "Bob: hi")])
+        self.lose_and_expect(peer, 9)
+
+    def lose_and_expect(self, peer: Peer, number: int) -> None:
+        peer.lose()
+        self.assertEqual(self.call_again().sent()[0], f"/resume {self.key} {number}")
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=40),
+                st.sampled_from(
+                    [b"\n", b"session 1 0 Zoe\n", b"ok 1\n", b"no 0 x\n", b"busy 1 x\n", b"busy 0 x\n", b"= \n"]
+                ),
+                st.sampled_from([ASKS_NAME.encode() + b"\n", ASKS_PASSWORD.encode() + b"\n", b"1 x\n", b"ok 2\n"]),
+            )
+        )
+    )
+    def test_whatever_comes(self, pieces: list[bytes]) -> None:
+        self.setUp()
+        self.session.join("Zoe")
+        self.ask("one", "two")
+        peer = self.endpoint.accept()
+        for piece in pieces:
+            if not peer.is_closed:
+                peer.send_bytes(piece)
+                self.clock.advance(0.5)
+        self.session.stop()
+        told = [told[1] for told in self.witness.told if told[0] in ("answered", "refused", "doubtful")]
+        self.assertEqual(len(told), len(set(told)), "nothing is answered twice")

@@ -1,0 +1,435 @@
+"""A session over the five messages: with a server that is a test's, and with the real one over a bad network."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from groupchat.client.asks import Ask, Poll, Rename, Say
+from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, Polled
+from groupchat.client.udp import Route
+from tests.chatting import Witness
+from tests.node import Node
+from tests.test_client_conversation import MemoryRoute
+
+POLL_SECONDS = 3.0
+
+
+class PolledCase(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.route = MemoryRoute()
+        self.witness = Witness()
+        self.session = Polled(self.clock, self.route, self.witness, POLL_SECONDS)
+
+    def sent(self) -> list[str]:
+        sent, self.route.sent = self.route.sent, []
+        return [request.decode() for request in sent]
+
+    def reply(self, *replies: str) -> None:
+        for reply in replies:
+            self.session.conversation.received(reply.encode())
+
+    def exchange(self, request: str, reply: str) -> None:
+        """This and nothing else has been sent, and this is the answer."""
+        self.assertEqual(self.sent(), [request])
+        self.reply(reply)
+
+    def enter(self) -> None:
+        """Zoe, in the group, with nothing that waits."""
+        self.session.join("Zoe")
+        self.exchange("1 Zoe", "Bob")
+        self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
+        self.exchange("5", "")
+        self.assertEqual(self.sent(), [])
+
+    def say(self, *texts: str) -> list[Ask]:
+        asks: list[Ask] = [Say(text) for text in texts]
+        for ask in asks:
+            self.session.ask(ask)
+        return asks
+
+
+class ComingInTest(PolledCase):
+    def test_who_is_here_is_the_greeting(self) -> None:
+        for reply, greeting in (("Bob, Al", "Here now: Bob, Al."), ("", "Nobody else is here yet.")):
+            self.setUp()
+            self.session.join("Zoe")
+            self.exchange("1 Zoe", reply)
+            self.assertEqual(self.witness.news(), [("joined", "Zoe", [greeting])])
+
+    def test_a_name_is_refused_and_then_another_is_not(self) -> None:
+        self.session.join("Bob")
+        self.exchange("1 Bob", "Illegal message")
+        told = f"The server refuses the name Bob: {REFUSED_NAME}."
+        self.assertEqual((self.witness.news(), self.sent()), ([("not joined", told)], []))
+        self.session.join("Zoe")
+        self.exchange("1 Zoe", "Bob")
+        self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
+
+    def test_a_join_is_repeated_until_it_is_answered(self) -> None:
+        self.session.join("Zoe")
+        for pause in (2, 4, 8, 16, 30, 30):
+            self.assertEqual(self.sent(), ["1 Zoe"])
+            self.clock.advance(pause)
+        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds")])
+        self.exchange("1 Zoe", "")
+        self.assertEqual([told[0] for told in self.witness.news()], ["back", "joined"])
+
+    def test_what_was_typed_before_is_said_once_it_is_in(self) -> None:
+        self.say("early")
+        self.session.join("Zoe")
+        self.exchange("1 Zoe", "")
+        self.assertEqual(self.sent(), ["2 early"])
+
+    def test_nothing_listens(self) -> None:
+        self.session.join("Zoe")
+        self.session.conversation.refused("nothing is listening")
+        self.assertEqual(self.witness.news(), [("ended", "nothing is listening")])
+        self.clock.advance(100)
+        self.assertEqual(self.sent(), ["1 Zoe"])
+
+
+class PollingTest(PolledCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.enter()
+
+    def test_it_asks_every_so_often(self) -> None:
+        for _ in range(5):
+            self.clock.advance(POLL_SECONDS - 0.5)
+            self.assertEqual(self.sent(), [])
+            self.clock.advance(0.5)
+            self.exchange("5", "")
+
+    def test_it_asks_at_once_while_there_is_something(self) -> None:
+        self.clock.advance(POLL_SECONDS)
+        self.exchange("5", "Bob: one\nBob: two")
+        self.exchange("5", "Bob: three")
+        self.exchange("5", "")
+        self.assertEqual(self.sent(), [])
+        self.assertEqual(self.witness.lines, [(0, "Bob: one"), (0, "Bob: two"), (0, "Bob: three")])
+
+    def test_it_asks_at_once_when_it_is_told_to(self) -> None:
+        self.session.ask(Poll())
+        self.exchange("5", "Bob: hi")
+        self.assertEqual(self.witness.news(), [("answered", Poll(), [])])
+        self.exchange("5", "")
+
+    def test_a_poll_is_repeated_and_what_comes_late_is_heard(self) -> None:
+        self.clock.advance(POLL_SECONDS)
+        self.clock.advance(2)
+        self.assertEqual(self.sent(), ["5", "5"])
+        self.reply("Bob: one")
+        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("back", -1)])
+        self.reply("Bob: two")
+        self.assertEqual(self.witness.heard_lines(), ["Bob: one", "Bob: two"])
+
+    def test_what_is_no_line_is_not_heard(self) -> None:
+        self.reply("close", "Illegal message", "", "Bob, Al", "Zoe, (120 more)")
+        self.assertEqual(self.witness.lines, [])
+
+    def test_what_drives_a_terminal_is_gone(self) -> None:
+        self.reply("Bob: \x1b[2Jhi\x07")
+        self.assertEqual(self.witness.heard_lines(), ["Bob: [2Jhi"])
+
+    def test_a_pause_asks_for_nothing_until_it_is_over(self) -> None:
+        self.session.pause()
+        self.clock.pump([1] * 60)
+        self.assertEqual(self.sent(), [])
+        self.session.resume()
+        self.exchange("5", "")
+
+    def test_what_is_said_in_a_pause_is_said_after_it_and_before_it_leaves(self) -> None:
+        self.session.pause()
+        self.say("one")
+        self.session.leave()
+        self.clock.pump([1] * 60)
+        self.assertEqual(self.sent(), [])
+        self.session.resume()
+        self.exchange("2 one", "")
+        self.exchange("4", "close")
+        self.assertEqual([told[0] for told in self.witness.news()], ["answered", "ended"])
+
+    def test_a_server_that_is_restarted_is_waited_for(self) -> None:
+        self.clock.advance(POLL_SECONDS)
+        self.session.conversation.refused("nothing is listening")
+        self.clock.advance(2)
+        self.assertEqual(self.sent(), ["5", "5"])
+        self.reply("")
+        self.assertEqual([told[0] for told in self.witness.news()], ["lost", "back"])
+
+
+class SayingTest(PolledCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.enter()
+
+    def test_one_after_the_other_and_then_what_is_new(self) -> None:
+        one, two = self.say("one", " two")
+        self.exchange("2 one", "Bob: hi")
+        self.assertEqual(self.witness.news(), [("answered", one, [])])
+        self.exchange("2  two", "")
+        self.assertEqual(self.witness.news(), [("answered", two, [])])
+        self.exchange("5", "")
+        self.assertEqual(self.sent(), [])
+        self.assertEqual(self.witness.heard_lines(), ["Bob: hi"])
+
+    def test_what_was_not_answered_is_doubtful_and_never_sent_again(self) -> None:
+        [one] = self.say("one")
+        self.assertEqual(self.sent(), ["2 one"])
+        self.clock.advance(2)
+        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("doubtful", one)])
+        self.clock.pump([1] * 100)
+        self.assertEqual(set(self.sent()), {"5"})
+
+    def test_nothing_is_said_into_the_dark(self) -> None:
+        self.say("one")
+        self.clock.advance(2)
+        [two] = self.say("two")
+        self.witness.news()
+        self.clock.pump([1] * 100)
+        self.assertNotIn("2 two", self.sent())
+        self.reply("")
+        self.assertEqual(self.witness.news(), [("back", -1)])
+        self.exchange("2 two", "")
+        self.assertEqual(self.witness.news(), [("answered", two, [])])
+
+    def test_what_surely_reached_nobody_is_sent_again_in_its_place(self) -> None:
+        self.route.broken = "the network is unreachable"
+        one, two = self.say("one", "two")
+        self.assertEqual(self.witness.news(), [("lost", "the network is unreachable")])
+        self.route.broken = ""
+        for _ in range(5):
+            self.clock.advance(AGAIN_SECONDS)
+        while (sent := self.sent())[:1] == ["5"]:
+            self.reply("")
+        self.assertEqual(sent, ["2 one"])
+        self.reply("")
+        self.exchange("2 two", "")
+        self.assertEqual(self.witness.news(), [("back", -1), ("answered", one, []), ("answered", two, [])])
+
+    def test_a_text_that_may_not_be_said_is_refused_once_it_is_clear_that_the_seat_is_there(self) -> None:
+        bad, good = self.say("\x01", "good")
+        self.exchange("2 \x01", "Illegal message")
+        self.assertEqual(self.witness.news(), [])
+        self.exchange("5", "Bob: hi")
+        self.assertEqual(self.witness.news(), [("refused", bad, REFUSED_TEXT)])
+        self.exchange("2 good", "")
+        self.assertEqual(self.witness.news(), [("answered", good, [])])
+
+    def test_a_name_that_is_taken_is_refused(self) -> None:
+        self.session.ask(Rename("Bob"))
+        self.exchange("3 Bob", "Illegal message")
+        self.exchange("5", "")
+        self.assertEqual(self.witness.news(), [("refused", Rename("Bob"), REFUSED_NAME)])
+
+
+class GoneTest(PolledCase):
+    """The server has given the seat up."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.enter()
+
+    def test_it_joins_again_and_says_so(self) -> None:
+        self.clock.advance(POLL_SECONDS)
+        self.exchange("5", "Illegal message")
+        self.exchange("1 Zoe", "Al")
+        self.assertEqual(self.witness.news(), [("rejoined", "Zoe")])
+        self.exchange("5", "")
+
+    def test_what_was_not_said_for_that_reason_is_said_once(self) -> None:
+        one, two = self.say("one", "two")
+        self.exchange("2 one", "Illegal message")
+        self.exchange("5", "Illegal message")
+        self.exchange("1 Zoe", "Bob")
+        self.exchange("2 one", "")
+        self.exchange("2 two", "")
+        self.exchange("5", "")
+        self.assertEqual(self.witness.news(), [("rejoined", "Zoe"), ("answered", one, []), ("answered", two, [])])
+
+    def test_what_is_illegal_in_the_new_seat_as_well_is_refused(self) -> None:
+        [bad] = self.say("\x01")
+        self.exchange("2 \x01", "Illegal message")
+        self.exchange("5", "Illegal message")
+        self.exchange("1 Zoe", "Bob")
+        self.exchange("2 \x01", "Illegal message")
+        self.exchange("5", "")
+        self.assertEqual(self.witness.news(), [("rejoined", "Zoe"), ("refused", bad, REFUSED_TEXT)])
+
+    def test_it_joins_under_the_name_that_it_had_last(self) -> None:
+        self.session.ask(Rename("Yan"))
+        self.exchange("3 Yan", "")
+        self.exchange("5", "Illegal message")
+        self.assertEqual(self.sent(), ["1 Yan"])
+
+    def test_its_name_is_taken_by_then(self) -> None:
+        [one] = self.say("one")
+        self.exchange("2 one", "Illegal message")
+        self.exchange("5", "Illegal message")
+        self.exchange("1 Zoe", "Illegal message")
+        self.assertEqual([told[0] for told in self.witness.news()], ["not joined"])
+        self.session.join("Yan")
+        self.exchange("1 Yan", "")
+        self.exchange("2 one", "")
+        self.assertEqual(self.witness.news(), [("rejoined", "Yan"), ("answered", one, [])])
+
+
+class LeavingTest(PolledCase):
+    def test_before_it_was_anywhere(self) -> None:
+        self.session.leave()
+        self.assertEqual((self.witness.news(), self.sent()), ([("ended", "")], []))
+
+    def test_after_all_that_was_asked(self) -> None:
+        self.enter()
+        self.say("one", "two")
+        self.session.leave()
+        self.exchange("2 one", "")
+        self.exchange("2 two", "")
+        self.exchange("4", "close")
+        self.assertEqual(self.witness.news()[-1], ("ended", ""))
+        self.clock.advance(100)
+        self.assertEqual((self.sent(), self.clock.getDelayedCalls()), ([], []))
+
+    def test_after_its_join_is_answered(self) -> None:
+        self.session.join("Zoe")
+        self.session.leave()
+        self.exchange("1 Zoe", "")
+        self.exchange("4", "close")
+        self.assertEqual(self.witness.news()[-1], ("ended", ""))
+
+    def test_a_seat_that_is_gone_is_left(self) -> None:
+        self.enter()
+        self.session.leave()
+        self.exchange("4", "Illegal message")
+        self.assertEqual(self.witness.news(), [("ended", "")])
+
+    def test_a_server_that_does_not_answer_is_told_of(self) -> None:
+        self.enter()
+        self.session.leave()
+        self.clock.pump([1] * 100)
+        self.assertEqual(
+            self.witness.news()[-1], ("ended", "the server did not answer, and may not know that you left")
+        )
+
+    def test_a_network_that_is_down_is_told_of(self) -> None:
+        self.enter()
+        self.route.broken = "the network is down"
+        self.session.leave()
+        why = "the server cannot be told that you left: the network is down"
+        self.assertEqual(self.witness.news(), [("ended", why)])
+
+    def test_while_it_has_no_name(self) -> None:
+        self.enter()
+        self.clock.advance(POLL_SECONDS)
+        self.exchange("5", "Illegal message")
+        self.exchange("1 Zoe", "Illegal message")
+        self.session.leave()
+        self.assertEqual([told[0] for told in self.witness.news()], ["not joined", "ended"])
+
+    def test_after_stop_nothing_follows(self) -> None:
+        self.enter()
+        self.say("one")
+        self.session.stop()
+        self.reply("")
+        self.clock.pump([1] * 100)
+        self.assertEqual((self.witness.news(), self.sent(), self.clock.getDelayedCalls()), ([], ["2 one"], []))
+
+
+class BadNetwork(Route):
+    """Between a client, who is member 1, and a real node: what is lost is lost by chance. Nothing is late."""
+
+    def __init__(self, seed: int, loss: float) -> None:
+        self.chance = random.Random(seed)
+        self.loss = loss
+        self.clock = Clock()
+        self.node = Node(clock=self.clock)
+        self.witness = Witness()
+        self.session = Polled(self.clock, self, self.witness, POLL_SECONDS)
+        self.heard_by_bob: list[str] = []
+
+    def send(self, datagram: bytes) -> None:
+        self.clock.callLater(0.05, self._arrive, datagram)
+
+    def use_next(self) -> bool:
+        return False
+
+    def _arrive(self, request: bytes) -> None:
+        if self.chance.random() >= self.loss:
+            self.node.send(1, request)
+
+    def happen(self, seconds: float) -> None:
+        """Let so much time pass, in which Bob, who is member 2, asks what is new over a good network."""
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+            self._deliver()
+            self.node.send(2, "5")
+
+    def _deliver(self) -> None:
+        self.clock.advance(0)
+        sent, self.node.port.sent = self.node.port.sent, []
+        for reply, (_host, who) in sent:
+            if who == 2:
+                self.heard_by_bob += reply.decode().split("\n") if reply else []
+            elif self.chance.random() >= self.loss:
+                self.session.conversation.received(reply)
+
+    def bob(self, request: str) -> None:
+        self.node.send(2, request)
+        self._deliver()
+
+    def restart(self) -> None:
+        """The server knows nobody any more."""
+        self.bob("5")
+        self.node = Node(clock=self.clock)
+        self.bob("1 Bob")
+
+
+class BadNetworkTest(SynchronousTestCase):
+    def run_one(self, seed: int, loss: float) -> tuple[BadNetwork, list[Ask]]:
+        network = BadNetwork(seed, loss)
+        network.bob("1 Bob")
+        network.session.join("Zoe")
+        asked: list[Ask] = []
+        for number in range(30):
+            ask = Say("\x01" if network.chance.random() < 0.1 else f"text {number}")
+            asked.append(ask)
+            network.session.ask(ask)
+            network.happen(network.chance.choice([0.05, 0.5, 5]))
+            if network.chance.random() < 0.1:
+                network.restart()
+        network.loss = 0.0
+        network.happen(120)
+        return network, asked
+
+    def test_nothing_is_doubled_and_what_was_confirmed_is_there(self) -> None:
+        kinds: set[object] = set()
+        for seed in range(40):
+            network, asked = self.run_one(seed, 0.25)
+            answers = [told for told in network.witness.told if told[0] in ("answered", "refused", "doubtful")]
+            self.assertEqual([told[1] for told in answers], asked, seed)
+            said = [line for line in network.heard_by_bob if line.startswith("Zoe: ")]
+            self.assertEqual(len(said), len(set(said)), f"doubled with seed {seed}")
+            self.assertEqual(said, sorted(said, key=lambda line: int(line.split()[-1])), seed)
+            for kind, ask, *_ in answers:
+                assert isinstance(ask, Say)
+                if ask.text == "\x01":
+                    self.assertIn(kind, ("refused", "doubtful"), seed)
+                elif kind != "doubtful":
+                    self.assertEqual(kind == "answered", f"Zoe: {ask.text}" in said, (seed, ask))
+            kinds |= {told[0] for told in network.witness.told}
+            network.session.leave()
+            network.happen(60)
+            self.assertEqual(network.witness.told[-1], ("ended", ""), seed)
+            self.assertEqual(network.heard_by_bob[-1], "Zoe has left the group", seed)
+        self.assertEqual(kinds, {"joined", "rejoined", "answered", "refused", "doubtful", "lost", "back"})
+
+    def test_without_losses_all_is_said(self) -> None:
+        network, asked = self.run_one(1, 0.0)
+        told = {told[0] for told in network.witness.told}
+        self.assertLessEqual(told, {"joined", "rejoined", "answered", "refused"})
+        said = [line for line in network.heard_by_bob if line.startswith("Zoe: ")]
+        self.assertEqual(said, [f"Zoe: {ask.text}" for ask in asked if isinstance(ask, Say) and ask.text != "\x01"])
