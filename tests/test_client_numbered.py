@@ -18,10 +18,10 @@ from groupchat.client.numbered import (
     GREETING_SECONDS,
     LAST_TRIES,
     LONGEST_PAUSE,
-    MAX_LINE,
     Numbered,
 )
 from groupchat.client.trust import UntrustedError
+from groupchat.client.wire import MAX_LINE
 from tests.chatting import FakeEndpoint, Peer, Witness
 
 GREETING = ["* Welcome.", "* Here now: Bob."]

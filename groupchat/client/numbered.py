@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import random
 import secrets
-import socket
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
 from groupchat.client.session import Listener
 from groupchat.client.text import clean
 from groupchat.client.trust import UntrustedError
+from groupchat.client.wire import Wire, explain
 
 NAME_QUESTION = b"* What is your name?"
 PASSWORD_QUESTION = b"* What is the password?"
@@ -31,9 +29,6 @@ WRONG_PASSWORD = b"* That is not the password"
 
 AT_ONCE = 32
 """How much may be asked and unanswered. The server knows the last 64 numbers."""
-
-MAX_LINE = 64 * 1024
-"""The longest line in bytes that is taken from a server, which says none that is longer than some thousand."""
 
 MAX_WORDS = 10_000
 """How many lines are kept of one answer, or of a greeting."""
@@ -49,42 +44,6 @@ GREETING_SECONDS = 10.0
 
 BUSY_SECONDS = 1.0
 """After how long that is asked again which the server was too busy for."""
-
-KEEPALIVE = (15, 5, 3)
-"""TCP: after so many seconds of silence the server is probed; how often, in seconds; and how many times."""
-
-
-class Wire(Protocol):
-    """One connection: bytes -> lines."""
-
-    def __init__(self, session: Numbered) -> None:
-        self._session = session
-        self._rest = b""
-
-    def connectionMade(self) -> None:
-        notice_silence(self.transport)
-        self._session.connected(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._session.received(self, lines)
-        if len(self._rest) > MAX_LINE:
-            self.abort()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._session.disconnected(self, reason)
-
-    def send(self, line: str) -> None:
-        transport: Any = self.transport
-        transport.write(line.encode() + b"\n")
-
-    def close(self) -> None:
-        transport: Any = self.transport
-        transport.loseConnection()
-
-    def abort(self) -> None:
-        transport: Any = self.transport
-        transport.abortConnection()
 
 
 class Numbered:
@@ -443,39 +402,3 @@ def _typed(ask: Ask) -> str:
         case Users():
             return "/users"
     raise TypeError(f"a numbered session cannot be asked for {ask}")
-
-
-def explain(failure: Failure) -> str:
-    """Why there is no connection, in words."""
-    if failure.check(ConnectionRefusedError):
-        return "nothing is listening there"
-    if failure.check(DNSLookupError):
-        return "unknown host; check its spelling, or give its address"
-    if failure.check(ConnectionClosed):
-        return "the connection ended"
-    if failure.check(ConnectError):
-        reason = getattr(failure.value, "osError", None)
-        return str(getattr(reason, "strerror", None) or failure.getErrorMessage())
-    if failure.value is not None and failure.value.args and isinstance(failure.value.args[0], list):
-        reasons = "; ".join(str(part[-1]) for part in failure.value.args[0])  # OpenSSL's way to say it
-        return f"no TLS: {reasons}; is it tls:// there, and not tcp://?"
-    return failure.getErrorMessage()
-
-
-def notice_silence(transport: Any) -> None:
-    """If this is TCP, find out soon when the server can no longer be reached."""
-    handle = getattr(transport, "socket", None)
-    if not isinstance(handle, socket.socket):
-        return
-    idle, interval, count = KEEPALIVE
-    for level, option, value in [
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPIDLE", None), idle),
-        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), interval),
-        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), count),
-        (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", None), 1000 * (idle + interval * count)),
-    ]:
-        if option is not None:
-            with suppress(OSError):  # it has ended already
-                handle.setsockopt(level, option, value)
