@@ -208,7 +208,7 @@ class Screen:
         buffer.reset()
         buffer.load_history_if_not_yet_loaded()
         self._typed(lines)
-        return False
+        return True  # or it would be reset once more, and know no history until it is drawn again
 
     def _typed(self, lines: str) -> None:
         """What is pasted may be many lines."""
