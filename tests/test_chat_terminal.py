@@ -315,7 +315,7 @@ class CommandsTest(ChatCase):
         client.matches('-- Not done: "/name Bob": .*')
         client.type(f"bye{ENTER}")
         client.shows("Alicia: bye")
-        self.assertIn("Alicia: bye", bob.ask("5"))
+        client.wait(lambda: "Alicia: bye" in bob.ask("5"), "Alicia: bye")  # it is shown before it is said
 
     def test_colours_times_and_the_bell(self) -> None:
         bob = self.member()
