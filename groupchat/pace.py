@@ -14,7 +14,9 @@ EXACT = 0.01
 """Times are not exact enough for the very last token."""
 
 MOST_DEBT = 2 * BURST
-"""What those that left a host have spent counts up to here, so that none of its members waits for long."""
+"""What those that left a host have spent counts up to here, so that nobody there waits for long. One who said too much
+locks nobody else out: who joins next is only slow to speak at first.
+"""
 
 
 class Pace:
@@ -37,8 +39,8 @@ class Pace:
 
     def check_join(self, host: str, now: float) -> None:
         """Whether somebody may join from there. Raises NotNow."""
-        if self._debt(host, now) > BURST - 1:
-            raise NotNow("Slow down: too much was said from your address by somebody who has just left.")
+        if self._debt(host, now) > MOST_DEBT - 1:
+            raise NotNow("Slow down: too much was said from your address by those who have just left.")
 
     def joined(self, member: Member, now: float) -> None:
         if self._rate:
