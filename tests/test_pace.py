@@ -8,7 +8,7 @@ from groupchat.errors import NotNow
 from groupchat.events import Joined
 from groupchat.group import Member
 from groupchat.limits import BURST
-from groupchat.pace import MOST_DEBT, Pace
+from groupchat.pace import Pace
 
 NOW = 1_700_000_000.0
 RATE = 5
