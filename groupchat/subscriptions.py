@@ -135,8 +135,10 @@ class Subscriptions:
             self._waking = True
             self._clock.callLater(0, self._turn)
 
-    def _give(self) -> None:
+    def _give(self) -> bool:
+        """Give each that is awake what comes next. Returns whether there is more for one of them."""
         rendered: Rendered = {}
+        more = False
         for subscription in tuple(self._awake):
             if subscription.cursor < self._group.history.head and subscription in self._awake:
                 try:
@@ -145,6 +147,9 @@ class Subscriptions:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)
                     subscription.reader.drop()
+                if subscription.cursor < self._group.history.head and subscription in self._awake:
+                    more = True
+        return more
 
     def are_behind(self) -> bool:
         """Whether there is something that was not given to everybody yet."""
@@ -153,6 +158,5 @@ class Subscriptions:
 
     def _turn(self) -> None:
         self._waking = False
-        self._give()
-        if any(subscription.cursor < self._group.history.head for subscription in self._awake):
+        if self._give():
             self.wake()
