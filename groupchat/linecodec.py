@@ -248,6 +248,17 @@ _COMMANDS: dict[str, Callable[[str, int], Command | Help]] = {
 }
 
 
+def with_numbers(runs: Iterable[tuple[int, bytes | bytearray]]) -> bytes:
+    """What happened, for a numbered session: runs of lines, each line with its number (but see group.py: Run)."""
+    return b"".join([_with_numbers(*run) for run in runs])
+
+
+def _with_numbers(first: int, lines: bytes | bytearray) -> bytes:
+    if not first:
+        return bytes(lines) + b"\n"
+    return b"".join([b"%d %s\n" % numbered for numbered in enumerate(lines.split(b"\n"), first)])
+
+
 def notes(lines: Iterable[str | bytes | bytearray], mark: bytes = b"* ") -> bytes:
     """Lines that the server itself has to say."""
     return b"".join([mark + (line.encode() if isinstance(line, str) else line) + b"\n" for line in lines])

@@ -7,25 +7,31 @@ again, it reads on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import Interface, implementer
 
-from groupchat.group import Group, Member
+from groupchat.group import Group, Member, Run
 
 AT_ONCE = 32 * 1024
 """The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
 
-Rendered = dict[int, tuple[bytes, int]]
-"""What was read in this turn from a place after which nothing is hidden: it is the same for every reader there."""
+Render = Callable[[Sequence[Run]], bytes]
+"""How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
+
+Rendered = dict[tuple[int, Render | None], tuple[bytes, int]]
+"""What was read in this turn from a place after which nothing is hidden: it is the same for every reader there.
+
+By the place, and by how it is written.
+"""
 
 
 class IReader(Interface):
     """Who reads along: a connection of a live front end."""
 
     def give(lines: bytes) -> None:
-        """Whole lines, each with its LF."""
+        """Whole lines: each with its LF, unless its `render` writes them otherwise."""
 
     def drop() -> None:
         """It has taken nothing for too long: end it."""
@@ -35,18 +41,23 @@ class IReader(Interface):
 class Subscription:
     """One live reader of a member's lines, and its place; the producer of its transport.
 
-    If they are `numbered`, each line begins with its number and a space.
+    Lines are given as they are, each with its LF, unless `render` writes them.
     """
 
-    __slots__ = ("_subscriptions", "cursor", "member", "numbered", "passed", "reader")
+    __slots__ = ("_subscriptions", "cursor", "member", "passed", "reader", "render")
 
     def __init__(
-        self, subscriptions: Subscriptions, member: Member, place: tuple[int, int], reader: IReader, numbered: bool
+        self,
+        subscriptions: Subscriptions,
+        member: Member,
+        place: tuple[int, int],
+        reader: IReader,
+        render: Render | None,
     ) -> None:
         self.member = member
         self.cursor, self.passed = place
         self.reader = reader
-        self.numbered = numbered
+        self.render = render
         self._subscriptions = subscriptions
 
     def pauseProducing(self) -> None:
@@ -62,7 +73,7 @@ class Subscription:
         """Give what there is after this place, and move it."""
         member = self.member
         if self.passed == member.own + group.whispered:
-            key = self.cursor * 2 + self.numbered
+            key = self.cursor, self.render
             found = rendered.get(key)
             if found is None:
                 found = rendered[key] = self._take(group)[:2]
@@ -75,18 +86,11 @@ class Subscription:
             group.advance(member, self.cursor, self.passed)
 
     def _take(self, group: Group) -> tuple[bytes, int, int]:
-        if self.numbered:
+        if self.render is not None:
             runs, cursor, passed = group.runs(self.member, self.cursor, self.passed, AT_ONCE)
-            return b"".join(numbered(first, lines) for first, lines in runs), cursor, passed
+            return self.render(runs), cursor, passed
         waiting, cursor, passed = group.waiting(self.member, self.cursor, self.passed, AT_ONCE)
         return bytes(waiting) + b"\n" if waiting else b"", cursor, passed
-
-
-def numbered(first: int, lines: bytes | bytearray) -> bytes:
-    """Lines joined with LF, each with its number; without one, if `first` is 0."""
-    if not first:
-        return bytes(lines) + b"\n"
-    return b"".join([b"%d %s\n" % numbered for numbered in enumerate(lines.split(b"\n"), first)])
 
 
 class Subscriptions:
@@ -100,9 +104,11 @@ class Subscriptions:
         self._paused: dict[Subscription, float] = {}  # since when, the longest first
         self._waking = False
 
-    def open(self, member: Member, place: tuple[int, int], reader: IReader, numbered: bool = False) -> Subscription:
+    def open(
+        self, member: Member, place: tuple[int, int], reader: IReader, render: Render | None = None
+    ) -> Subscription:
         """Begin to give somebody what comes after a place: see `Group.place`."""
-        subscription = Subscription(self, member, place, reader, numbered)
+        subscription = Subscription(self, member, place, reader, render)
         self._awake[subscription] = None
         self.wake()
         return subscription

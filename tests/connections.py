@@ -12,6 +12,7 @@ from zope.interface import implementer
 from groupchat.commands import Command, Join
 from groupchat.errors import IllegalMessage
 from groupchat.group import Member
+from groupchat.linecodec import with_numbers
 from groupchat.log.memory import Store
 from groupchat.seats import IConnection, Seat
 from groupchat.service import GroupService
@@ -83,7 +84,7 @@ class Connection:
         """Be given what comes after the line of this number; without one, after what the member was given so far."""
         member, group = self.member, self._service.group
         place = (member.cursor, member.passed) if after is None else group.place(member, after)
-        return self._service.subscriptions.open(member, place, self, numbered)
+        return self._service.subscriptions.open(member, place, self, with_numbers if numbered else None)
 
     def give(self, lines: bytes) -> None:
         assert lines.endswith(b"\n"), lines

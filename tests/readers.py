@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from groupchat.commands import Say
+from groupchat.linecodec import with_numbers
 from groupchat.subscriptions import IReader, Subscription
 from tests.connections import Connection
 from tests.node import Node
@@ -61,4 +62,5 @@ class SubscriptionTestCase(SynchronousTestCase):
 
     def open(self, connection: Connection, reader: Reader, after: int = 3, numbered: bool = False) -> Subscription:
         place = self.group.place(connection.member, after)
-        return self.node.service.subscriptions.open(connection.member, place, reader, numbered)
+        render = with_numbers if numbered else None
+        return self.node.service.subscriptions.open(connection.member, place, reader, render)

@@ -384,3 +384,8 @@ class NotesTests(SynchronousTestCase):
         self.assertEqual(linecodec.notes(["é", b"b", bytearray(b"c")]), "* é\n* b\n* c\n".encode())
         self.assertEqual(linecodec.notes(["a"], b"= "), b"= a\n")
         self.assertEqual(linecodec.notes([]), b"")
+
+    def test_what_happened_is_told_with_numbers_but_for_a_gap(self) -> None:
+        runs: list[tuple[int, bytes | bytearray]] = [(0, b"* gone"), (9, bytearray(b"A: x\nA: y")), (12, b"B: z")]
+        self.assertEqual(linecodec.with_numbers(runs), b"* gone\n9 A: x\n10 A: y\n12 B: z\n")
+        self.assertEqual(linecodec.with_numbers([]), b"")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface.verify import verifyObject
 
 import groupchat.subscriptions as subscriptions_module
 from groupchat.commands import Rename, Say, Whisper
-from groupchat.group import Group
+from groupchat.group import Group, Run
 from groupchat.subscriptions import AT_ONCE, IReader, Subscription
 from tests.readers import Reader, SubscriptionTestCase
 
@@ -78,7 +79,7 @@ class GivingTests(SubscriptionTestCase):
         take = Subscription._take
 
         def counted(it: Subscription, group: Group) -> tuple[bytes, int, int]:
-            takes.append(it.numbered)
+            takes.append(it.render is not None)
             return take(it, group)
 
         self.patch(Subscription, "_take", counted)
@@ -96,6 +97,23 @@ class GivingTests(SubscriptionTestCase):
         self.say(self.alice, "one", "two")
         self.assertEqual(plain.pieces, [b"Alice: one\nAlice: two\n"])
         self.assertEqual(numbered.pieces, [b"4 Alice: one\n5 Alice: two\n"])
+
+    def test_each_front_end_writes_what_it_is_given_once_in_its_own_way(self) -> None:
+        written: list[object] = []
+
+        def as_events(runs: Sequence[Run]) -> bytes:
+            written.append(runs)
+            return b"".join([b"id: %d\ndata: %s\n\n" % run for run in runs])
+
+        place = self.group.place(self.bob.member, 3)
+        readers = [Reader() for _ in range(3)]
+        for connection, reader in zip((self.bob, self.bob, self.carol), readers, strict=True):
+            self.node.service.subscriptions.open(connection.member, place, reader, as_events)
+        numbered = Reader()
+        self.open(self.carol, numbered, numbered=True)
+        self.say(self.alice, "one")
+        self.assertEqual([reader.pieces for reader in readers], [[b"id: 4\ndata: Alice: one\n\n"]] * 3)
+        self.assertEqual((written, numbered.pieces), ([[(4, b"Alice: one")]], [b"4 Alice: one\n"]))
 
     def test_own_lines_and_whispers_among_others_are_left_out(self) -> None:
         for connection in (self.alice, self.bob, self.carol):
@@ -253,7 +271,7 @@ class RandomTests(SubscriptionTestCase):
             if history.is_for(member, number) and not history.is_by(member, number)
         ]
         lines = [bytes(history.read(number - 1, number, 1 << 30)[0]).decode() for number in numbers]
-        if subscription.numbered:
+        if subscription.render is not None:
             lines = [f"{number} {line}" for number, line in zip(numbers, lines, strict=True)]
         return lines
 

@@ -26,7 +26,7 @@ from groupchat.group import Member
 from groupchat.limits import MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.linecodec import Help, Resume, notes
 from groupchat.seats import IConnection, Seat
-from groupchat.subscriptions import IReader, Subscription, numbered
+from groupchat.subscriptions import IReader, Subscription
 
 AT_ONCE = 64
 """How many lines of one connection are read before the others have their turn."""
@@ -353,7 +353,8 @@ class Lines(Protocol):
             self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
         if self._lost or self._closing:
             return  # it has ended meanwhile
-        self._subscription = self._service.subscriptions.open(member, place, self, self._numbered)
+        render = linecodec.with_numbers if self._numbered else None
+        self._subscription = self._service.subscriptions.open(member, place, self, render)
         if self._full:
             self._subscription.pauseProducing()
 
@@ -454,7 +455,6 @@ class Lines(Protocol):
         """The last lines, as they came; to a program with their numbers."""
         last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
         if self._numbered:
-            lines = b"".join([b"= " + numbered(number, line) for number, line in last])
-            self.give(lines + b"ok %d\n" % command.id)
+            self._reply(command.id, [b"%d %s" % numbered for numbered in last])
         else:
             self.give(notes([b"  " + line for _, line in last] or ["There is nothing yet."]))
