@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.asks import HELP, History, Poll, Rename, Say, Tell, Users
 from groupchat.client.chat import Chat, Shown
-from groupchat.client.trust import UntrustedError
+from groupchat.client.trust import KnownServers, NewError, UntrustedError
 from tests.chatting import FakeSession, FakeView
 
 
-class Doubt(UntrustedError):
+class Doubt(NewError):
     """A certificate that may be trusted, and what became of that."""
 
-    may_be_trusted = True
-
     def __init__(self, error: OSError | None = None) -> None:
-        super().__init__("It is new.")
+        super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it vouches for itself")
+        self.args = ("It is new.",)
         self.trusted = 0
         self.error = error
 

@@ -24,7 +24,7 @@ from groupchat.client.asks import (
 from groupchat.client.notices import Kind
 from groupchat.client.session import Session
 from groupchat.client.text import clean, quote, whole
-from groupchat.client.trust import UntrustedError
+from groupchat.client.trust import NewError, UntrustedError
 
 HERE_NOW = "Here now: "
 NOT_SAID = "what was typed was not said"
@@ -160,10 +160,14 @@ class Chat:
 
     def untrusted(self, why: UntrustedError) -> None:
         """The session does not go on with this server unless it is trusted."""
-        if not (self._can_answer and why.may_be_trusted):
-            self.fail(f"{why} To trust it: --trust-new, or --ca FILE." if why.may_be_trusted else str(why))
-            return
+        if not isinstance(why, NewError):
+            self.fail(str(why))
+        elif not self._can_answer:
+            self.fail(f"{why} To trust it: --trust-new, or --ca FILE.")
+        else:
+            self._ask_whether_to_trust(why)
 
+    def _ask_whether_to_trust(self, why: NewError) -> None:
         def decide(answer: str) -> None:
             if answer.strip().lower() not in ("y", "yes"):
                 self.fail("it was not trusted")

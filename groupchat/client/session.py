@@ -43,7 +43,10 @@ class Listener(Protocol):
         """The name is refused."""
 
     def untrusted(self, why: UntrustedError) -> None:
-        """The server's certificate is not trusted, and nothing was sent. After `trust`, `join` tries again."""
+        """The server's certificate is not trusted, and nothing was sent.
+
+        If it is a NewError, `join` tries again after its `trust`.
+        """
 
     def heard(self, lines: Sequence[tuple[int, str]]) -> None:
         """What happened, in order, in the words of the server; each line with its number, 0 if it has none."""

@@ -15,17 +15,9 @@ SYSTEM = "system"
 class UntrustedError(Exception):
     """The server's certificate is not trusted; `str()` of it says why, and what to do."""
 
-    may_be_trusted = False
-
-    def trust(self) -> None:
-        """Trust it from now on. Only if it `may_be_trusted`."""
-        raise NotImplementedError
-
 
 class NewError(UntrustedError):
-    """Nothing speaks for the certificate, and nothing against it."""
-
-    may_be_trusted = True
+    """Nothing speaks for the certificate, and nothing against it: whoever asks may decide."""
 
     def __init__(self, known: KnownServers, where: str, fingerprint: str, why: str) -> None:
         super().__init__(
@@ -37,6 +29,7 @@ class NewError(UntrustedError):
         self._fingerprint = fingerprint
 
     def trust(self) -> None:
+        """Trust it from now on. Raises OSError if that cannot be remembered."""
         self._known.remember(self._where, self._fingerprint)
 
 
