@@ -83,6 +83,23 @@ def parse(line: str) -> Ask | Help | Quit:
     return made(words.strip())
 
 
+def typed(ask: Ask) -> str:
+    """How one types what asks for this: a line of the protocol of live lines as well, but for Poll."""
+    match ask:
+        case Say(text):
+            return f"/{text}" if text.startswith("/") else text
+        case Tell(words):
+            return f"/msg {words}"
+        case Rename(name):
+            return f"/name {name}"
+        case History(count):
+            return f"/history {count}".rstrip()
+        case Users():
+            return "/users"
+        case Poll():
+            return "/poll"
+
+
 def _tell(words: str) -> Tell:
     if not words:
         raise NoSuchCommandError("Write /msg Name: text.")

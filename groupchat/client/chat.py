@@ -20,6 +20,7 @@ from groupchat.client.asks import (
     Tell,
     Users,
     parse,
+    typed,
 )
 from groupchat.client.notices import Kind
 from groupchat.client.session import Session
@@ -28,8 +29,6 @@ from groupchat.client.trust import NewError, UntrustedError
 
 HERE_NOW = "Here now: "
 NOT_SAID = "what was typed was not said"
-
-NAMES_OF_ASKS = {Say: "say", Tell: "msg", Rename: "name", Users: "users", History: "history", Poll: "poll"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class Chat:
                 self.session.leave()
 
     def _why_lacking(self, ask: Ask) -> str:
-        command = f"/{NAMES_OF_ASKS[type(ask)]}"
+        command = typed(ask).partition(" ")[0]
         if isinstance(ask, Poll):
             return f"There is nothing to {command} for here: lines come by themselves."
         return f"There is no {command} over UDP: connect to tcp://HOST:PORT or tls://HOST:PORT for that."
@@ -298,11 +297,4 @@ class Chat:
 
 
 def _quoted(ask: Ask) -> str:
-    match ask:
-        case Say(text):
-            return quote(text.encode())
-        case Tell(words):
-            return quote(f"/msg {words}".encode())
-        case Rename(name):
-            return quote(f"/name {name}".encode())
-    return f"/{NAMES_OF_ASKS[type(ask)]}"
+    return quote(typed(ask).encode())

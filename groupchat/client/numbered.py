@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClien
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
+from groupchat.client.asks import Ask, Poll, Rename, typed
 from groupchat.client.session import Listener
 from groupchat.client.text import clean
 from groupchat.client.trust import UntrustedError
@@ -341,7 +341,7 @@ class Numbered:
         self._busy = None
         if self._wire is not None and self._open:
             for ask_id, ask in self._under_way.items():
-                self._wire.send(f"{ask_id} {_typed(ask)}")
+                self._wire.send(f"{ask_id} {typed(ask)}")
             if self._quit:
                 self._wire.send(f"{self._quit} /quit")
             self._send()
@@ -352,7 +352,7 @@ class Numbered:
         while self._waiting and len(self._under_way) < AT_ONCE:
             self._id += 1
             ask = self._under_way[self._id] = self._waiting.popleft()
-            self._wire.send(f"{self._id} {_typed(ask)}")
+            self._wire.send(f"{self._id} {typed(ask)}")
         if self._leaving and not self._under_way and not self._quit:
             self._id += 1
             self._quit = self._id
@@ -386,19 +386,3 @@ class Numbered:
 
 def _is_number(word: bytes) -> bool:
     return word.isdigit() and len(word) < 20
-
-
-def _typed(ask: Ask) -> str:
-    """As a line of the protocol."""
-    match ask:
-        case Say(text):
-            return f"/{text}" if text.startswith("/") else text
-        case Tell(words):
-            return f"/msg {words}"
-        case Rename(name):
-            return f"/name {name}"
-        case History(count):
-            return f"/history {count}".rstrip()
-        case Users():
-            return "/users"
-    raise TypeError(f"a numbered session cannot be asked for {ask}")
