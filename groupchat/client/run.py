@@ -23,6 +23,10 @@ LAST_SECONDS = 2.5
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class NoWayError(Exception):
+    """There can be no session over what the command line says; `str()` of it says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the command line says."""
@@ -41,12 +45,15 @@ class Wishes:
 
 def chat(wishes: Wishes, complain: Callable[[str], None]) -> int:
     """Returns the exit status."""
-    if os.isatty(0) and os.isatty(1) and not wishes.plain and not wishes.json:
-        return _on_screen(wishes, complain)
-    return _piped(wishes, complain)
+    on_screen = os.isatty(0) and os.isatty(1) and not wishes.plain and not wishes.json
+    try:
+        return _on_screen(wishes) if on_screen else _piped(wishes, complain)
+    except NoWayError as error:
+        complain(str(error))
+        return 1
 
 
-def _on_screen(wishes: Wishes, complain: Callable[[str], None]) -> int:
+def _on_screen(wishes: Wishes) -> int:
     import asyncio
 
     from twisted.internet import asyncioreactor
@@ -62,11 +69,7 @@ def _on_screen(wishes: Wishes, complain: Callable[[str], None]) -> int:
     screen = Screen(colours="NO_COLOR" not in os.environ, times=wishes.times, bell=wishes.bell)
     talk = Chat(wishes.name, screen, people=True)
     screen.chat = talk
-    try:
-        talk.session = _session(wishes, reactor, talk)
-    except OSError as error:
-        complain(str(error))
-        return 1
+    talk.session = _session(wishes, reactor, talk)
     ending = Ending(reactor, talk, screen.close)
     screen.interrupted = partial(ending.interrupt, signal.SIGINT)
 
@@ -93,11 +96,7 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
     piped = Piped(complain, reactor.stop, json=wishes.json, pipe=stat.S_ISFIFO(output) or stat.S_ISSOCK(output))
     talk = Chat(wishes.name, piped, people=os.isatty(0))
     piped.chat = talk
-    try:
-        talk.session = _session(wishes, reactor, talk)
-    except OSError as error:
-        complain(str(error))
-        return 1
+    talk.session = _session(wishes, reactor, talk)
     ending = Ending(reactor, talk, piped.abandon)
 
     def start() -> None:
@@ -118,18 +117,20 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
 
 
 def _session(wishes: Wishes, reactor: Any, talk: Chat) -> Session:
-    """The session over what the URL says. Raises OSError, saying what is wrong."""
+    """The session over what the URL says. Raises NoWayError."""
     where = wishes.where
     if where.scheme == "udp":
         from groupchat.client.polled import Polled
         from groupchat.client.udp import Link, UnreachableError, resolve
 
-        link = Link(reactor, resolve(where.host, where.port))
-        polled = Polled(reactor, link, talk, wishes.poll)
         try:
+            link = Link(reactor, resolve(where.host, where.port))
+            polled = Polled(reactor, link, talk, wishes.poll)
             link.open(polled.conversation)
+        except OSError as error:
+            raise NoWayError(str(error)) from error
         except UnreachableError as error:
-            raise OSError(f"there is no way to {where}: {error}; check the network and the address") from error
+            raise NoWayError(f"there is no way to {where}: {error}; check the network and the address") from error
         return polled
     from groupchat.client.numbered import Numbered
 
@@ -151,11 +152,14 @@ def _endpoint(wishes: Wishes, reactor: Any) -> Any:
     try:
         from groupchat.client import tls
     except ImportError as error:
-        raise OSError("TLS needs two packages more: pip install 'groupchat[tls]'") from error
+        raise NoWayError("TLS needs two packages more: pip install 'groupchat[tls]'") from error
     from groupchat.client.trust import KnownServers, default_path
 
     known = KnownServers(default_path(), trust_new=wishes.trust_new)
-    return tls.endpoint(reactor, where.host, where.port, known, wishes.ca)
+    try:
+        return tls.endpoint(reactor, where.host, where.port, known, wishes.ca)
+    except OSError as error:
+        raise NoWayError(str(error)) from error
 
 
 def heeded() -> list[int]:
