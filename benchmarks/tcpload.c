@@ -16,25 +16,19 @@
  * order and as it was said, and nothing else; and nobody who joined is to be disconnected. Who listens to others is to
  * hear the same lines in the same order as everybody.
  *
- * Each phase that is reached is one line on stdout, its name and key=value pairs; then one line (or the end) of stdin
- * is awaited, so that whoever runs this can look at the server's clock and memory in between. What goes wrong is one
- * line on stderr and status 1. `own_cpu` is the share of one CPU that this program itself used meanwhile.
+ * Phases are in load.h. `own_cpu` is the share of one CPU that this program itself used meanwhile.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "load.h"
 
 enum { EVENTS = 1024, CHUNK = 1 << 18, NUMBERS = 1024, KEPT = 120, OPENING = 32, JOINING = 256, STDIN = UINT32_MAX };
 static const int OF_ONE_ADDRESS = 20000; /* connections: an address has no more than 28,000 ports for one server */
@@ -64,69 +58,10 @@ static struct client {
 static int poller, asked_to_end;
 static char chunk[CHUNK], heard[KEPT + 1]; /* heard: the last line that begins with a star */
 
-/* ---- time, trouble, phases ---- */
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
+static struct histogram latencies;
 
 static double own_cpu(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *why, ...) {
-    va_list arguments;
-    va_start(arguments, why);
-    vfprintf(stderr, why, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static void await_line(void) {
-    for (int c = getchar(); c != '\n' && c != EOF;) c = getchar();
-}
-
-__attribute__((format(printf, 1, 2))) static void phase(const char *line, ...) {
-    va_list arguments;
-    va_start(arguments, line);
-    vprintf(line, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
-    await_line();
-}
-
-/* ---- latencies: a histogram of nanoseconds whose buckets are less than 1 % wide ---- */
-
-enum { FINE = 128, FINE_BITS = 7 };
-static struct {
-    long counts[64 * FINE], total;
-    double worst;
-} latencies;
-
-static void record(double seconds) {
-    uint64_t ns = seconds > 0 ? (uint64_t)(seconds * 1e9) : 0;
-    int shift = ns < FINE ? 0 : 63 - __builtin_clzll(ns) - FINE_BITS;
-    latencies.counts[ns < FINE ? (int)ns : (shift + 1) * FINE + (int)((ns >> shift) & (FINE - 1))]++;
-    latencies.total++;
-    if (seconds > latencies.worst) latencies.worst = seconds;
-}
-
-static double percentile_us(double share) {
-    long rank = (long)(latencies.total * share), seen = 0;
-    for (int bucket = 0; bucket < 64 * FINE; bucket++) {
-        seen += latencies.counts[bucket];
-        if (seen <= rank) continue;
-        int shift = bucket < FINE ? 0 : bucket / FINE - 1;
-        uint64_t ns = bucket < FINE ? (uint64_t)bucket : (uint64_t)(FINE + bucket % FINE) << shift;
-        return ns * 1e-3;
-    }
-    return latencies.worst * 1e6;
+    return clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* ---- messages: said by the speaker, and done when everybody has them ---- */
@@ -166,7 +101,7 @@ static void take_message(struct client *c, const char *text, long length, double
     else {
         count_off_as_missing(c, number);
         count_off(c->expected++);
-        record(time - messages[number % NUMBERS].at);
+        record(&latencies, time - messages[number % NUMBERS].at);
     }
 }
 
@@ -291,15 +226,6 @@ static void take_until_quiet(void) {
     for (news = now(); now() - news < QUIET;) take_what_comes(50);
 }
 
-static void allow_files(rlim_t wanted) {
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur >= wanted) return;
-    if (limit.rlim_max < wanted) limit.rlim_max = wanted; /* only root may */
-    limit.rlim_cur = wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit)) die("%d sockets are too many: see ulimit -Hn", opt.connections);
-}
-
 static void watch(int fd, uint32_t events, uint32_t number) {
     struct epoll_event want = {.events = events, .data.u32 = number};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &want)) die("epoll: %s", strerror(errno));
@@ -410,8 +336,8 @@ static void fanout(void) {
     phase("done deliveries_per_s=%.0f messages_per_s=%.1f deliveries=%ld p50_us=%.1f p99_us=%.1f worst_us=%.0f "
           "missing=%ld repeated=%ld wrong=%ld closed=%ld notices=%ld lines_per_read=%.2f own_cpu=%.3f",
           measured.deliveries / measured.seconds, measured.messages / measured.seconds, latencies.total,
-          percentile_us(0.5), percentile_us(0.99), latencies.worst * 1e6, missing, repeated, wrong, closed, notices,
-          (double)measured.deliveries / measured.reads, measured.cpu / measured.seconds);
+          percentile_us(&latencies, 0.5), percentile_us(&latencies, 0.99), latencies.worst * 1e6, missing, repeated,
+          wrong, closed, notices, (double)measured.deliveries / measured.reads, measured.cpu / measured.seconds);
 }
 
 /* ---- listening to others ---- */
