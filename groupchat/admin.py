@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from groupchat import __version__
 from groupchat.errors import CannotOpen, LogError
-from groupchat.events import Line, Renamed, Said, Seen, Whispered
+from groupchat.events import Line, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.group import Group, Member
 from groupchat.log import Entry, database
 from groupchat.log.database import Reader
@@ -168,8 +168,10 @@ def history(given: argparse.Namespace) -> int:
     """Print the lines that are kept, oldest first, with the local date and time of each.
 
     Control characters are printed as \\u and four digits. With --json each line is one object: number, at (ISO 8601,
-    UTC), kind (joined, said, whispered, renamed or left), member (its id, a string), name, text (of said, whispered),
-    to (of whispered: to whom), new (of renamed: the new name), and line, which is how it reads.
+    UTC), kind (joined, said, whispered, renamed, left, shared or told), member (its id, a string; null of a guest, who
+    shared or told something without being a member), name, text (of said, whispered, told), to (of whispered: to whom),
+    new (of renamed: the new name), file and size (of shared: its name, and how many bytes it is), and line, which is
+    how it reads.
     """
     # A little at a time: whoever pages through it for hours does not make the -wal grow for hours.
     for number, line in Replay(Reader(given.file).read).lines():
@@ -179,19 +181,21 @@ def history(given: argparse.Namespace) -> int:
 
 
 def _json_line(number: int, line: Line) -> str:
-    found = {
+    found: dict[str, object] = {
         "number": number,
         "at": _utc(line.at),
         "kind": type(line).__name__.lower(),
-        "member": str(line.member),
+        "member": str(line.member) if line.member else None,
         "name": line.name,
     }
-    if isinstance(line, Said | Whispered):
+    if isinstance(line, Said | Whispered | Told):
         found["text"] = line.text
     if isinstance(line, Whispered):
         found["to"] = line.to
     elif isinstance(line, Renamed):
         found["new"] = line.new
+    elif isinstance(line, Shared):
+        found["file"], found["size"] = line.file, line.size
     return _json({**found, "line": line.line()})
 
 

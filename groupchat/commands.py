@@ -53,6 +53,27 @@ class Leave:
 
 
 @dataclass(slots=True)
+class Share:
+    """Tell the others that a file is on the shelf: by the member of this id, or else by a guest of this name.
+
+    It is the only command that is not by who sits where it comes from. `size` is in bytes.
+    """
+
+    file: str
+    size: int
+    member: int = 0
+    guest: str = ""
+
+
+@dataclass(slots=True)
+class Tell:
+    """Say one line to all as a guest of this name, without becoming a member. Neither is checked yet."""
+
+    name: str
+    text: str
+
+
+@dataclass(slots=True)
 class Poll:
     """Be given what waits."""
 
@@ -72,10 +93,17 @@ class Recall:
     id: int = 0
 
 
-Look = Poll | Users | Recall
+@dataclass(slots=True)
+class Files:
+    """Be told what is on the shelf."""
+
+    id: int = 0
+
+
+Look = Poll | Users | Recall | Files
 """What changes nothing, and is answered once all that was asked before is done."""
 
-Command = Join | Say | Whisper | Rename | Leave | Look
+Command = Join | Say | Whisper | Rename | Leave | Share | Tell | Look
 
 LEAVE: Final = Leave()
 POLL: Final = Poll()

@@ -10,7 +10,7 @@ Times are seconds since the epoch. Member ids are random integers of 63 bits, ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar, dataclass_transform
+from typing import ClassVar, TypeVar, dataclass_transform
 
 Address = tuple[str, int]
 """Host and port that a member's datagrams come from. A link-local IPv6 host has its zone: `fe80::1%2`."""
@@ -101,6 +101,50 @@ class Left:
         return f"{self.name} has left the group"
 
 
+@_event
+class Shared:
+    """A file was put on the shelf, where everybody can fetch it: by a member, or by a guest.
+
+    `member` is 0 for a guest, and `key` that of its name; of a member `key` is empty. `size` is in bytes.
+    """
+
+    member: int
+    name: str
+    key: str
+    file: str
+    size: int
+    at: float
+
+    def line(self) -> str:
+        return f"{self.name} shared {self.file} ({size_in_words(self.size)})"
+
+
+@_event
+class Told:
+    """A guest, who is no member, said one line of text to all. `key` is that of its name."""
+
+    member: ClassVar[int] = 0
+
+    name: str
+    key: str
+    text: str
+    at: float
+
+    def line(self) -> str:
+        return f"{self.name}: {self.text}"
+
+
+def size_in_words(size: int) -> str:
+    """A number of bytes for people: 999 B, 1.0 kB, 2.1 MB. Units are powers of 1000."""
+    if size < 1000:
+        return f"{size} B"
+    shown, units = size / 1000, iter("kMGTPE")
+    unit = next(units)
+    while round(shown, 1) >= 1000:
+        shown, unit = shown / 1000, next(units)
+    return f"{shown:.1f} {unit}B"
+
+
 Place = tuple[int, int, int, int]
 """A member's id, its cursor, its `passed` (see `Member`), and the minute of its last contact."""
 
@@ -113,10 +157,13 @@ class Seen:
     places: tuple[Place, ...]
 
 
-Line = Joined | Said | Whispered | Renamed | Left
+Line = Joined | Said | Whispered | Renamed | Left | Shared | Told
 """The events that are numbered and read as a line."""
 
 Event = Line | Seen
 
-NOTICES = ("has joined", "has left the group", "changed his name to")
-"""The phrases that tell a notice from a text: no name may hold one."""
+NOTICES = ("has joined", "has left the group", "changed his name to", " shared")
+"""The phrases that tell a notice from a text: no name may hold one.
+
+Of the last not even the end of one, so that what is before the first ` shared ` of a line is all of a name, however the
+file is called. To begin with that word is fine."""

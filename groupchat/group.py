@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from groupchat.events import Address, Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Address, Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.history import History
 from groupchat.ids import Ids
 
@@ -98,6 +98,8 @@ class Group:
             Joined: self._joined,
             Renamed: self._renamed,
             Left: self._left,
+            Shared: self._shared,
+            Told: self._by_guest,
             Seen: self._seen,
         }
 
@@ -173,6 +175,20 @@ class Group:
             del self.per_host[member.host]
         return self.history.append(member.id, event.line(), event.at)
 
+    def _shared(self, event: Shared) -> Outcome:
+        if not event.member:
+            return self._by_guest(event)
+        member = self._author(event)
+        if member is None:
+            return None
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _by_guest(self, event: Shared | Told) -> Outcome:
+        """A line by nobody who is here, so that everybody sees it; a name that is in use by now is no guest's."""
+        return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
+
     def _seen(self, event: Seen) -> Outcome:
         for member_id, cursor, passed, minute in event.places:
             member = self.members.get(member_id)
@@ -183,7 +199,7 @@ class Group:
             member.logged = max(member.logged, minute * 60.0)
         return None
 
-    def _author(self, event: Whispered | Renamed | Left) -> Member | None:
+    def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:
         """Who the event is by, if it is still a member, and still of the name that the event says."""
         member = self.members.get(event.member)
         return member if member is not None and member.name == event.name else None

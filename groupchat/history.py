@@ -51,7 +51,7 @@ class History:
         self._readers: list[int] = []  # who that is
 
     def append(self, author: int, line: str, at: float) -> int:
-        """Add a line; return its number."""
+        """Add a line; return its number. The author is 0 if it is by no member."""
         self._text += (line + "\n").encode()
         self._bounds.append(self._base + len(self._text))
         self._authors.append(author)

@@ -31,6 +31,7 @@ class Limits:
     """What an operator can choose for connections."""
 
     max_connections: int = 10_000
+    max_quic: int = 1_000  # connections over QUIC, each of which may have several streams
     max_per_host: int = 1_000  # connections of one address; 0 is no limit
     name_within: int = 60  # seconds in which a connection has to give a name, and the password before it
     password: bytes | None = None
@@ -93,3 +94,55 @@ SEND_BUFFER = 256 * 1024
 
 STOP_SECONDS = 3.0
 """How long stopping waits for connections to take what is there for them; and then for them to end."""
+
+# QUIC
+
+HANDSHAKE_SECONDS = 10.0
+"""How long a handshake may take."""
+
+QUIC_IDLE = 30.0
+"""After how many seconds of silence a connection over QUIC is gone: RFC 9000, section 10.1."""
+
+# Files
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """What an operator can choose for shared files, all of it in bytes."""
+
+    max_file: int = 1_000_000_000
+    max_total: int = 10_000_000_000  # of all there are, whatever put them there, and of uploads under way
+    max_member: int = 2_000_000_000  # of what one member uploaded; or all the guests of one host
+    keep_free: int = 500_000_000  # on the disk
+
+
+MAX_FILES = 10_000
+"""How many files there may be, with those under way; of more that are there, only the newest are listed."""
+
+MAX_PARTS = 1_000
+MAX_PARTS_EACH = 20
+"""How many files may have come in part: in all, and of one member, or one host."""
+
+PART_SECONDS = 24 * 3600
+"""For how long what came of a file is kept for a later try."""
+
+MAX_READINGS = 500
+"""How many files are read at the same time."""
+
+MAX_UPLOADS = 100
+MAX_UPLOADS_EACH = 4
+"""How many files are received at the same time: in all, and over one connection."""
+
+FILE_CHUNK = 256 * 1024
+"""How many bytes of a file are held between the disk and a connection, about."""
+
+FILE_THREADS = 6
+"""How many threads wait for the disk."""
+
+# Showing files
+
+MAX_FILES_SHOWN = 200
+"""How many files /files shows."""
+
+LISTING_SECONDS = 20.0
+"""How long /files waits for the disk."""

@@ -4,7 +4,7 @@
     -> Name                     join
     -> text                     say it to the others; `//text` says `/text`
     -> /msg Name: text          say it to one member only (or `/msg Name text`: the longest name that matches)
-    -> /name New   /users   /history 20   /help   /quit
+    -> /name New   /users   /files   /history 20   /help   /quit
     <- line                     what happened, in the words of the five messages; and `Name (private): text`
     <- * words                  what the server itself has to say: no name begins with `*`
 
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from groupchat.commands import Command, Join, Leave, Recall, Rename, Say, Users, Whisper
+from groupchat.commands import Command, Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage
 from groupchat.ids import MOST
 from groupchat.limits import HISTORY, MAX_HISTORY, MAX_LINE
@@ -36,6 +36,7 @@ from groupchat.limits import HISTORY, MAX_HISTORY, MAX_LINE
 HELP = """\
 What you type goes to all the others. A line that begins with / is a command:
 /users             who is here
+/files             the files that are shared here
 /msg Name: text    say something to one member only
 /name New          change your name
 /history 20        the last lines again
@@ -167,12 +168,12 @@ def parse_first(line: str) -> Join | Resume | Help | Leave:
     match verb.lower():
         case "/numbered":
             key, _, name = rest.partition(" ")
-            return Join(name, _hashed(key))
+            return Join(name, hashed(key))
         case "/resume":
             key, _, number = rest.partition(" ")
             if not _NUMBER.fullmatch(number):
                 raise IllegalMessage("Write /resume KEY NUMBER, with the number of the last line that you have seen.")
-            return Resume(_hashed(key), int(number))
+            return Resume(hashed(key), int(number))
         case "/help":
             return Help()
         case "/quit":
@@ -190,7 +191,7 @@ def asks_for_numbers(line: bytes) -> bool:
     return line.lower().startswith((b"/numbered ", b"/resume "))
 
 
-def _hashed(key: str) -> str:
+def hashed(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise IllegalMessage("A key is 32 hex digits, and made at random.")
     return sha256(bytes.fromhex(key)).hexdigest()
@@ -243,6 +244,7 @@ _COMMANDS: dict[str, Callable[[str, int], Command | Help]] = {
     "/name": _rename,
     "/history": _recall,
     "/users": lambda _, client_id: Users(client_id),
+    "/files": lambda _, client_id: Files(client_id),
     "/help": lambda _, client_id: Help(client_id),
     "/quit": lambda _, client_id: Leave(client_id),
 }

@@ -37,6 +37,25 @@ class Pace:
                 raise NotNow("Slow down: you say too much at once.")
             member.spent += 1
 
+    def check(self, member: Member, now: float) -> None:
+        """Whether a member may say one more thing. Raises NotNow."""
+        if self._rate and self._left_of(member.spent, member.paced, now) + 1 > BURST + EXACT:
+            raise NotNow("Slow down: you say too much at once.")
+
+    def check_guest(self, host: str, now: float) -> None:
+        """Whether a guest may say something from there. Raises NotNow."""
+        if self._debt(host, now) + 1 > BURST + EXACT:
+            raise NotNow("Slow down: too much was said from your address.")
+
+    def take_from(self, host: str, now: float) -> None:
+        """Count one more thing that a guest says: all guests of a host have one bucket. Raises NotNow.
+
+        It is the debt of the host, up to BURST: who joins next is slow to speak for it, and is never locked out by it.
+        """
+        if self._rate:
+            self.check_guest(host, now)
+            self._owe(host, self._debt(host, now) + 1, now)
+
     def check_join(self, host: str, now: float) -> None:
         """Whether somebody may join from there. Raises NotNow."""
         if self._debt(host, now) > MOST_DEBT - 1:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 
-from groupchat.commands import Command, Join, Rename, Say, Whisper
+from groupchat.commands import Command, Join, Rename, Say, Share, Tell, Whisper
 from groupchat.errors import IllegalMessage
-from groupchat.events import Joined, Left, Renamed, Said, Whispered
+from groupchat.events import Joined, Left, Renamed, Said, Shared, Told, Whispered
+from groupchat.filenames import check_name
 from groupchat.group import Group, Member
 from groupchat.limits import Settings
-from groupchat.names import MAX_CHARACTERS, nickname
+from groupchat.names import MAX_CHARACTERS, Nickname, nickname
 from groupchat.pace import Pace
 from groupchat.texts import check_text
 
 DAY = 86_400.0
+
+MAX_SIZE = 2**63 - 1
+"""The most that the log has room for, in bytes."""
 
 GRACE = 3_600.0
 """How long, in seconds, members can be heard of again before any is taken for silent for days."""
@@ -114,6 +118,46 @@ class Rules:
 
     def leave(self, member: Member, now: float) -> Left:
         return Left(member.id, member.name, now)
+
+    def share(self, host: str, command: Share, now: float) -> Shared:
+        file = check_name(command.file)
+        if not 0 <= command.size <= MAX_SIZE:
+            raise IllegalMessage("No file has that size.")
+        if command.member:
+            member = self._sharer(command.member)
+            self.pace.take(member, now)
+            return Shared(member.id, member.name, "", file, command.size, now)
+        self.pace.take_from(host, now)
+        guest = self._guest(command.guest)
+        return Shared(0, guest.shown, guest.key, file, command.size, now)
+
+    def may_share(self, host: str, member_id: int, guest: str, now: float) -> None:
+        """Whether a `share` by this one would be allowed now."""
+        if member_id:
+            self.pace.check(self._sharer(member_id), now)
+        else:
+            self.pace.check_guest(host, now)
+            self._guest(guest)
+
+    def tell(self, host: str, command: Tell, now: float) -> Told:
+        text = check_text(command.text)
+        self.pace.take_from(host, now)  # first: as for a rename
+        guest = self._guest(command.name)
+        return Told(guest.shown, guest.key, text, now)
+
+    def _sharer(self, member_id: int) -> Member:
+        member = self._group.members.get(member_id)
+        if member is None:
+            raise IllegalMessage("You are in the group no longer: join again.")
+        return member
+
+    def _guest(self, name: str) -> Nickname:
+        """Nobody may be taken for a member."""
+        wanted = nickname(name)
+        holder = self._group.by_key.get(wanted.key)
+        if holder is not None:
+            raise IllegalMessage(f"The name {holder.name} is in use.")
+        return wanted
 
     def is_silent(self, member: Member, now: float) -> bool:
         """Whether a member has been silent for so long that it leaves by itself."""

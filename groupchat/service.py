@@ -24,8 +24,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from groupchat.appender import Appender
-from groupchat.commands import Command, Join, Leave, Look, Poll, Recall, Rename, Say, Users, Whisper
-from groupchat.errors import IllegalMessage, LogError
+from groupchat.commands import Command, Files, Join, Leave, Look, Poll, Recall, Rename, Say, Share, Tell, Users, Whisper
+from groupchat.errors import IllegalMessage, LogError, NotNow
 from groupchat.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.group import Group, Member, Outcome
 from groupchat.limits import QUEUE, QUEUED, Settings
@@ -82,10 +82,13 @@ class GroupService(service.Service):
             Poll: self._look,
             Users: self._look,
             Recall: self._look,
+            Files: self._look,
             Whisper: self._whisper,
             Join: self._join,
             Rename: self._rename,
             Leave: self._leave,
+            Share: self._share,
+            Tell: self._tell_all,
             Expire: self._chore,
             Vacate: self._chore,
             Record: self._chore,
@@ -147,6 +150,12 @@ class GroupService(service.Service):
         if member is not None:
             member.contact = self._seconds()
         self._do(seat, command)
+
+    def may_share(self, host: str, member_id: int, guest: str) -> None:
+        """Whether a Share by this one would be begun now. Raises IllegalMessage, saying why, if not."""
+        if self._broken:
+            raise NotNow("The server cannot take that now.")
+        self._rules.may_share(host, member_id, guest, self._seconds())
 
     def resume(self, secret: str, client: IConnection) -> Seat:
         """Go on with a session on another connection. Returns its seat; raises IllegalMessage if there is none.
@@ -273,6 +282,16 @@ class GroupService(service.Service):
         member = self._member(seat)
         self._propose(seat, command, self._rules.leave(member, self._seconds()))
 
+    def _share(self, seat: Seat, command: Share) -> None:
+        now = self._seconds()
+        member = self.group.members.get(command.member)
+        if member is not None:
+            member.contact = now  # it is heard of, though nobody sits on this seat
+        self._propose(seat, command, self._rules.share(seat.host, command, now))
+
+    def _tell_all(self, seat: Seat, command: Tell) -> None:
+        self._propose(seat, command, self._rules.tell(seat.host, command, self._seconds()))
+
     def _chore(self, seat: Seat, task: Chore) -> None:
         event = self._upkeep.event(seat, task, self._seconds())
         if event is not None:
@@ -386,7 +405,7 @@ class GroupService(service.Service):
         if done:
             self._answer(seat, command)
         else:
-            self._refuse(seat, command, IllegalMessage("Somebody else was first."))
+            self._refuse(seat, command, _lost(command))
 
     def _free(self, seat: Seat, done: Task) -> None:
         """Go on to what a seat has asked meanwhile."""
@@ -468,3 +487,10 @@ class GroupService(service.Service):
                     self._save()
         except Exception:
             self.survive("doing what is done every second")
+
+
+def _lost(command: Command) -> IllegalMessage:
+    """Why a command was refused that would have been fine a moment before."""
+    if type(command) is Share:  # its member may just have renamed itself: the file was not brought in vain
+        return NotNow("Your name was changed, or taken, at this very moment: try again.")
+    return IllegalMessage("Somebody else was first.")

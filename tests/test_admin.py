@@ -22,8 +22,9 @@ from twisted.trial.unittest import TestCase
 
 from groupchat import __version__, admin
 from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.group import Group
+from groupchat.log import database
 from groupchat.log.database import Database, Reader, span
 from groupchat.snapshots import VERSION, Snapshots
 from tests.daemon import Daemon, UDPMember
@@ -138,7 +139,7 @@ class DaemonFileTests(Files):
         """See that every command tells what was said in `converse`."""
         facts = self.facts()
         self.assertEqual(facts["lines"], "5 (2 joined, 1 renamed, 2 said), numbers 1 to 5")
-        self.assertEqual((facts["format"], facts["first kept"], facts["members"]), ("2", "1", "2"))
+        self.assertEqual((facts["format"], facts["first kept"], facts["members"]), (str(database.VERSION), "1", "2"))
         self.assertEqual(facts["head"], facts["entries"])
         words = ["Alice has joined", "Bob has joined", "Bob: Hi Alice", "Alice changed his name to Alicia"]
         words.append("Bob: bye: \u0437\U0001f98a")
@@ -439,6 +440,26 @@ class FoldTests(Files):
 
     kinds = ("joined", "said", "joined")
 
+    def test_files_and_guests(self) -> None:
+        entries: list[list[Event]] = [
+            *alice(1),
+            [Shared(7, "Alice", "", "a b.jpg", 2_100_000, START), Told("alice", "alice", "I am not", START)],
+            [Shared(0, "Door", "door", "x", 5, START), Told("Door", "door", "ding", START + 0.5)],
+        ]
+        for snapshot_after in range(4):
+            self.write(*entries, snapshot_after=snapshot_after)
+            lines = [line[21:] for line in self.good("history", self.file)]
+            self.assertEqual(lines[1:], ["Alice shared a b.jpg (2.1 MB)", "Door shared x (5 B)", "Door: ding"])
+            _, one, two, three = self.objects("history")
+            found = {"number": 2, "at": "2023-11-14T22:13:20.000Z", "kind": "shared", "member": "7", "name": "Alice"}
+            self.assertEqual(one, {**found, "file": "a b.jpg", "size": 2_100_000, "line": lines[1]})
+            self.assertEqual((two["member"], two["file"], two["size"]), (None, "x", 5))
+            found = {"number": 4, "at": "2023-11-14T22:13:20.500Z", "kind": "told", "name": "Door", "text": "ding"}
+            self.assertEqual(three, {**found, "member": None, "line": "Door: ding"})
+            self.assertEqual(self.facts()["lines"], "4 (1 joined, 2 shared, 1 told), numbers 1 to 4")
+            self.assertEqual([member["behind"] for member in self.objects("members")], [2])
+            self.file.unlink()
+
     def test_nothing_drives_a_terminal(self) -> None:
         self.write(*self.events)
         for encoding in ("utf-8", "ascii"):
@@ -498,7 +519,11 @@ class UnsoundTests(Files):
         return [path.name for path in self.directory.iterdir() if path.is_file()]
 
     def test_another_format(self) -> None:
-        for version, words in [(3, "newer groupchat"), (1, "older groupchat"), (0, "older groupchat")]:
+        for version, words in [
+            (database.VERSION + 1, "newer groupchat"),
+            (1, "older groupchat"),
+            (0, "older groupchat"),
+        ]:
             self.write(*alice(3))
             self.execute(f"PRAGMA user_version={version}")
             for command in READING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.group import Group, Waiting
 from groupchat.ids import WINDOW
 
@@ -114,6 +114,56 @@ class FoldTests(TestCase):
         self.assertEqual(
             [(m.joined, m.since, m.logged) for m in group.members.values()], [(1, 5.0, 5.0), (2, 6.0, 7.0)]
         )
+
+
+class GuestTests(TestCase):
+    """Files that members and guests share, and what guests say."""
+
+    def test_a_member_that_shares_is_like_one_that_says_something(self) -> None:
+        group = group_of(*everybody())
+        self.assertEqual(group.apply(Shared(BOB, "Bob", "", "x.txt", 5, 9.0)), 4)
+        self.assertEqual(group.apply(said(BOB, "Bob", "see?")), 5)
+        self.assertEqual((group.members[BOB].own, group.members[EVE].own), (2, 0))
+        self.assertEqual(give(group, BOB), "Eve has joined")
+        self.assertEqual(give(group, EVE), "Bob shared x.txt (5 B)\nBob: see?")
+        self.assertEqual(group.apply(Shared(BOB, "Bob", "", "x.txt", 5, 10.0)), 6)
+        self.assertEqual(group.members[BOB].logged, 10.0)
+        self.assertEqual((group.behind(group.members[BOB]), group.behind(group.members[EVE])), (0, 1))
+
+    def test_everybody_sees_what_a_guest_does_and_nobody_is_counted(self) -> None:
+        group = group_of(*everybody())
+        for member in group.members:
+            give(group, member)
+        self.assertEqual(group.apply(Told("Door", "door", "ding", 1.0)), 4)
+        self.assertEqual(group.apply(Shared(0, "Cam", "cam", "x.jpg", 5, 1.0)), 5)
+        self.assertEqual((group.whispered, {m.own for m in group.members.values()}), (0, {0}))
+        self.assertEqual((list(group.members), group.per_host), ([ALICE, BOB, EVE], {"127.0.0.1": 3}))
+        for member in (ALICE, BOB, EVE):
+            self.assertEqual(group.behind(group.members[member]), 2)
+            self.assertEqual(give(group, member), "Door: ding\nCam shared x.jpg (5 B)")
+        self.assertEqual(
+            [line for _, line in group.history.last(2, 0, 100)], [b"Door: ding", b"Cam shared x.jpg (5 B)"]
+        )
+
+    def test_a_guest_is_nobody_who_is_here(self) -> None:
+        group = group_of(*everybody())
+        refused: list[Event] = [
+            Told("ALICE", "alice", "I am not", 0.0),
+            Shared(0, "Bob", "bob", "x", 1, 0.0),
+            Shared(BOB, "Rob", "", "x", 1, 0.0),
+            Shared(44, "Zoe", "", "x", 1, 0.0),
+        ]
+        for event in refused:
+            self.assertIsNone(group.apply(event), event)
+        self.assertEqual((group.history.head, group.members[BOB].own), (3, 0))
+        group.apply(Left(ALICE, "Alice", 0.0))
+        self.assertEqual(group.apply(Told("ALICE", "alice", "back as a guest", 0.0)), 5)
+        self.assertEqual(group.apply(joined(44, "Alice")), 6)
+
+    def test_what_a_guest_did_is_given_again_to_who_resumes(self) -> None:
+        group = group_of(*everybody(), Told("Door", "door", "ding", 0.0), said(BOB, "Bob", "hi"))
+        runs, cursor, _ = group.runs(group.members[BOB], *group.place(group.members[BOB], 3), 1000)
+        self.assertEqual((runs, cursor), ([(4, b"Door: ding")], 5))
 
 
 class ClientIdTests(TestCase):

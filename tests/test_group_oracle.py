@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Joined, Left, Renamed, Said, Whispered
+from groupchat.events import Joined, Left, Renamed, Said, Shared, Told, Whispered, size_in_words
 from groupchat.group import Group
 from groupchat.history import History
 
@@ -89,6 +89,29 @@ class Conversation(RuleBasedStateMachine):
                 assert self.group.apply(Said(member, name, text, 0.0)) == self.oracle.lines
             else:
                 assert self.group.apply(Said(0, "nobody", text, 0.0)) is None
+
+    @rule(who=ANYBODY, size=st.sampled_from([0, 5, 2_100_000]))
+    def share(self, who: int, size: int) -> None:
+        member = self.ids.get(who)
+        if member is not None:
+            name = self.oracle.names[member]
+            self.oracle.tell(member, f"{name} shared x ({size_in_words(size)})")
+            assert self.group.apply(Shared(member, name, "", "x", size, 0.0)) == self.oracle.lines
+        else:
+            assert self.group.apply(Shared(1 << 40, "nobody", "", "x", size, 0.0)) is None
+
+    @rule(name=NAMES, shares=st.booleans(), times=st.integers(1, 3))
+    def visit(self, name: str, shares: bool, times: int) -> None:
+        """A guest says or shares something, if nobody here has its name."""
+        key = name.lower()
+        event = Shared(0, name, key, "x", 5, 0.0) if shares else Told(name, key, "hi", 0.0)
+        for _ in range(times):
+            outcome = self.group.apply(event)
+            if self.oracle.is_free(name, but=-1):
+                self.oracle.tell(0, f"{name} shared x (5 B)" if shares else f"{name}: hi")
+                assert outcome == self.oracle.lines
+            else:
+                assert outcome is None
 
     @rule(who=ANYBODY, whom=ANYBODY, times=st.integers(1, 3))
     def whisper(self, who: int, whom: int, times: int) -> None:

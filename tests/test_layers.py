@@ -24,11 +24,15 @@ PURE = {
     "groupchat.linecodec": {"commands", "errors", "ids", "limits"},
     "groupchat.group": {"events", "history", "ids"},
     "groupchat.pace": {"errors", "group", "limits"},
-    "groupchat.rules": {"commands", "errors", "events", "group", "limits", "names", "pace", "texts"},
+    "groupchat.filenames": {"errors"},
+    "groupchat.filecodec": {"errors", "filenames", "ids", "limits", "linecodec"},
+    "groupchat.quota": {"errors", "events", "limits"},
+    "groupchat.rules": {"commands", "errors", "events", "filenames", "group", "limits", "names", "pace", "texts"},
 }
 """The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
 
 SERVICE = {
+    "groupchat.shelf": set[str](),
     "groupchat.seats": {"commands", "errors", "events", "group"},
     "groupchat.appender": {"errors", "events", "log"},
     "groupchat.snapshots": {"errors", "events", "group", "ids", "log"},
@@ -50,19 +54,50 @@ SERVICE = {
     },
 }
 
+SHELF = {
+    "groupchat.threads": {"errors"},
+    "groupchat.filedisk": {"errors", "filenames", "limits", "shelf"},
+    "groupchat.hashing": {"errors", "filedisk", "threads"},
+    "groupchat.reading": {"errors", "filedisk", "shelf", "threads"},
+    "groupchat.uploads": {"errors", "filedisk", "shelf", "threads"},
+    "groupchat.files": {
+        "errors",
+        "filedisk",
+        "filenames",
+        "hashing",
+        "limits",
+        "quota",
+        "reading",
+        "shelf",
+        "threads",
+        "uploads",
+    },
+}
+"""The shelf on a disk, which knows nothing of the group. Everybody else sees an IShelf."""
+
 FRONT_END = {
     "codec",
     "commands",
     "errors",
     "events",
+    "filecodec",
     "group",
     "limits",
     "linecodec",
     "seats",
     "service",
+    "shelf",
     "subscriptions",
 }
-SHARED = {"frontends", "frontends.streams", "frontends.words"}
+SHARED = {
+    "frontends",
+    "frontends.desk",
+    "frontends.receiving",
+    "frontends.sending",
+    "frontends.streams",
+    "frontends.transfers",
+    "frontends.words",
+}
 """What front ends have in common: no front end itself."""
 
 ADMIN = {"__version__", "errors", "events", "group", "log", "log.database", "snapshots"}
@@ -104,7 +139,7 @@ class LayerTests(TestCase):
         for name in self.modules:
             package = name.split(".")[1] if "." in name else ""
             known = package in {"", "client", "frontends", "log", "tap", "admin", "__main__"}
-            self.assertTrue(known or name in PURE or name in SERVICE, f"{name} is in no layer: say in which")
+            self.assertTrue(known or name in PURE | SERVICE | SHELF, f"{name} is in no layer: say in which")
 
     def test_the_core_is_pure(self) -> None:
         for name, allowed in PURE.items():
@@ -115,6 +150,14 @@ class LayerTests(TestCase):
     def test_the_service_knows_the_core_and_ilog(self) -> None:
         for name, allowed in SERVICE.items():
             self.assertLessEqual(self.ours(name), allowed, name)
+
+    def test_the_shelf_knows_nothing_of_the_group(self) -> None:
+        for name, allowed in SHELF.items():
+            self.assertLessEqual(self.ours(name), allowed, name)
+
+    def test_only_tap_names_the_shelf_on_a_disk(self) -> None:
+        for name in set(self.modules) - set(SHELF) - {"groupchat.tap"}:
+            self.assertFalse({other for other in SHELF if other in self.imports[name]}, name)
 
     def test_front_ends_know_the_service_and_codecs_and_never_each_other_or_a_log(self) -> None:
         names = [name for name in self.modules if name.startswith("groupchat.frontends.")]

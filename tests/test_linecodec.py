@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat import linecodec
-from groupchat.commands import Join, Leave, Recall, Rename, Say, Users, Whisper
+from groupchat.commands import Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.errors import IllegalMessage
 from groupchat.ids import MOST
 from groupchat.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNENDED
@@ -328,6 +328,8 @@ class CommandTests(GrammarTestCase):
             ("/name Al", Rename("Al", 5)),
             ("/name Al B", Rename("Al B", 5)),
             ("/users", Users(5)),
+            ("/files", Files(5)),
+            ("/FILES  ", Files(5)),
             ("/Users please", Users(5)),
             ("/history", Recall(HISTORY, 5)),
             ("/history 7 ", Recall(7, 5)),

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.log import Entry, ILog, Snapshot, sqlite
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
@@ -39,6 +39,9 @@ EVENTS: list[Event] = [
     Renamed(1, "ALICE", "Al", "al", 3.5, 9),
     Seen(4.0, ((1, 3, 0, 28333333), (2**63 - 1, 2, 5, 0))),
     Left(1, "ALICE", 5.0),
+    Shared(1, "Alice", "", "Ein Lied, ¡olé! 🦊.tar.gz", 2**63 - 1, 6.0),
+    Shared(0, "Zoë 🦊", "zoë 🦊", "empty", 0, 6.5),
+    Told("Türklingel", "türklingel", "ding: dong", 7.0),
 ]
 
 

@@ -80,6 +80,44 @@ class RejoinTests(TestCase):
         bob = self.joined(NOW)
         self.assertEqual((self.said(bob, NOW), self.said(bob, NOW + 1)), (0, RATE))
 
+    def told(self, now: float, host: str = "10.0.0.1") -> int:
+        """How much guests may say at once."""
+        for count in range(10 * BURST):
+            try:
+                self.pace.check_guest(host, now)
+                self.pace.take_from(host, now)
+            except NotNow:
+                self.assertRaises(NotNow, self.pace.check_guest, host, now)
+                return count
+        return 10 * BURST
+
+    def test_the_guests_of_a_host_have_one_bucket(self) -> None:
+        self.assertEqual([self.told(NOW + second) for second in (0, 0.01, 1, 3)], [BURST, 0, RATE, 2 * RATE])
+        self.assertEqual((self.told(NOW, "10.0.0.2"), self.told(NOW + 1000)), (BURST, BURST))
+
+    def test_guests_lock_nobody_out_of_joining_who_is_only_slow_to_speak(self) -> None:
+        self.told(NOW)
+        self.assertTrue(self.may_join(NOW))
+        alice = self.joined(NOW)
+        self.assertEqual((self.said(alice, NOW), self.said(alice, NOW + 1)), (0, RATE))
+        bob = self.joined(NOW)
+        self.assertEqual(self.said(bob, NOW), BURST)
+
+    def test_guests_pay_for_those_who_left(self) -> None:
+        alice = self.joined(NOW)
+        self.said(alice, NOW)
+        self.pace.left(alice, NOW)
+        self.assertEqual((self.told(NOW), self.told(NOW + 1)), (0, RATE - 1))
+
+    def test_looking_whether_one_may_say_something_costs_nothing(self) -> None:
+        alice = self.joined(NOW)
+        for _ in range(2 * BURST):
+            self.pace.check(alice, NOW)
+            self.pace.check_guest("10.0.0.1", NOW)
+        self.assertEqual((self.said(alice, NOW), self.told(NOW)), (BURST, BURST))
+        self.assertRaises(NotNow, self.pace.check, alice, NOW)
+        self.pace.check(alice, NOW + 1)
+
     def test_hosts_have_nothing_to_do_with_each_other(self) -> None:
         alice = self.joined(NOW)
         self.said(alice, NOW)
@@ -99,6 +137,7 @@ class RejoinTests(TestCase):
     def test_without_a_limit_nothing_is_noted(self) -> None:
         self.pace = Pace(0)
         alice = self.joined(NOW)
-        self.assertEqual(self.said(alice, NOW), 10 * BURST)
+        self.assertEqual((self.said(alice, NOW), self.told(NOW)), (10 * BURST, 10 * BURST))
+        self.pace.check(alice, NOW)
         self.pace.left(alice, NOW)
         self.assertEqual(self.pace._debts, {})

@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.commands import Rename, Say, Whisper
+from groupchat.commands import Rename, Say, Share, Tell, Whisper
 from groupchat.errors import IllegalMessage, NotNow
-from groupchat.events import Joined
+from groupchat.events import Joined, Shared, Told
 from groupchat.group import Group, Member
 from groupchat.limits import BURST, Settings
 from groupchat.names import nickname
@@ -168,3 +168,64 @@ class WhisperTests(TestCase):
             for between in (": ", " "):
                 self.assertTrue(self.refused(f"Bob{between}{text}"), text)
         self.assertEqual(self.addressed("Bob: " + "x" * 4096), ("Bob", "x" * 4096))
+
+
+class GuestTests(TestCase):
+    """Who may share a file, and what a guest may be called."""
+
+    def setUp(self) -> None:
+        self.rules, (self.alice, _) = rules_of("Alice", "Bob")
+
+    def refused(self, command: Share | Tell) -> str:
+        with self.assertRaises(IllegalMessage) as raised:
+            if isinstance(command, Tell):
+                self.rules.tell("10.0.0.9", command, NOW)
+            else:
+                self.rules.share("10.0.0.9", command, NOW)
+        return str(raised.exception)
+
+    def test_what_is_allowed(self) -> None:
+        self.assertEqual(
+            self.rules.share("10.0.0.9", Share("x.txt", 5, member=1, guest="whoever"), NOW),
+            Shared(1, "Alice", "", "x.txt", 5, NOW),
+        )
+        self.assertEqual(
+            self.rules.share("10.0.0.9", Share("e\u0301", 0, guest=" Door "), NOW),
+            Shared(0, "Door", "door", "é", 0, NOW),
+        )
+        self.assertEqual(self.rules.tell("10.0.0.9", Tell("Door", "ding"), NOW), Told("Door", "door", "ding", NOW))
+
+    def test_a_member_must_be_here(self) -> None:
+        self.assertIn("no longer", self.refused(Share("x", 1, member=3)))
+        self.rules.may_share("10.0.0.9", 1, "", NOW)
+        self.assertRaises(IllegalMessage, self.rules.may_share, "10.0.0.9", 3, "Door", NOW)
+
+    def test_the_name_of_a_guest_is_a_name_that_is_free(self) -> None:
+        for name, word in [("alice", "Alice is in use"), ("", "empty"), ("a:b", "no :"), ("x shared y", "taken for")]:
+            self.assertIn(word, self.refused(Tell(name, "hi")))
+            self.assertIn(word, self.refused(Share("x", 1, guest=name)))
+            with self.assertRaises(IllegalMessage):
+                self.rules.may_share("10.0.0.9", 0, name, NOW)
+        self.rules.may_share("10.0.0.9", 0, "Door", NOW)
+
+    def test_a_file_has_a_legal_name_and_a_size(self) -> None:
+        for file, size in [("", 1), ("a: b", 1), ("a/b", 1), ("a\nb", 1), ("x" * 256, 1), ("x", -1), ("x", 2**63)]:
+            self.assertTrue(self.refused(Share(file, size, member=1)), (file, size))
+        self.rules.share("10.0.0.9", Share("x" * 255, 2**63 - 1, member=1), NOW)
+
+    def test_a_guest_says_what_may_be_said(self) -> None:
+        for text in ["", " ", "\x1b[2J", "x" * 4097, "a\nb"]:
+            self.assertTrue(self.refused(Tell("Door", text)))
+
+    def test_a_member_pays_itself_and_a_guest_its_host(self) -> None:
+        for _ in range(BURST):
+            self.rules.share("10.0.0.9", Share("x", 1, member=1), NOW)
+        for share in (self.rules.share, lambda host, *_: self.rules.may_share(host, 1, "", NOW)):
+            self.assertRaises(NotNow, share, "10.0.0.9", Share("x", 1, member=1), NOW)
+        for _ in range(BURST // 2):
+            self.rules.share("10.0.0.9", Share("x", 1, guest="Door"), NOW)
+            self.rules.tell("10.0.0.9", Tell("Door", "ding"), NOW)
+        self.assertRaises(NotNow, self.rules.tell, "10.0.0.9", Tell("Cam", "x"), NOW)
+        self.assertRaises(NotNow, self.rules.may_share, "10.0.0.9", 0, "Cam", NOW)
+        self.rules.tell("10.0.0.8", Tell("Cam", "x"), NOW)
+        self.rules.pace.check_join("10.0.0.9", NOW)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.trial.unittest import TestCase
 
 from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.group import Group, Member
 from groupchat.history import History
 from groupchat.log import Entry, Snapshot
@@ -81,7 +81,7 @@ class Entries:
         name = self.group.members[member].name if member in self.group.members else "Al"
         client_id = dice.choice([0, 0, 1, 2, 3, dice.randrange(1, 300)])
         new = dice.choice(["Al", "Bo", "Cy", "AL", "Zoë 🦊"])
-        match dice.randrange(14):
+        match dice.randrange(17):
             case 0 | 1:
                 port = dice.choice([None, dice.randrange(1, 9)])
                 secret = None if port or dice.random() < 0.3 else f"key{dice.randrange(5)}"
@@ -94,7 +94,14 @@ class Entries:
                 return Whispered(member, name, reader, "somebody", f"psst {at}", at, client_id)
             case 7 | 8:
                 return self.seen(at)
-        return Said(member, name, f"at {at}", at, client_id)
+        guest = new, new.lower()
+        others: list[Event] = [
+            Said(member, name, f"at {at}", at, client_id),
+            Shared(member, name, "", f"{at}.txt", 5, at),
+            Shared(0, *guest, f"{at}.txt", 5, at),
+            Told(*guest, f"at {at}", at),
+        ]
+        return dice.choice([others[0], *others])
 
     def somebody(self) -> int:
         members = list(self.group.members)
@@ -130,7 +137,7 @@ class RoundTripTests(TestCase):
 
     def test_what_is_loaded_is_what_was_dumped_and_goes_on_alike(self) -> None:
         self.patch(History, "least_surplus", 3)
-        seen = {"refused": 0, "whispered": 0, "ids": 0, "secrets": 0, "forgotten": 0}
+        seen = {"refused": 0, "guests": 0, "whispered": 0, "ids": 0, "secrets": 0, "forgotten": 0}
         for seed in range(40):
             keep = random.Random(seed).choice([1, 7, 30, 1000])
             entries = self.entries(seed, 160)
@@ -147,6 +154,7 @@ class RoundTripTests(TestCase):
             self.assertEqual(three.state(), one.state(), f"seed {seed}")
             state = json.loads(snapshot.state)
             seen["refused"] += len(state["refused"])
+            seen["guests"] += one.group.history._authors.count(0)
             seen["whispered"] += state["whispered"]
             seen["ids"] += sum(m.ids is not None for m in one.group.members.values())
             seen["secrets"] += len(one.group.by_secret)

@@ -7,10 +7,11 @@ asks is read no faster than it is answered. So one that is slow, or wants to do 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from hashlib import sha256
 from typing import Any
 
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,14 +19,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat import linecodec
-from groupchat.commands import Command, Join, Leave, Recall, Rename, Users, Whisper
+from groupchat.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
 from groupchat.errors import IllegalMessage, NotNow
 from groupchat.frontends import words
 from groupchat.frontends.streams import Hub, IConnected, writer
 from groupchat.group import Member
-from groupchat.limits import MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.linecodec import Help, Resume, notes
 from groupchat.seats import IConnection, Seat
+from groupchat.shelf import File
 from groupchat.subscriptions import IReader, Subscription
 
 AT_ONCE = 64
@@ -376,7 +378,7 @@ class Lines(Protocol):
             asked = linecodec.parse(line, client_id)
         except IllegalMessage as why:
             refused = why
-        if not isinstance(asked, Help | Users | Recall):
+        if not isinstance(asked, Help | Users | Files | Recall):
             self._submit(seat, asked)
         elif self._under_way:
             return False  # nor are several long answers there at once
@@ -403,6 +405,8 @@ class Lines(Protocol):
                 self.close(*([] if self._numbered else ["You have left the group."]))
             case Users():
                 self._reply(command.id, words.users(self._service, self._hub.clock.seconds()))
+            case Files():
+                self._list_files(command)
             case Recall() if member is not None:
                 self._recall(member, command)
             case Rename() if member is not None:
@@ -412,6 +416,26 @@ class Lines(Protocol):
             case _:
                 self._reply(getattr(command, "id", 0))
         self._work_soon()
+
+    @inlineCallbacks
+    def _list_files(self, command: Files) -> Generator[Deferred[list[File]], list[File], None]:
+        """Answer once the shelf does; until then the command is still under way."""
+        shelf = self._hub.shelf
+        if shelf is None:
+            self._reply(command.id, ["No files are shared here."])
+            return
+        self._under_way[id(command)] = command
+        try:
+            files = yield shelf.listing().addTimeout(LISTING_SECONDS, self._hub.clock)
+            self._reply(command.id, words.files(files))
+        except IllegalMessage as why:
+            self._tell_why(command.id, why)
+        except Exception:
+            self._service.survive("listing files")
+            self._tell_why(command.id, NotNow("The server cannot look that up now: ask again."))
+        finally:
+            del self._under_way[id(command)]
+            self._work_soon()
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         self._under_way.pop(id(command), None)

@@ -31,6 +31,7 @@ from groupchat.errors import CannotListen
 from groupchat.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, STOP_SECONDS, Limits
 from groupchat.linecodec import notes
 from groupchat.service import GroupService
+from groupchat.shelf import IShelf
 
 LINES_AT_ONCE = 256
 """How many lines of all connections are read before the rest of the reactor has its turn, if each has read one."""
@@ -52,7 +53,10 @@ class IConnected(Interface):
 
 
 class Hub(Factory):
-    """All connections of one group, and their limits. `connect` makes the protocol of one, for a host."""
+    """All connections of one group, and their limits. `connect` makes the protocol of one, for a host.
+
+    `shelf` is that of shared files, if there is one.
+    """
 
     noisy = False
 
@@ -62,10 +66,12 @@ class Hub(Factory):
         limits: Limits,
         clock: IReactorTime,
         connect: Callable[[Hub, str], Protocol],
+        shelf: IShelf | None = None,
     ) -> None:
         self.group_service = group_service
         self.limits = limits
         self.clock = clock
+        self.shelf = shelf
         self.ready = False
         self._connect = connect
         self.connections: dict[IConnected, None] = {}

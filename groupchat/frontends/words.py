@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from groupchat.codec import list_of_names
-from groupchat.limits import GREETING_LINES, MAX_ANSWER, MAX_NAMES, MAX_USERS
+from groupchat.events import size_in_words
+from groupchat.limits import GREETING_LINES, MAX_ANSWER, MAX_FILES_SHOWN, MAX_NAMES, MAX_USERS
 from groupchat.service import GroupService
+from groupchat.shelf import File
 
 Words = list[str | bytes | bytearray]
 """Lines, each without its end."""
@@ -39,6 +42,16 @@ def users(service: GroupService, now: float) -> Words:
         since = _moment(member.since).removeprefix(f"{today} ") if member.since else "long ago"
         found.append(f"{member.name}  {how}, joined {since}, {service.group.behind(member)} behind")
     return found
+
+
+def files(shared: Sequence[File]) -> Words:
+    """What is on the shelf: of many files, only the last."""
+    if not shared:
+        return ["There are no files yet."]
+    found: Words = [f"{len(shared)} files:" if len(shared) > 1 else "1 file:"]
+    found += [f"{file.name}  {size_in_words(file.size)}, {_moment(file.at)}" for file in shared[-MAX_FILES_SHOWN:]]
+    more = len(shared) - MAX_FILES_SHOWN
+    return [*found, f"and {more} more"] if more > 0 else found
 
 
 def _moment(at: float) -> str:

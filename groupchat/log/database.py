@@ -20,21 +20,21 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from groupchat.errors import CannotOpen, Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Whispered
+from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
-VERSION = 2
+VERSION = 3
 
-UPGRADES = {1: "upgrade_1.sql"}
+UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql"}
 """For each older version, the SQL file beside this one that makes the next one of it."""
 
 _FOR_NOW = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 """Errors after which the file surely is as it was, and may be written to later. Of an I/O error that is not sure."""
 
 _PLACE = struct.Struct("<qqqq")
-_COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret"
-_INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES ({', '.join('?' * 14)})"  # noqa: S608 - no input
+_COLUMNS = "position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size"
+_INSERT = f"INSERT INTO event ({_COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608 - no input
 
 READ_ATTEMPTS = 4
 """How often a file is read anew that was just being opened or closed by a daemon."""
@@ -99,8 +99,9 @@ class Database:
         if damage != "ok":
             where = " ".join(damage.split())
             raise CannotOpen(f"{self.path} is damaged ({where}). Restore a backup, or see groupchat-admin check.")
-        while version < VERSION:
+        if version < VERSION:
             self._keep_as_it_is(self.path.with_name(f"{self.path.name}.v{version}"))
+        while version < VERSION:
             self._run_script(UPGRADES[version], version + 1)
             version += 1
 
@@ -332,27 +333,32 @@ def backup(connection: sqlite3.Connection, to: Path, progress: Callable[[int, in
         target.close()
 
 
-def _row(position: int, slot: int, event: Event) -> Row:
+def _row(position: int, slot: int, event: Event) -> Row:  # noqa: PLR0911 - one for each kind
     match event:
         case Said(member, name, text, at, client):
-            return position, slot, "said", at, member, name, text, *(None,) * 4, client or None, None, None
+            return position, slot, "said", at, member, name, text, *(None,) * 4, client or None, *(None,) * 3
         case Whispered(member, name, reader, to, text, at, client):
-            return position, slot, "whispered", at, member, name, text, to, *(None,) * 3, client or None, reader, None
+            who = client or None, reader
+            return position, slot, "whispered", at, member, name, text, to, *(None,) * 3, *who, None, None
         case Joined(member, name, key, at, host, port, secret):
-            return position, slot, "joined", at, member, name, None, key, host, port, *(None,) * 3, secret
+            return position, slot, "joined", at, member, name, None, key, host, port, *(None,) * 3, secret, None
         case Renamed(member, name, new, key, at, client):
-            return position, slot, "renamed", at, member, name, new, key, *(None,) * 3, client or None, None, None
+            return position, slot, "renamed", at, member, name, new, key, *(None,) * 3, client or None, *(None,) * 3
         case Left(member, name, at):
-            return position, slot, "left", at, member, name, *(None,) * 8
+            return position, slot, "left", at, member, name, *(None,) * 9
+        case Shared(member, name, key, file, size, at):
+            return position, slot, "shared", at, member or None, name, file, key or None, *(None,) * 6, size
+        case Told(name, key, text, at):
+            return position, slot, "told", at, None, name, text, key, *(None,) * 7
         case Seen(at, places):
             packed = b"".join([_PLACE.pack(*place) for place in places])
-            return position, slot, "seen", at, *(None,) * 6, packed, *(None,) * 3
+            return position, slot, "seen", at, *(None,) * 6, packed, *(None,) * 4
 
 
-def _event(row: Row) -> Event:
+def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
     if row[2] == "said":  # nearly all are, and a start reads a million of them
         return Said(row[4], row[5], row[6], row[3], row[11] or 0)
-    _position, _slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret = row
+    _position, _slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size = row
     match kind:
         case "whispered":
             return Whispered(member, name, reader, key, text, at, client_id or 0)
@@ -362,6 +368,10 @@ def _event(row: Row) -> Event:
             return Renamed(member, name, text, key, at, client_id or 0)
         case "left":
             return Left(member, name, at)
+        case "shared":
+            return Shared(member or 0, name, key or "", text, size, at)
+        case "told":
+            return Told(name, key, text, at)
         case "seen":
             return Seen(at, tuple(_PLACE.iter_unpack(places)))
     raise ValueError(f"an event of the kind {kind!r}")
