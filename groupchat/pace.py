@@ -14,15 +14,16 @@ EXACT = 0.01
 """Times are not exact enough for the very last token."""
 
 MOST_DEBT = 2 * BURST
-"""What those that left a host have spent counts up to here, so that nobody there waits for long. One who said too much
-locks nobody else out: who joins next is only slow to speak at first.
+"""A debt is no greater. From half of it on, which only joining and leaving again and again leads to, it locks others out;
+one who said too much does not: who joins next is only slow to speak at first.
 """
 
 
 class Pace:
     """The buckets of one group. A `rate` of 0 is no limit.
 
-    What a member has spent when it leaves is a debt of its host, which who joins from there next takes over.
+    What a member has spent when it leaves is a debt of its host until that much time has passed: whoever joins from there
+    meanwhile has spent as much. Debts do not add up, but for the leavings themselves.
     """
 
     def __init__(self, rate: int) -> None:
@@ -63,14 +64,13 @@ class Pace:
 
     def joined(self, member: Member, now: float) -> None:
         if self._rate:
-            debt = self._debt(member.host, now)
-            member.spent, member.paced = min(debt, BURST), now
-            self._owe(member.host, debt - member.spent, now)
+            member.spent, member.paced = min(self._debt(member.host, now), BURST), now
 
     def left(self, member: Member, now: float) -> None:
         if self._rate:
-            spent = self._left_of(member.spent, member.paced, now) + 1  # the leaving is a line, too
-            self._owe(member.host, min(self._debt(member.host, now) + spent, MOST_DEBT), now)
+            spent = self._left_of(member.spent, member.paced, now)
+            debt = max(self._debt(member.host, now), spent) + 1  # the leaving is a line, too
+            self._owe(member.host, min(debt, MOST_DEBT), now)
 
     def forget(self, now: float) -> None:
         """Let go of the debts that are paid by now."""
