@@ -43,3 +43,7 @@ class CannotOpen(LogError):
 
 class CannotListen(GroupchatError):
     """An endpoint cannot be had; `str()` of it tells an operator why, in one line."""
+
+
+class CannotShare(GroupchatError):
+    """The directory of shared files cannot be used; `str()` of it tells an operator why, in one line."""

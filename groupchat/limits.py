@@ -6,6 +6,7 @@ What a text, a name and a datagram may be is part of their grammar, and stands t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from groupchat.texts import MAX_BYTES
 
@@ -36,6 +37,11 @@ class Limits:
     name_within: int = 60  # seconds in which a connection has to give a name, and the password before it
     password: bytes | None = None
 
+
+Network = IPv4Network | IPv6Network
+
+EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+"""The networks that datagrams are taken from, unless an operator says otherwise."""
 
 # Saying
 
@@ -132,6 +138,13 @@ MAX_READINGS = 500
 MAX_UPLOADS = 100
 MAX_UPLOADS_EACH = 4
 """How many files are received at the same time: in all, and over one connection."""
+
+MAX_DOWNLOADS_EACH = 8
+"""How many files are sent at the same time over one connection."""
+
+MAX_LISTED = 64 * 1024 * 1024
+MAX_LISTED_EACH = 4 * 1024 * 1024
+"""How many bytes of lists of files wait to be taken: in all, and over one connection."""
 
 FILE_CHUNK = 256 * 1024
 """How many bytes of a file are held between the disk and a connection, about."""

@@ -14,16 +14,16 @@ EXACT = 0.01
 """Times are not exact enough for the very last token."""
 
 MOST_DEBT = 2 * BURST
-"""A debt is no greater. From half of it on, which only joining and leaving again and again leads to, it locks others out;
-one who said too much does not: who joins next is only slow to speak at first.
+"""A debt is no greater. One as great locks others out, and only joining and leaving again and again leads to it: where
+somebody said too much, who joins next is only slow to speak at first.
 """
 
 
 class Pace:
     """The buckets of one group. A `rate` of 0 is no limit.
 
-    What a member has spent when it leaves is a debt of its host until that much time has passed: whoever joins from there
-    meanwhile has spent as much. Debts do not add up, but for the leavings themselves.
+    What a member has spent when it leaves is a debt of its host until that much time has passed: whoever joins from
+    there meanwhile has spent as much. Debts do not add up, but for the leavings themselves.
     """
 
     def __init__(self, rate: int) -> None:

@@ -1,206 +1,45 @@
-"""`twistd groupchat`: its options, and how its parts are plugged together. Only here are concrete classes named."""
+"""`twistd groupchat`: how its parts are plugged together. Only here are concrete classes named."""
 
 from __future__ import annotations
 
 import atexit
 import errno
-import ipaddress
 import os
 import resource
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application import service
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
-from twisted.python import usage
 
-from groupchat import __version__
-from groupchat.codec import MAX_REPLY
 from groupchat.errors import CannotListen, CannotOpen, LogError
+from groupchat.files import NoShelf
+from groupchat.files.shelf import Shelf
+from groupchat.frontends.desk import Desk
 from groupchat.frontends.lines import Lines
 from groupchat.frontends.streams import Hub, PortEndpoint, StreamService
-from groupchat.frontends.udp import EVERYWHERE, FiveMessages, Network, UDPService, check_free, everywhere
-from groupchat.limits import BURST, KEEPALIVE, MAX_LINE, MAX_UNENDED, Limits, Settings
+from groupchat.frontends.transfers import Stream
+from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everywhere
+from groupchat.limits import FileLimits, Limits, Settings
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
+from groupchat.options import MB, Options
 from groupchat.service import GroupService
 
-DEFAULTS = Settings()
-LIMITS = Limits()
+if TYPE_CHECKING:
+    from groupchat.frontends.quic import QuicService
+
 OTHER_FILES = 64  # that the daemon has open beside its connections
-MAX_PASSWORD = 256
-MOST = 1_000_000_000
 
 _logger = Logger()
-
-_NUMBERS = {
-    "port": (0, 65_535),
-    "max-reply": (1, MAX_REPLY),
-    "max-members": (1, MOST),
-    "max-per-host": (0, MOST),
-    "max-connections": (1, MOST),
-    "rate": (0, MOST),
-    "name-within": (1, MOST),
-    "hold": (0, MOST),
-    "stall": (1, MOST),
-    "release": (0, MOST),
-    "idle": (0, MOST),
-    "keep": (1, MOST),
-    "keep-days": (0, MOST),
-}
-"""The options that are whole numbers, with the least and the most that each may be."""
-
-
-class Options(usage.Options):
-    """The options of `twistd groupchat`. Once parsed, numbers are int."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "A group chat that anything can join: five messages over UDP, live lines over TCP. Nothing is missed. "
-        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNENDED:,} without an end of line close a connection, and so does "
-        f"silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
-    )
-    optParameters = [
-        ["port", "p", "12345", "UDP port to listen on; 0 is any that is free."],
-        [
-            "interface",
-            "i",
-            None,
-            "IP address to listen on, of IPv4 or IPv6; without it, all of this machine.",
-        ],
-        ["password-file", None, None, "A file with the password of the group: asked of live lines; see --allow."],
-        [
-            "allow",
-            None,
-            None,
-            "Networks, like 10.0.0.0/8,::1/128, whose datagrams are taken; all, or with a password none, without it.",
-        ],
-        ["group", "g", DEFAULTS.name, "The name of the group."],
-        ["max-reply", None, str(MAX_REPLY), "The longest reply in bytes. What does not fit waits; nothing is cut."],
-        ["max-members", None, str(DEFAULTS.max_members), "The most members."],
-        [
-            "max-per-host",
-            None,
-            str(DEFAULTS.max_per_host),
-            "The most members, and the most connections, of one IP address; 0 is no limit.",
-        ],
-        ["max-connections", None, str(LIMITS.max_connections), "The most live connections."],
-        [
-            "rate",
-            None,
-            str(DEFAULTS.rate),
-            f"Texts a second that one member may say in the long run, {BURST} at once; 0 is no limit.",
-        ],
-        ["name-within", None, str(LIMITS.name_within), "Seconds in which a connection must give a name."],
-        [
-            "hold",
-            None,
-            str(DEFAULTS.hold),
-            "Seconds for which a numbered session waits to be resumed when its connection ended.",
-        ],
-        [
-            "stall",
-            None,
-            str(DEFAULTS.stall),
-            "Seconds after which a connection that takes nothing of what it is given is closed.",
-        ],
-        [
-            "release",
-            None,
-            str(DEFAULTS.release),
-            "Seconds of silence after which a name is given up to another port of the same host; 0 is never.",
-        ],
-        ["idle", None, str(DEFAULTS.idle), "Days of silence after which a member leaves; 0 is never."],
-        ["keep", None, str(DEFAULTS.keep), "How many lines are kept."],
-        ["keep-days", None, str(DEFAULTS.keep_days), "For how many days lines are kept; 0 is no limit."],
-        ["db", "d", "groupchat.sqlite", "The file that the group is kept in; :memory: is none."],
-        [
-            "durability",
-            None,
-            "full",
-            "full: what was answered survives a power cut; normal: faster, but one may take back the last answers.",
-        ],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["tcp"] = []
-
-    def opt_tcp(self, where: str) -> None:
-        """Where to listen for live lines: a TCP port, or a Twisted endpoint such as
-        ssl:12346:privateKey=key.pem:certKey=cert.pem; may be given several times."""
-        if where.isascii() and where.isdigit():
-            _number("tcp", where, 0, 65_535)
-        self["tcp"].append(where)
-
-    def opt_version(self) -> None:
-        """Show the version of groupchat, and exit."""
-        print(f"groupchat {__version__}")
-        sys.exit(0)
-
-    def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Exits with one line about the first thing that is wrong, instead of a page of help."""
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as wrong:
-            sys.exit(f"twistd groupchat: {wrong} (twistd groupchat --help lists the options)")
-
-    def parseArgs(self, *rest: str) -> None:
-        if rest:
-            raise usage.UsageError(f"There are options only, and {rest[0]!r} is none.")
-
-    def postOptions(self) -> None:
-        for name, (least, most) in _NUMBERS.items():
-            self[name] = _number(name, self[name], least, most)
-        if self["durability"] not in ("full", "normal"):
-            raise usage.UsageError(f"--durability must be full or normal, not {self['durability']!r}.")
-        if not self["db"]:
-            raise usage.UsageError("--db must name a file, or be :memory:.")
-        if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
-            raise usage.UsageError("--group must be 1 to 64 printable characters.")
-        if self["password-file"] and not self["tcp"]:
-            raise usage.UsageError("--password-file is asked of live lines: it needs --tcp.")
-        self["networks"] = _networks(self["allow"], otherwise=() if self["password-file"] else EVERYWHERE)
-        self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
-        if self["interface"]:
-            try:
-                ipaddress.ip_address(self["interface"])
-            except ValueError:
-                raise usage.UsageError(f"--interface must be an IP address, not {self['interface']!r}.") from None
-            if "%" in self["interface"]:
-                raise usage.UsageError("--interface cannot be a link-local address: listen on :: instead.")
-
-
-def _number(name: str, value: str, least: int, most: int) -> int:
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
-        raise usage.UsageError(f"--{name} must be a whole number from {least} to {most}, not {value!r}.")
-    return int(value)
-
-
-def _networks(allow: str | None, otherwise: Sequence[Network]) -> Sequence[Network]:
-    if allow is None:
-        return otherwise
-    try:
-        return [ipaddress.ip_network(network.strip()) for network in allow.split(",")]
-    except ValueError as why:
-        raise usage.UsageError(f"--allow must be networks like 10.0.0.0/8,::1/128: {why}.") from None
-
-
-def _password(path: Path) -> bytes:
-    try:
-        password = path.read_bytes().removesuffix(b"\n").removesuffix(b"\r")
-    except OSError as error:
-        raise usage.UsageError(f"--password-file {path} cannot be read: {error.strerror}.") from None
-    if not 0 < len(password) <= MAX_PASSWORD or b"\n" in password:
-        raise usage.UsageError(f"--password-file {path} must have one line in it, of 1 to {MAX_PASSWORD} bytes.")
-    return password
 
 
 def makeService(options: Options) -> service.IService:
@@ -224,20 +63,64 @@ def makeService(options: Options) -> service.IService:
         keep_days=options["keep-days"],
     )
     group_service = GroupService(settings, _log(options, reactor), reactor, fail)
-
-    def five_messages() -> FiveMessages:
-        return FiveMessages(group_service, options["max-reply"], options["networks"])
-
-    udp = UDPService(reactor, group_service, options["port"], interfaces, five_messages)
-    if not endpoints:
-        return InOrder([group_service, udp], fail)
     limits = Limits(
-        max_connections=_room_for_files(options["max-connections"]),
+        max_connections=_room_for_files(options["max-connections"]) if endpoints else options["max-connections"],
+        max_quic=options["max-quic"],
         max_per_host=options["max-per-host"],
         name_within=options["name-within"],
         password=options["password"],
     )
-    return InOrder([group_service, udp, StreamService(Hub(group_service, limits, reactor, Lines), endpoints)], fail)
+    shelf = _shelf(options, group_service, reactor)
+    hub = Hub(group_service, limits, reactor, Lines, shelf)
+    quic = _quic(options, hub) if options["quic"] else None
+
+    def five_messages() -> FiveMessages:
+        other = quic.take if quic is not None else None
+        return FiveMessages(group_service, options["max-reply"], options["networks"], other)
+
+    parts: list[service.Service] = [group_service]
+    parts += [ShelfService(shelf)] if shelf is not None else []
+    parts.append(UDPService(reactor, group_service, options["port"], interfaces, five_messages))
+    parts += [quic] if quic is not None else []
+    parts += [StreamService(hub, endpoints)] if endpoints or quic is not None else []
+    return InOrder(parts, fail)
+
+
+def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf | None:
+    if options["files"] is None:
+        return None
+    limits = FileLimits(
+        max_file=options["max-file"] * MB,
+        max_total=options["max-files"] * MB,
+        max_member=options["max-share"] * MB,
+        keep_free=options["keep-free"] * MB,
+    )
+    members = group_service.group.members
+    return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
+
+
+def _quic(options: Options, hub: Hub) -> QuicService:
+    """Exits with one line if it cannot be."""
+    try:
+        from groupchat.certificate import load
+        from groupchat.frontends.quic import Quic, QuicService
+    except ImportError as error:
+        sys.exit(f"twistd groupchat: --quic: {error}. Install what it needs: pip install 'groupchat[quic]'")
+    if options["certificate"] is not None:
+        try:
+            load(Path(options["certificate"]))
+        except CannotListen as why:
+            sys.exit(f"twistd groupchat: {why}")
+    desk = Desk(hub, hub.shelf or NoShelf(), lambda peer: hub.buildProtocol(IPv4Address("UDP", peer.host, 0)))
+    quic = Quic(hub.limits, hub.clock, hub.group_service.survive, lambda peer: Stream(desk, peer))
+    return QuicService(quic, _certificate(options), desk)
+
+
+def _certificate(options: Options) -> Path | None:
+    """Where the certificate is, or is to be kept."""
+    if options["certificate"] is not None:
+        return Path(options["certificate"])
+    return None if options["db"] == ":memory:" else Path(f"{options['db']}.pem")
 
 
 def _endpoint(where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
@@ -314,6 +197,21 @@ def _check_free(interface: str, port: int) -> None:
         sys.exit(
             f"twistd groupchat: cannot listen on UDP {where}: {error.strerror}. {hint or 'See --interface and --port.'}"
         )
+
+
+class ShelfService(service.Service):
+    """Has the shelf of files open as long as it runs."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def startService(self) -> Deferred[None]:
+        super().startService()
+        return self._shelf.start()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._shelf.stop()
 
 
 class InOrder(service.MultiService):

@@ -19,8 +19,9 @@ from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
-from groupchat.frontends.udp import EVERYWHERE
-from groupchat.tap import InOrder, Options, makeService
+from groupchat.limits import EVERYWHERE
+from groupchat.options import Options
+from groupchat.tap import InOrder, makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.programs import need, unavailable
 
@@ -44,6 +45,14 @@ class OptionsTests(TestCase):
                 "port": 12345,
                 "interface": None,
                 "tcp": [],
+                "quic": 0,
+                "certificate": None,
+                "max-quic": 1_000,
+                "files": None,
+                "max-file": 1_000,
+                "max-files": 10_000,
+                "max-share": 2_000,
+                "keep-free": 500,
                 "password-file": None,
                 "password": None,
                 "allow": None,
@@ -111,6 +120,13 @@ class OptionsTests(TestCase):
             ["--group", ""],
             ["--group", "a\nb"],
             ["--group", "x" * 65],
+            ["--files", "shared"],
+            ["--certificate", "chat.pem"],
+            ["--files", "", "--quic"],
+            ["--max-quic", "0"],
+            ["--max-file", "0"],
+            ["--max-files", "1G"],
+            ["--keep-free", "-1"],
             ["--no-such-option"],
             ["argument"],
         ]:

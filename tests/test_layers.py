@@ -26,13 +26,11 @@ PURE = {
     "groupchat.pace": {"errors", "group", "limits"},
     "groupchat.filenames": {"errors"},
     "groupchat.filecodec": {"errors", "filenames", "ids", "limits", "linecodec"},
-    "groupchat.quota": {"errors", "events", "limits"},
     "groupchat.rules": {"commands", "errors", "events", "filenames", "group", "limits", "names", "pace", "texts"},
 }
 """The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
 
 SERVICE = {
-    "groupchat.shelf": set[str](),
     "groupchat.seats": {"commands", "errors", "events", "group"},
     "groupchat.appender": {"errors", "events", "log"},
     "groupchat.snapshots": {"errors", "events", "group", "ids", "log"},
@@ -54,26 +52,11 @@ SERVICE = {
     },
 }
 
-SHELF = {
-    "groupchat.threads": {"errors"},
-    "groupchat.filedisk": {"errors", "filenames", "limits", "shelf"},
-    "groupchat.hashing": {"errors", "filedisk", "threads"},
-    "groupchat.reading": {"errors", "filedisk", "shelf", "threads"},
-    "groupchat.uploads": {"errors", "filedisk", "shelf", "threads"},
-    "groupchat.files": {
-        "errors",
-        "filedisk",
-        "filenames",
-        "hashing",
-        "limits",
-        "quota",
-        "reading",
-        "shelf",
-        "threads",
-        "uploads",
-    },
-}
-"""The shelf on a disk, which knows nothing of the group. Everybody else sees an IShelf."""
+FILES = {"errors", "events", "filenames", "files", "limits"}
+"""What a part of the shelf may import beside its other parts: it knows nothing of the group. Others see an IShelf."""
+
+APART = {"groupchat.quic": set[str](), "groupchat.certificate": {"errors"}}
+"""A connection over QUIC as Twisted sees it, which both sides use, and what a server shows on it."""
 
 FRONT_END = {
     "codec",
@@ -81,12 +64,12 @@ FRONT_END = {
     "errors",
     "events",
     "filecodec",
+    "files",
     "group",
     "limits",
     "linecodec",
     "seats",
     "service",
-    "shelf",
     "subscriptions",
 }
 SHARED = {
@@ -119,6 +102,10 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def _bare(name: str) -> str:
+    return name.removeprefix("groupchat.")
+
+
 def modules() -> dict[str, Path]:
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -138,8 +125,8 @@ class LayerTests(TestCase):
     def test_every_module_is_in_a_layer(self) -> None:
         for name in self.modules:
             package = name.split(".")[1] if "." in name else ""
-            known = package in {"", "client", "frontends", "log", "tap", "admin", "__main__"}
-            self.assertTrue(known or name in PURE | SERVICE | SHELF, f"{name} is in no layer: say in which")
+            known = package in {"", "client", "files", "frontends", "log", "options", "tap", "admin", "__main__"}
+            self.assertTrue(known or name in PURE | SERVICE | APART, f"{name} is in no layer: say in which")
 
     def test_the_core_is_pure(self) -> None:
         for name, allowed in PURE.items():
@@ -152,18 +139,30 @@ class LayerTests(TestCase):
             self.assertLessEqual(self.ours(name), allowed, name)
 
     def test_the_shelf_knows_nothing_of_the_group(self) -> None:
-        for name, allowed in SHELF.items():
-            self.assertLessEqual(self.ours(name), allowed, name)
+        for name in self.modules:
+            if name.startswith("groupchat.files"):
+                others = {other for other in self.ours(name) if not other.startswith("files.")}
+                self.assertLessEqual(others, FILES, name)
 
     def test_only_tap_names_the_shelf_on_a_disk(self) -> None:
-        for name in set(self.modules) - set(SHELF) - {"groupchat.tap"}:
-            self.assertFalse({other for other in SHELF if other in self.imports[name]}, name)
+        for name in self.modules:
+            if name != "groupchat.tap" and not name.startswith("groupchat.files"):
+                self.assertFalse({other for other in self.ours(name) if other.startswith("files.")}, name)
+
+    def test_what_both_sides_use_knows_neither(self) -> None:
+        for name, allowed in APART.items():
+            self.assertLessEqual(self.ours(name), allowed, name)
+
+    def test_only_what_speaks_quic_needs_its_library(self) -> None:
+        users = {name for name in self.modules if {"quic", "certificate"} & self.ours(name)}
+        self.assertEqual(users, {"groupchat.frontends.quic", "groupchat.client.quic", "groupchat.tap"})
 
     def test_front_ends_know_the_service_and_codecs_and_never_each_other_or_a_log(self) -> None:
         names = [name for name in self.modules if name.startswith("groupchat.frontends.")]
         self.assertTrue(names)
         for name in names:
-            self.assertLessEqual(self.ours(name), FRONT_END | SHARED, name)
+            more = set(map(_bare, APART)) if name == "groupchat.frontends.quic" else set[str]()
+            self.assertLessEqual(self.ours(name), FRONT_END | SHARED | more, name)
 
     def test_a_log_knows_events_and_ilog(self) -> None:
         names = [name for name in self.modules if name.startswith("groupchat.log")]
@@ -176,7 +175,7 @@ class LayerTests(TestCase):
         self.assertTrue(names)
         for name in names:
             others = {other for other in self.ours(name) if other != "client" and not other.startswith("client.")}
-            self.assertLessEqual(others, {"__version__"}, name)
+            self.assertLessEqual(others, {"quic"} if name == "groupchat.client.quic" else {"__version__"}, name)
 
     def test_admin_reads_files_and_folds_them_and_knows_neither_a_service_nor_a_front_end(self) -> None:
         self.assertLessEqual(self.ours("groupchat.admin"), ADMIN)

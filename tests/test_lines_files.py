@@ -10,8 +10,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from groupchat.errors import IllegalMessage, NotNow
+from groupchat.files import File, IReading, IReceiving, IShelf, Owner
 from groupchat.limits import LISTING_SECONDS, MAX_FILES_SHOWN
-from groupchat.shelf import File, IReading, IReceiving, IShelf, Owner
 from tests.lobby import KEY, LobbyTestCase
 
 FAILED = "The server cannot look that up now: ask again."

@@ -21,13 +21,13 @@ from zope.interface import implementer
 from groupchat import linecodec
 from groupchat.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
 from groupchat.errors import IllegalMessage, NotNow
+from groupchat.files import File
 from groupchat.frontends import words
 from groupchat.frontends.streams import Hub, IConnected, writer
 from groupchat.group import Member
 from groupchat.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.linecodec import Help, Resume, notes
 from groupchat.seats import IConnection, Seat
-from groupchat.shelf import File
 from groupchat.subscriptions import IReader, Subscription
 
 AT_ONCE = 64

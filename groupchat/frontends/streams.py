@@ -28,10 +28,10 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from groupchat.errors import CannotListen
+from groupchat.files import IShelf
 from groupchat.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, STOP_SECONDS, Limits
 from groupchat.linecodec import notes
 from groupchat.service import GroupService
-from groupchat.shelf import IShelf
 
 LINES_AT_ONCE = 256
 """How many lines of all connections are read before the rest of the reactor has its turn, if each has read one."""
@@ -244,7 +244,10 @@ class PortEndpoint:
 
 
 class StreamService(service.Service):
-    """Live lines on some endpoints. Connections that come before `startService` wait in the kernel, where they can."""
+    """Live lines on some endpoints, if not all of them come over QUIC.
+
+    Connections that come before `startService` wait in the kernel, where they can.
+    """
 
     _logger = Logger()
 
@@ -280,11 +283,12 @@ class StreamService(service.Service):
         for port in self._ports:
             if isinstance(port, FileDescriptor):
                 port.startReading()
-        self._logger.info(
-            "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc -N HOST PORT",
-            group=self._hub.group_service.settings.name,
-            where=", ".join(_shown(port.getHost()) for port in self._ports),
-        )
+        if self._ports:
+            self._logger.info(
+                "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc -N HOST PORT",
+                group=self._hub.group_service.settings.name,
+                where=", ".join(_shown(port.getHost()) for port in self._ports),
+            )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:

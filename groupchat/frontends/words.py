@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from groupchat.codec import list_of_names
 from groupchat.events import size_in_words
+from groupchat.files import File
 from groupchat.limits import GREETING_LINES, MAX_ANSWER, MAX_FILES_SHOWN, MAX_NAMES, MAX_USERS
 from groupchat.service import GroupService
-from groupchat.shelf import File
 
 Words = list[str | bytes | bytearray]
 """Lines, each without its end."""

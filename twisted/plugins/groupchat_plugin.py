@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-groupchat = ServiceMaker("groupchat", "groupchat.tap", "A group chat that anything can join, over UDP.", "groupchat")
+groupchat = ServiceMaker("groupchat", "groupchat.tap", "A group chat that anything can join.", "groupchat")

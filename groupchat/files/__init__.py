@@ -1,4 +1,4 @@
-"""The shelf of shared files, as everybody but the shelf itself sees it: see files.py for the one on a disk.
+"""The shelf of shared files, as everybody but the shelf itself sees it: see shelf.py for the one on a disk.
 
 All that may fail for a reason that the remote has to hear of fails with IllegalMessage, or with NotNow if it would be
 fine at another time.

@@ -1,0 +1,167 @@
+"""A server and a client over QUIC in memory, and a network between them that a test can make bad."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from groupchat.client.quic import Carrier
+from groupchat.client.trust import KnownServers
+from groupchat.frontends.desk import Peer
+from groupchat.frontends.quic import Quic
+from groupchat.limits import Limits
+from groupchat.quic import Turns
+
+STEP = 0.001
+HOST = "192.0.2.1"
+
+
+class Network:
+    """Takes datagrams from here to there in `delay` seconds; some are lost, doubled, or overtaken."""
+
+    def __init__(self, clock: MemoryReactorClock, delay: float = 0.02, loss: float = 0.0, seed: int = 1) -> None:
+        self.clock = clock
+        self.delay = delay
+        self.loss = loss
+        self.doubled = 0.0
+        self.jitter = 0.0
+        self.cut = False
+        self.passes = 65_507  # how large a datagram may be, in bytes
+        self._random = random.Random(seed)
+
+    def carry(self, datagram: bytes, deliver: Callable[[bytes], object]) -> None:
+        copies = 2 if self._random.random() < self.doubled else 1
+        for _ in range(copies):
+            if not self.cut and len(datagram) <= self.passes and self._random.random() >= self.loss:
+                self.clock.callLater(self.delay + self._random.random() * self.jitter, deliver, datagram)
+
+
+class Pair:
+    """`carrier` is the client's side. `connect` makes the server's protocol for each stream."""
+
+    def __init__(
+        self, connect: Callable[[Peer], IProtocol], *, delay: float = 0.02, loss: float = 0.0, seed: int = 1
+    ) -> None:
+        self.clock: Any = MemoryReactorClock()
+        self.bugs: list[str] = []
+        self.there = Network(self.clock, delay, loss, seed)
+        self.back = Network(self.clock, delay, loss, seed + 1)
+        self.address = (HOST, 40_000)
+        self.quic = Quic(Limits(), self.clock, self._bug, connect)
+        self.quic.turns = Turns(self.clock, self.clock.seconds)
+        self.fingerprint = self.quic.start(None)
+        self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+        known = KnownServers(Path(self.directory.name) / "known", trust_new=True)
+        self.carrier = Carrier(self.clock, "localhost", 12345, known)
+        self.carrier.turns = Turns(self.clock, self.clock.seconds)
+        self.carrier.link = self
+
+    def _bug(self, doing: str) -> None:
+        self.bugs.append(f"{doing}: {Failure().getTraceback()}")
+
+    def send(self, datagram: bytes) -> None:
+        """From the client."""
+        self.there.carry(datagram, self._arrive)
+
+    def _arrive(self, datagram: bytes) -> None:
+        self.quic.take(datagram, self.address, self._answer)
+
+    def _answer(self, datagram: bytes, address: object) -> None:
+        self.back.carry(datagram, self.carrier.received)
+
+    def run(self, until: Callable[[], object], seconds: float = 60.0) -> None:
+        """Let time go by until this is so. Raises AssertionError if it is not so for long, or there was a bug."""
+        end = self.clock.seconds() + seconds
+        while not until():
+            assert self.clock.seconds() < end, "nothing came of it"
+            self.clock.advance(STEP)
+        assert not self.bugs, self.bugs[0]
+
+    def wait(self, seconds: float) -> None:
+        end = self.clock.seconds() + seconds
+        self.run(lambda: self.clock.seconds() >= end, seconds + 1)
+
+    def stop(self) -> None:
+        self.carrier.close()
+        self.quic.stop()
+        self.directory.cleanup()
+
+
+@implementer(IHalfCloseableProtocol)
+class Ear(Protocol):
+    """Keeps what it hears, and what it is told. `heard` is all that came."""
+
+    transport: Any
+
+    def __init__(self, first: bytes = b"") -> None:
+        self.heard = b""
+        self.told: list[str] = []
+        self._first = first
+
+    def connectionMade(self) -> None:
+        if self._first:
+            self.transport.write(self._first)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def readConnectionLost(self) -> None:
+        self.told.append("end")
+
+    def writeConnectionLost(self) -> None:
+        self.told.append("not read")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.told.append(type(reason.value).__name__)
+
+
+class Echo(Ear):
+    """Says what it hears, and ends when the other does."""
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        self.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()
+        self.transport.loseConnection()
+
+
+class Source(Ear):
+    """Says so many bytes, as fast as they are taken, and ends. `most` is how much was not acknowledged, at worst."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.left = size
+        self.most = 0
+        self._may = True
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        self._may = True
+        while self._may and self.left:
+            count = min(self.left, 16_384)
+            self.left -= count
+            self.transport.write(bytes(count))
+            self.most = max(self.most, self.transport.connection.core.unsent(self.transport.id))
+        if not self.left:
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+
+    def pauseProducing(self) -> None:
+        self._may = False
+
+    def stopProducing(self) -> None:
+        self._may = False

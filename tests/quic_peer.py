@@ -1,0 +1,135 @@
+"""A client over QUIC that does what no honest one would: it blocks, and sends whatever frames it likes."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aioquic.buffer import Buffer
+from aioquic.quic import events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.tls import Epoch
+
+from groupchat.quic import ALPN
+
+
+class QuicPeer:
+    """One connection to a server on this machine. `heard` is what came of each stream, `reasons` why it was closed."""
+
+    def __init__(self, port: int, *, alpn: str = ALPN) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(0.05)
+        self.where = ("127.0.0.1", port)
+        configuration = QuicConfiguration(
+            alpn_protocols=[alpn], is_client=True, verify_mode=ssl.CERT_NONE, idle_timeout=60.0
+        )
+        self.core = QuicConnection(configuration=configuration)
+        self.heard: dict[int, bytes] = {}
+        self.reasons: list[str] = []
+        self.established = False
+        self.sent = self.received = 0  # bytes
+
+    def connect(self) -> QuicPeer:
+        self.core.connect(self.where, time.monotonic())
+        core: Any = self.core
+        self.until(lambda: core._handshake_confirmed or bool(self.reasons))
+        return self
+
+    def begin(self) -> None:
+        """Send the first datagram only."""
+        self.core.connect(self.where, time.monotonic())
+        self.transmit()
+
+    def transmit(self) -> None:
+        for datagram, _ in self.core.datagrams_to_send(time.monotonic()):
+            self.send(datagram)
+
+    def send(self, datagram: bytes) -> None:
+        self.sent += len(datagram)
+        self.socket.sendto(datagram, self.where)
+
+    def step(self) -> None:
+        """Send what is to be sent, and take what comes in a moment."""
+        self.transmit()
+        try:
+            datagram = self.socket.recv(65_535)
+        except TimeoutError:
+            pass
+        else:
+            self.received += len(datagram)
+            self.core.receive_datagram(datagram, self.where, time.monotonic())
+        timer = self.core.get_timer()
+        if timer is not None and timer <= time.monotonic():
+            self.core.handle_timer(time.monotonic())
+        while event := self.core.next_event():
+            self._note(event)
+
+    def _note(self, event: Any) -> None:
+        match event:
+            case events.HandshakeCompleted():
+                self.established = True
+            case events.StreamDataReceived():
+                self.heard[event.stream_id] = self.heard.get(event.stream_id, b"") + event.data
+            case events.ConnectionTerminated():
+                self.reasons.append(event.reason_phrase)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Go on until this is so. Raises AssertionError if it is not so for long."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"nothing came of it: {self.reasons} {self.heard}"
+            self.step()
+
+    def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.step()
+
+    def ask(self, data: bytes, *, end: bool = False) -> int:
+        """Open a stream with this, and return its id."""
+        stream = self.core.get_next_available_stream_id()
+        self.core.send_stream_data(stream, data, end)
+        self.transmit()
+        return stream
+
+    def frames(self, write: Callable[[QuicPacketBuilder], None]) -> None:
+        """Send a packet with frames that the core would never send."""
+        core: Any = self.core
+        builder = QuicPacketBuilder(
+            host_cid=core.host_cid,
+            is_client=True,
+            max_datagram_size=1200,
+            packet_number=core._packet_number,
+            peer_cid=core._peer_cid.cid,
+            peer_token=b"",
+            spin_bit=False,
+            version=core._version,
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, core._cryptos[Epoch.ONE_RTT])
+        write(builder)
+        datagrams, _ = builder.flush()
+        core._packet_number = builder.packet_number
+        for datagram in datagrams:
+            self.send(datagram)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def stream_frame(stream: int, offset: int, data: bytes) -> Callable[[QuicPacketBuilder], None]:
+    """A piece of a stream, wherever in it."""
+
+    def write(builder: QuicPacketBuilder) -> None:
+        frame: Buffer = builder.start_frame(QuicFrameType.STREAM_BASE | 6, capacity=20 + len(data))
+        frame.push_uint_var(stream)
+        frame.push_uint_var(offset)
+        frame.push_uint_var(len(data))
+        frame.push_bytes(data)
+
+    return write

@@ -1,0 +1,263 @@
+"""Shelves: one in a real directory, and tests with it; and one in memory, which misbehaves when it is told to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Generator
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from groupchat.errors import IllegalMessage, NotNow
+from groupchat.files import File, IReading, IReceiving, IShelf, Owner
+from groupchat.files.shelf import Shelf
+from groupchat.limits import FileLimits
+
+ALICE = Owner(1, "10.0.0.1", "Alice")
+BOB = Owner(2, "10.0.0.2", "Bob")
+GUEST = Owner(0, "10.0.0.3", "Gus")
+
+SMALL = FileLimits(max_file=4_000_000, max_total=10_000_000, max_member=6_000_000, keep_free=0)
+
+
+def hash_of(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+class ShelfTestCase(TestCase):
+    """A test with a shelf in a directory of its own. `members` has the ids of who is in the group."""
+
+    timeout = 60
+
+    @inlineCallbacks
+    def setUp(self) -> Generator[Deferred[Any], Any, None]:  # type: ignore[override]
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(rmtree, self.directory, ignore_errors=True)
+        self.folder = self.directory / ".groupchat"
+        self.members = {1, 2}
+        yield self.open(SMALL)
+
+    @inlineCallbacks
+    def open(self, limits: FileLimits) -> Generator[Deferred[Any], Any, None]:
+        self.shelf = Shelf(self.directory, limits, reactor, lambda member: member in self.members)
+        self.addCleanup(self.shelf.stop)
+        yield self.shelf.start()
+
+    @inlineCallbacks
+    def restart(self, limits: FileLimits = SMALL) -> Generator[Deferred[Any], Any, None]:
+        yield self.shelf.stop()
+        yield self.open(limits)
+
+    def put(self, name: str, data: bytes) -> None:
+        """As somebody does by hand."""
+        (self.directory / name).write_bytes(data)
+
+    @inlineCallbacks
+    def names(self) -> Generator[Deferred[Any], Any, list[str]]:
+        files = yield self.shelf.listing()
+        return sorted(file.name for file in files)
+
+    @inlineCallbacks
+    def upload(
+        self, name: str, data: bytes, owner: Owner = ALICE, chunk: int = 100_000
+    ) -> Generator[Deferred[Any], Any, str]:
+        receiving: IReceiving = yield self.shelf.receive(name, len(data), hash_of(data), owner)
+        while receiving.offset < len(data):
+            yield receiving.write(data[receiving.offset : receiving.offset + chunk])
+        shown: str = yield receiving.finish()
+        return shown
+
+    @inlineCallbacks
+    def begin(
+        self, name: str, data: bytes, so_much: int, owner: Owner = ALICE
+    ) -> Generator[Deferred[Any], Any, IReceiving]:
+        """An upload of which so much has come."""
+        receiving: IReceiving = yield self.shelf.receive(name, len(data), hash_of(data), owner)
+        if so_much > receiving.offset:
+            yield receiving.write(data[receiving.offset : so_much])
+        return receiving
+
+    @inlineCallbacks
+    def fetch(self, name: str) -> Generator[Deferred[Any], Any, bytes]:
+        reading: IReading = yield self.shelf.open(name)
+        data = b""
+        while chunk := (yield reading.read(len(data), 1_000_000)):
+            data += chunk
+        yield reading.close()
+        self.assertEqual((reading.file.size, reading.file.sha256), (len(data), hash_of(data)))
+        return data
+
+    @inlineCallbacks
+    def refused(self, asked: Deferred[Any], words: str) -> Generator[Deferred[Any], Any, IllegalMessage]:
+        why: IllegalMessage = yield self.assertFailure(asked, IllegalMessage)
+        self.assertIn(words, str(why))
+        return why
+
+    @inlineCallbacks
+    def until(self, condition: Callable[[], Any]) -> Generator[Deferred[Any], Any, None]:
+        """Wait until this is so: what it returns may be a Deferred."""
+        for _ in range(2000):
+            so = condition()
+            if isinstance(so, Deferred):
+                so = yield so
+            if so:
+                return
+            yield deferLater(reactor, 0.01)
+        self.fail("It never was so.")
+
+    def parts(self) -> list[Path]:
+        return sorted(self.folder.glob("*.part"))
+
+    def open_files(self) -> int:
+        """How many of this directory this process has open."""
+        count = 0
+        for handle in Path("/proc/self/fd").iterdir():
+            try:
+                count += os.readlink(handle).startswith(str(self.directory))
+            except OSError:
+                continue
+        return count
+
+
+@implementer(IShelf)
+class MemoryShelf:
+    """A shelf in memory. `slow` holds what is asked: it is done when `go_on` is called."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.parts: dict[tuple[str, Owner], bytes] = {}
+        self.owners: dict[str, Owner] = {}
+        self.slow = False
+        self.refuses: IllegalMessage | None = None
+        self.open_now = 0
+        self.most_unwritten = 0
+        self.waiting: list[Callable[[], None]] = []
+        self.events: list[str] = []
+
+    def later(self, function: Callable[[], Any]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+
+        def act() -> None:
+            try:
+                result = function()
+            except IllegalMessage as why:
+                done.errback(why)
+            else:
+                done.callback(result)
+
+        self.waiting.append(act)
+        if not self.slow:
+            self.go_on()
+        return done
+
+    def go_on(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for act in waiting:
+            act()
+
+    def listing(self) -> Deferred[list[File]]:
+        files = [File(name, len(data), 12.7, hash_of(data)) for name, data in self.files.items()]
+        return self.later(lambda: files)
+
+    def open(self, name: str) -> Deferred[IReading]:
+        if name not in self.files:
+            return fail(IllegalMessage(f"There is no file {name}."))
+        return self.later(lambda: MemoryReading(self, name))
+
+    def receive(self, name: str, size: int, sha256: str, owner: Owner) -> Deferred[IReceiving]:
+        if self.refuses is not None:
+            return fail(self.refuses)
+        return self.later(lambda: MemoryReceiving(self, name, size, sha256, owner))
+
+
+@implementer(IReading)
+class MemoryReading:
+    def __init__(self, shelf: MemoryShelf, name: str) -> None:
+        self._shelf = shelf
+        self._data = shelf.files[name]
+        self.file = File(name, len(self._data), 12.7, hash_of(self._data))
+        self.changed = False
+        shelf.open_now += 1
+
+    def read(self, offset: int, size: int) -> Deferred[bytes]:
+        if self._shelf.refuses is not None:
+            return fail(self._shelf.refuses)
+        return self._shelf.later(lambda: self._data[offset : offset + size])
+
+    def close(self) -> Deferred[None]:
+        self._shelf.open_now -= 1
+        return succeed(None)
+
+
+@implementer(IReceiving)
+class MemoryReceiving:
+    def __init__(self, shelf: MemoryShelf, name: str, size: int, sha256: str, owner: Owner) -> None:
+        self._shelf = shelf
+        self._name = name
+        self._size = size
+        self._sha256 = sha256
+        self._owner = owner
+        self._data = shelf.parts.pop((sha256, owner), b"")
+        self._over = False
+        shelf.open_now += 1
+
+    @property
+    def offset(self) -> int:
+        return len(self._data)
+
+    def write(self, data: bytes) -> Deferred[None]:
+        self._shelf.most_unwritten = max(self._shelf.most_unwritten, len(data))
+
+        def act() -> None:
+            if len(self._data) + len(data) > self._size:
+                self._end("drop")
+                raise IllegalMessage("That is more.")
+            self._data += data
+
+        return self._shelf.later(act)
+
+    def finish(self) -> Deferred[str]:
+        def act() -> str:
+            if len(self._data) < self._size:
+                self.keep()
+                raise NotNow(f"Only {len(self._data)} bytes came.")
+            if hash_of(self._data) != self._sha256:
+                self._end("drop")
+                raise IllegalMessage("Its SHA-256 is another.")
+            self._end("finish")
+            name = self._name if self._name not in self._shelf.files else f"another {self._name}"
+            self._name = name
+            self._shelf.files[name] = self._data
+            self._shelf.owners[name] = self._owner
+            return name
+
+        return self._shelf.later(act)
+
+    def withdraw(self) -> Deferred[None]:
+        self._shelf.events.append("withdraw")
+        self._shelf.parts[self._sha256, self._owner] = self._shelf.files.pop(self._name)
+        return succeed(None)
+
+    def keep(self) -> Deferred[None]:
+        if not self._over:
+            self._end("keep")
+            self._shelf.parts[self._sha256, self._owner] = self._data
+        return succeed(None)
+
+    def drop(self) -> Deferred[None]:
+        if not self._over:
+            self._end("drop")
+        return succeed(None)
+
+    def _end(self, how: str) -> None:
+        self._over = True
+        self._shelf.open_now -= 1
+        self._shelf.events.append(how)

@@ -1,0 +1,305 @@
+"""The shelf in a real directory: what is there is listed and can be fetched, whatever put it there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from unittest import skipUnless
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from zope.interface.verify import verifyObject
+
+from groupchat.errors import CannotShare, NotNow
+from groupchat.files import IReading, IReceiving, IShelf, hashing
+from groupchat.files.shelf import Shelf
+from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of
+
+Steps = Generator[Deferred[Any], Any, None]
+
+HARD = ["a: b.txt", " two  spaces ", "ü.txt", "u\u0308.txt", "-rf", "a\\b", 'q"<>|*?', "x" * 255, "CON", "日本.tar.gz"]
+"""Names that only somebody with a hand on the directory can give."""
+
+
+class ListingTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_interfaces(self) -> Steps:
+        verifyObject(IShelf, self.shelf)
+        self.put("a", b"1")
+        reading = yield self.shelf.open("a")
+        verifyObject(IReading, reading)
+        yield reading.close()
+        receiving = yield self.begin("b", b"12", 1)
+        verifyObject(IReceiving, receiving)
+        yield receiving.drop()
+
+    @inlineCallbacks
+    def test_nothing(self) -> Steps:
+        self.assertEqual((yield self.names()), [])
+
+    @inlineCallbacks
+    def test_what_is_put_there_by_hand(self) -> Steps:
+        for number, name in enumerate(HARD):
+            self.put(name, b"x" * number)
+        self.assertEqual((yield self.names()), sorted(HARD))
+        for number, name in enumerate(HARD):
+            self.assertEqual((yield self.fetch(name)), b"x" * number)
+
+    @inlineCallbacks
+    def test_what_came_last_is_last(self) -> Steps:
+        for name, at in [("b", 2000), ("a", 3000), ("c", 1000)]:
+            self.put(name, b"")
+            os.utime(self.directory / name, (at, at))
+        files = yield self.shelf.listing()
+        self.assertEqual([(file.name, file.at) for file in files], [("c", 1000), ("b", 2000), ("a", 3000)])
+
+    @inlineCallbacks
+    def test_hashes_come_by_themselves(self) -> Steps:
+        self.put("a", b"abc")
+
+        def is_known() -> Deferred[bool]:
+            return self.shelf.listing().addCallback(lambda files: files[0].sha256 == hash_of(b"abc"))
+
+        yield self.until(is_known)
+
+    @inlineCallbacks
+    def test_nothing_but_regular_files(self) -> Steps:
+        outside = self.directory.parent / f"{self.directory.name}.secret"
+        outside.write_bytes(b"secret")
+        self.addCleanup(outside.unlink)
+        (self.directory / "folder").mkdir()
+        (self.directory / "link").symlink_to(outside)
+        (self.directory / "dangling").symlink_to("nowhere")
+        self.put("real", b"real")
+        (self.directory / "inner").symlink_to("real")
+        os.mkfifo(self.directory / "fifo")
+        self.put(".hidden", b"hidden")
+        self.put("new\nline", b"")
+        self.put("esc\x1b[0m", b"")
+        self.put("bidi\u202e", b"")
+        (self.directory / os.fsdecode(b"\xff.txt")).write_bytes(b"")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.directory / "socket"))
+            self.assertEqual((yield self.names()), ["real"])
+            for name in os.listdir(self.directory):
+                if name != "real":
+                    yield self.refused(self.shelf.open(name), "There is no")
+        for name in ["", ".", "..", f"../{outside.name}", str(outside), "folder/../real", "no", "real\0", "a" * 10_000]:
+            yield self.refused(self.shelf.open(name), "There is no")
+        yield self.refused(self.shelf.open(".groupchat/index"), "There is no such file")
+
+    @skipUnless(os.geteuid() == 0, "only root can make devices")
+    @inlineCallbacks
+    def test_no_device(self) -> Steps:
+        try:
+            os.mknod(self.directory / "zero", 0o666 | 0o020000, os.makedev(1, 5))
+        except OSError:
+            return
+        self.assertEqual((yield self.names()), [])
+        yield self.refused(self.shelf.open("zero"), "There is no file zero")
+
+    @inlineCallbacks
+    def test_the_directory_itself_may_be_a_link(self) -> Steps:
+        yield self.shelf.stop()
+        link = self.directory.parent / f"{self.directory.name}.link"
+        link.symlink_to(self.directory)
+        self.addCleanup(link.unlink)
+        self.directory = link
+        yield self.open(SMALL)
+        yield self.upload("a", b"abc")
+        self.assertEqual((yield self.fetch("a")), b"abc")
+
+
+class FetchingTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_all_sizes(self) -> Steps:
+        for size in [0, 1, 1_000_000, 5_000_001]:
+            data = os.urandom(size)
+            self.put("a", data)
+            self.assertEqual((yield self.fetch("a")), data)
+
+    @inlineCallbacks
+    def test_a_part(self) -> Steps:
+        self.put("a", b"0123456789")
+        reading = yield self.shelf.open("a")
+        parts = yield gatherResults([reading.read(offset, 4) for offset in (0, 8, 10, 99)])
+        self.assertEqual(parts, [b"0123", b"89", b"", b""])
+        yield reading.close()
+        yield reading.close()
+        yield self.refused(reading.read(0, 1), "closed")
+
+    @inlineCallbacks
+    def test_it_remains_what_it_was_when_it_is_deleted_or_replaced(self) -> Steps:
+        self.put("a", b"old")
+        reading = yield self.shelf.open("a")
+        self.put("b", b"new")
+        (self.directory / "b").rename(self.directory / "a")
+        self.assertEqual((yield reading.read(0, 9)), b"old")
+        (self.directory / "a").unlink()
+        self.assertEqual((yield reading.read(0, 9)), b"old")
+        yield reading.close()
+
+    @inlineCallbacks
+    def test_it_is_not_mixed_with_what_it_becomes(self) -> Steps:
+        for change in [b"longer", b"s", b"xxx"]:
+            self.put("a", b"old")
+            os.utime(self.directory / "a", (1000, 1000))
+            reading = yield self.shelf.open("a")
+            self.put("a", change)
+            why = yield self.refused(reading.read(0, 3), "changed")
+            self.assertIsInstance(why, NotNow)
+            yield reading.close()
+
+    @inlineCallbacks
+    def test_another_hash_after_a_change(self) -> Steps:
+        self.put("a", b"old")
+        yield self.fetch("a")
+        self.put("a", b"newer")
+        self.assertEqual((yield self.fetch("a")), b"newer")
+
+    @inlineCallbacks
+    def test_small_files_overtake_a_long_one(self) -> Steps:
+        self.patch(hashing, "SLICE", 1 << 20)
+        self.put("long", bytes(60 << 20))
+        order: list[str] = []
+        long = self.fetch("long").addCallback(lambda data: order.append("long"))
+        self.put("short", b"short")
+        short = self.fetch("short").addCallback(lambda data: order.append("short"))
+        yield gatherResults([long, short])
+        self.assertEqual(order, ["short", "long"])
+
+    @inlineCallbacks
+    def test_nothing_stays_open(self) -> Steps:
+        before = self.open_files()
+        self.put("a", b"abc")
+        yield self.fetch("a")
+        yield self.refused(self.shelf.open("b"), "There is no file b.")
+        yield self.upload("c", b"abc")
+        yield (yield self.begin("d", b"abc", 1)).keep()
+        yield self.refused((yield self.begin("e", b"abc", 1)).write(b"abc"), "more than")
+        self.assertEqual(self.open_files(), before)
+        yield self.shelf.stop()
+        self.assertEqual(self.open_files(), 0)
+
+    @inlineCallbacks
+    def test_not_too_many_at_once(self) -> Steps:
+        self.patch(__import__("groupchat.files.shelf", fromlist=["files"]), "MAX_READINGS", 2)
+        self.put("a", b"abc")
+        readings = yield gatherResults([self.shelf.open("a"), self.shelf.open("a")])
+        yield self.refused(self.shelf.open("a"), "Too many")
+        yield readings[0].close()
+        yield (yield self.shelf.open("a")).close()
+
+
+class StartingTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_hashes_and_owners_are_kept(self) -> Steps:
+        self.put("a", b"abc")
+        yield self.fetch("a")
+        yield self.upload("b", b"123")
+        yield self.shelf.stop()
+        self.patch(hashing.Hasher, "want", lambda *_: self.fail("It was known."))
+        yield self.open(SMALL)
+        files = yield self.shelf.listing()
+        self.assertEqual({file.sha256 for file in files}, {hash_of(b"abc"), hash_of(b"123")})
+        owner = self.shelf._index["b"].owner
+        assert owner is not None
+        self.assertEqual(owner.member, ALICE.member)
+
+    @inlineCallbacks
+    def test_a_damaged_index_is_made_again(self) -> Steps:
+        self.put("a", b"abc")
+        good = {"version": 1, "files": {"a": [3, 1, 1, "0" * 64, 0, ""]}}
+        for damage in [
+            b"",
+            b"\xff",
+            b"[]",
+            b'{"version": 1}',
+            b"[" * 100_000,
+            json.dumps({**good, "version": 2}).encode(),
+            json.dumps({**good, "files": {"a": ["3", 1, 1, None, 0, ""]}}).encode(),
+            json.dumps({**good, "files": {"a": [3, 1, 1, "x", 0, ""]}}).encode(),
+            json.dumps({**good, "files": {"a": [3]}}).encode(),
+            json.dumps({**good, "files": []}).encode(),
+        ]:
+            yield self.shelf.stop()
+            (self.folder / "index").write_bytes(damage)
+            yield self.open(SMALL)
+            self.assertEqual((yield self.fetch("a")), b"abc")
+
+    @inlineCallbacks
+    def test_an_index_of_another_file_says_nothing(self) -> Steps:
+        self.put("a", b"abc")
+        yield self.fetch("a")
+        yield self.shelf.stop()
+        time.sleep(0.01)  # for another time of change
+        self.put("a", b"xyz")
+        yield self.open(SMALL)
+        self.assertEqual((yield self.fetch("a")), b"xyz")
+
+    @inlineCallbacks
+    def test_a_new_directory_is_created(self) -> Steps:
+        yield self.shelf.stop()
+        self.directory = self.directory / "new"
+        yield self.open(SMALL)
+        self.assertEqual(self.directory.stat().st_mode & 0o777, 0o700)
+
+    @inlineCallbacks
+    def test_why_not(self) -> Steps:
+        self.put("file", b"")
+        (self.directory / "loop").symlink_to("loop")
+        folder = self.directory / "other"
+        folder.mkdir()
+        (folder / ".groupchat").symlink_to(self.directory)
+        for path, words in [
+            (self.directory / "file", "Not a directory"),
+            (self.directory / "no" / "such", "No such file"),
+            (self.directory, "another groupchat does"),
+            (folder, "cannot share"),
+            (self.directory / "loop", "cannot share"),
+        ]:
+            shelf = Shelf(path, SMALL, reactor)
+            why = yield self.assertFailure(shelf.start(), CannotShare)
+            self.assertIn(words, str(why))
+            self.assertNotIn("\n", str(why))
+            yield shelf.stop()
+
+    @inlineCallbacks
+    def test_what_is_asked_after_the_end(self) -> Steps:
+        self.put("a", b"abc")
+        reading = yield self.shelf.open("a")
+        receiving = yield self.begin("b", b"abc", 1)
+        yield self.shelf.stop()
+        yield self.shelf.stop()
+        for asked in [
+            self.shelf.listing(),
+            self.shelf.open("a"),
+            self.shelf.receive("c", 1, "0" * 64, ALICE),
+            receiving.write(b"b"),
+            receiving.finish(),
+            reading.read(0, 1),
+        ]:
+            self.assertIsInstance((yield self.refused(asked, "")), NotNow)
+        yield reading.close()
+        yield receiving.keep()
+        self.assertEqual([part.read_bytes() for part in self.parts()], [b"a"])
+
+    @inlineCallbacks
+    def test_stopping_does_not_wait_for_a_long_hash(self) -> Steps:
+        with open(self.directory / "long", "wb") as file:
+            file.truncate(1 << 40)
+        opening = self.shelf.open("long")
+        waiting = self.refused(opening, "stopping")
+        yield self.shelf.listing()
+        yield self.shelf.stop()
+        yield waiting
+        self.assertEqual(self.open_files(), 0)
+
+    def test_no_thread_before_start(self) -> None:
+        shelf = Shelf(Path("/nonexistent"), SMALL, reactor)
+        self.assertIsNone(shelf._threads._pool)

@@ -1,0 +1,403 @@
+"""What comes to the shelf: whole or not at all, whoever lies, and wherever it breaks off."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.trial.unittest import SkipTest
+
+from groupchat.errors import IllegalMessage, NotNow
+from groupchat.files import Owner, disk
+from groupchat.limits import MAX_PARTS_EACH, FileLimits
+from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
+
+Steps = Generator[Deferred[Any], Any, None]
+DATA = bytes(range(256)) * 1000
+
+
+class UploadTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_all_sizes(self) -> Steps:
+        for size in [0, 1, 99_999, 100_000, 3_000_000]:
+            data = os.urandom(size)
+            self.assertEqual((yield self.upload(f"{size}", data)), f"{size}")
+            self.assertEqual((yield self.fetch(f"{size}")), data)
+            self.assertEqual((self.directory / f"{size}").stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.parts(), [])
+        self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
+
+    @inlineCallbacks
+    def test_nobody_sees_it_before_it_is_whole(self) -> Steps:
+        receiving = yield self.begin("a", DATA, len(DATA))
+        self.assertEqual((yield self.names()), [])
+        self.assertEqual([part.stat().st_mode & 0o777 for part in self.parts()], [0o600])
+        yield receiving.finish()
+        self.assertEqual((yield self.names()), ["a"])
+
+    @inlineCallbacks
+    def test_names_that_are_taken(self) -> Steps:
+        got = []
+        for name in ["photo.jpg", "Photo.JPG", "photo.jpg", "photo (2).jpg", "a.tar.gz", "a.tar.gz", "b", "b", ".x"]:
+            try:
+                got.append((yield self.upload(name, os.urandom(9))))
+            except IllegalMessage:
+                got.append("no")
+        self.assertEqual(
+            got,
+            [
+                "photo.jpg",
+                "Photo (2).JPG",
+                "photo (3).jpg",
+                "photo (2) (2).jpg",
+                "a.tar.gz",
+                "a (2).tar.gz",
+                "b",
+                "b (2)",
+                "no",
+            ],
+        )
+
+    @inlineCallbacks
+    def test_the_longest_name_is_cut_to_make_room(self) -> Steps:
+        name = "ü" * 125 + ".jpg"
+        self.assertEqual((yield self.upload(name, b"1")), name)
+        self.assertEqual((yield self.upload(name, b"2")), "ü" * 123 + " (2).jpg")
+
+    @inlineCallbacks
+    def test_what_is_there_is_never_replaced(self) -> Steps:
+        (self.directory / "link").symlink_to("nowhere")
+        (self.directory / "folder").mkdir()
+        for name in ["link", "folder"]:
+            self.assertEqual((yield self.upload(name, b"1")), f"{name} (2)")
+        self.assertFalse((self.directory / "nowhere").exists())
+        # Somebody is faster, after the shelf looked what there is:
+        receiving = yield self.begin("a", b"new", 3)
+        listdir = os.listdir
+
+        def look(path: Any) -> list[str]:
+            names = listdir(path)
+            if path == self.shelf._disk.files:
+                self.put("a", b"old")
+            return names
+
+        self.patch(os, "listdir", look)
+        self.assertEqual((yield receiving.finish()), "a (2)")
+        self.assertEqual((yield self.fetch("a")), b"old")
+
+    @inlineCallbacks
+    def test_a_disk_without_links(self) -> Steps:
+        def link(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EPERM, "no links here")
+
+        self.patch(os, "link", link)
+        self.put("a", b"old")
+        self.assertEqual((yield self.upload("a", b"new")), "a (2)")
+        self.assertEqual((yield self.fetch("a")), b"old")
+        self.assertEqual((yield self.fetch("a (2)")), b"new")
+        self.assertEqual(self.parts(), [])
+
+    @inlineCallbacks
+    def test_a_wrong_hash(self) -> Steps:
+        receiving = yield self.shelf.receive("a", 3, hash_of(b"abc"), ALICE)
+        yield receiving.write(b"abd")
+        why = yield self.refused(receiving.finish(), "SHA-256")
+        self.assertNotIsInstance(why, NotNow)
+        self.assertEqual(((yield self.names()), self.parts()), ([], []))
+        yield self.upload("a", b"abc")
+
+    @inlineCallbacks
+    def test_more_than_was_said(self) -> Steps:
+        receiving = yield self.shelf.receive("a", 3, hash_of(b"abc"), ALICE)
+        yield receiving.write(b"ab")
+        yield self.refused(receiving.write(b"cd"), "more than the 3 bytes")
+        yield self.refused(receiving.finish(), "ended")
+        self.assertEqual(((yield self.names()), self.parts()), ([], []))
+
+    @inlineCallbacks
+    def test_less_than_was_said_is_kept(self) -> Steps:
+        receiving = yield self.begin("a", b"abc", 2)
+        yield self.refused(receiving.finish(), "Only 2 of 3 bytes")
+        self.assertEqual((yield self.begin("a", b"abc", 0)).offset, 2)
+
+    @inlineCallbacks
+    def test_withdrawn(self) -> Steps:
+        receiving = yield self.begin("a", DATA, len(DATA))
+        yield receiving.finish()
+        yield receiving.withdraw()
+        yield receiving.withdraw()
+        self.assertEqual((yield self.names()), [])
+        again = yield self.begin("a", DATA, 0)
+        self.assertEqual(again.offset, len(DATA))
+        self.assertEqual((yield again.finish()), "a")
+        self.assertEqual((yield self.fetch("a")), DATA)
+
+    @inlineCallbacks
+    def test_what_is_withdrawn_is_the_upload_and_nothing_else(self) -> Steps:
+        receiving = yield self.begin("a", b"abc", 3)
+        yield receiving.finish()
+        (self.directory / "a").unlink()
+        self.put("a", b"other")
+        yield receiving.withdraw()
+        self.assertEqual((yield self.fetch("a")), b"other")
+        receiving = yield self.begin("b", b"abc", 3)
+        yield receiving.finish()
+        (self.directory / "b").unlink()
+        yield receiving.withdraw()
+
+    @inlineCallbacks
+    def test_withdrawn_while_it_comes_again(self) -> Steps:
+        first = yield self.begin("a", b"abc", 3)
+        yield first.finish()
+        second = yield self.begin("a", b"abc", 2)
+        yield first.withdraw()
+        self.assertEqual((yield self.names()), [])
+        yield second.write(b"c")
+        self.assertEqual((yield second.finish()), "a")
+
+
+class ResumingTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_wherever_it_breaks_off(self) -> Steps:
+        data = os.urandom(1000)
+        for cut in [0, 1, 499, 999, 1000]:
+            yield (yield self.begin("a", data, cut)).keep()
+            again = yield self.begin("a", data, 0)
+            self.assertEqual(again.offset, cut)
+            yield again.write(data[cut:])
+            name = yield again.finish()
+            self.assertEqual((yield self.fetch(name)), data)
+            (self.directory / name).unlink()
+
+    @inlineCallbacks
+    def test_after_a_restart(self) -> Steps:
+        for owner in [ALICE, GUEST]:
+            yield self.begin("a", DATA, 1000, owner)  # stopping keeps it
+            yield self.restart()
+            elsewhere = replace(owner, host="10.9.9.9") if owner.member else owner
+            receiving = yield self.begin("a", DATA, 0, elsewhere)
+            self.assertEqual(receiving.offset, 1000)
+            yield receiving.write(DATA[1000:])
+            self.assertEqual((yield self.fetch((yield receiving.finish()))), DATA)
+        self.assertEqual(self.parts(), [])
+
+    @inlineCallbacks
+    def test_nobody_goes_on_with_anothers(self) -> Steps:
+        yield (yield self.begin("a", DATA, 1000)).keep()
+        for other in [BOB, GUEST, replace(GUEST, name="Al"), replace(GUEST, host="10.0.0.1")]:
+            receiving = yield self.begin("a", DATA, 0, other)
+            self.assertEqual(receiving.offset, 0)
+            yield receiving.write(b"x")
+            yield receiving.keep()
+        self.assertEqual((yield self.begin("a", DATA, 0)).offset, 1000)
+
+    @inlineCallbacks
+    def test_not_twice_at_once(self) -> Steps:
+        first = yield self.begin("a", DATA, 10)
+        why = yield self.refused(self.begin("a", DATA, 0), "already")
+        self.assertIsInstance(why, NotNow)
+        yield first.keep()
+        yield self.begin("a", DATA, 0)
+
+    @inlineCallbacks
+    def test_not_twice_in_the_same_moment(self) -> Steps:
+        asked = [self.begin("a", DATA, 0) for _ in range(5)]
+        for one in asked[1:]:
+            yield self.refused(one, "already")
+        self.assertEqual((yield asked[0]).offset, 0)
+
+    @inlineCallbacks
+    def test_a_damaged_part_is_sent_again(self) -> Steps:
+        yield (yield self.begin("a", DATA, 1000)).keep()
+        self.parts()[0].write_bytes(b"x" * 1000)
+        receiving = yield self.begin("a", DATA, len(DATA))
+        self.assertIsInstance((yield self.refused(receiving.finish(), "damaged")), NotNow)
+        self.assertEqual((yield self.upload("a", DATA)), "a")
+
+    @inlineCallbacks
+    def test_a_part_that_is_too_long_begins_anew(self) -> Steps:
+        yield (yield self.begin("a", b"abc", 1)).keep()
+        self.parts()[0].write_bytes(b"x" * 1000)
+        self.assertEqual((yield self.upload("a", b"abc")), "a")
+
+    @inlineCallbacks
+    def test_a_part_that_is_a_link_is_not_written_to(self) -> Steps:
+        yield (yield self.begin("a", b"abc", 1)).keep()
+        part = self.parts()[0]
+        part.unlink()
+        victim = self.directory / "victim"
+        victim.write_bytes(b"victim")
+        part.symlink_to(victim)
+        yield self.refused(self.begin("a", b"abc", 3), "cannot write")
+        self.assertEqual(victim.read_bytes(), b"victim")
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    @inlineCallbacks
+    def test_old_parts_are_forgotten(self) -> Steps:
+        yield (yield self.begin("old", DATA, 10)).keep()
+        yield (yield self.begin("new", DATA[1:], 10)).keep()
+        old = next(part for part in self.parts() if part.read_bytes() == DATA[:10])
+        yield self.shelf.stop()
+        long_ago = time.time() - 25 * 3600
+        os.utime(old, (long_ago, long_ago))
+        yield self.open(SMALL)
+        self.assertEqual([part.read_bytes() for part in self.parts()], [DATA[1:11]])
+
+    @inlineCallbacks
+    def test_a_crash_before_the_part_was_forgotten(self) -> Steps:
+        receiving = yield self.begin("a", DATA, len(DATA))
+        patches = [self.patch(disk.Disk, name, lambda *_: None) for name in ("forget_part", "save")]
+        yield receiving.finish()
+        self.assertEqual(len(self.parts()), 1)
+        yield self.shelf.stop()
+        for patch in patches:
+            patch.restore()
+        yield self.open(SMALL)
+        self.assertEqual(self.parts(), [])
+        owner = self.shelf._index["a"].owner
+        assert owner is not None
+        self.assertEqual(owner.member, ALICE.member)
+
+
+class RoomTests(ShelfTestCase):
+    @inlineCallbacks
+    def test_one_file(self) -> Steps:
+        yield self.refused(self.shelf.receive("a", 4_000_001, "0" * 64, ALICE), "at most 4.0 MB")
+        yield self.refused(self.shelf.receive("a", 2**63 - 1, "0" * 64, ALICE), "at most 4.0 MB")
+
+    @inlineCallbacks
+    def test_one_member(self) -> Steps:
+        yield self.upload("a", bytes(4_000_000))
+        yield self.refused(self.shelf.receive("b", 2_000_001, "0" * 64, ALICE), "6.0 MB")
+        yield self.begin("b", bytes(2_000_001), 0, BOB)
+        (self.directory / "a").unlink()
+        yield self.begin("b", bytes(2_000_001), 0, ALICE)
+
+    @inlineCallbacks
+    def test_it_counts_after_a_restart(self) -> Steps:
+        yield self.upload("a", bytes(4_000_000))
+        yield self.restart()
+        yield self.refused(self.shelf.receive("b", 2_000_001, "0" * 64, ALICE), "6.0 MB")
+
+    @inlineCallbacks
+    def test_who_leaves_counts_for_the_host(self) -> Steps:
+        host = ALICE.host
+        yield self.upload("a", bytes(4_000_000))
+        yield self.begin("b", bytes(2_000_001), 0, Owner(0, host, "Al"))
+        self.members.discard(1)
+        yield self.refused(self.shelf.receive("c", 1, "0" * 64, Owner(0, host, "Al")), "6.0 MB")
+        yield self.refused(self.shelf.receive("c", 1, "0" * 64, Owner(0, host, "Bert")), "6.0 MB")
+        self.members.add(3)
+        yield self.begin("c", bytes(3_000_000), 0, Owner(3, host, "Cleo"))
+
+    @inlineCallbacks
+    def test_all(self) -> Steps:
+        for name in "abc":
+            self.put(name, bytes(3_000_000))
+        why = yield self.refused(self.shelf.receive("d", 1_000_001, "0" * 64, ALICE), "full")
+        self.assertIsInstance(why, NotNow)
+        yield self.begin("d", bytes(1_000_000), 0, ALICE)
+        yield self.refused(self.shelf.receive("e", 1, "0" * 64, BOB), "full")
+
+    @inlineCallbacks
+    def test_many_at_once_promise_no_room_twice(self) -> Steps:
+        owners = [Owner(0, f"10.0.1.{number}", "G") for number in range(5)]
+        asked = [self.shelf.receive("a", 3_000_000, hash_of(b"%d" % n), owner) for n, owner in enumerate(owners)]
+        outcomes = yield gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
+        self.assertEqual([isinstance(one, NotNow) for one in outcomes], [False] * 3 + [True] * 2)
+
+    @inlineCallbacks
+    def test_the_disk_is_never_promised_twice_either(self) -> Steps:
+        self.patch(disk.Disk, "room", lambda disk: 5_000_000)
+        yield self.restart(replace(SMALL, keep_free=1_000_000))
+        yield self.begin("a", bytes(3_000_000), 0, ALICE)
+        yield self.refused(self.shelf.receive("b", 1_000_001, "0" * 64, BOB), "almost full")
+        yield self.begin("b", bytes(1_000_000), 0, BOB)
+
+    @inlineCallbacks
+    def test_what_one_left_in_part_makes_room(self) -> Steps:
+        for number in range(MAX_PARTS_EACH):
+            yield (yield self.begin("a", bytes(9) + b"%d" % number, 5)).keep()
+        yield self.begin("other", DATA, 5, BOB)
+        yield self.begin("b", DATA, 5)
+        self.assertEqual(len(self.parts()), 2)
+
+    @inlineCallbacks
+    def test_what_one_sends_does_not_make_room(self) -> Steps:
+        for number in range(2):
+            yield self.begin("a", bytes(3_000_000 - number), 5)
+        yield self.refused(self.shelf.receive("b", 2, "0" * 64, ALICE), "6.0 MB")
+
+    @inlineCallbacks
+    def test_how_many(self) -> Steps:
+        self.patch(__import__("groupchat.files.quota", fromlist=["quota"]), "MAX_FILES", 3)
+        for name in "ab":
+            self.put(name, b"")
+        yield self.begin("c", b"c", 0)
+        yield self.refused(self.begin("d", b"d", 0), "too many")
+
+
+class DiskTests(ShelfTestCase):
+    @inlineCallbacks
+    def fails(self, name: str, number: int, words: str) -> Generator[Deferred[Any], Any, IllegalMessage]:
+        """An upload during which a call of the system fails so."""
+        receiving = yield self.begin("a", DATA, 10)
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise OSError(number, "injected")
+
+        original = getattr(os, name)
+        self.patch(os, name, fail)
+        try:
+            asked = (
+                receiving.write(DATA[10:])
+                if name == "pwrite"
+                else receiving.write(DATA[10:]).addCallback(lambda _: receiving.finish())
+            )
+            why: IllegalMessage = yield self.refused(asked, words)
+        finally:
+            setattr(os, name, original)
+        self.assertEqual(((yield self.names()), self.parts()), ([], []))
+        self.assertEqual((yield self.upload("a", DATA)), "a")
+        (self.directory / "a").unlink()
+        return why
+
+    @inlineCallbacks
+    def test_a_full_disk(self) -> Steps:
+        for name in ["pwrite", "fsync", "link"]:
+            for number in [errno.ENOSPC, errno.EDQUOT]:
+                self.assertIsInstance((yield self.fails(name, number, "disk of the server is full")), NotNow)
+
+    @inlineCallbacks
+    def test_a_broken_disk(self) -> Steps:
+        for name in ["pwrite", "fsync", "link"]:
+            why = yield self.fails(name, errno.EIO, "cannot write")
+            self.assertNotIsInstance(why, NotNow)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    @inlineCallbacks
+    def test_a_name_too_long_for_this_disk(self) -> Steps:
+        yield self.fails("link", errno.ENAMETOOLONG, "too long for the disk")
+
+    @inlineCallbacks
+    def test_a_disk_that_is_really_full(self) -> Steps:
+        yield self.shelf.stop()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(self.directory)], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise SkipTest("only root can mount")
+        self.addCleanup(subprocess.run, ["umount", "-l", str(self.directory)], check=False)
+        yield self.open(FileLimits(keep_free=0))
+        self.patch(disk.Disk, "room", lambda disk: 10**9)
+        data = os.urandom(2_000_000)
+        self.assertIsInstance((yield self.refused(self.upload("a", data), "full")), NotNow)
+        self.assertEqual(self.parts(), [])
+        yield self.upload("b", data[:500_000])
+        yield self.shelf.stop()
