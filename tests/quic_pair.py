@@ -19,7 +19,7 @@ from groupchat.client.trust import KnownServers
 from groupchat.frontends.desk import Peer
 from groupchat.frontends.quic import Quic
 from groupchat.limits import Limits
-from groupchat.quic import Turns
+from groupchat.quic.turns import Turns
 
 STEP = 0.001
 HOST = "192.0.2.1"

@@ -7,7 +7,9 @@ from aioquic.tls import Epoch
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.quic import FIRST_WINDOW, LEAST_AHEAD, MOST_AHEAD, STREAMS, WINDOW, Connection, Core
+from groupchat.quic import FIRST_WINDOW, LEAST_AHEAD, MOST_AHEAD, STREAMS, WINDOW
+from groupchat.quic.connection import Connection
+from groupchat.quic.core import Core
 from tests.quic_pair import Ear, Echo, Pair, Source
 
 MB = 1_000_000

@@ -34,7 +34,11 @@ from zope.interface import implementer
 from groupchat.client.messages import ILLEGAL
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
-from groupchat.quic import ALPN, MOST_AHEAD, Connection, Core, Stream, Turns
+from groupchat.quic import ALPN, MOST_AHEAD
+from groupchat.quic.connection import Connection
+from groupchat.quic.core import Core
+from groupchat.quic.stream import Stream
+from groupchat.quic.turns import Turns
 
 ID = 8
 """How long the connection ids are that this side gives out, in bytes."""

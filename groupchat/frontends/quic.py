@@ -36,7 +36,11 @@ from groupchat.certificate import load_or_make
 from groupchat.events import Address
 from groupchat.frontends.desk import Desk, Peer
 from groupchat.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
-from groupchat.quic import ALPN, FIRST_WINDOW, WINDOW, Connection, Core, Stream, Turns
+from groupchat.quic import ALPN, FIRST_WINDOW, WINDOW
+from groupchat.quic.connection import Connection
+from groupchat.quic.core import Core
+from groupchat.quic.stream import Stream
+from groupchat.quic.turns import Turns
 
 ID = 8
 """How long the connection ids are that this side gives out, in bytes."""
