@@ -8,7 +8,7 @@ METADATA := setup.cfg pyproject.toml
 .PHONY: run test lint bench screen chaos clean
 
 run: $(VENV)/.run
-	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT)
+	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --files shared
 
 test: $(VENV)/.test
 	$(BIN)/python -m twisted.trial tests
@@ -33,7 +33,7 @@ clean:
 
 # One virtual environment; a stamp in it for each set of packages, made again when the metadata changes. What was
 # interrupted half-way is begun anew.
-$(VENV)/.run: EXTRA := .
+$(VENV)/.run: EXTRA := .[quic]
 $(VENV)/.test: EXTRA := .[test]
 $(VENV)/.lint: EXTRA := .[test,lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(METADATA)

@@ -98,9 +98,9 @@ class Polling(Member):
 class OverLines(Member):
     """It has a connection for live lines."""
 
-    def __init__(self, port: int, trust: str = "") -> None:
+    def __init__(self, connection: LineMember) -> None:
         super().__init__()
-        self._connection = LineMember(port, trust=trust)
+        self._connection = connection
         self._here: list[str] | None = None
 
     def close(self) -> None:
@@ -153,8 +153,8 @@ class Live(OverLines):
 class Numbered(OverLines):
     """It is a program: what it asks is answered by number, and so are the lines that it is given."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
+    def __init__(self, connection: LineMember) -> None:
+        super().__init__(connection)
         self._asked = 0
 
     def join(self, name: str) -> list[str]:

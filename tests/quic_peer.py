@@ -17,10 +17,14 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
 from groupchat.quic import ALPN
+from tests.daemon import LineMember
 
 
 class QuicPeer:
-    """One connection to a server on this machine. `heard` is what came of each stream, `reasons` why it was closed."""
+    """One connection to a server on this machine. `heard` is what came of each stream, `ended` which of them are whole.
+
+    `reasons` has why it was closed.
+    """
 
     def __init__(self, port: int, *, alpn: str = ALPN) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -31,6 +35,7 @@ class QuicPeer:
         )
         self.core = QuicConnection(configuration=configuration)
         self.heard: dict[int, bytes] = {}
+        self.ended: set[int] = set()
         self.reasons: list[str] = []
         self.established = False
         self.sent = self.received = 0  # bytes
@@ -76,6 +81,8 @@ class QuicPeer:
                 self.established = True
             case events.StreamDataReceived():
                 self.heard[event.stream_id] = self.heard.get(event.stream_id, b"") + event.data
+                if event.end_stream:
+                    self.ended.add(event.stream_id)
             case events.ConnectionTerminated():
                 self.reasons.append(event.reason_phrase)
 
@@ -133,3 +140,45 @@ def stream_frame(stream: int, offset: int, data: bytes) -> Callable[[QuicPacketB
         frame.push_bytes(data)
 
     return write
+
+
+class QuicLine(LineMember):
+    """A live line over QUIC."""
+
+    def __init__(self, port: int) -> None:
+        self._peer = QuicPeer(port).connect()
+        self._stream = self._peer.ask(b"LINES\n")
+        self._read = 0
+
+    def write(self, data: bytes) -> None:
+        self._peer.core.send_stream_data(self._stream, data)
+        self._peer.transmit()
+
+    def receive(self) -> str:
+        def end() -> int:
+            return self._heard().find(b"\n", self._read)
+
+        self._peer.until(lambda: end() >= 0)
+        line, self._read = self._heard()[self._read : end()], end() + 1
+        return line.decode()
+
+    def receive_all(self) -> list[str]:
+        self._peer.until(lambda: self._stream in self._peer.ended)
+        rest, self._read = self._heard()[self._read :], len(self._heard())
+        return rest.decode().splitlines()
+
+    def _heard(self) -> bytes:
+        return self._peer.heard.get(self._stream, b"")
+
+    def end(self) -> None:
+        self._peer.core.send_stream_data(self._stream, b"", end_stream=True)
+        self._peer.transmit()
+
+    def cut(self) -> None:
+        self._peer.core.reset_stream(self._stream, 0)
+        self._peer.transmit()
+
+    def close(self) -> None:
+        self._peer.core.close()
+        self._peer.transmit()
+        self._peer.close()

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from tests.certificates import make_certificate
 from tests.daemon import Daemon, LineMember
 from tests.members import Live, Member, Numbered, Polling, Refused
+from tests.quic_peer import QuicLine
 
 LONGEST_TEXT = "\u00e9" * 2048
 LONGEST_NAME = "\U0001f600" * 32
@@ -55,7 +56,7 @@ class TransportCase(TestCase):
         self._tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
 
     def start(self, *options: str) -> None:
-        self._daemon = Daemon(*options, "--db", ":memory:", "--tcp", "0", "--tcp", self._tls)
+        self._daemon = Daemon(*options, "--db", ":memory:", "--quic", "--tcp", "0", "--tcp", self._tls)
         self.addCleanup(self._daemon.stop)
 
     def member(self, make: Callable[[], Member]) -> Member:
@@ -67,13 +68,19 @@ class TransportCase(TestCase):
         return self.member(lambda: Polling(self._daemon.port))
 
     def live(self) -> Member:
-        return self.member(lambda: Live(self._daemon.tcp[0]))
+        return self.member(lambda: Live(LineMember(self._daemon.tcp[0])))
 
     def encrypted(self) -> Member:
-        return self.member(lambda: Live(self._daemon.tcp[1], self._trust))
+        return self.member(lambda: Live(LineMember(self._daemon.tcp[1], trust=self._trust)))
 
     def numbered(self) -> Member:
-        return self.member(lambda: Numbered(self._daemon.tcp[0]))
+        return self.member(lambda: Numbered(LineMember(self._daemon.tcp[0])))
+
+    def over_quic(self) -> Member:
+        return self.member(lambda: Live(QuicLine(self._daemon.port)))
+
+    def numbered_over_quic(self) -> Member:
+        return self.member(lambda: Numbered(QuicLine(self._daemon.port)))
 
     def all_see(self, members: list[Member], *lines: str) -> None:
         for member in members:
@@ -167,7 +174,7 @@ class MixedTests(TransportCase):
         seed = int(os.environ.get("SEED", random.randrange(10**6)))
         dice = random.Random(seed)
         self.start("--rate", "0")
-        kinds = [self.polling, self.live, self.encrypted, self.numbered] * 2
+        kinds = [self.polling, self.live, self.encrypted, self.over_quic, self.numbered, self.numbered_over_quic] * 2
         members: dict[str, Member] = {}
         seen: dict[str, list[str]] = {}
 
@@ -218,8 +225,14 @@ class MixedTests(TransportCase):
         self.start()
         alice = self.polling()
         alice.join("Alice")
-        for port, trust in zip(self._daemon.tcp, ["", self._trust], strict=True):
-            bob = LineMember(port, trust=trust)
+        plain, encrypted = self._daemon.tcp
+        connections: list[Callable[[], LineMember]] = [
+            lambda: LineMember(plain),
+            lambda: LineMember(encrypted, trust=self._trust),
+            lambda: QuicLine(self._daemon.port),
+        ]
+        for connect in connections:
+            bob = connect()
             self.addCleanup(bob.close)
             bob.join("Bob")
             bob.send(*(f"text {number}" for number in range(40)))
@@ -227,7 +240,7 @@ class MixedTests(TransportCase):
             bob.end()
             texts = [*(f"text {number}" for number in range(40)), "without an end"]
             self.all_see([alice], "Bob has joined", *(f"Bob: {text}" for text in texts), "Bob has left the group")
-            if not trust:
+            if connect is not connections[1]:  # in which nothing can be read after one's own end
                 self.assertEqual(bob.receive_all(), ["* You have left the group."])
 
 
@@ -244,8 +257,16 @@ class OverTLSTests(Conversation):
     one = TransportCase.encrypted
 
 
+class OverQUICTests(Conversation):
+    one = TransportCase.over_quic
+
+
 class OverNumberedLinesTests(Conversation):
     one = TransportCase.numbered
+
+
+class OverNumberedQUICTests(Conversation):
+    one = TransportCase.numbered_over_quic
 
 
 del Conversation  # or else it would be run for itself
