@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.asks import Ask, Poll
-from groupchat.client.chat import Shown, View
+from groupchat.client.progress import Bar
 from groupchat.client.session import Listener, Session
 from groupchat.client.trust import UntrustedError
+from groupchat.client.view import Shown, View
 
 Told = tuple[object, ...]
 
@@ -84,6 +85,7 @@ class FakeView(View):
         self.name = ""
         self.closed = 0
         self.secret = False
+        self.bars: list[Bar] = []
         self._then: Callable[[str], None] | None = None
 
     def news(self) -> list[tuple[str, str]]:
@@ -107,6 +109,9 @@ class FakeView(View):
     def name_is(self, name: str) -> None:
         self.name = name
 
+    def under_way(self, bars: Sequence[Bar]) -> None:
+        self.bars = list(bars)
+
     def close(self) -> None:
         self.closed += 1
 
@@ -117,6 +122,11 @@ class FakeSession(Session):
     def __init__(self) -> None:
         self.lacks: frozenset[type[Ask]] = frozenset([Poll])
         self.calls: list[Told] = []
+        self.seat = "KEY 00112233445566778899aabbccddeeff"
+
+    @property
+    def proof(self) -> str:
+        return self.seat
 
     def join(self, name: str) -> None:
         self.calls.append(("join", name))

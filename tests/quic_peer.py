@@ -105,6 +105,12 @@ class QuicPeer:
         self.transmit()
         return stream
 
+    def is_taken(self, stream: int) -> bool:
+        """Whether all that was said on a stream, and its end, was acknowledged."""
+        core: Any = self.core
+        sender = core._streams[stream].sender if stream in core._streams else None
+        return sender is None or sender.is_finished or (not sender._buffer and sender._buffer_fin is None)
+
     def frames(self, write: Callable[[QuicPacketBuilder], None]) -> None:
         """Send a packet with frames that the core would never send."""
         core: Any = self.core
@@ -151,8 +157,7 @@ class QuicLine(LineMember):
         self._read = 0
 
     def write(self, data: bytes) -> None:
-        self._peer.core.send_stream_data(self._stream, data)
-        self._peer.transmit()
+        self._say(data)
 
     def receive(self) -> str:
         def end() -> int:
@@ -171,8 +176,11 @@ class QuicLine(LineMember):
         return self._peer.heard.get(self._stream, b"")
 
     def end(self) -> None:
-        self._peer.core.send_stream_data(self._stream, b"", end_stream=True)
-        self._peer.transmit()
+        self._say(b"", end=True)
+
+    def _say(self, data: bytes, *, end: bool = False) -> None:
+        self._peer.core.send_stream_data(self._stream, data, end)
+        self._peer.until(lambda: self._peer.is_taken(self._stream))
 
     def cut(self) -> None:
         self._peer.core.reset_stream(self._stream, 0)

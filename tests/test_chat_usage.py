@@ -44,8 +44,9 @@ WRONG: Sequence[Sequence[str]] = [
     ["udp://localhost", "--poll", "0", *NAMED],
     ["udp://localhost", "--poll", "nan", *NAMED],
     ["udp://localhost", "--poll", "often", *NAMED],
-    ["tcp://localhost", "--ca", "/dev/null", *NAMED],
-    ["udp://localhost", "--trust-new", *NAMED],
+    ["udp://localhost", "--ca", "/dev/null"],
+    ["localhost", "7", "--trust-new"],
+    ["tcp://localhost", "--quic-port", "0", *NAMED],
     ["tcp://localhost", "--nonsense", *NAMED],
     ["tcp://localhost", "--non\nsense\x1b[2J", *NAMED],
     ["tcp://localhost", "--pass", "x", *NAMED],
@@ -67,7 +68,7 @@ class UsageTest(ProcessCase):
 
     def test_what_is_wrong_is_named(self) -> None:
         for arguments, words in (
-            (["ftp://localhost"], "a URL begins with udp://, tcp:// or tls://"),
+            (["ftp://localhost"], "a URL begins with udp://, tcp://, tls:// or quic://"),
             (["tcp://localhost:x"], "a port is a number from 1 to 65535"),
             (["tcp://::1:7"], "an IPv6 address stands in brackets: [::1]:12345"),
             (["tcp://localhost"], "--name is needed where nobody types"),

@@ -9,16 +9,23 @@ from twisted.trial.unittest import TestCase
 from groupchat.client.asks import (
     COMMANDS,
     HELP,
+    Ask,
+    Cancel,
+    Get,
     Help,
     History,
+    ListFiles,
+    ListTransfers,
     NoSuchCommandError,
     Poll,
     Quit,
     Rename,
     Say,
+    Send,
     Tell,
     Users,
     parse,
+    typed,
 )
 
 UNKNOWN = "There is no such command: see /help. To say a line that begins with /, write two."
@@ -43,11 +50,23 @@ class ParseTest(TestCase):
             "/history": History(""),
             "/history 20": History("20"),
             "/history some": History("some"),
+            "/files": ListFiles(),
+            "/get a name": Get("a name"),
+            "/send ~/a path": Send("~/a path"),
+            "/transfers": ListTransfers(),
+            "/cancel": Cancel(""),
+            "/cancel a name": Cancel("a name"),
             "/poll": Poll(),
             "/help": Help(),
             "/quit": Quit(),
         }.items():
             self.assertEqual(parse(line), asked, line)
+
+    def test_what_a_session_is_asked_for_is_typed_as_it_reads(self) -> None:
+        for line in ("hi", "//quit", "/msg Bob: hi", "/users", "/name New Name", "/history", "/history 20", "/poll"):
+            ask = parse(line)
+            assert isinstance(ask, Ask)
+            self.assertEqual(typed(ask), line)
 
     def test_a_command_may_be_written_in_capitals_and_with_spaces_behind(self) -> None:
         self.assertEqual(parse("/QUIT"), Quit())
@@ -63,6 +82,8 @@ class ParseTest(TestCase):
             self.assertEqual(self.why_not(line), "Write /msg Name: text.")
         for line in ("/name", "/name  "):
             self.assertEqual(self.why_not(line), "Write /name and your new name.")
+        self.assertEqual(self.why_not("/get"), "Write /get and the name of a file: see /files.")
+        self.assertEqual(self.why_not("/send "), "Write /send and the path of a file.")
 
     def test_a_command_with_something_behind_it_that_takes_nothing_is_refused(self) -> None:
         for command in ("/users", "/poll", "/help", "/quit"):

@@ -7,8 +7,9 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.asks import HELP, History, Poll, Rename, Say, Tell, Users
-from groupchat.client.chat import Chat, Shown
+from groupchat.client.chat import Chat
 from groupchat.client.trust import KnownServers, NewError, UntrustedError
+from groupchat.client.view import Shown
 from tests.chatting import FakeSession, FakeView
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.udp import Conversation, Owner, Route, UnreachableError
+from groupchat.client.udp import Conversation, Guest, Link, Owner, Route, UnreachableError, Wire
 
 
 class MemoryRoute(Route):
@@ -269,3 +270,28 @@ class RefusedTest(ConversationCase):
     def test_a_refusal_that_comes_when_nothing_is_outstanding_means_nothing(self) -> None:
         self.talk.refused("nothing is listening")
         self.assertEqual(self.owner.told, [])
+
+
+class Other(Guest):
+    """Takes what begins with a certain byte."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+
+    def owns(self, datagram: bytes) -> bool:
+        return datagram.startswith(b"\xc3")
+
+    def received(self, datagram: bytes) -> None:
+        self.got.append(datagram)
+
+
+class GuestTest(ConversationCase):
+    def test_what_is_a_guests_never_reaches_the_conversation(self) -> None:
+        link = Link(MemoryReactorClock(), [])
+        link.guest = other = Other()
+        wire = Wire(link, self.talk)
+        self.talk.ask(b"5")
+        for datagram in (b"\xc3 is QUIC", b"Bob: hi", b"\xc3", b""):
+            wire.datagramReceived(datagram, ("127.0.0.1", 1))
+        self.assertEqual(other.got, [b"\xc3 is QUIC", b"\xc3"])
+        self.assertEqual(self.owner.shown, [b"Bob: hi", b""])

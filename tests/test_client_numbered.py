@@ -241,6 +241,18 @@ class ComingInTest(NumberedCase):
         self.assertEqual(self.witness.news(), [("untrusted", "It has changed.")])
         self.assertEqual(self.endpoint.count, 2)
 
+    def test_nor_is_one_that_is_found_out_before_there_is_a_connection(self) -> None:
+        self.session.join("Zoe")
+        self.endpoint.refuse(UntrustedError("It is new."))
+        self.assertEqual(self.witness.news(), [("untrusted", "It is new.")])
+        self.session.join("Zoe")  # it is trusted by now
+        self.endpoint.accept().send("* What is your name?")
+
+    def test_who_one_is_can_be_proven_only_in_a_seat(self) -> None:
+        self.assertEqual(self.session.proof, "")
+        self.enter()
+        self.assertRegex(self.session.proof, r"\AKEY [0-9a-f]{32}\Z")
+
 
 class AskingTest(NumberedCase):
     def test_each_has_its_number_and_its_line(self) -> None:

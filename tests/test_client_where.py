@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from groupchat.client.where import Where, parse_port, parse_url
 
-SCHEMES = "a URL begins with udp://, tcp:// or tls://"
+SCHEMES = "a URL begins with udp://, tcp://, tls:// or quic://"
 BRACKETS = "an IPv6 address stands in brackets: [::1]:12345"
 HOST = "there is only a host and a port in a URL"
 PORT = "a port is a number from 1 to 65535"
@@ -22,6 +22,7 @@ class WhereTest(TestCase):
             "tls://chat.example": Where("tls", "chat.example", 12_345),
             "TLS://Chat.Example/": Where("tls", "Chat.Example", 12_345),
             "tcp://127.0.0.1:80/": Where("tcp", "127.0.0.1", 80),
+            "quic://chat.example": Where("quic", "chat.example", 12_345),
             "tcp://host:": Where("tcp", "host", 12_345),
             "tcp://[::1]:80": Where("tcp", "::1", 80),
             "tcp://[fe80::1%eth0]": Where("tcp", "fe80::1%eth0", 12_345),

@@ -222,7 +222,7 @@ class MixedTests(TransportCase):
         self.all_see([bob], "Alice has joined", "Alice: one")
 
     def test_the_end_of_input_leaves_once_all_that_came_before_is_said(self) -> None:
-        self.start()
+        self.start("--rate", "0")
         alice = self.polling()
         alice.join("Alice")
         plain, encrypted = self._daemon.tcp

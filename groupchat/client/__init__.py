@@ -7,4 +7,10 @@ A session is one seat in a group: `polled` over the five messages, `numbered` ov
 connection, and which may be one of `tls`. A view is where somebody reads and types: `screen` on a terminal, `piped`
 where nobody looks. `plain` is the plain client, which sends what is typed as it stands; it and `polled` share the
 conversation in `udp`. The rest knows no socket, no clock and no terminal.
+
+    chat -> sharing -> transfers -> way -> quic      files: what is asked of them, what is under way, how one gets there
+                                 -> parts            what of that is on the disk
+    scripts -> transfers
+
+`filewire` is one request for a file, over any stream.
 """

@@ -11,6 +11,11 @@ What you type goes to all the others. A line that begins with / is a command:
 /users             who is here
 /name New          change your name
 /history 20        the last lines again
+/files             what files there are
+/get NAME [TO]     fetch a file, and save it here, or as TO
+/send PATH         send a file to the group
+/transfers         what is being fetched and sent
+/cancel [NAME]     stop that; what has come is kept for the next /get
 /poll              ask what is new, now
 /help
 /quit              leave (so does Ctrl-D)
@@ -57,6 +62,35 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True)
+class ListFiles:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Fetch a file. `words` is its name, and where it is to be saved, as they were typed."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTransfers:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a transfer: the only one, if there is no name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Help:
     pass
 
@@ -69,8 +103,13 @@ class Quit:
 Ask = Say | Tell | Rename | Users | History | Poll
 """What a session is asked for. Help and Quit are for whoever has the session."""
 
+FileAsk = ListFiles | Get | Send | ListTransfers | Cancel
+"""What is asked of files, which is no session's business."""
 
-def parse(line: str) -> Ask | Help | Quit:
+Typed = Ask | FileAsk | Help | Quit
+
+
+def parse(line: str) -> Typed:
     """What a line asks for, which is not empty. Raises NoSuchCommandError."""
     if not line.startswith("/"):
         return Say(line)
@@ -112,8 +151,20 @@ def _rename(name: str) -> Rename:
     return Rename(name)
 
 
-def _bare(made: Ask | Help | Quit, command: str) -> Callable[[str], Ask | Help | Quit]:
-    def make(words: str) -> Ask | Help | Quit:
+def _get(words: str) -> Get:
+    if not words:
+        raise NoSuchCommandError("Write /get and the name of a file: see /files.")
+    return Get(words)
+
+
+def _send(path: str) -> Send:
+    if not path:
+        raise NoSuchCommandError("Write /send and the path of a file.")
+    return Send(path)
+
+
+def _bare(made: Typed, command: str) -> Callable[[str], Typed]:
+    def make(words: str) -> Typed:
         if words:
             raise NoSuchCommandError(f"{command} has nothing after it.")
         return made
@@ -121,11 +172,16 @@ def _bare(made: Ask | Help | Quit, command: str) -> Callable[[str], Ask | Help |
     return make
 
 
-_MAKERS: dict[str, Callable[[str], Ask | Help | Quit]] = {
+_MAKERS: dict[str, Callable[[str], Typed]] = {
     "/msg": _tell,
     "/users": _bare(Users(), "/users"),
     "/name": _rename,
     "/history": History,
+    "/files": _bare(ListFiles(), "/files"),
+    "/get": _get,
+    "/send": _send,
+    "/transfers": _bare(ListTransfers(), "/transfers"),
+    "/cancel": Cancel,
     "/poll": _bare(Poll(), "/poll"),
     "/help": _bare(Help(), "/help"),
     "/quit": _bare(Quit(), "/quit"),

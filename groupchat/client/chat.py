@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from groupchat.client import notices
+from twisted.internet.defer import Deferred
+
+from groupchat import notices
 from groupchat.client.asks import (
     HELP,
     Ask,
+    Cancel,
+    FileAsk,
+    Get,
     Help,
     History,
+    ListFiles,
+    ListTransfers,
     NoSuchCommandError,
     Poll,
     Quit,
     Rename,
     Say,
+    Send,
     Tell,
     Users,
     parse,
     typed,
 )
-from groupchat.client.notices import Kind
+from groupchat.client.progress import Bar
 from groupchat.client.session import Session
 from groupchat.client.text import clean, quote, whole
 from groupchat.client.trust import NewError, UntrustedError
+from groupchat.client.view import Shown, View
+from groupchat.notices import Kind
 
 HERE_NOW = "Here now: "
+HOW_TO_TRUST = "To trust it: --trust-new, or --ca FILE."
 NOT_SAID = "what was typed was not said"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One line to show. `kind` is that of a line of the group, or:
+class Files(Protocol):
+    """What does what is asked of files. See sharing.py."""
 
-    `own` what was typed here; `answer` what was asked for; `state` how it stands with the connection; `problem` what
-    did not work. `name` is who a line is by; `text` is without that name, `line` with it.
-    """
+    names: dict[str, None]
+    """Of files that were seen, the last one last."""
 
-    kind: str
-    text: str
-    name: str = ""
-    number: int = 0
-    line: str = ""
-    for_me: bool = False
-    """Whether it is to this member, or names it: worth a bell."""
-    waits: bool = False
-    """Whether it is typed here, and there is no way to the server just now."""
+    @property
+    def count(self) -> int:
+        """How much of what was asked is not over."""
 
+    def ask(self, ask: FileAsk) -> None: ...
 
-class View(Protocol):
-    """Where a chat is seen, and typed."""
+    def stop(self) -> None: ...
 
-    def show(self, lines: Sequence[Shown]) -> None: ...
-
-    def ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
-        """The next line that is typed is the answer to this. Where nobody can answer, `Chat.fail` is called."""
-
-    def name_is(self, name: str) -> None:
-        """The member's own name, from here on."""
-
-    def close(self) -> None:
-        """It is over: show what is still to be shown, and end."""
+    def saw(self, *names: str) -> None: ...
 
 
 class Chat:
@@ -70,11 +63,13 @@ class Chat:
 
     def __init__(self, name: str, view: View, *, people: bool) -> None:
         self.session: Session  # set by whoever has both
+        self.files: Files | None = None  # likewise
         self.status = 0
         self.name = whole(name)
         self.names: dict[str, None] = {}
         """Who was seen here, the last one last: for completion."""
         self.unanswered = 0
+        self._file_asks: list[FileAsk] = []  # until it has come in
         self.proceed: Callable[[], None] = lambda: None
         """Called when it has come in, and when something is answered: more may be typed then."""
         self._view = view
@@ -107,6 +102,8 @@ class Chat:
                 self._show("answer", *HELP)
             case Quit():
                 self.leave()
+            case ListFiles() | Get() | Send() | ListTransfers() | Cancel():
+                self._ask_files(asked)
             case _ if type(asked) in self.session.lacks:
                 self.not_done(self._why_lacking(asked))
             case _:
@@ -114,15 +111,37 @@ class Chat:
                 self._echo(asked)
                 self.session.ask(asked)
 
+    def _ask_files(self, ask: FileAsk) -> None:
+        if self.files is None:
+            self.not_done("There are no files here.")
+        elif self._joined:
+            self.files.ask(ask)
+        else:
+            self._file_asks.append(ask)
+
+    @property
+    def pending(self) -> int:
+        """How much that was asked is not done."""
+        return self.unanswered + len(self._file_asks) + (self.files.count if self.files is not None else 0)
+
     def leave(self) -> None:
-        """After all that was asked."""
+        """After all that was asked. Where somebody types, no file is waited for: nobody knows how long that takes."""
         if not self._leaving:
             self._leaving = True
             if self._asking:
                 self.session.stop()
-                self.ended(NOT_SAID if self.unanswered else "")
-            else:
+                self.ended(NOT_SAID if self.pending else "")
+            elif self._people:
+                self.stop_files()
                 self.session.leave()
+            elif self.files is None or not self.files.count:
+                self.session.leave()
+
+    def stop_files(self) -> None:
+        """Cancel what is fetched and sent."""
+        self._file_asks.clear()
+        if self.files is not None:
+            self.files.stop()
 
     def _why_lacking(self, ask: Ask) -> str:
         command = typed(ask).partition(" ")[0]
@@ -138,6 +157,34 @@ class Chat:
             case Tell(words):
                 self._view.show([Shown("own", clean(f"(private) {words}".encode()), self.name, waits=waits)])
 
+    # What becomes of files
+
+    def told(self, words: str, about: Mapping[str, object]) -> None:
+        if about.get("state") == "failed" and not self._people:
+            self.status = self.status or 1
+        self._view.show([Shown("file", words, line=words, about=about)])
+
+    def answer(self, *lines: str) -> None:
+        self._show("answer", *lines)
+
+    def under_way(self, bars: Sequence[Bar]) -> None:
+        self._view.under_way(bars)
+
+    def moved_on(self) -> None:
+        if not self._ended:
+            if self._leaving and not self._people and self.files is not None and not self.files.count:
+                self.session.leave()
+            self.proceed()
+
+    def trust(self, why: NewError) -> Deferred[None]:
+        """Fires once somebody has decided to trust a server, and fails if it is not trusted."""
+        decided: Deferred[None] = Deferred()
+        if not self._can_answer or self._asking:
+            decided.errback(UntrustedError(f"{why} {HOW_TO_TRUST}"))
+        else:
+            self._ask_whether_to_trust(why, decided)
+        return decided
+
     # What the session tells
 
     def joined(self, name: str, greeting: Sequence[str]) -> None:
@@ -149,6 +196,9 @@ class Chat:
         self._show("answer", *greeting)
         if self._people:
             self._show("state", f"You are {name}. /help tells what you can do.")
+        asks, self._file_asks = self._file_asks, []
+        for ask in asks:
+            self._ask_files(ask)
         self.proceed()
 
     def not_joined(self, why: str) -> None:
@@ -162,24 +212,32 @@ class Chat:
         if not isinstance(why, NewError):
             self.fail(str(why))
         elif not self._can_answer:
-            self.fail(f"{why} To trust it: --trust-new, or --ca FILE.")
+            self.fail(f"{why} {HOW_TO_TRUST}")
         else:
-            self._ask_whether_to_trust(why)
+            decided: Deferred[None] = Deferred()
+            decided.addCallbacks(
+                lambda _: self.session.join(self.name), lambda failure: self.fail(failure.getErrorMessage())
+            )
+            self._asking = True
+            self._ask_whether_to_trust(why, decided)
 
-    def _ask_whether_to_trust(self, why: NewError) -> None:
+    def _ask_whether_to_trust(self, why: NewError, decided: Deferred[None]) -> None:
         def decide(answer: str) -> None:
+            self._asking = False
+            if decided.called:  # it is wanted no longer
+                return
             if answer.strip().lower() not in ("y", "yes"):
-                self.fail("it was not trusted")
+                decided.errback(UntrustedError("it was not trusted"))
                 return
             try:
                 why.trust()
             except OSError as error:
-                self.fail(f"that cannot be remembered: {error}")
+                decided.errback(UntrustedError(f"that cannot be remembered: {error}"))
                 return
-            self.session.join(self.name)
+            decided.callback(None)
 
         self.problem(str(why))
-        self._ask("Trust it from now on (yes, no)?", decide)
+        self._view.ask("Trust it from now on (yes, no)?", lambda answer: decide(whole(answer)))
 
     def password_wanted(self, give: Callable[[str], None]) -> None:
         if self._can_answer:
@@ -229,6 +287,7 @@ class Chat:
         if self._ended:
             return
         self._ended = True
+        self.stop_files()
         if why:
             self.status = self.status or 1
             self.problem(why)
@@ -262,10 +321,13 @@ class Chat:
             case Kind.RENAMED:
                 self.names.pop(line.name, None)
                 self._meet(line.text)
+            case Kind.SHARED if self.files is not None:
+                self.files.saw(line.text)
         for_me = line.kind is Kind.PRIVATE or (
             line.kind is Kind.SAID and bool(self.name) and self.name.casefold() in line.text.casefold()
         )
-        return Shown(line.kind.value, line.text, line.name, number, line.line, for_me)
+        about = {"size": line.size} if line.size else {}
+        return Shown(line.kind.value, line.text, line.name, number, line.line, for_me, about=about)
 
     def _meet(self, *names: str) -> None:
         for name in names:

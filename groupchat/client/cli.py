@@ -30,11 +30,15 @@ Chat with a groupchat server.
   groupchat tcp://HOST:PORT      over TCP: what the others say is there at once,
                                  and nothing is ever lost or said twice
   groupchat tls://HOST:PORT      the same, so that nobody can read along
+  groupchat quic://HOST:PORT     the same, over UDP: it stays when this machine
+                                 gets another address
   groupchat udp://HOST:PORT --name NAME, or
   groupchat HOST PORT --name NAME
                                  over UDP: asks every few seconds what is new
   groupchat HOST PORT            the plain client: type the five messages
                                  yourself (see below)
+  groupchat files, get, send     the files of the group, for scripts: see
+                                 groupchat get --help
 
 What you type goes to all the others; /help lists the commands. The port is
 12345 if a URL has none. In a pipe, with --name, each line of standard input is
@@ -62,10 +66,12 @@ The end of input, and Ctrl-C, leave the group before they end either client; a
 second Ctrl-C ends it at once.
 
 An object of --json has "at", the time, and "kind": what the others did is said,
-private, joined, left or renamed; own is what you say; server, answer, state and
-problem are words of the server or the client. If there is one, "number" counts
-what happened in the group, "name" is who did it, "text" is what was said, or a
-new name; "waits" is true while there is no way to the server.
+private, joined, left, renamed or shared; own is what you say; server, answer,
+state and problem are words of the server or the client. If there is one,
+"number" counts what happened in the group, "name" is who did it, "text" is what
+was said, a new name, or the name of a file, of "size"; "waits" is true while
+there is no way to the server. What becomes of a file is of kind file: "file" is
+its name, "direction" get or send, "state" began, waits, done, failed, stopped.
 
 exit status:
   0    left as asked, or nobody reads the output any more
@@ -75,6 +81,21 @@ exit status:
   2    wrong arguments
   129, 130, 143    SIGHUP, SIGINT (Ctrl-C), SIGTERM
 """
+
+
+VERBS = ("files", "get", "send")
+
+
+def is_verb(words: Sequence[str]) -> bool:
+    """Whether this is for scripts, and no host of such a name."""
+    return words[:1] != [] and words[0] in VERBS and any("://" in word or word in ("-h", "--help") for word in words)
+
+
+def run_verb(words: Sequence[str]) -> int:
+    """Returns the exit status."""
+    from groupchat.client.verbs import run_words
+
+    return run_words(words)
 
 
 class Parser(argparse.ArgumentParser):
@@ -95,7 +116,7 @@ def make_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "where", nargs="+", metavar="URL", help="tcp://, tls:// or udp://HOST:PORT; or HOST PORT, for udp"
+        "where", nargs="+", metavar="URL", help="tcp://, tls://, quic:// or udp://HOST:PORT; or HOST PORT, for udp"
     )
     parser.add_argument(
         "--name", metavar="NAME", type=_name, help="your name in the group; without it, you are asked for one"
@@ -112,6 +133,12 @@ def make_parser() -> Parser:
         action="store_true",
         help="trust a certificate that was never seen before without asking; one that has changed is refused even so",
     )
+    parser.add_argument(
+        "--quic-port",
+        metavar="PORT",
+        type=port_number,
+        help="where the server has QUIC, for files, if not on that port",
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines, as in a pipe, also on a terminal")
     parser.add_argument("--json", action="store_true", help="everything that happens, as one JSON object a line")
     parser.add_argument("--no-times", action="store_true", help="show no times")
@@ -124,6 +151,13 @@ def _name(text: str) -> str:
     if text.strip() and not set(text) & set("\t\n") and text == clean(os.fsencode(text)):
         return text
     raise argparse.ArgumentTypeError(f"a name is one line of text, not {quote(os.fsencode(text))}")
+
+
+def port_number(text: str) -> int:
+    try:
+        return parse_port(text)
+    except ValueError as why:
+        raise argparse.ArgumentTypeError(f"{why}, not {quote(os.fsencode(text))}") from why
 
 
 def _seconds(text: str) -> float:
@@ -167,11 +201,9 @@ def open_standard_descriptors() -> None:
 def run(parser: Parser, given: argparse.Namespace) -> int:
     """Returns the exit status."""
     where = _where(parser, given.where)
-    if (given.ca or given.trust_new) and where.scheme != "tls":
-        parser.error("--ca and --trust-new are for tls:// only")
     open_standard_descriptors()
     if where.scheme == "udp" and given.name is None:
-        if given.json or given.plain:
+        if given.json or given.plain or given.ca or given.trust_new or given.quic_port:
             parser.error("--name is needed for that")
         from groupchat.client.plain import talk  # here, because it imports Twisted
 
@@ -189,13 +221,14 @@ def run(parser: Parser, given: argparse.Namespace) -> int:
         times=not given.no_times,
         bell=not given.no_bell,
         ca=given.ca,
-        password=_password(parser, given.password_file),
+        password=read_password(parser, given.password_file),
         trust_new=given.trust_new,
+        quic_port=given.quic_port,
     )
     return chat(wishes, complain)
 
 
-def _password(parser: Parser, path: Path | None) -> str | None:
+def read_password(parser: argparse.ArgumentParser, path: Path | None) -> str | None:
     """Exits if it cannot be read."""
     if path is None:
         return None
@@ -210,10 +243,13 @@ def _password(parser: Parser, path: Path | None) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command. `arguments` are the process's own unless given. Always exits."""
-    parser = make_parser()
-    given = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = run(parser, given)
+        if is_verb(words):
+            status = run_verb(words)
+        else:
+            parser = make_parser()
+            status = run(parser, parser.parse_args(words))
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     sys.exit(status)

@@ -88,6 +88,10 @@ class Numbered:
         self._quit = 0  # the number of the /quit, once it was sent
         self._over = False
 
+    @property
+    def proof(self) -> str:
+        return f"KEY {self._key}" if self._seated else ""
+
     # What is asked
 
     def join(self, name: str) -> None:
@@ -156,7 +160,10 @@ class Numbered:
         """There is no connection. Of the very first that is the end, as long as nobody was asked anything."""
         self._connecting = None
         if not self._over:
-            if self._was_seated or self._failures:
+            if isinstance(failure.value, UntrustedError):
+                self.stop()
+                self._listener.untrusted(failure.value)
+            elif self._was_seated or self._failures:
                 self._try_again()
             else:
                 self._end(explain(failure))

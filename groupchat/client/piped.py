@@ -17,8 +17,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.client.chat import Chat, Shown
+from groupchat.client.chat import Chat
 from groupchat.client.lines import LineSplitter, TooLong
+from groupchat.client.progress import Bar
+from groupchat.client.view import Shown
 
 MAX_LINE = 65_507
 """The longest line in bytes that is read; no server takes as much."""
@@ -119,7 +121,7 @@ class Piped(Protocol):
 
     def proceed(self) -> None:
         """Type what can be typed by now."""
-        while self._lines and (self._question is not None or self.chat.unanswered < AHEAD):
+        while self._lines and (self._question is not None or self.chat.pending < AHEAD):
             line = self._lines.pop(0)
             question, self._question = self._question, None
             if question is not None:
@@ -140,7 +142,7 @@ class Piped(Protocol):
         for line in lines:
             if self._json:
                 written.append(_object(line))
-            elif line.kind in ("state", "problem"):
+            elif line.kind in ("state", "problem", "file"):
                 self._complain(line.text)
             elif line.kind == "answer":
                 written.append(f"* {line.text}")
@@ -156,6 +158,9 @@ class Piped(Protocol):
 
     def name_is(self, name: str) -> None:
         self._joined = True
+
+    def under_way(self, bars: Sequence[Bar]) -> None:
+        """Nobody looks."""
 
     def close(self) -> None:
         if not self._closing:
@@ -178,4 +183,5 @@ def _object(shown: Shown) -> str:
         found["text"] = shown.text
     if shown.waits:
         found["waits"] = True
+    found |= shown.about
     return json.dumps(found, ensure_ascii=False)

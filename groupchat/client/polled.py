@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
 from groupchat.client.messages import ILLEGAL, LEAVE, POLL, is_join
-from groupchat.client.notices import is_line
 from groupchat.client.session import Listener
 from groupchat.client.text import clean
 from groupchat.client.udp import TRIES, Conversation, Route
+from groupchat.notices import is_line
 
 LONGEST_PAUSE = 4
 """The longest pause in seconds between two joins or polls of which no answer comes."""
@@ -51,6 +51,10 @@ class Polled:
         self._leaving = False
         self._paused = False
         self._over = False
+
+    @property
+    def proof(self) -> str:
+        return "ADDRESS" if self._seated else ""
 
     # What is asked
 

@@ -15,7 +15,10 @@ from groupchat.client.chat import Chat
 from groupchat.client.where import Where
 
 if TYPE_CHECKING:
+    from groupchat.client.late import LateCarrier
     from groupchat.client.session import Session
+    from groupchat.client.trust import KnownServers
+    from groupchat.client.udp import Link
 
 LAST_SECONDS = 2.5
 """The most that an interrupted chat takes to leave."""
@@ -41,6 +44,7 @@ class Wishes:
     ca: Path | None
     password: str | None
     trust_new: bool
+    quic_port: int | None
 
 
 def chat(wishes: Wishes, complain: Callable[[str], None]) -> int:
@@ -69,7 +73,7 @@ def _on_screen(wishes: Wishes) -> int:
     screen = Screen(colours="NO_COLOR" not in os.environ, times=wishes.times, bell=wishes.bell)
     talk = Chat(wishes.name, screen, people=True)
     screen.chat = talk
-    talk.session = _session(wishes, reactor, talk)
+    _open(wishes, reactor, talk)
     ending = Ending(reactor, talk, screen.close)
     screen.interrupted = partial(ending.interrupt, signal.SIGINT)
 
@@ -96,7 +100,7 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
     piped = Piped(complain, reactor.stop, json=wishes.json, pipe=stat.S_ISFIFO(output) or stat.S_ISSOCK(output))
     talk = Chat(wishes.name, piped, people=os.isatty(0))
     piped.chat = talk
-    talk.session = _session(wishes, reactor, talk)
+    _open(wishes, reactor, talk)
     ending = Ending(reactor, talk, piped.abandon)
 
     def start() -> None:
@@ -116,48 +120,82 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
     return talk.status
 
 
-def _session(wishes: Wishes, reactor: Any, talk: Chat) -> Session:
-    """The session over what the URL says. Raises NoWayError."""
-    where = wishes.where
-    if where.scheme == "udp":
-        from groupchat.client.polled import Polled
-        from groupchat.client.udp import Link, UnreachableError, resolve
-
-        try:
-            link = Link(reactor, resolve(where.host, where.port))
-            polled = Polled(reactor, link, talk, wishes.poll)
-            link.open(polled.conversation)
-        except OSError as error:
-            raise NoWayError(str(error)) from error
-        except UnreachableError as error:
-            raise NoWayError(f"there is no way to {where}: {error}; check the network and the address") from error
-        return polled
-    from groupchat.client.numbered import Numbered
-
-    def password(give: Callable[[str], None]) -> None:
-        if wishes.password is None:
-            talk.password_wanted(give)
-        else:
-            give(wishes.password)
-
-    return Numbered(reactor, _endpoint(wishes, reactor), talk, password)
-
-
-def _endpoint(wishes: Wishes, reactor: Any) -> Any:
-    where = wishes.where
-    if where.scheme == "tcp":
-        from twisted.internet.endpoints import HostnameEndpoint
-
-        return HostnameEndpoint(reactor, where.host, where.port)
-    try:
-        from groupchat.client import tls
-    except ImportError as error:
-        raise NoWayError("TLS needs two packages more: pip install 'groupchat[tls]'") from error
+def _open(wishes: Wishes, reactor: Any, talk: Chat) -> None:
+    """Give the chat its session, over what the URL says, and its files. Raises NoWayError."""
+    from groupchat.client.late import LateCarrier, Server
+    from groupchat.client.parts import Disk
+    from groupchat.client.sharing import Sharing
     from groupchat.client.trust import KnownServers, default_path
+    from groupchat.client.way import Way
 
+    where = wishes.where
     known = KnownServers(default_path(), trust_new=wishes.trust_new)
+    server = Server(where.host, wishes.quic_port or where.port, known, wishes.ca)
+    password = wishes.password or ""
+
+    def know_password() -> str:
+        return password
+
+    def ask_password(give: Callable[[str], None]) -> None:
+        def take(given: str) -> None:
+            nonlocal password
+            password = given
+            give(given)
+
+        if password:
+            give(password)
+        else:
+            talk.password_wanted(take)
+
+    carrier = LateCarrier(reactor, server)
+    way = Way(carrier, know_password, talk.trust)
+    if where.scheme == "udp":
+        talk.session, link = _polled(wishes, reactor, talk)
+        way.sending = Way(LateCarrier(reactor, server, link), know_password, talk.trust)
+    else:
+        from groupchat.client.numbered import Numbered
+
+        talk.session = Numbered(reactor, _endpoint(wishes, reactor, known, carrier), talk, ask_password)
+    talk.files = Sharing(reactor, way, Disk(reactor), talk, lambda: talk.session.proof)
+    reactor.addSystemEventTrigger("before", "shutdown", talk.stop_files)
+
+
+def _polled(wishes: Wishes, reactor: Any, talk: Chat) -> tuple[Session, Link]:
+    """Raises NoWayError."""
+    from groupchat.client.polled import Polled
+    from groupchat.client.udp import Link, UnreachableError, resolve
+
+    where = wishes.where
     try:
+        link = Link(reactor, resolve(where.host, where.port))
+        polled = Polled(reactor, link, talk, wishes.poll)
+        link.open(polled.conversation)
+    except OSError as error:
+        raise NoWayError(str(error)) from error
+    except UnreachableError as error:
+        raise NoWayError(f"there is no way to {where}: {error}; check the network and the address") from error
+    return polled, link
+
+
+def _endpoint(wishes: Wishes, reactor: Any, known: KnownServers, carrier: LateCarrier) -> Any:
+    """Raises NoWayError."""
+    where = wishes.where
+    try:
+        match where.scheme:
+            case "tcp":
+                from twisted.internet.endpoints import HostnameEndpoint
+
+                return HostnameEndpoint(reactor, where.host, where.port)
+            case "quic":
+                from groupchat.client import quic
+
+                return quic.endpoint(carrier.load())
+        from groupchat.client import tls
+
         return tls.endpoint(reactor, where.host, where.port, known, wishes.ca)
+    except ImportError as error:
+        extra = where.scheme
+        raise NoWayError(f"{extra.upper()} needs more packages: pip install 'groupchat[{extra}]'") from error
     except OSError as error:
         raise NoWayError(str(error)) from error
 
@@ -183,6 +221,7 @@ class Ending:
         else:
             self._hurried = True
             self._reactor.callLater(LAST_SECONDS, self.finish)
+            self._talk.stop_files()
             self._talk.leave()
 
     def finish(self) -> None:

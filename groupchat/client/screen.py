@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +13,18 @@ from zlib import crc32
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
-from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
 
-from groupchat.client.asks import COMMANDS
-from groupchat.client.chat import Chat, Shown
+from groupchat.client.chat import Chat
+from groupchat.client.completion import Names
+from groupchat.client.progress import Bar, lines
+from groupchat.client.view import Shown
 
 LINES_AT_ONCE = 500
 """How many lines are shown before keys are looked at again."""
@@ -31,7 +32,7 @@ LINES_AT_ONCE = 500
 MOST_LINES = 5_000
 """More than this waiting to be shown, and the session is paused."""
 
-OF_THE_GROUP = ("private", "joined", "left", "renamed", "server")
+OF_THE_GROUP = ("private", "joined", "left", "renamed", "shared", "server")
 """Kinds of lines that are shown as they are."""
 
 COLOURS = {
@@ -39,14 +40,17 @@ COLOURS = {
     "joined": "2",
     "left": "2",
     "renamed": "2",
+    "shared": "2",
     "server": "33",
     "answer": "2",
     "state": "33",
+    "file": "33",
     "problem": "1;31",
 }
 """SGR parameters (ECMA-48) for each kind of line; those that somebody said have a coloured name instead."""
 
 OWN = "32"
+FILE = "1"
 NAME_COLOURS = ("36", "34", "96", "94", "92", "93")
 
 
@@ -55,26 +59,6 @@ class Question:
     words: str
     then: Callable[[str], None]
     secret: bool
-
-
-class Names(Completer):
-    """Completes commands at the beginning of a line, and names of who was seen here, the last one first."""
-
-    def __init__(self, chat: Chat) -> None:
-        self._chat = chat
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        typed = document.text_before_cursor
-        if typed.startswith("/") and " " not in typed:
-            yield from (Completion(f"{command} ", -len(typed)) for command in COMMANDS if command.startswith(typed))
-            return
-        command, _, words = typed.partition(" ")
-        whole = command == "/msg" and ":" not in words
-        word = words if whole else typed.rpartition(" ")[2]
-        end = ": " if whole or word == typed else " "
-        for name in reversed(self._chat.names):
-            if word and name != self._chat.name and name.casefold().startswith(word.casefold()):
-                yield Completion(name + end, -len(word))
 
 
 class Screen:
@@ -92,12 +76,13 @@ class Screen:
         self._paused = False
         self._name = ""
         self._question: Question | None = None
+        self._bars: list[Bar] = []
         self._over = asyncio.Event()
 
     # View
 
     def show(self, lines: Sequence[Shown]) -> None:
-        self._waiting.extend(map(self._rendered, lines))
+        self._waiting.extend(self._rendered(line) for line in lines if line.about.get("state") != "began")
         self._ring = self._ring or (self._bell and any(line.for_me for line in lines))
         if len(self._waiting) > MOST_LINES and not self._paused:
             self._paused = True
@@ -111,6 +96,11 @@ class Screen:
 
     def name_is(self, name: str) -> None:
         self._name = name
+        self._redraw()
+
+    def under_way(self, bars: Sequence[Bar]) -> None:
+        self._bars = list(bars)
+        self._prompt.bottom_toolbar = self._toolbar if bars else None
         self._redraw()
 
     def close(self) -> None:
@@ -153,7 +143,11 @@ class Screen:
         text = shown.line if shown.kind in OF_THE_GROUP else f"-- {shown.text}"
         if not self._colours:
             return at + text
-        return f"\x1b[2m{at}\x1b[0;{COLOURS[shown.kind]}m{text}\x1b[0m"
+        if shown.kind == "shared":
+            before, _, behind = text.rpartition(shown.text)
+            text = f"{before}\x1b[0;{FILE}m{shown.text}\x1b[0;{COLOURS['shared']}m{behind}"
+        kind = "problem" if shown.about.get("state") == "failed" else shown.kind
+        return f"\x1b[2m{at}\x1b[0;{COLOURS[kind]}m{text}\x1b[0m"
 
     def _redraw(self) -> None:
         self._prompt.app.invalidate()
@@ -165,6 +159,7 @@ class Screen:
         output = create_output()
         if isinstance(output, Vt100_Output):
             output.enable_cpr = False  # nothing here needs to know where the cursor is, and not every terminal tells
+            output.get_rows_below_cursor_position = lambda: 1  # type: ignore[method-assign] # or there is no toolbar
         keys = KeyBindings()
         keys.add("c-c")(lambda event: self.interrupted())
         return PromptSession(
@@ -178,7 +173,11 @@ class Screen:
             erase_when_done=True,
             is_password=Condition(lambda: self._question is not None and self._question.secret),
             output=output,
+            style=Style.from_dict({"bottom-toolbar": "noreverse"}),
         )
+
+    def _toolbar(self) -> str:
+        return "\n".join(lines(self._bars, self._prompt.output.get_size().columns - 1))
 
     def _message(self) -> str:
         return f"{self._question.words} " if self._question else f"{self._name}> " if self._name else "> "

@@ -15,6 +15,10 @@ class Session(Protocol):
     lacks: frozenset[type[Ask]]
     """What it cannot be asked for."""
 
+    @property
+    def proof(self) -> str:
+        """What proves to the server who this is, on another stream: the words after BY. Empty without a seat."""
+
     def join(self, name: str) -> None:
         """Come in under this name: `joined` follows, or `not_joined`, and then it may be another one."""
 

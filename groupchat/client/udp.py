@@ -70,6 +70,14 @@ class Route(Protocol):
         """Go over to the next address of the same host; False when there is none."""
 
 
+class Guest(Protocol):
+    """What else goes over the same socket, and has nothing to do with the five messages."""
+
+    def owns(self, datagram: bytes) -> bool: ...
+
+    def received(self, datagram: bytes) -> None: ...
+
+
 class Owner(Protocol):
     """Who has the conversation. Once a request is answered, unanswered or unheard, the next one may be asked."""
 
@@ -221,11 +229,16 @@ class Wire(DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, link: Link, conversation: Conversation) -> None:
+        self._link = link
         self._conversation = conversation
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
-        self._conversation.received(datagram)
+        guest = self._link.guest
+        if guest is not None and guest.owns(datagram):
+            guest.received(datagram)
+        else:
+            self._conversation.received(datagram)
 
     def connectionRefused(self) -> None:
         self._conversation.refused("nothing is listening")
@@ -248,6 +261,8 @@ class ConnectedPort(Port):
 
 class Link:
     """The route over a real socket, to the first of a host's addresses that does not refuse."""
+
+    guest: Guest | None = None
 
     def __init__(self, reactor: IReactorFDSet, addresses: Sequence[Address]) -> None:
         self._reactor = reactor
@@ -290,7 +305,7 @@ class Link:
         assert self._conversation is not None
         make: Any = ConnectedPort  # Twisted has no annotations here
         interface = "::" if ":" in address.host else ""
-        port = make(0, Wire(self._conversation), interface, maxPacketSize=65_535, reactor=self._reactor)
+        port = make(0, Wire(self, self._conversation), interface, maxPacketSize=65_535, reactor=self._reactor)
         port.startListening()
         try:
             port.connect(address.host, address.port)

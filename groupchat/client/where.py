@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_PORT = 12345
-SCHEMES = ("udp", "tcp", "tls")
+SCHEMES = ("udp", "tcp", "tls", "quic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Where:
 
 
 def parse_url(url: str) -> Where:
-    """`udp://`, `tcp://` or `tls://`, then `HOST` or `HOST:PORT`. Raises ValueError, saying what is wrong."""
+    """One of SCHEMES, `://`, and `HOST` or `HOST:PORT`. Raises ValueError, saying what is wrong."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in SCHEMES:
         raise ValueError(

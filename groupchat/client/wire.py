@@ -71,7 +71,8 @@ def explain(failure: Failure) -> str:
         return "the connection ended"
     if failure.check(ConnectError):
         reason = getattr(failure.value, "osError", None)
-        return str(getattr(reason, "strerror", None) or failure.getErrorMessage())
+        said = failure.value.args[0] if failure.value is not None and failure.value.args else ""
+        return str(getattr(reason, "strerror", None) or said or failure.getErrorMessage())
     if failure.value is not None and failure.value.args and isinstance(failure.value.args[0], list):
         reasons = "; ".join(str(part[-1]) for part in failure.value.args[0])  # OpenSSL's way to say it
         return f"no TLS: {reasons}; is it tls:// there, and not tcp://?"

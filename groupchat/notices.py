@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
 PRIVATE = " (private)"
 SERVER = "* "
+
+
+_SHARED = re.compile(r"(?P<name>.+?) shared (?P<file>.+) \((?P<size>\d+ B|\d+\.\d [kMGTPE]B)\)")
 
 
 class Kind(Enum):
@@ -17,18 +21,23 @@ class Kind(Enum):
     JOINED = "joined"
     LEFT = "left"
     RENAMED = "renamed"
+    SHARED = "shared"
     SERVER = "server"
     """What the server itself has to say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the group. `name` is who it is by, empty for the server; `text` what it said, or its new name."""
+    """A line of the group. `name` is who it is by, empty for the server.
+
+    `text` is what it said, its new name, or the name of the file that it shared, whose size, in words, is `size`.
+    """
 
     kind: Kind
     name: str
     text: str
     line: str
+    size: str = ""
 
 
 def read(line: str) -> Line:
@@ -39,6 +48,8 @@ def read(line: str) -> Line:
     if colon:
         private = name.endswith(PRIVATE)
         return Line(Kind.PRIVATE if private else Kind.SAID, name.removesuffix(PRIVATE), text, line)
+    if shared := _SHARED.fullmatch(line):
+        return Line(Kind.SHARED, shared["name"], shared["file"], line, shared["size"])
     name, changed, new = line.partition(" changed his name to ")
     if changed:
         return Line(Kind.RENAMED, name, new, line)

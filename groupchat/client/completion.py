@@ -1,0 +1,48 @@
+"""What TAB completes: commands, names of who was seen here, names of files, and paths. Needs prompt_toolkit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+
+from groupchat.client.asks import COMMANDS
+from groupchat.client.chat import Chat
+
+OF_FILES = ("/get", "/cancel")
+
+
+class Names(Completer):
+    """Completes commands at the beginning of a line, and names that were seen here, the last one first."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        typed = document.text_before_cursor
+        if typed.startswith("/") and " " not in typed:
+            yield from (Completion(f"{command} ", -len(typed)) for command in COMMANDS if command.startswith(typed))
+            return
+        command, _, words = typed.partition(" ")
+        if command == "/send":
+            yield from self._paths.get_completions(Document(words.lstrip()), complete_event)
+        elif command in OF_FILES:
+            yield from self._file_names(words.lstrip())
+        else:
+            yield from self._member_names(typed)
+
+    def _file_names(self, typed: str) -> Iterator[Completion]:
+        for name in reversed(list(self._chat.files.names) if self._chat.files is not None else []):
+            if name.casefold().startswith(typed.casefold()):
+                yield Completion(name, -len(typed))
+
+    def _member_names(self, typed: str) -> Iterator[Completion]:
+        command, _, words = typed.partition(" ")
+        whole = command == "/msg" and ":" not in words
+        word = words if whole else typed.rpartition(" ")[2]
+        end = ": " if whole or word == typed else " "
+        for name in reversed(self._chat.names):
+            if word and name != self._chat.name and name.casefold().startswith(word.casefold()):
+                yield Completion(name + end, -len(word))

@@ -1,0 +1,105 @@
+"""How far something is: how much, how fast, how long it will take, and all that in words. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+WINDOW = 5.0
+"""Over how many seconds the rate is measured."""
+
+STEP = 0.2
+"""Seconds: what happens within them is measured together."""
+
+LONGEST = 30
+"""How many columns a name gets in a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Something that is under way. `doing` is in one word; `rate` is in bytes a second, `left` in seconds, if known."""
+
+    name: str
+    doing: str
+    done: int
+    total: int
+    rate: float = 0.0
+    left: float | None = None
+
+
+class Progress:
+    """`done` of `total` bytes. What was there before it began counts for no rate."""
+
+    def __init__(self) -> None:
+        self.done = self.total = 0
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def begin(self, now: float, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self._samples.clear()
+        self._samples.append((now, done))
+
+    def advance(self, now: float, count: int) -> None:
+        self.done += count
+        if not self._samples or now - self._samples[-1][0] >= STEP:
+            self._samples.append((now, self.done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > WINDOW:
+            self._samples.popleft()
+
+    def rate(self, now: float) -> float:
+        """Bytes a second, over the last seconds."""
+        if not self._samples:
+            return 0.0
+        since, done = self._samples[0]
+        return (self.done - done) / (now - since) if now > since else 0.0
+
+    def left(self, now: float) -> float | None:
+        """Seconds, if it goes on like this."""
+        rate = self.rate(now)
+        return (self.total - self.done) / rate if rate > 0 else None
+
+
+def size_in_words(size: float) -> str:
+    """`999 B`, `2.1 MB`: in powers of 1000, as the server says it."""
+    if size < 1000:
+        return f"{int(size)} B"
+    units = ["PB", "TB", "GB", "MB", "kB"]
+    while (size := size / 1000) >= 999.95 and len(units) > 1:
+        units.pop()
+    return f"{size:.1f} {units[-1]}"
+
+
+def time_in_words(seconds: float) -> str:
+    """`3 s`, `2:05 min`, `1:02 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+
+
+def line(bar: Bar, width: int) -> str:
+    """One line of at most so many columns: the name, a bar, how much, how fast, how long."""
+    name = bar.name if len(bar.name) <= LONGEST else f"{bar.name[: LONGEST - 3]}..."
+    if not bar.total:
+        return f"{name}  {bar.doing}"[:width]
+    share = min(1.0, bar.done / bar.total)
+    words = f"{int(100 * share):3}% of {size_in_words(bar.total)}"
+    if bar.rate > 0:
+        words += f"  {size_in_words(bar.rate)}/s"
+    if bar.left is not None:
+        words += f"  {time_in_words(bar.left)} left"
+    room = width - len(name) - len(bar.doing) - len(words) - 8
+    drawn = f"[{'#' * int(share * room):-<{room}}]  " if (room := min(room, 30)) >= 5 else ""
+    return f"{name}  {bar.doing}  {drawn}{words}"[:width]
+
+
+def lines(bars: list[Bar], width: int, most: int = 3) -> list[str]:
+    """Of at most so many, and how many more there are."""
+    shown = [line(bar, width) for bar in bars[:most]]
+    if len(bars) > most:
+        shown[-1] = f"{shown[-1]}  and {len(bars) - most} more" if len(shown[-1]) + 14 <= width else shown[-1]
+        if not shown[-1].endswith("more"):
+            shown.append(f"and {len(bars) - most} more")
+    return shown

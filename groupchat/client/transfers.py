@@ -1,0 +1,253 @@
+"""Transfers of files: several at once, each until it is done, cancelled or refused, whatever becomes of connections."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.error import ConnectError, ConnectionLost
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from groupchat.client import filewire
+from groupchat.client.filewire import BusyError, RefusedError, StrangeError, Stream
+from groupchat.client.parts import CorruptError, FileError, Output, Part, Source
+from groupchat.client.progress import Bar, Progress
+from groupchat.client.trust import UntrustedError
+from groupchat.client.way import LOST, Way, explain
+
+AT_ONCE = 3
+"""How many transfers are under way at once. The others wait."""
+
+MOST = 100
+"""How many may be asked for and not done."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+"""Seconds before it is tried again: the first time, and at most."""
+
+PATIENCE = 300.0
+"""For how many seconds nothing may come before it is given up."""
+
+ENDS = (RefusedError, StrangeError, FileError, CorruptError, UntrustedError, *LOST)
+"""What a transfer may end with, beside being done or cancelled."""
+
+
+class Transfer:
+    """One file on its way. `doing` is what is done with it just now, in a word; `name` is what it is called here."""
+
+    def __init__(self, name: str, *, comes: bool, path: Path | None) -> None:
+        self.name = name
+        self.comes = comes
+        self.path = path
+        """Where it is saved, or is. None is standard output."""
+        self.doing = "waits"
+        self.progress = Progress()
+        self.moved = 0
+        """How many bytes have gone over the network, in all tries."""
+        self.seconds = 0.0
+        """How long it took, once it is done."""
+        self.kept: tuple[int, Path] | None = None
+        """How much of it is kept, and where, if it came in part."""
+        self.done: Deferred[None] = Deferred()
+
+    def bar(self, now: float) -> Bar:
+        progress = self.progress
+        is_moving = self.doing != "waits"
+        rate, left = (progress.rate(now), progress.left(now)) if is_moving else (0.0, None)
+        return Bar(self.name, self.doing, progress.done, progress.total, rate, left)
+
+
+class Watcher(Protocol):
+    """Who is told what becomes of transfers. Of each, `began` first, and one of the others last."""
+
+    def began(self, transfer: Transfer) -> None: ...
+
+    def waits(self, transfer: Transfer, why: str) -> None:
+        """It will be tried again."""
+
+    def is_done(self, transfer: Transfer, name: str) -> None:
+        """`name` is the one that the group knows it by."""
+
+    def failed(self, transfer: Transfer, why: Exception) -> None: ...
+
+    def stopped(self, transfer: Transfer) -> None:
+        """It was cancelled."""
+
+
+class Disk(Protocol):
+    """Where that is done which blocks: one thing after the other."""
+
+    def do(self, work: Callable[..., Any], *arguments: object) -> Deferred[Any]: ...
+
+
+class Transfers:
+    """`all` are those that are not over, in the order in which they were asked for."""
+
+    def __init__(self, clock: IReactorTime, way: Way, disk: Disk, watcher: Watcher) -> None:
+        self.all: list[Transfer] = []
+        self._clock = clock
+        self._way = way
+        self._disk = disk
+        self._watcher = watcher
+        self._slots = DeferredSemaphore(AT_ONCE)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.all) >= MOST
+
+    def get(self, name: str, to: Path | None) -> Transfer:
+        """Fetch a file, and save it under this path, or write it to standard output."""
+        transfer = Transfer(name, comes=True, path=to)
+        part = Part(to) if to is not None else Output(1)
+        return self._start(transfer, part, self._fetch(transfer, part))
+
+    def send(self, path: Path, name: str, by: Callable[[], str]) -> Transfer:
+        """Send a file. `by` gives the words after BY; nothing if there are none just now."""
+        transfer = Transfer(name, comes=False, path=path)
+        source = Source(path)
+        return self._start(transfer, source, self._offer(transfer, source, by))
+
+    def cancel(self, transfer: Transfer) -> None:
+        """What has come of it is kept."""
+        transfer.done.cancel()
+
+    def stop(self) -> None:
+        """Cancel all."""
+        for transfer in list(self.all):
+            self.cancel(transfer)
+
+    def bars(self) -> list[Bar]:
+        now = self._clock.seconds()
+        return [transfer.bar(now) for transfer in self.all]
+
+    # What every transfer does
+
+    def _start(self, transfer: Transfer, file: Part | Output | Source, work: Coroutine[Any, Any, str]) -> Transfer:
+        self.all.append(transfer)
+        self._watcher.began(transfer)
+        transfer.done = Deferred.fromCoroutine(self._run(transfer, file, work))
+        transfer.done.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        return transfer
+
+    async def _run(self, transfer: Transfer, file: Part | Output | Source, work: Coroutine[Any, Any, str]) -> None:
+        tell: Callable[[], None] = lambda: self._watcher.stopped(transfer)  # noqa: E731
+        try:
+            await self._slots.acquire()
+            try:
+                began = self._clock.seconds()
+                name = await work
+                transfer.seconds = self._clock.seconds() - began
+                tell = lambda: self._watcher.is_done(transfer, name)  # noqa: E731
+            finally:
+                self._slots.release()
+        except ENDS as error:
+            why = error
+            tell = lambda: self._watcher.failed(transfer, why)  # noqa: E731
+        finally:
+            work.close()
+            if isinstance(file, Part) and file.path is not None and file.offset:
+                transfer.kept = file.offset, file.path
+            self._disk.do(file.close).addErrback(lambda _: None)
+            self.all.remove(transfer)
+            tell()
+
+    async def _persist(self, transfer: Transfer, attempt: Callable[[], Awaitable[str]]) -> str:
+        """Again and again, as long as there is hope. Raises one of ENDS."""
+        pause, since = FIRST_PAUSE, self._clock.seconds()
+        while True:
+            before = transfer.moved
+            try:
+                return await attempt()
+            except LOST as why:
+                now = self._clock.seconds()
+                if transfer.moved > before:
+                    pause, since = FIRST_PAUSE, now
+                is_nowhere = isinstance(why, ConnectError) and not self._way.was_there
+                if is_nowhere or now - since > PATIENCE:
+                    raise
+                transfer.doing = "waits"
+                self._watcher.waits(transfer, explain(why))
+            await deferLater(self._clock, pause * random.uniform(0.7, 1.0))  # noqa: S311 - so that not all come at once
+            pause = min(LONGEST_PAUSE, 1.7 * pause)
+
+    async def _hash(self, transfer: Transfer, doing: str, size: int, piece: Callable[[], int]) -> None:
+        transfer.doing = doing
+        transfer.progress.begin(self._clock.seconds(), 0, size)
+        while count := await self._disk.do(piece):
+            transfer.progress.advance(self._clock.seconds(), count)
+
+    # Fetching
+
+    async def _fetch(self, transfer: Transfer, part: Part | Output) -> str:
+        there = await self._disk.do(part.open)
+        if there:
+            await self._hash(transfer, "checking", there, part.check_piece)
+        return await self._persist(transfer, lambda: self._get(transfer, part))
+
+    async def _get(self, transfer: Transfer, part: Part | Output) -> str:
+        stream = await self._way.open()
+        try:
+            size, whole, begin = await filewire.get(stream, transfer.name, part.offset, part.beginning)
+            await self._disk.do(part.begin, whole, begin)
+            transfer.doing = "getting"
+            transfer.progress.begin(self._clock.seconds(), begin, size)
+            await self._take(transfer, part, stream, size - begin)
+            await self._disk.do(part.finish)
+        except BaseException:
+            stream.abort()
+            raise
+        stream.close()
+        return transfer.name
+
+    async def _take(self, transfer: Transfer, part: Part | Output, stream: Stream, rest: int) -> None:
+        while rest:
+            data = await stream.read()
+            if not data:
+                raise ConnectionLost()
+            if len(data) > rest:
+                raise StrangeError("more came than the server promised")
+            await self._disk.do(part.write, data)
+            rest -= len(data)
+            self._moved(transfer, len(data))
+
+    def _moved(self, transfer: Transfer, count: int) -> None:
+        transfer.moved += count
+        transfer.progress.advance(self._clock.seconds(), count)
+
+    # Sending
+
+    async def _offer(self, transfer: Transfer, source: Source, by: Callable[[], str]) -> str:
+        size = await self._disk.do(source.open)
+        await self._hash(transfer, "reading", size, source.hash_piece)
+        try:
+            return await self._persist(transfer, lambda: self._put(transfer, source, by()))
+        except RefusedError as why:
+            if source.has_changed:
+                raise FileError(f"{source.path} has changed while it was sent: {why}") from why
+            raise
+
+    async def _put(self, transfer: Transfer, source: Source, by: str) -> str:
+        if not by:
+            raise BusyError("there is no seat in the group just now")
+        if not self._way.was_there:
+            (await self._way.open()).close()
+        stream = await self._way.sending.open()
+        try:
+            offset = await filewire.put(stream, transfer.name, source.size, source.sha256, by)
+            transfer.doing = "sending"
+            transfer.progress.begin(self._clock.seconds(), offset, source.size)
+            while offset < source.size and not stream.is_answered:
+                data = await self._disk.do(source.read, offset)
+                await stream.write(data)
+                offset += len(data)
+                self._moved(transfer, len(data))
+            stream.finish()
+            name = await filewire.accepted(stream)
+        except BaseException:
+            stream.abort()
+            raise
+        stream.close()
+        return name

@@ -1,0 +1,292 @@
+"""Files between real clients and a real daemon: in pipes and scripts, on a terminal, from every kind of session."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import SkipTest
+
+from tests.daemon import Daemon
+from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
+
+try:
+    import aioquic  # noqa: F401 - whether it is there
+except ImportError as error:
+    raise SkipTest("aioquic is not installed") from error
+
+SMALL = b"some bytes\n" * 1000
+LARGE = 60_000_000
+
+
+class FilesCase(ProcessCase):
+    """A daemon with a shelf, and a directory in which somebody works."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.shelf = Path(folder.name) / "shelf"
+        self.here = Path(folder.name) / "here"
+        self.shelf.mkdir()
+        self.here.mkdir()
+        self.environment = {**ENVIRONMENT, "XDG_DATA_HOME": str(Path(folder.name) / "data"), "LC_ALL": "C.UTF-8"}
+        self.daemon = self.start()
+
+    def start(self, *options: str) -> Daemon:
+        daemon = Daemon("--tcp", "0", "--quic", "--files", str(self.shelf), *options)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    @property
+    def url(self) -> str:
+        return f"quic://127.0.0.1:{self.daemon.port}"
+
+    def chat_urls(self) -> list[list[str]]:
+        quic_port = ["--quic-port", str(self.daemon.port)]
+        return [
+            [f"tcp://127.0.0.1:{self.daemon.tcp[0]}", *quic_port],
+            [f"udp://127.0.0.1:{self.daemon.port}", "--poll", "0.2"],
+            [self.url],
+        ]
+
+    def run_client(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*CLIENT, *arguments, "--trust-new"],
+            input=typed.encode(),
+            capture_output=True,
+            cwd=self.here,
+            env=self.environment,
+            timeout=3 * SECONDS,
+            check=False,
+        )
+
+    @contextmanager
+    def running_client(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        pipe = subprocess.PIPE
+        command = [*CLIENT, *arguments, "--trust-new"]
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.here, env=self.environment
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def wait(self, done: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + 2 * SECONDS
+        while not done():
+            self.assertLess(time.monotonic(), until, what)
+            time.sleep(0.01)
+
+    def parts(self) -> list[Path]:
+        return list(self.here.glob("*.part"))
+
+    def put(self, name: str, size: int = 0) -> bytes:
+        data = os.urandom(1 << 16) * (size >> 16) if size else SMALL
+        (self.shelf / name).write_bytes(data)
+        return data
+
+
+class ScriptTest(FilesCase):
+    def test_a_list(self) -> None:
+        self.assertEqual(self.run_client("files", self.url).stdout, b"")
+        self.put("one two.txt")
+        done = self.run_client("files", self.url)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertRegex(done.stdout.decode(), r"\A 11\.0 kB  \d{4}-\d\d-\d\d \d\d:\d\d  one two\.txt\n\Z")
+        [listed] = map(json.loads, self.run_client("files", self.url, "--json").stdout.splitlines())
+        self.assertEqual((listed["name"], listed["size"]), ("one two.txt", len(SMALL)))
+
+    def test_there_and_back(self) -> None:
+        (self.here / "mine.txt").write_bytes(SMALL)
+        done = self.run_client("send", self.url, "mine.txt", "--name", "bot")
+        self.assertEqual((done.returncode, done.stdout), (0, b""))
+        self.assertRegex(done.stderr.decode(), r"\Agroupchat: mine\.txt: 11\.0 kB in \d+ s, shared as mine\.txt\n\Z")
+        self.assertEqual((self.shelf / "mine.txt").read_bytes(), SMALL)
+        done = self.run_client("get", self.url, "mine.txt", "copy.txt")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((self.here / "copy.txt").read_bytes(), SMALL)
+
+    def test_to_standard_output(self) -> None:
+        data = self.put("big", 3_000_000)
+        done = self.run_client("get", self.url, "big", "-")
+        self.assertEqual((done.returncode, done.stdout), (0, data))
+
+    def test_what_does_not_work_is_one_line_and_a_status(self) -> None:
+        self.put("there")
+        (self.here / "taken").write_text("mine")
+        for arguments, status, words in [
+            (["get", self.url, "nothing"], 1, "There is no file nothing"),
+            (["get", self.url, "there", "taken"], 1, "taken exists already"),
+            (["get", self.url, "there", "nowhere/x"], 1, "there is no directory nowhere"),
+            (["get", "quic://127.0.0.1:1", "there"], 1, "nothing "),
+            (["send", self.url, "nothing", "--name", "bot"], 1, "No such file"),
+            (["send", self.url, ".", "--name", "bot"], 2, "needs a name"),
+            (["send", self.url, "taken", "--name", "#bot"], 2, "no name for a member"),
+            (["get", self.url], 2, "required"),
+            (["get", "tcp://127.0.0.1:1", "x"], 2, "quic://127.0.0.1:1"),
+            (["files", "quic://"], 2, "a host and a port"),
+        ]:
+            done = self.run_client(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (status, b""), arguments)
+            told = done.stderr.decode()
+            self.assertIn(words, told, arguments)
+            self.assertRegex(told, r"\Agroupchat[^\n\x1b]*\n\Z")
+        self.assertEqual((self.here / "taken").read_text(), "mine")
+
+    def test_whoever_is_new_is_not_trusted_unasked(self) -> None:
+        command = [*CLIENT, "files", self.url]
+        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=SECONDS, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"--trust-new", done.stderr)
+
+    def test_interrupted_it_keeps_its_part_and_the_next_goes_on(self) -> None:
+        data = self.put("large", LARGE)
+        with self.running_client("get", self.url, "large") as process:
+            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 130, told)
+        self.assertRegex(told.decode(), r"large: stopped \(.* of it are kept in \./large\.[0-9a-f]{16}\.part")
+        done = self.run_client("get", self.url, "large")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual((self.here / "large").read_bytes(), data)
+        self.assertEqual(self.parts(), [])
+
+    def test_a_server_that_is_killed_and_started_again_is_waited_for(self) -> None:
+        data = self.put("large", LARGE)
+        with self.running_client("get", self.url, "large") as process:
+            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            self.daemon.kill()
+            again = self.daemon.again("--tcp", "0", "--quic", "--files", str(self.shelf))
+            self.addCleanup(again.stop)
+            _, told = process.communicate(timeout=3 * SECONDS)
+        self.assertEqual(process.returncode, 0, told)
+        self.assertIn(b"trying again", told)
+        self.assertEqual((self.here / "large").read_bytes(), data)
+
+    def test_help_for_each(self) -> None:
+        for verb in ("files", "get", "send"):
+            done = subprocess.run([*CLIENT, verb, "--help"], capture_output=True, env=self.environment, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertIn(f"usage: groupchat {verb}".encode(), done.stdout)
+            self.assertLessEqual(max(map(len, done.stdout.decode().splitlines())), 80)
+
+
+class PipeTest(FilesCase):
+    def test_each_kind_of_session_sends_and_fetches_before_it_ends(self) -> None:
+        for number, url in enumerate(self.chat_urls()):
+            (self.here / f"mine {number}.txt").write_bytes(SMALL)
+            typed = f"/send mine {number}.txt\n/get mine {number}.txt copy {number}\n"
+            done = self.run_client(*url, "--name", f"Zoe{number}", typed=typed.partition("\n")[0])
+            told = done.stderr.decode()
+            self.assertEqual(done.returncode, 0, (url, told))
+            self.assertIn(f"mine {number}.txt: 11.0 kB in 1 s, shared as mine {number}.txt", told)
+            done = self.run_client(*url, "--name", f"Zoe{number}x", typed=typed.split("\n")[1])
+            self.assertEqual(done.returncode, 0, (url, done.stderr))
+            self.assertEqual((self.here / f"copy {number}").read_bytes(), SMALL)
+        done = self.run_client(*self.chat_urls()[0], "--name", "Yan", typed="/history 200\n")
+        for number in range(3):
+            self.assertIn(f"Zoe{number} shared mine {number}.txt (11.0 kB)", done.stdout.decode())
+
+    def test_as_objects(self) -> None:
+        self.put("there.txt")
+        with self.running_client(*self.chat_urls()[0], "--name", "Bob", "--json") as bob:
+            assert bob.stdout is not None
+            while json.loads(bob.stdout.readline())["text"] != "Nobody is here yet.":
+                pass
+            (self.here / "a b.txt").write_bytes(SMALL)
+            done = self.run_client(
+                *self.chat_urls()[0], "--name", "Zoe", "--json", typed="/send a b.txt\n/get there.txt\n/get nothing\n"
+            )
+            found = [json.loads(line) for line in done.stdout.splitlines()]
+            files = [(each["direction"], each["file"], each["state"]) for each in found if each["kind"] == "file"]
+            both = [("send", "a b.txt", "began"), ("send", "a b.txt", "done")]
+            both += [("get", "there.txt", "began"), ("get", "there.txt", "done")]
+            both += [("get", "nothing", "began"), ("get", "nothing", "failed")]
+            self.assertEqual(sorted(files), sorted(both))
+            self.assertEqual(done.returncode, 1)
+            heard = json.loads(bob.stdout.readline())
+            while heard["kind"] != "shared":
+                heard = json.loads(bob.stdout.readline())
+            self.assertEqual((heard["name"], heard["text"], heard["size"]), ("Zoe", "a b.txt", "11.0 kB"))
+
+    def test_the_password_of_the_session_is_that_of_the_files(self) -> None:
+        self.daemon.stop()
+        (self.here / "password").write_text("open sesame\n")
+        self.daemon = self.start("--password-file", str(self.here / "password"))
+        self.put("there.txt")
+        for url in [*self.chat_urls()[::2]]:
+            done = self.run_client(*url, "--name", "Zoe", "--password-file", "password", typed="/get there.txt\n")
+            self.assertEqual(done.returncode, 0, (url, done.stderr))
+            (self.here / "there.txt").unlink()
+        self.assertEqual(self.run_client("get", self.url, "there.txt").returncode, 1)
+        self.assertEqual(self.run_client("get", self.url, "there.txt", "--password-file", "password").returncode, 0)
+
+
+class TerminalTest(FilesCase):
+    def chat(self, url: list[str]) -> ScreenTerminal:
+        os.chdir(self.here)
+        environment = {**self.environment, "NO_COLOR": "1", "TERM": "xterm-256color"}
+        client = ScreenTerminal([*CLIENT, *url, "--name", "Alice", "--no-times"], environment, 100)
+        self.addCleanup(client.close)
+        client.wait(lambda: "-- You are Alice. /help tells" in client.text(), "You are Alice")
+        client.types("Alice>")
+        return client
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(os.chdir, os.getcwd())
+
+    def test_a_certificate_is_a_question_and_names_are_completed(self) -> None:
+        self.put("a long name.txt")
+        alice = self.chat(self.chat_urls()[0])
+        alice.type(f"/files{ENTER}")
+        alice.types("Trust it from now on (yes, no)?")
+        alice.type(f"yes{ENTER}")
+        alice.matches(r"-- 1 file:")
+        alice.matches(r"-- +11\.0 kB  .*  a long name\.txt")
+        alice.types("Alice>")
+        alice.type(f"/get a l{TAB}")
+        alice.types("Alice> /get a long name.txt")
+        alice.type(ENTER)
+        alice.matches(r"-- a long name\.txt: 11\.0 kB in 1 s, saved as \./a long name\.txt")
+        (self.here / "unlike others.txt").write_bytes(SMALL)
+        alice.type(f"/send unl{TAB}{ENTER}")
+        alice.matches(r"-- unlike others\.txt: 11\.0 kB in 1 s, shared as unlike others\.txt")
+        alice.type(CTRL_D)
+        self.assertEqual(alice.end(), 0)
+        self.assertEqual(alice.modes(), alice.modes_before)
+
+    def test_how_far_it_is_stands_below_what_is_typed_and_is_gone_at_the_end(self) -> None:
+        self.put("file 1")
+        with (self.shelf / "file 0").open("wb") as file:
+            file.truncate(1_000_000_000)
+        self.run_client("files", self.url)  # from here on it is trusted
+        alice = self.chat([self.url])
+        alice.type(f"/get file 0{ENTER}")
+        alice.matches(r"file 0  getting  \[#*-*\]  .* of 1\.0 GB.*")
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        self.addCleanup(self.daemon.process.send_signal, signal.SIGCONT)
+        alice.type("half a li")
+        alice.wait(lambda: "Alice> half a li" in alice.rows(), "what is typed")
+        alice.type("\x15")
+        alice.type(f"/cancel{ENTER}")
+        alice.matches(r"-- file 0: stopped.*")
+        alice.wait(lambda: alice.rows()[-1].startswith("Alice>"), "nothing below")
+        self.daemon.process.send_signal(signal.SIGCONT)
+        alice.type(f"/get file 1{ENTER}")
+        alice.matches(r"-- file 1: 11\.0 kB in 1 s, saved as \./file 1")
+        alice.type(f"/get file 0{ENTER}")
+        alice.matches(r"file 0  (waits|checking|getting) .*")
+        alice.type(f"/quit{ENTER}")
+        self.assertEqual(alice.end(), 0)
+        alice.matches(r"-- file 0: stopped.*")

@@ -1,0 +1,325 @@
+"""Files in a chat: what is typed, what is shown, and how it ends; and what stands in the names of files and parts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from groupchat.client.chat import Chat
+from groupchat.client.filenames import BadNameError, find_part, is_fit, part_name, split, target
+from groupchat.client.progress import Bar, Progress, line, lines, size_in_words, time_in_words
+from groupchat.client.sharing import Sharing
+from groupchat.client.trust import KnownServers, NewError
+from groupchat.client.way import Way
+from tests.chatting import FakeSession, FakeView
+from tests.filing import FakeDisk, FakeServer, run
+
+
+class FilesCase(TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        self.open(people=True)
+
+    def open(self, *, people: bool) -> None:
+        self.clock = Clock()
+        self.server = FakeServer()
+        self.server.shelf = {"photo.jpg": b"p" * 2_100_000, "a b": b"ab", "a b c": b"abc"}
+        self.view = FakeView()
+        self.session = FakeSession()
+        self.chat = Chat("Zoe", self.view, people=people)
+        self.chat.session = self.session
+        way = Way(self.server, decide=self.chat.trust)
+        self.files = Sharing(self.clock, way, FakeDisk(), self.chat, lambda: self.session.proof)
+        self.chat.files = self.files
+        self.chat.start()
+        self.chat.joined("Zoe", [])
+        self.view.news()
+        self.session.calls.clear()
+
+    def type(self, text: str, seconds: float = 5.0) -> list[tuple[str, str]]:
+        self.chat.typed(text)
+        run(self.server, self.clock, seconds)
+        return self.view.news()
+
+    def states(self) -> list[object]:
+        shown, self.view.shown = self.view.shown, []
+        return [each.about["state"] for each in shown if each.kind == "file"]
+
+
+class TypingTest(FilesCase):
+    def test_what_there_is(self) -> None:
+        shown = [text for kind, text in self.type("/files") if kind == "answer"]
+        self.assertEqual(shown[0], "3 files:")
+        self.assertEqual([words.split("  ")[-1] for words in shown[1:]], ["photo.jpg", "a b", "a b c"])
+        self.assertIn("2.1 MB  2023-11-1", shown[1])
+        self.server.shelf.clear()
+        self.assertEqual(self.type("/files"), [("answer", "There are no files yet.")])
+
+    def test_a_file_is_fetched(self) -> None:
+        self.chat.typed("/get photo.jpg")
+        run(self.server, self.clock, 5)
+        self.assertEqual(
+            [(each.kind, each.text) for each in self.view.shown],
+            [("file", "photo.jpg: fetching it"), ("file", "photo.jpg: 2.1 MB in 1 s, saved as ./photo.jpg")],
+        )
+        about = {"file": "photo.jpg", "direction": "get", "path": "./photo.jpg"}
+        self.assertEqual(self.view.shown[0].about, about | {"state": "began"})
+        self.assertEqual(self.view.shown[1].about, about | {"state": "done", "as": "photo.jpg", "bytes": 2_100_000})
+        self.assertEqual(Path("photo.jpg").read_bytes(), self.server.shelf["photo.jpg"])
+
+    def test_names_may_have_spaces_and_the_longest_one_counts(self) -> None:
+        for typed, name, path in [
+            ("a b", "a b", "a b"),
+            ("a b c", "a b c", "a b c"),
+            ("a b d", "a b", "d"),
+            ("a b c d e", "a b c", "d e"),
+            ('"a b" c', "a b", "c"),
+            ("'a b' 'x y'", "a b", "x y"),
+        ]:
+            self.assertIn(f"saved as ./{path}", self.type(f"/get {typed}")[-1][1], typed)
+            self.assertEqual(Path(path).read_bytes(), self.server.shelf[name])
+            Path(path).unlink()
+
+    def test_a_longer_name_that_was_not_seen_yet_counts_as_well(self) -> None:
+        self.chat.heard([(7, "Bob shared a b (2 B)")])
+        self.assertIn("saved as ./a b c", self.type("/get a b c")[-1][1])
+
+    def test_it_is_saved_where_one_wants(self) -> None:
+        Path("down").mkdir()
+        for typed, path in (("down", "down/a b"), ("down/", "down/a b"), ("down/x", "down/x"), ("./y", "y")):
+            self.type(f"/get a b {typed}")
+            self.assertEqual(Path(path).read_bytes(), b"ab")
+            Path(path).unlink()
+        self.assertIn("there is no directory nowhere", self.type("/get a b nowhere/x")[-1][1])
+
+    def test_nothing_is_overwritten(self) -> None:
+        Path("a b").write_bytes(b"mine")
+        problem = "Not done: a b exists already: give another name to save it under"
+        self.assertEqual(self.type("/get a b"), [("problem", problem)])
+        self.assertEqual(Path("a b").read_bytes(), b"mine")
+
+    def test_what_is_not_there(self) -> None:
+        [_, (kind, text)] = self.type("/get nothing at all")
+        self.assertEqual((kind, text), ("file", "nothing at all: There is no such file."))
+        self.assertEqual(self.chat.status, 0)
+
+    def test_names_that_are_none_for_here_are_not_even_listed(self) -> None:
+        self.server.shelf = {"../up": b"x", ".hidden": b"x", "a\x1b[2Jb": b"x", "/etc/passwd": b"x", "ok": b"x"}
+        self.type("/files")
+        self.assertEqual(list(self.files.names), ["ok"])
+        for name in self.server.shelf:
+            if name != "ok":
+                self.assertIn("that is no name for a file here", self.type(f"/get {name}")[-1][1], name)
+        self.assertEqual(os.listdir(), [])
+
+    def test_a_file_is_sent(self) -> None:
+        Path("my file.txt").write_text("mine")
+        self.assertEqual(self.type("/send my file.txt")[-1][1], "my file.txt: 4 B in 1 s, shared as my file.txt")
+        self.assertEqual(self.server.shared, [("my file.txt", self.session.seat)])
+        self.patch(os, "environ", {**os.environ, "HOME": str(self.folder)})
+        self.type('/send "~/my file.txt"')
+        self.assertEqual(self.server.shared[-1][0], "another my file.txt")
+
+    def test_what_cannot_be_sent_is_told_in_one_line(self) -> None:
+        Path(".hidden").write_text("x")
+        for typed, why in [
+            ("nothing", "No such file"),
+            (".", "a name that not everybody can have"),
+            (".hidden", "a name that not everybody can have"),
+            (str(self.folder), "is a directory"),
+            ("~nobody-has-this-name/x", "home directory"),
+        ]:
+            shown = self.type(f"/send {typed}")
+            self.assertIn(why, shown[-1][1], typed)
+            self.assertNotIn("\n", shown[-1][1])
+        self.assertEqual(self.server.shared, [])
+
+    def test_cancel(self) -> None:
+        self.assertEqual(self.type("/cancel")[-1][1], "Nothing is under way.")
+        self.assertEqual(self.type("/cancel nothing")[-1][1], "No such file is being fetched or sent.")
+        self.server.answers = ["busy Later."] * 100
+        for name in ("one", "other"):
+            Path(name).write_text(name)
+            self.type(f"/send {name}")
+        self.assertEqual([text.split()[0] for _, text in self.type("/transfers", 0)], ["one", "other"])
+        self.assertIn("Which one?", self.type("/cancel", 0)[-1][1])
+        self.assertEqual(self.type("/cancel oth", 0)[-1][1], "other: stopped")
+        self.assertEqual(self.type("/cancel", 0)[-1][1], "one: stopped")
+        self.assertEqual(self.type("/transfers", 0)[-1][1], "Nothing is being fetched or sent.")
+
+    def test_how_far_it_is_is_drawn_and_gone_at_the_end(self) -> None:
+        self.server.step = 1000
+        self.chat.typed("/get photo.jpg")
+        while not self.files.transfers.all:
+            self.server.turn()
+        self.server.turn()
+        self.clock.advance(0.3)
+        self.assertEqual([bar.name for bar in self.view.bars], ["photo.jpg"])
+        run(self.server, self.clock, 5)
+        self.assertEqual(self.view.bars, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_others_share_is_known_by_name(self) -> None:
+        self.chat.heard([(7, "Bob shared new one.txt (3 B)")])
+        self.assertEqual(list(self.files.names), ["new one.txt"])
+        [shown] = self.view.shown
+        self.assertEqual((shown.kind, shown.name, shown.text, shown.number), ("shared", "Bob", "new one.txt", 7))
+        self.assertEqual(shown.about, {"size": "3 B"})
+
+    def test_who_is_not_known_is_trusted_first(self) -> None:
+        known = KnownServers(self.folder / "known")
+        self.server.refusals = [NewError(known, "quic://here:1", "AA", "it vouches for itself")]
+        self.type("/files")
+        self.assertEqual(self.view.questions, ["Trust it from now on (yes, no)?"])
+        self.view.answer("yes")
+        run(self.server, self.clock, 5)
+        self.assertEqual(self.view.news()[0], ("answer", "3 files:"))
+        self.assertEqual(known.find("quic://here:1"), "AA")
+        self.server.refusals = [NewError(known, "quic://there:1", "AA", "it vouches for itself")]
+        self.type("/files")
+        self.view.answer("no")
+        self.assertEqual(self.view.news()[-1], ("problem", "Not done: it was not trusted"))
+        self.assertEqual(self.session.calls, [])
+
+    def test_what_is_not_there_without_files(self) -> None:
+        self.chat.files = None
+        self.assertEqual(self.type("/files"), [("problem", "There are no files here.")])
+
+
+class EndTest(FilesCase):
+    def test_where_somebody_types_leaving_stops_them_and_says_so(self) -> None:
+        self.server.step = 1000
+        self.chat.typed("/get photo.jpg")
+        for _ in range(50):
+            self.server.turn()
+        self.chat.typed("/quit")
+        last = self.view.news()[-1][1]
+        self.assertIn("photo.jpg: stopped (", last)
+        self.assertIn(" of it are kept in ./photo.jpg.", last)
+        self.assertEqual(self.session.calls, [("leave",)])
+
+    def test_in_a_pipe_they_are_finished_first(self) -> None:
+        self.open(people=False)
+        for command in ("/get photo.jpg", "/files"):
+            self.chat.typed(command)
+        self.chat.leave()
+        self.assertEqual(self.session.calls, [])
+        run(self.server, self.clock, 5)
+        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.states(), ["began", "done"])
+        self.assertEqual(self.chat.status, 0)
+
+    def test_but_not_if_it_is_interrupted(self) -> None:
+        self.open(people=False)
+        self.server.answers = ["busy Later."] * 100
+        self.chat.typed("/get photo.jpg")
+        run(self.server, self.clock, 2)
+        self.chat.leave()
+        self.chat.stop_files()
+        self.assertEqual(self.session.calls, [("leave",)])
+
+    def test_in_a_pipe_what_does_not_work_is_in_the_status(self) -> None:
+        self.open(people=False)
+        self.type("/get nothing")
+        self.assertEqual(self.chat.status, 1)
+
+    def test_what_is_asked_before_it_has_come_in_waits(self) -> None:
+        self.open(people=False)
+        chat = Chat("Zoe", self.view, people=False)
+        chat.session, chat.files = self.session, self.files
+        chat.start()
+        chat.typed("/files")
+        self.assertEqual((chat.pending, self.server.asked), (1, []))
+        chat.joined("Zoe", [])
+        self.assertEqual(chat.pending, 1)
+        run(self.server, self.clock, 1)
+        self.assertEqual((chat.pending, self.server.asked), (0, ["FILES"]))
+
+    def test_the_end_of_the_session_is_theirs(self) -> None:
+        self.type("/files")
+        self.server.answers = ["busy Later."] * 100
+        self.chat.typed("/get photo.jpg")
+        run(self.server, self.clock, 1)
+        self.chat.ended("the server did not come back")
+        self.assertEqual(self.states()[-1], "stopped")
+        self.assertEqual(self.files.count, 0)
+
+
+class NamesTest(TestCase):
+    @given(st.text(max_size=300))
+    def test_a_fit_name_is_one_of_a_file_here(self, name: str) -> None:
+        if is_fit(name):
+            self.assertEqual(os.path.basename(name), name)
+            self.assertNotIn(name[0], "./")
+            self.assertTrue(len(os.fsencode(part_name(name, "0" * 64))) <= 255)
+
+    def test_the_newest_part_is_found_and_nothing_else(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for other in ("x.0123456789abcdef.part", "a.part", "a.0123.part", "a.0123456789ABCDEF.part", "a"):
+                (folder / other).write_text("x")
+            self.assertIsNone(find_part(folder, "a"))
+            for number, digits in enumerate(("0123456789abcdef", "1123456789abcdef")):
+                (folder / f"a.{digits}.part").write_text("x")
+                os.utime(folder / f"a.{digits}.part", (number, number))
+            self.assertEqual(find_part(folder, "a"), (folder / "a.1123456789abcdef.part", "1123456789abcdef"))
+
+    def test_long_names_have_parts_as_well(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            name = "\N{SNOWMAN}" * 85
+            path = Path(folder) / part_name(name, "ab" * 32)
+            path.write_text("x")
+            self.assertEqual(find_part(Path(folder), name), (path, "ab" * 8))
+
+    def test_nobody_gets_out_of_the_directory(self) -> None:
+        for name in ("../x", "/x", "..", ".", "", ".x", "a/b", "a\nb", "a\x7fb", "\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe"):
+            self.assertRaises(BadNameError, target, name, "")
+
+    def test_without_a_known_name_all_is_the_name(self) -> None:
+        self.assertEqual(split("a b c", []), ("a b c", ""))
+        self.assertEqual(split("ab c", ["a"]), ("ab c", ""))
+
+
+class ProgressTest(TestCase):
+    def test_the_rate_is_that_of_the_last_seconds(self) -> None:
+        progress = Progress()
+        progress.begin(0.0, 5000, 100_000)
+        for second in range(1, 21):
+            progress.advance(float(second), 1000 if second <= 10 else 3000)
+        self.assertEqual(progress.done, 45_000)
+        self.assertEqual(progress.rate(20.0), 3000)
+        self.assertAlmostEqual(progress.left(20.0) or 0, 55 / 3)
+
+    def test_before_anything_moves_nothing_is_known(self) -> None:
+        self.assertEqual((Progress().rate(1.0), Progress().left(1.0)), (0.0, None))
+
+    def test_in_words(self) -> None:
+        for size, words in [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_100_000, "2.1 MB"), (999_999, "1.0 MB")]:
+            self.assertEqual(size_in_words(size), words)
+        for seconds, words in ((0.4, "0 s"), (59.4, "59 s"), (125, "2:05 min"), (3725, "1:02 h")):
+            self.assertEqual(time_in_words(seconds), words)
+
+    @given(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(10, 200))
+    def test_a_line_is_never_wider_than_there_is_room(self, name: str, done: int, total: int, width: int) -> None:
+        bar = Bar(name, "getting", min(done, total), total, 1234.5, 17.0)
+        self.assertLessEqual(len(line(bar, width)), width)
+
+    def test_a_line(self) -> None:
+        bar = Bar("photo.jpg", "getting", 500_000, 1_000_000, 250_000.0, 2.0)
+        words = "photo.jpg  getting  [##########----------]   50% of 1.0 MB  250.0 kB/s  2 s left"
+        self.assertEqual(line(bar, 80), words)
+
+    def test_of_many_some_are_shown(self) -> None:
+        bars = [Bar(f"file {number}", "waits", 0, 0) for number in range(5)]
+        shown = ["file 0  waits", "file 1  waits", "file 2  waits  and 2 more"]
+        self.assertEqual(lines(bars, 79), shown)
