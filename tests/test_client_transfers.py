@@ -9,11 +9,11 @@ from pathlib import Path
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from groupchat.client import parts
-from groupchat.client.filenames import part_name
-from groupchat.client.transfers import AT_ONCE, PATIENCE, Transfers
+from groupchat.client.files import parts
+from groupchat.client.files.names import part_name
+from groupchat.client.files.transfers import AT_ONCE, PATIENCE, Transfers
+from groupchat.client.files.way import Way
 from groupchat.client.trust import UntrustedError
-from groupchat.client.way import Way
 from tests.filing import NOTHING_LISTENS, FakeDisk, FakeServer, FakeWatcher, digest, run
 
 DATA = bytes(range(256)) * 40

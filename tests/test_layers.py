@@ -176,7 +176,7 @@ class LayerTests(TestCase):
         self.assertTrue(names)
         for name in names:
             others = {other for other in self.ours(name) if other != "client" and not other.startswith("client.")}
-            self.assertLessEqual(others, QUIC if name == "groupchat.client.quic" else {"__version__"}, name)
+            self.assertLessEqual(others, QUIC if name == "groupchat.client.quic" else {"__version__", "notices"}, name)
 
     def test_admin_reads_files_and_folds_them_and_knows_neither_a_service_nor_a_front_end(self) -> None:
         self.assertLessEqual(self.ours("groupchat.admin"), ADMIN)

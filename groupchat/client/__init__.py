@@ -8,9 +8,7 @@ connection, and which may be one of `tls`. A view is where somebody reads and ty
 where nobody looks. `plain` is the plain client, which sends what is typed as it stands; it and `polled` share the
 conversation in `udp`. The rest knows no socket, no clock and no terminal.
 
-    chat -> sharing -> transfers -> way -> quic      files: what is asked of them, what is under way, how one gets there
-                                 -> parts            what of that is on the disk
-    scripts -> transfers
-
-`filewire` is one request for a file, over any stream.
+    chat -> files.sharing -> files.transfers -> files.way -> quic
+                                             -> files.parts
+    scripts -> files.transfers
 """

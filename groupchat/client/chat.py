@@ -29,7 +29,7 @@ from groupchat.client.asks import (
     parse,
     typed,
 )
-from groupchat.client.progress import Bar
+from groupchat.client.files.progress import Bar
 from groupchat.client.session import Session
 from groupchat.client.text import clean, quote, whole
 from groupchat.client.trust import NewError, UntrustedError

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.chat import Chat
+from groupchat.client.files.progress import Bar
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.progress import Bar
 from groupchat.client.view import Shown
 
 MAX_LINE = 65_507

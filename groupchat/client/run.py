@@ -15,7 +15,7 @@ from groupchat.client.chat import Chat
 from groupchat.client.where import Where
 
 if TYPE_CHECKING:
-    from groupchat.client.late import LateCarrier
+    from groupchat.client.files.late import LateCarrier
     from groupchat.client.session import Session
     from groupchat.client.trust import KnownServers
     from groupchat.client.udp import Link
@@ -122,11 +122,11 @@ def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
 
 def _open(wishes: Wishes, reactor: Any, talk: Chat) -> None:
     """Give the chat its session, over what the URL says, and its files. Raises NoWayError."""
-    from groupchat.client.late import LateCarrier, Server
-    from groupchat.client.parts import Disk
-    from groupchat.client.sharing import Sharing
+    from groupchat.client.files.late import LateCarrier, Server
+    from groupchat.client.files.parts import Disk
+    from groupchat.client.files.sharing import Sharing
+    from groupchat.client.files.way import Way
     from groupchat.client.trust import KnownServers, default_path
-    from groupchat.client.way import Way
 
     where = wishes.where
     known = KnownServers(default_path(), trust_new=wishes.trust_new)

@@ -23,7 +23,7 @@ from prompt_toolkit.styles import Style
 
 from groupchat.client.chat import Chat
 from groupchat.client.completion import Names
-from groupchat.client.progress import Bar, lines
+from groupchat.client.files.progress import Bar, lines
 from groupchat.client.view import Shown
 
 LINES_AT_ONCE = 500

@@ -17,16 +17,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
 from groupchat.client.cli import complain
-from groupchat.client.filewire import Listed
-from groupchat.client.late import LateCarrier
-from groupchat.client.late import Server as QUICServer
-from groupchat.client.parts import Disk
-from groupchat.client.progress import line, size_in_words
+from groupchat.client.files.late import LateCarrier
+from groupchat.client.files.late import Server as QUICServer
+from groupchat.client.files.parts import Disk
+from groupchat.client.files.progress import line, size_in_words
+from groupchat.client.files.sharing import date_in_words, in_words, kept
+from groupchat.client.files.transfers import ENDS, Transfer, Transfers
+from groupchat.client.files.way import Way, explain
+from groupchat.client.files.wire import Listed
 from groupchat.client.run import heeded
-from groupchat.client.sharing import date_in_words, in_words, kept
-from groupchat.client.transfers import ENDS, Transfer, Transfers
 from groupchat.client.trust import KnownServers, NewError, default_path
-from groupchat.client.way import Way, explain
 from groupchat.client.where import Where
 
 DRAWN_SECONDS = 0.25

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from groupchat.client.cli import open_standard_descriptors, read_password
-from groupchat.client.filenames import BadNameError, is_fit, target
+from groupchat.client.files.names import BadNameError, is_fit, target
 from groupchat.client.text import clean, quote
 from groupchat.client.where import Where, parse_url
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from groupchat.client.progress import Bar
+from groupchat.client.files.progress import Bar
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from groupchat.client import filewire
-from groupchat.client.filewire import BusyError, RefusedError, StrangeError, Stream
-from groupchat.client.parts import CorruptError, FileError, Output, Part, Source
-from groupchat.client.progress import Bar, Progress
+from groupchat.client.files import wire
+from groupchat.client.files.parts import CorruptError, FileError, Output, Part, Source
+from groupchat.client.files.progress import Bar, Progress
+from groupchat.client.files.way import LOST, Way, explain
+from groupchat.client.files.wire import BusyError, RefusedError, StrangeError, Stream
 from groupchat.client.trust import UntrustedError
-from groupchat.client.way import LOST, Way, explain
 
 AT_ONCE = 3
 """How many transfers are under way at once. The others wait."""
@@ -190,7 +190,7 @@ class Transfers:
     async def _get(self, transfer: Transfer, part: Part | Output) -> str:
         stream = await self._way.open()
         try:
-            size, whole, begin = await filewire.get(stream, transfer.name, part.offset, part.beginning)
+            size, whole, begin = await wire.get(stream, transfer.name, part.offset, part.beginning)
             await self._disk.do(part.begin, whole, begin)
             transfer.doing = "getting"
             transfer.progress.begin(self._clock.seconds(), begin, size)
@@ -236,7 +236,7 @@ class Transfers:
             (await self._way.open()).close()
         stream = await self._way.sending.open()
         try:
-            offset = await filewire.put(stream, transfer.name, source.size, source.sha256, by)
+            offset = await wire.put(stream, transfer.name, source.size, source.sha256, by)
             transfer.doing = "sending"
             transfer.progress.begin(self._clock.seconds(), offset, source.size)
             while offset < source.size and not stream.is_answered:
@@ -245,7 +245,7 @@ class Transfers:
                 offset += len(data)
                 self._moved(transfer, len(data))
             stream.finish()
-            name = await filewire.accepted(stream)
+            name = await wire.accepted(stream)
         except BaseException:
             stream.abort()
             raise

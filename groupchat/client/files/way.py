@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IProtocol
 
-from groupchat.client.filewire import BusyError, Listed, Stream, give_password, listing
+from groupchat.client.files.wire import BusyError, Listed, Stream, give_password, listing
 from groupchat.client.trust import NewError
 
 LOST = (ConnectError, ConnectionClosed, BusyError)

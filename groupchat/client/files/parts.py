@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from groupchat.client.filenames import find_part, part_name
+from groupchat.client.files.names import find_part, part_name
 
 PIECE = 256 * 1024
 """How many bytes are read, written or hashed in one piece."""

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.client.filenames import is_fit
+from groupchat.client.files.names import is_fit
 from groupchat.client.text import clean
 
 MAX_LINE = 8 * 1024

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from groupchat.client import filewire
 from groupchat.client.asks import Cancel, FileAsk, Get, ListFiles, ListTransfers, Send
-from groupchat.client.filenames import BadNameError, is_fit, split, target, unquoted
-from groupchat.client.progress import Bar, line, size_in_words, time_in_words
+from groupchat.client.files import wire
+from groupchat.client.files.names import BadNameError, is_fit, split, target, unquoted
+from groupchat.client.files.progress import Bar, line, size_in_words, time_in_words
+from groupchat.client.files.transfers import ENDS, MOST, Disk, Transfer, Transfers
+from groupchat.client.files.way import LOST, Way, explain
 from groupchat.client.text import clean
-from groupchat.client.transfers import ENDS, MOST, Disk, Transfer, Transfers
-from groupchat.client.way import LOST, Way, explain
 
 DRAWN_SECONDS = 0.25
 """How often it is shown how far the transfers are."""
@@ -114,7 +114,7 @@ class Sharing:
         lines = [f"{size_in_words(file.size):>8}  {date_in_words(file.at)}  {file.name}" for file in files]
         self._host.answer(f"{len(files)} {noun}:" if files else "There are no files yet.", *lines)
 
-    async def _learn(self) -> Sequence[filewire.Listed]:
+    async def _learn(self) -> Sequence[wire.Listed]:
         files = await self._way.listing()
         self.saw(*[file.name for file in reversed(files)])
         return files
