@@ -6,12 +6,11 @@ before anything is sent on it.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
@@ -24,13 +23,13 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
     IProtocolFactory,
-    IReadDescriptor,
     IStreamClientEndpoint,
 )
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupchat.client.datagrams import Route, Socket
 from groupchat.client.messages import ILLEGAL
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
@@ -59,80 +58,8 @@ GONE_SECONDS = 3.0
 IDLE_SECONDS = 25.0
 """After how long a connection is gone if nothing comes, and closed if nothing is open on it."""
 
-RECEIVE_BUFFER = 4 * 1024 * 1024
-AT_ONCE = 64
-MAX_DATAGRAM = 65_535
-
 ANYWHERE = ("", 0)
 """Where the server is, if it is a link's business how datagrams get there."""
-
-
-class Route(Protocol):
-    """How datagrams get to the server."""
-
-    def send(self, datagram: bytes) -> None:
-        """Raises OSError, or UnreachableError."""
-
-
-@implementer(IReadDescriptor)
-class Socket:
-    """A Route: a UDP socket of its own, connected to one address, and made anew when this machine gets another one."""
-
-    def __init__(self, reactor: Any, address: tuple[str, int], owner: Carrier) -> None:
-        self._reactor = reactor
-        self._address = address
-        self._owner = owner
-        self._socket = self._open()
-
-    def _open(self) -> socket.socket:
-        """Raises OSError."""
-        family, kind, number, _, where = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
-        opened = socket.socket(family, kind, number)
-        try:
-            opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            opened.connect(where)
-        except OSError:
-            opened.close()
-            raise
-        self._socket = opened
-        self._reactor.addReader(self)
-        return opened
-
-    def send(self, datagram: bytes) -> None:
-        try:
-            self._socket.send(datagram)
-        except (BlockingIOError, ConnectionRefusedError):
-            raise
-        except OSError:
-            self.close()
-            self._open()
-            raise
-
-    def doRead(self) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                datagram = self._socket.recv(MAX_DATAGRAM)
-            except ConnectionRefusedError:
-                self._owner.refused("nothing is listening there")
-                return
-            except OSError:
-                return
-            self._owner.received(datagram)
-
-    def close(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._reactor.removeReader(self)
-            self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.close()
-
-    def logPrefix(self) -> str:
-        return "QUIC"
 
 
 class Carrier:
