@@ -13,14 +13,17 @@ from . import (
     closed_loop,
     crowd,
     disk,
+    downloading,
     durable,
     fanout,
+    files,
     idle,
     joins,
     lag,
     listeners,
     load,
     memory,
+    quic,
     rates,
     report,
     startup,
@@ -38,6 +41,9 @@ BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
     "fanout": fanout.run,
     "listeners": listeners.run,
     "idle": idle.run,
+    "files": files.run,
+    "downloading": downloading.run,
+    "quic": quic.run,
 }
 
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,12 @@ def built() -> Iterator[Path]:
         yield program
 
 
-def run(program: Path, server: Server, mode: str, **options: float) -> Result:
-    """One run of the generator; `options` are its own, by letter. Raises LoadError with the reason."""
+def run(program: Path | Sequence[str], server: Server, mode: str, **options: float) -> Result:
+    """One run of a generator; `options` are its own, by letter. Raises LoadError with the reason."""
+    command = [str(program)] if isinstance(program, Path) else [*program]
     flags = [text for letter, value in options.items() for text in (f"-{letter}", f"{value:g}")]
     process = subprocess.Popen(
-        [str(program), str(server.port), mode, *flags],
+        [*command, str(server.port), mode, *flags],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
