@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.asks import Ask, Poll
-from groupchat.client.progress import Bar
+from groupchat.client.files.progress import Bar
 from groupchat.client.session import Listener, Session
 from groupchat.client.trust import UntrustedError
 from groupchat.client.view import Shown, View

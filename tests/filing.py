@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from groupchat.client.transfers import Transfer
+from groupchat.client.files.transfers import Transfer
 
 
 def digest(data: bytes) -> str:

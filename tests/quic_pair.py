@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,43 +19,29 @@ from groupchat.frontends.desk import Peer
 from groupchat.frontends.quic import Quic
 from groupchat.limits import Limits
 from groupchat.quic.turns import Turns
+from tests.lossy import Between, Conditions
 
 STEP = 0.001
 HOST = "192.0.2.1"
-
-
-class Network:
-    """Takes datagrams from here to there in `delay` seconds; some are lost, doubled, or overtaken."""
-
-    def __init__(self, clock: MemoryReactorClock, delay: float = 0.02, loss: float = 0.0, seed: int = 1) -> None:
-        self.clock = clock
-        self.delay = delay
-        self.loss = loss
-        self.doubled = 0.0
-        self.jitter = 0.0
-        self.cut = False
-        self.passes = 65_507  # how large a datagram may be, in bytes
-        self._random = random.Random(seed)
-
-    def carry(self, datagram: bytes, deliver: Callable[[bytes], object]) -> None:
-        copies = 2 if self._random.random() < self.doubled else 1
-        for _ in range(copies):
-            if not self.cut and len(datagram) <= self.passes and self._random.random() >= self.loss:
-                self.clock.callLater(self.delay + self._random.random() * self.jitter, deliver, datagram)
 
 
 class Pair:
     """`carrier` is the client's side. `connect` makes the server's protocol for each stream."""
 
     def __init__(
-        self, connect: Callable[[Peer], IProtocol], *, delay: float = 0.02, loss: float = 0.0, seed: int = 1
+        self,
+        connect: Callable[[Peer], IProtocol],
+        *,
+        delay: float = 0.02,
+        loss: float = 0.0,
+        seed: int = 1,
+        limits: Limits | None = None,
     ) -> None:
         self.clock: Any = MemoryReactorClock()
         self.bugs: list[str] = []
-        self.there = Network(self.clock, delay, loss, seed)
-        self.back = Network(self.clock, delay, loss, seed + 1)
+        self.network = Between(self.clock, Conditions(delay=delay, loss=loss), seed=seed)
         self.address = (HOST, 40_000)
-        self.quic = Quic(Limits(), self.clock, self._bug, connect)
+        self.quic = Quic(limits or Limits(), self.clock, self._bug, connect)
         self.quic.turns = Turns(self.clock, self.clock.seconds)
         self.fingerprint = self.quic.start(None)
         self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
@@ -70,13 +55,13 @@ class Pair:
 
     def send(self, datagram: bytes) -> None:
         """From the client."""
-        self.there.carry(datagram, self._arrive)
+        self.network.there.send(datagram, self._arrive)
 
     def _arrive(self, datagram: bytes) -> None:
         self.quic.take(datagram, self.address, self._answer)
 
     def _answer(self, datagram: bytes, address: object) -> None:
-        self.back.carry(datagram, self.carrier.received)
+        self.network.back.send(bytes(datagram), self.carrier.received)
 
     def run(self, until: Callable[[], object], seconds: float = 60.0) -> None:
         """Let time go by until this is so. Raises AssertionError if it is not so for long, or there was a bug."""
@@ -93,6 +78,7 @@ class Pair:
     def stop(self) -> None:
         self.carrier.close()
         self.quic.stop()
+        self.network.stop()
         self.directory.cleanup()
 
 

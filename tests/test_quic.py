@@ -156,7 +156,7 @@ class FlowTests(PairTestCase):
         pair = self.pair(server)
         pair.carrier.open(client, b"go")
         pair.run(lambda: bool(client.heard))
-        pair.there.cut = True
+        pair.network.there.lossy.is_cut = True
         most = self.connection(pair).core.most_unsent
         pair.wait(5)
         self.assertLessEqual(self.connection(pair).core.all_unsent(), max(most, LEAST_AHEAD) + 16_384)
@@ -213,8 +213,7 @@ class NetworkTests(PairTestCase):
         for loss in (0.0, 0.01, 0.05, 0.1, 0.2):
             down, up, ear_down, ear_up = Source(MB), Ear(), Ear(), Source(MB)
             pair = self.pair(down, up, loss=loss, seed=int(loss * 100))
-            for network in (pair.there, pair.back):
-                network.doubled, network.jitter = 0.05, 0.01
+            pair.network.change(doubling=0.05, reordering=0.1, extra=0.01)
             pair.carrier.open(ear_down, b"go")
             pair.carrier.open(ear_up)
             pair.run(lambda: "end" in ear_down.told and "end" in up.told, 600)  # noqa: B023
@@ -263,7 +262,7 @@ class NetworkTests(PairTestCase):
         pair = self.pair(server)
         pair.carrier.open(client, b"hello")
         pair.run(lambda: bool(client.heard))
-        pair.there.cut = pair.back.cut = True
+        pair.network.cut()
         pair.run(lambda: not pair.quic.callers, 60)
         self.assertEqual(server.told, ["ConnectionLost"])
         self.assertEqual((pair.quic._by_id, pair.quic._per_host), ({}, {}))
@@ -273,10 +272,21 @@ class NetworkTests(PairTestCase):
         pair = self.pair(server)
         pair.carrier.open(client, b"hello")
         pair.run(lambda: bool(client.heard))
-        pair.there.cut = True
+        pair.network.there.lossy.is_cut = True
         pair.carrier.received(b"Illegal message")
         pair.run(lambda: bool(client.told), 5)
         self.assertEqual(client.told[-1], "ConnectionLost")
+
+    def test_one_that_says_goodbye_is_gone_at_once(self) -> None:
+        """Whatever it has still under way, such as datagrams that try how large others may be."""
+        pair = Pair(lambda peer: Echo())
+        self.addCleanup(pair.stop)
+        for _ in range(5):
+            client = Ear()
+            pair.carrier.open(client, b"hello")
+            pair.run(lambda client=client: bool(client.heard))  # type: ignore[misc]
+            pair.carrier.close()
+        pair.run(lambda: not pair.quic.callers, 3)
 
     def test_words_that_anybody_may_have_sent_end_nothing(self) -> None:
         server, client = Echo(), Ear()
@@ -305,7 +315,7 @@ class SizeTests(PairTestCase):
         pair = self.pair(server)
         if here:
             pair.address = ("127.0.0.1", 40_000)
-        pair.back.passes = passes
+        pair.network.change(largest=passes)
         pair.carrier.open(client, b"go")
         pair.run(lambda: "end" in client.told)
         return self.connection(pair).core._max_datagram_size
@@ -321,7 +331,7 @@ class SizeTests(PairTestCase):
         pair = self.pair(server)
         pair.carrier.open(client, b"go")
         pair.run(lambda: self.connection(pair).core._max_datagram_size == 1_452 if pair.quic.callers else False)
-        pair.back.passes = 1_300
+        pair.network.change(largest=1_300)
         pair.run(lambda: "end" in client.told, 120)
         self.assertEqual(len(client.heard), 4 * MB)
 

@@ -42,7 +42,7 @@ from groupchat.quic.turns import Turns
 ID = 8
 """How long the connection ids are that this side gives out, in bytes."""
 
-WINDOW = 4 * MOST_AHEAD
+WINDOW = 2 * MOST_AHEAD
 """How much a server may send that is not taken yet, in bytes: of one stream, and of all."""
 
 CONNECT_SECONDS = 10.0

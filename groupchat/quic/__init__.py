@@ -32,7 +32,7 @@ LARGER_SIZES = (1_452,)
 LARGER_SIZES_HERE = (1_452, 16_000)
 """How large datagrams are at first, in bytes, and which are tried then: RFC 8899. On one machine they may be larger."""
 
-LEAST_AHEAD, MOST_AHEAD = 64 * 1024, 1024 * 1024
+LEAST_AHEAD, MOST_AHEAD = 64 * 1024, 2 * 1024 * 1024
 """How much may be written to a connection that the peer has not acknowledged, in bytes: less, the slower it is."""
 
 TURN = 0.003
