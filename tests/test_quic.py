@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aioquic.quic.connection import QuicConnection
 from aioquic.tls import Epoch
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.quic import FIRST_WINDOW, LEAST_AHEAD, MOST_AHEAD, STREAMS, WINDOW
@@ -15,8 +16,22 @@ from tests.quic_pair import Ear, Echo, Pair, Source
 MB = 1_000_000
 
 
+class Plain(Protocol):
+    """Knows of no half of a connection."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.told: list[str] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.told.append(type(reason.value).__name__)
+
+
 class PairTestCase(SynchronousTestCase):
-    def pair(self, *protocols: Ear, delay: float = 0.02, loss: float = 0.0, seed: int = 1) -> Pair:
+    def pair(self, *protocols: Ear | Plain, delay: float = 0.02, loss: float = 0.0, seed: int = 1) -> Pair:
         """A pair whose server gives these protocols to streams, in turn."""
         waiting = list(protocols)
         pair = Pair(lambda peer: waiting.pop(0), delay=delay, loss=loss, seed=seed)
@@ -43,19 +58,12 @@ class StreamTests(PairTestCase):
         self.assertEqual(self.connection(pair).streams, {})
 
     def test_a_protocol_that_knows_no_half_is_closed_when_the_other_side_ends(self) -> None:
-        lost = []
-
-        class Plain(Protocol):
-            def connectionLost(self, reason: object = None) -> None:
-                lost.append(reason)
-
-        pair = Pair(lambda peer: Plain())
-        self.addCleanup(pair.stop)
-        client = Ear()
+        server, client = Plain(), Ear()
+        pair = self.pair(server)
         pair.carrier.open(client, b"hello")
         pair.wait(0.5)
         client.transport.loseWriteConnection()
-        pair.run(lambda: lost and "ConnectionDone" in client.told)
+        pair.run(lambda: server.told == ["ConnectionDone"] and "ConnectionDone" in client.told)
 
     def test_one_who_ends_and_wants_to_hear_nothing_more_is_sent_nothing_more(self) -> None:
         server, client = Source(20 * MB), Ear()
@@ -68,6 +76,17 @@ class StreamTests(PairTestCase):
         self.assertEqual(len(client.heard), heard)
         self.assertIn("not read", server.told)
         self.assertGreater(server.left, 0)
+
+    def test_last_words_come_though_nothing_more_is_heard(self) -> None:
+        class Last(Ear):
+            def connectionMade(self) -> None:
+                self.transport.write(b"x" * MB)
+                self.transport.loseConnection()
+
+        for client in (Ear(), Plain()):
+            pair = self.pair(Last())
+            pair.carrier.open(client, b"go")
+            pair.run(lambda client=client: len(client.heard) == MB and "ConnectionDone" in client.told)  # type: ignore[misc]
 
     def test_one_that_breaks_off_ends_both_sides(self) -> None:
         server, client = Source(20 * MB), Ear()
@@ -282,9 +301,9 @@ class NetworkTests(PairTestCase):
         pair = Pair(lambda peer: Echo())
         self.addCleanup(pair.stop)
         for _ in range(5):
-            client = Ear()
-            pair.carrier.open(client, b"hello")
-            pair.run(lambda client=client: bool(client.heard))  # type: ignore[misc]
+            pair.carrier.open(Ear(), b"hello")
+            pair.run(lambda: pair.carrier._ready)
+            pair.clock.advance(0)
             pair.carrier.close()
         pair.run(lambda: not pair.quic.callers, 3)
 

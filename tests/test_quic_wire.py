@@ -64,6 +64,11 @@ class TextTests(QuicTestCase):
         for text in ("x" * 60_000, "é" * 3_000, "日本" * 1_000, "🙂" * 2_000, "Ä", "@", "~", "hello"):
             self.assertEqual(member.ask(text), ILLEGAL, text[:5])
 
+    def test_a_datagram_that_is_too_short_to_begin_a_connection_is_text(self) -> None:
+        """Or a small datagram with a forged address could be answered with a larger one."""
+        member = self.member(self.daemon)
+        self.assertEqual(member.ask(b"\xc0\xba\xba\xba\xba\x08" + bytes(8) + b"\x08" + bytes(500)), ILLEGAL)
+
     def test_pieces_of_real_quic_are_text_to_a_server_that_does_not_know_them(self) -> None:
         other = self.start("--quic")
         peer = self.peer(other).connect()
