@@ -103,4 +103,7 @@ class Sending(Answer):
             full.callback(None)
 
     def stop(self) -> None:
-        self.abort() if self._begun else super().stop()
+        if self._begun:
+            self.abort()
+        else:
+            super().stop()
