@@ -12,7 +12,7 @@ from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from groupchat.quic import MAX_GAPS, STREAMS, WINDOW
-from tests.daemon import Daemon
+from tests.daemon import Daemon, LineMember
 from tests.quic_peer import QuicPeer, stream_frame
 from tests.test_conversation import ILLEGAL, DaemonTestCase
 
@@ -244,6 +244,24 @@ class BoundTests(QuicTestCase):
             peer.frames(write)
             peer.until(lambda peer=peer: bool(peer.reasons))  # type: ignore[misc]
         self.assertAlive()
+
+    def test_live_lines_that_are_not_read_from_the_beginning_leave_nothing(self) -> None:
+        few = self.start("--quic", "--tcp", "0", "--max-per-host", "3")
+
+        def write(builder: QuicPacketBuilder) -> None:
+            for stream in (0, 4, 8):
+                stream_frame(stream, 0, b"LINES\n")(builder)
+                frame = builder.start_frame(QuicFrameType.STOP_SENDING, capacity=9)
+                frame.push_uint_var(stream)
+                frame.push_uint_var(0)
+
+        peer = self.peer(few).connect()
+        peer.frames(write)
+        peer.wait(0.3)
+        line = LineMember(few.tcp[0])
+        self.addCleanup(line.close)
+        self.assertIn("What is your name?", line.receive_until("?")[-1])
+        self.assertNotIn("A bug", few.output)
 
     def test_somebody_who_asks_for_nothing_is_not_waited_for(self) -> None:
         short = self.start("--quic", "--name-within", "1")

@@ -66,6 +66,12 @@ class Core(QuicConnection):
         """Whether anything is still to be done about a stream."""
         return stream_id in self._streams
 
+    def write(self, stream_id: int, data: bytes) -> None:
+        """Write to a stream, unless the peer has said that it takes nothing more: the stream may not know that yet."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.sender._reset_error_code is None:
+            self.send_stream_data(stream_id, data)
+
     def finish(self, stream_id: int) -> None:
         """Nothing more is written to a stream."""
         stream = self._streams.get(stream_id)

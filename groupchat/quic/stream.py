@@ -97,7 +97,7 @@ class Stream:
     def write(self, data: bytes) -> None:
         if self._finishing or self.is_over or not data:
             return
-        self._core.send_stream_data(self.id, data)
+        self._core.write(self.id, data)
         self._connection.changed()
         self._asked = False
         if self._producer is not None and self._streaming and self._is_full(1) and not self._full:
