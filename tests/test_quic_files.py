@@ -194,6 +194,25 @@ class ForgeryTests(QuicFilesTestCase):
         self.assertTrue(thief.heard.startswith(b"no "), thief.heard)
         self.assertEqual(self.shelf.files, {})
 
+    def test_nor_by_ending_the_handshake_from_there(self) -> None:
+        """That an address answered is told by its Retry token, and not by the rest of a handshake from anywhere."""
+        self.open()
+        self.lobby.ask(9, "1 Alice")
+        member, deliver = ("10.0.0.1", 9), self.pair.carrier.received
+
+        def receive(datagram: bytes) -> None:
+            deliver(datagram)
+            if self.pair.quic.callers:  # the server has said all of its part
+                self.pair.address = member
+                self.pair.carrier.received = lambda datagram: None  # type: ignore[method-assign]
+
+        self.pair.carrier.received = receive  # type: ignore[method-assign]
+        self.pair.carrier.open(Sender("photo.jpg", b"x", "ADDRESS"))
+        self.pair.run(lambda: self.pair.address == member)
+        self.pair.wait(1)
+        for connection in self.pair.quic.callers:
+            self.assertNotEqual(connection.core.proven_address, member)
+
     def test_lines_and_files_share_a_connection(self) -> None:
         self.open()
         line = Ear()

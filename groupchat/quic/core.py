@@ -119,6 +119,19 @@ class Core(QuicConnection):
         """The certificate that the server has shown, and those behind it: of the package cryptography."""
         return self.tls._peer_certificate, self.tls._peer_certificate_chain
 
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """A client does not move before its handshake is confirmed: RFC 9000, section 9.
+
+        aioquic takes the address that any packet of a handshake comes from for proven, though it may be forged.
+        """
+        if (
+            self._is_client
+            or self._handshake_confirmed
+            or not self._network_paths
+            or addr == self._network_paths[0].addr
+        ):
+            super().receive_datagram(data, addr, now)
+
     # Larger datagrams, which cost much less for each byte, where they come through
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
