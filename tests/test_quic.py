@@ -88,6 +88,18 @@ class StreamTests(PairTestCase):
             pair.carrier.open(client, b"go")
             pair.run(lambda client=client: len(client.heard) == MB and "ConnectionDone" in client.told)  # type: ignore[misc]
 
+    def test_last_words_come_though_the_server_stops_at_that_moment(self) -> None:
+        server, client = Ear(), Ear()
+        pair = self.pair(server)
+        pair.carrier.open(client, b"hello")
+        pair.run(lambda: bool(server.heard))
+        pair.wait(1)
+        server.transport.write(b"ok photo.jpg\n")
+        server.transport.loseConnection()
+        pair.quic.stop()
+        pair.run(lambda: any(word != "end" for word in client.told))
+        self.assertEqual(client.heard, b"ok photo.jpg\n")
+
     def test_one_that_breaks_off_ends_both_sides(self) -> None:
         server, client = Source(20 * MB), Ear()
         pair = self.pair(server)

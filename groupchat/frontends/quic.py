@@ -107,6 +107,7 @@ class Quic:
             self._ticker.stop()
         self._configuration = None
         for connection in tuple(self.callers):
+            connection.flush()  # such as what was said of a file that is shared by now
             connection.close("The server is stopping.")
             connection.forget()
             self.ended(connection, "")
