@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+from aioquic.buffer import Buffer
 from aioquic.quic.connection import QuicConnection
 from aioquic.tls import Epoch
 from twisted.internet.protocol import Protocol, connectionDone
@@ -224,6 +228,39 @@ class FlowTests(PairTestCase):
             server.transport.resumeProducing()
         pair.run(lambda: all("end" in server.told for server in servers))
         self.assertEqual([len(server.heard) for server in servers], [5 * MB] * 4)
+
+    def test_nor_by_streams_that_were_given_up_but_have_not_ended(self) -> None:
+        """Somebody who does not heed that, and sends on, with gaps."""
+        servers, clients = [Ear() for _ in range(STREAMS)], [Ear() for _ in range(STREAMS)]
+        pair = self.pair(*servers)
+        for client in clients:
+            pair.carrier.open(client, b"go")
+        pair.run(lambda: all(server.heard for server in servers))
+        connection = self.connection(pair)
+        core: Any = connection.core
+        pair.network.cut()
+        for server in servers:
+            server.transport.abortConnection()
+        streams = list(core._streams.values())
+
+        def send(stream: Any, offset: int, size: int) -> None:
+            """A frame, if it is within what was let in."""
+            room = core._local_max_data.value - core._local_max_data.used
+            if offset + size <= stream.max_stream_data_local and offset + size - stream.receiver.highest_offset <= room:
+                buf = Buffer(capacity=size + 24)
+                for number in (stream.stream_id, offset, size):
+                    buf.push_uint_var(number)
+                buf.push_bytes(bytes(size))
+                core._handle_stream_frame(SimpleNamespace(), 14, Buffer(data=buf.data))
+                connection._handle_events()
+                connection.flush()
+
+        for stream in streams:
+            for _ in range(2 * WINDOW // 16_384):
+                send(stream, stream.receiver.highest_offset, 16_384)
+            for _ in range(16):
+                send(stream, stream.receiver.highest_offset + WINDOW // 32, 1)
+        self.assertLessEqual(sum(len(stream.receiver._buffer) for stream in streams), WINDOW)
 
     def test_what_came_of_a_stream_that_was_broken_off_does_not_take_the_room_of_others(self) -> None:
         servers = [Ear() for _ in range(60)]

@@ -171,7 +171,7 @@ class Connection:
         held = 0
         for stream_id, upto in self.core.received.items():
             stream = self.streams.get(stream_id)
-            held += 0 if stream is None or stream.is_over else upto - stream.taken
+            held += upto - (stream.taken if stream is not None else 0)
         self.core.let_in(held)
 
     def _set_timer(self) -> None:

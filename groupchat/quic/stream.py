@@ -190,6 +190,7 @@ class Stream:
         if self.is_over:
             return
         self.is_over = True
+        self._took(sum(map(len, self._held)))
         self._held.clear()
         self._connection.changed()
         producer, self._producer = self._producer, None
