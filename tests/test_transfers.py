@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from groupchat.errors import IllegalMessage, NotNow
 from groupchat.files import IReading, IReceiving, IShelf
-from groupchat.frontends.desk import Desk, Peer
+from groupchat.frontends.desk import STOP_SECONDS, Desk, Peer
 from groupchat.frontends.transfers import Stream
 from groupchat.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, Limits
 from tests.lobby import Lobby
@@ -425,6 +425,19 @@ class PutTests(DeskTestCase):
         self.successResultOf(stopped)
         self.assertEqual(whole.said(), "go 0\nok b\n")
         self.assertEqual((self.shelf.files, list(self.shelf.parts.values())), ({"b": b"xyz"}, [b"ab"]))
+
+    def test_stopping_does_not_wait_for_ever_for_a_group_that_says_nothing(self) -> None:
+        asker = self.put("a", b"abc")
+        asker.send(b"abc")
+        asked: list[Any] = []
+        self.patch(self.lobby.service, "submit", lambda *share: asked.append(share))
+        asker.end()
+        stopped = self.desk.stop()
+        self.assertNoResult(stopped)
+        self.lobby.clock.advance(STOP_SECONDS)
+        self.successResultOf(stopped)
+        for seat, command in asked:
+            seat.client.answered(seat, command)
 
 
 class PutByByteTests(PutTests):

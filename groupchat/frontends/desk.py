@@ -29,6 +29,9 @@ REMEMBERED_SECONDS = 600
 REMEMBERED = 1_000
 """How many uploads that is of, at most."""
 
+STOP_SECONDS = 10.0
+"""How long stopping waits for files of which all came."""
+
 STOPPING = "The server is stopping: try again later."
 
 Upload = tuple[object, ...]
@@ -130,12 +133,18 @@ class Desk:
             ended.callback(None)
 
     def stop(self) -> Deferred[Any]:
-        """End what is under way. Fires when what came of files is kept, and what came of them whole is on the shelf."""
+        """End what is under way. Fires when what came of files is kept, and what came of them whole is on the shelf.
+
+        A group that does not say what became of a file, as when its log is broken, is not waited for for ever.
+        """
         self._stopping = True
         uploads = [ended for answer, ended in self.answers.items() if answer.is_upload]
         for answer in tuple(self.answers):
             answer.stop()
-        return DeferredList(uploads)
+        stopped: Deferred[Any] = Deferred()
+        stopped.addTimeout(STOP_SECONDS, self.hub.clock, onTimeoutCancel=lambda result, seconds: None)
+        DeferredList(uploads).addCallback(lambda result: None if stopped.called else stopped.callback(result))
+        return stopped
 
 
 @implementer(IHalfCloseableProtocol)
