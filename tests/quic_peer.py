@@ -148,6 +148,18 @@ def stream_frame(stream: int, offset: int, data: bytes) -> Callable[[QuicPacketB
     return write
 
 
+def crypto_frame(offset: int, data: bytes) -> Callable[[QuicPacketBuilder], None]:
+    """A piece of a handshake, wherever in it."""
+
+    def write(builder: QuicPacketBuilder) -> None:
+        frame: Buffer = builder.start_frame(QuicFrameType.CRYPTO, capacity=16 + len(data))
+        frame.push_uint_var(offset)
+        frame.push_uint_var(len(data))
+        frame.push_bytes(data)
+
+    return write
+
+
 class QuicLine(LineMember):
     """A live line over QUIC."""
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aioquic.buffer import Buffer
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import END_STATES, QuicConnection
 from aioquic.tls import Epoch
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -430,6 +430,9 @@ class PrivateTests(SynchronousTestCase):
             sizes = {core._max_datagram_size, core._loss._pacer._max_datagram_size}
             self.assertEqual(sizes, {core._loss._cc._max_datagram_size})  # type: ignore[attr-defined]
             self.assertTrue(core._handshake_confirmed)
+            self.assertEqual(len(core._crypto_streams[Epoch.ONE_RTT].receiver._ranges), 0)
+            self.assertEqual(len(core.tls._receive_buffer), 0)
+            self.assertFalse(core._close_pending or core._state in END_STATES)
             self.assertIsInstance(core._packet_number, int)
             self.assertIsInstance(core._peer_cid.cid, bytes)
             self.assertIn(core._version, core.configuration.supported_versions)
@@ -441,7 +444,12 @@ class PrivateTests(SynchronousTestCase):
             self.assertEqual(core._is_client, core is connection.core)
         self.assertIsNotNone(connection.core.tls._peer_certificate)
         self.assertEqual(connection.core.tls._peer_certificate_chain, [])
-        for overridden in ("_handle_stream_frame", "_write_stream_limits", "_write_connection_limits"):
+        for overridden in (
+            "_handle_stream_frame",
+            "_handle_crypto_frame",
+            "_write_stream_limits",
+            "_write_connection_limits",
+        ):
             self.assertTrue(callable(getattr(QuicConnection, overridden)))
         for used in ("_on_max_stream_data_delivery", "_on_connection_limit_delivery", "_flush_builder"):
             self.assertTrue(callable(getattr(QuicConnection, used)))

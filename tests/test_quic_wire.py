@@ -11,9 +11,9 @@ from pathlib import Path
 from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
-from groupchat.quic import MAX_GAPS, STREAMS, WINDOW
+from groupchat.quic import MAX_GAPS, MAX_HANDSHAKE, STREAMS, WINDOW
 from tests.daemon import Daemon, LineMember
-from tests.quic_peer import QuicPeer, stream_frame
+from tests.quic_peer import QuicPeer, crypto_frame, stream_frame
 from tests.test_conversation import ILLEGAL, DaemonTestCase
 
 MB = 1_000_000
@@ -232,6 +232,26 @@ class BoundTests(QuicTestCase):
         peer.until(lambda: bool(peer.reasons))
         self.assertEqual(peer.reasons, ["Too many gaps"])
         self.assertLess(self.memory() - before, 4 * MB)
+        self.assertAlive()
+
+    def test_a_handshake_in_thousands_of_pieces_ends_the_connection(self) -> None:
+        """Each piece costs time for each piece before it: that stops the reactor for minutes."""
+        peer = self.peer().connect()
+        for first in range(0, 200, 40):
+            pieces = [crypto_frame(2 + 2 * number, b"x") for number in range(first, first + 40)]
+            peer.frames(lambda builder, pieces=pieces: [piece(builder) for piece in pieces])  # type: ignore[misc]
+        peer.until(lambda: bool(peer.reasons))
+        self.assertEqual(peer.reasons, ["Too much of a handshake"])
+        self.assertAlive()
+
+    def test_a_handshake_without_end_ends_the_connection(self) -> None:
+        peer = self.peer().connect()
+        for offset in range(0, 2 * MAX_HANDSHAKE, 1_000):
+            peer.frames(crypto_frame(offset, b"\1\xff\xff\xff" + bytes(996)))
+            peer.step()
+            if peer.reasons:
+                break
+        self.assertEqual(peer.reasons, ["Too much of a handshake"])
         self.assertAlive()
 
     def test_frames_that_make_no_sense_end_the_connection_alone(self) -> None:

@@ -27,6 +27,12 @@ MOST_SILENCES = 3
 MAX_GAPS = 1_000
 """How many pieces of one stream may be there behind a gap: each costs a hundred bytes, however short it is."""
 
+MAX_HANDSHAKE = 256 * 1024
+"""The longest message of a handshake, such as one with certificates, in bytes."""
+
+MAX_HANDSHAKE_GAPS = 50
+"""How many pieces of a handshake may be there behind a gap: whoever sends them need not have proven who it is."""
+
 FIRST_SIZE = 1_200
 LARGER_SIZES = (1_452,)
 LARGER_SIZES_HERE = (1_452, 16_000)

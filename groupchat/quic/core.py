@@ -7,7 +7,7 @@ from typing import Any
 
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, Limit, QuicConnection, QuicReceiveContext
+from aioquic.quic.connection import END_STATES, Limit, QuicConnection, QuicConnectionError, QuicReceiveContext
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
@@ -18,6 +18,8 @@ from groupchat.quic import (
     LARGER_SIZES_HERE,
     LEAST_AHEAD,
     MAX_GAPS,
+    MAX_HANDSHAKE,
+    MAX_HANDSHAKE_GAPS,
     MOST_AHEAD,
     MOST_SILENCES,
     STREAMS,
@@ -189,6 +191,12 @@ class Core(QuicConnection):
         super()._handle_stream_frame(context, frame_type, buf)
         if stream is not None and len(stream.receiver._ranges) > MAX_GAPS:
             self.close(error_code=QuicErrorCode.INTERNAL_ERROR, reason_phrase="Too many gaps")
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Any) -> None:
+        super()._handle_crypto_frame(context, frame_type, buf)
+        pieces = len(self._crypto_streams[context.epoch].receiver._ranges)
+        if pieces > MAX_HANDSHAKE_GAPS or len(self.tls._receive_buffer) > MAX_HANDSHAKE:
+            raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "Too much of a handshake")
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
         most, stream_id = stream.max_stream_data_local, stream.stream_id
