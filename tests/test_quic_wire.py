@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -176,7 +177,7 @@ class HandshakeTests(QuicTestCase):
             late = self.peer(few)
             late.begin()
             late.wait(1)
-        self.assertRegex(few.stop(), r"5\d connections, 9\d\d refused")
+        self.assertRegex(few.stop(), r"2\d connections, 9\d\d refused")
 
 
 class BoundTests(QuicTestCase):
@@ -229,6 +230,8 @@ class BoundTests(QuicTestCase):
         for first in range(0, 2 * MAX_GAPS, 40):
             pieces(first, 40)
             peer.step()
+            if peer.reasons:
+                break  # its keys are soon forgotten
         peer.until(lambda: bool(peer.reasons))
         self.assertEqual(peer.reasons, ["Too many gaps"])
         self.assertLess(self.memory() - before, 4 * MB)
@@ -239,7 +242,7 @@ class BoundTests(QuicTestCase):
         peer = self.peer().connect()
         for first in range(0, 200, 40):
             pieces = [crypto_frame(2 + 2 * number, b"x") for number in range(first, first + 40)]
-            peer.frames(lambda builder, pieces=pieces: [piece(builder) for piece in pieces])  # type: ignore[misc]
+            peer.frames(together(pieces))
         peer.until(lambda: bool(peer.reasons))
         self.assertEqual(peer.reasons, ["Too much of a handshake"])
         self.assertAlive()
@@ -379,3 +382,11 @@ class SideBySideTests(QuicTestCase):
 
 def refused(heard: bytes) -> bool:
     return heard.removeprefix(b"go 0\n").startswith((b"no ", b"busy "))
+
+
+def together(pieces: list[Callable[[QuicPacketBuilder], None]]) -> Callable[[QuicPacketBuilder], None]:
+    def write(builder: QuicPacketBuilder) -> None:
+        for piece in pieces:
+            piece(builder)
+
+    return write

@@ -45,6 +45,9 @@ from groupchat.quic.turns import Turns
 ID = 8
 """How long the connection ids are that this side gives out, in bytes."""
 
+SHARE = 2
+"""One host may have no more than this part of all connections."""
+
 Send = Callable[[bytes, Address], object]
 
 
@@ -205,8 +208,11 @@ class Quic:
         self.turns.received(connection, datagram, address)
 
     def _is_full(self, host: str) -> bool:
-        most = self._limits.max_per_host
-        return len(self.callers) >= self._limits.max_quic or bool(most and self._per_host[host] >= most)
+        limits = self._limits
+        most = max(1, limits.max_quic // SHARE)  # so that no host can take them all
+        if limits.max_per_host:
+            most = min(most, limits.max_per_host)
+        return len(self.callers) >= limits.max_quic or self._per_host[host] >= most
 
     # Connections
 

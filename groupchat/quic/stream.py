@@ -32,7 +32,7 @@ class Stream:
         self.taken = 0
         self._connection = connection
         self._core = connection.core
-        self._held: list[bytes] = []  # that came while its protocol wanted nothing
+        self._held = bytearray()  # what came while its protocol wanted nothing
         self._paused = False  # its protocol wants nothing
         self._ended = False  # nothing more comes
         self._told = False  # and its protocol knows
@@ -56,12 +56,13 @@ class Stream:
         if self._deaf or self.is_over:
             self._took(len(data))
         elif data:
-            self._held.append(data)
+            self._held += data
         self._deliver()
 
     def _deliver(self) -> None:
         while self._held and not self._paused and not self.is_over and self.protocol is not None:
-            data = self._held.pop(0)
+            data = bytes(self._held)
+            self._held.clear()
             self._took(len(data))
             self._call(self.protocol.dataReceived, data)
         if self._ended and not (self._held or self._told or self.is_over or self.protocol is None):
@@ -153,7 +154,7 @@ class Stream:
             self._deaf = True
             if not self._ended:
                 self._core.refuse(self.id)
-            self._took(sum(map(len, self._held)))
+            self._took(len(self._held))
             self._held.clear()
 
     def _finish(self) -> None:
@@ -190,7 +191,7 @@ class Stream:
         if self.is_over:
             return
         self.is_over = True
-        self._took(sum(map(len, self._held)))
+        self._took(len(self._held))
         self._held.clear()
         self._connection.changed()
         producer, self._producer = self._producer, None
