@@ -177,7 +177,7 @@ class HandshakeTests(QuicTestCase):
             late = self.peer(few)
             late.begin()
             late.wait(1)
-        self.assertRegex(few.stop(), r"2\d connections, 9\d\d refused")
+        self.assertRegex(few.stop(), r"2\d connections, \d+ refused")
 
 
 class BoundTests(QuicTestCase):
