@@ -8,6 +8,7 @@ from typing import Any
 from aioquic.buffer import Buffer
 from aioquic.quic.connection import END_STATES, QuicConnection
 from aioquic.tls import Epoch
+from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -453,3 +454,14 @@ class PrivateTests(SynchronousTestCase):
             self.assertTrue(callable(getattr(QuicConnection, overridden)))
         for used in ("_on_max_stream_data_delivery", "_on_connection_limit_delivery", "_flush_builder"):
             self.assertTrue(callable(getattr(QuicConnection, used)))
+
+
+class WordsOfTheServerTests(SynchronousTestCase):
+    def test_why_a_server_refuses_a_connection_cannot_drive_a_terminal(self) -> None:
+        pair = Pair(lambda peer: Ear())
+        self.addCleanup(pair.stop)
+        opened = pair.carrier.open(Ear())
+        connection = pair.carrier._connection
+        assert connection is not None
+        connection._end("\x1b]0;mine\x07go\naway\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}")
+        self.assertEqual(str(self.failureResultOf(opened, ConnectError).value.args[0]), "]0;minego away2J")

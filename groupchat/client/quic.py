@@ -31,6 +31,7 @@ from zope.interface import implementer
 
 from groupchat.client.datagrams import Route, Socket
 from groupchat.client.messages import ILLEGAL
+from groupchat.client.text import clean
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
 from groupchat.quic import ALPN, MOST_AHEAD
@@ -275,7 +276,7 @@ class Carrier:
         except tls.AlertCertificateExpired:
             return "it has expired, or is not valid yet"
         except (tls.Alert, SSL.Error) as why:
-            return "it vouches for itself" if certificate.issuer == certificate.subject else str(why)
+            return "it vouches for itself" if certificate.issuer == certificate.subject else clean(str(why).encode())
         return ""
 
     def _open_all(self) -> None:
@@ -302,6 +303,7 @@ class Carrier:
 
     def ended(self, connection: Connection, why: str) -> None:
         if connection is self._connection:
+            why = clean(why.encode(errors="replace")).replace("\n", " ")  # the words of whoever is there
             self._fail(Failure(error.ConnectError(string=why or "the connection ended")))
 
     def survive(self, doing: str) -> None:
