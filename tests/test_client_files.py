@@ -108,6 +108,14 @@ class TypingTest(FilesCase):
         self.assertEqual(self.type("/get a b"), [("problem", problem)])
         self.assertEqual(Path("a b").read_bytes(), b"mine")
 
+    def test_a_place_that_cannot_be_is_told(self) -> None:
+        for to in ("~nobody-of-this-name/x", "x" * 300, "a\0b"):
+            [(kind, words)] = self.type(f'/get "photo.jpg" {to}')
+            self.assertEqual(kind, "problem", to)
+            self.assertIn("give another name", words)
+        self.assertRaises(BadNameError, target, "photo.jpg", "\udcff")
+        self.assertEqual(self.files.count, 0)
+
     def test_what_is_not_there(self) -> None:
         [_, (kind, text)] = self.type("/get nothing at all")
         self.assertEqual((kind, text), ("file", "nothing at all: There is no such file."))

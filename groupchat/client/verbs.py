@@ -116,7 +116,7 @@ def run_words(words: Sequence[str]) -> int:
     if verb == "get" and given.to != "-":
         try:
             to = target(given.file, given.to)
-        except (BadNameError, RuntimeError) as why:
+        except BadNameError as why:
             parser.exit(1, f"groupchat: {clean(os.fsencode(str(why)))}\n")
     guest = ""
     if verb == "send":

@@ -55,13 +55,19 @@ def find_part(folder: Path, name: str) -> tuple[Path, str] | None:
 
 def target(name: str, to: str) -> Path:
     """Where a file is saved: here, in a directory, or under another name. Raises BadNameError."""
-    path = Path(to).expanduser() if to else Path()
-    if not to or to.endswith("/") or path.is_dir():
-        if not is_fit(name):
-            raise BadNameError("that is no name for a file here: give another one to save it under")
-        path /= name
-    if not path.parent.is_dir():
-        raise BadNameError(f"there is no directory {path.parent}")
+    try:
+        path = Path(to).expanduser() if to else Path()
+        if not to or to.endswith("/") or path.is_dir():
+            if not is_fit(name):
+                raise BadNameError("that is no name for a file here: give another one to save it under")
+            path /= name
+        if not path.parent.is_dir():
+            raise BadNameError(f"there is no directory {path.parent}")
+        if b"\0" in path.name.encode():
+            raise ValueError
+    except (OSError, RuntimeError, ValueError) as error:  # such as one too long, of nobody, or that is no UTF-8
+        why = getattr(error, "strerror", None) or "there is no such place"
+        raise BadNameError(f"{clean(os.fsencode(to))}: {why}: give another name to save it under") from error
     if os.path.lexists(path):
         raise BadNameError(f"{path} exists already: give another name to save it under")
     return path
