@@ -130,6 +130,11 @@ class TypingTest(FilesCase):
                 self.assertIn("that is no name for a file here", self.type(f"/get {name}")[-1][1], name)
         self.assertEqual(os.listdir(), [])
 
+    def test_what_stands_for_a_hash_is_one(self) -> None:
+        for sha256 in ("\x9b2J", "A" * 64, "0" * 63, "x" * 8000, ""):
+            self.server.answers = [f"ok 1\n1 {sha256} 1 photo.jpg\n"]
+            self.assertEqual(self.type("/files"), [("problem", "Not done: the server speaks another protocol")])
+
     def test_a_file_is_sent(self) -> None:
         Path("my file.txt").write_text("mine")
         self.assertEqual(self.type("/send my file.txt")[-1][1], "my file.txt: 4 B in 1 s, shared as my file.txt")

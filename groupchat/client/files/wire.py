@@ -35,6 +35,7 @@ MOST_BYTES = 1 << 62
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _SHA256 = re.compile("[0-9a-f]{64}")
+_LISTED_SHA256 = re.compile("-|[0-9a-f]{64}")
 
 
 class RefusedError(Exception):
@@ -210,13 +211,18 @@ async def listing(stream: Stream) -> Sequence[Listed]:
     (count,) = _answer(await stream.line(), "ok", _NUMBER)
     if int(count) > MOST_FILES:
         raise StrangeError("the server says to have more files than can be")
-    found = [_listed(await stream.line()) for _ in range(int(count))]
-    return [file for file in found if is_fit(file.name)]
+    found = []
+    for _ in range(int(count)):
+        file = _listed(await stream.line())
+        if is_fit(file.name):
+            found.append(file)
+    return found
 
 
 def _listed(line: str) -> Listed:
     words = line.split(" ", 3)
-    if len(words) != 4 or not (_NUMBER.fullmatch(words[0]) and _NUMBER.fullmatch(words[2])):
+    forms = (_NUMBER, _LISTED_SHA256, _NUMBER)
+    if len(words) != 4 or not all(form.fullmatch(word) for form, word in zip(forms, words[:3], strict=True)):
         raise StrangeError("the server speaks another protocol")
     return Listed(int(words[0]), words[1], int(words[2]), words[3])
 
