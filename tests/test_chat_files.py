@@ -120,6 +120,11 @@ class ScriptTest(FilesCase):
         done = self.run_client("get", self.url, "big", "-")
         self.assertEqual((done.returncode, done.stdout), (0, data))
 
+    def test_options_may_stand_anywhere(self) -> None:
+        data = self.put("big")
+        done = self.run_client("get", self.url, "big", "--trust-new", "-")
+        self.assertEqual((done.returncode, done.stdout), (0, data), done.stderr)
+
     def test_what_does_not_work_is_one_line_and_a_status(self) -> None:
         self.put("there")
         (self.here / "taken").write_text("mine")

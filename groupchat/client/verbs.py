@@ -109,7 +109,7 @@ def run_words(words: Sequence[str]) -> int:
     """Returns the exit status."""
     verb, *rest = words
     parser = make_parser(verb)
-    given = parser.parse_args(rest)
+    given = parser.parse_intermixed_args(rest)
     where = _where(parser, given.where)
     password = read_password(parser, given.password_file)
     to: Path | None = None
