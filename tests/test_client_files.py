@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -326,6 +327,13 @@ class ProgressTest(TestCase):
     def test_a_line_is_never_wider_than_there_is_room(self, name: str, done: int, total: int, width: int) -> None:
         bar = Bar(name, "getting", min(done, total), total, 1234.5, 17.0)
         self.assertLessEqual(len(line(bar, width)), width)
+
+    def test_wide_characters_have_two_columns(self) -> None:
+        for name in ("\u5199\u771f" * 30, "\N{GRINNING FACE}" * 40, "a\u5199" * 9):
+            for width in (10, 30, 79):
+                shown = line(Bar(name, "getting", 1, 2, 1.0, 1.0), width)
+                self.assertLessEqual(get_cwidth(shown), width)
+                self.assertGreaterEqual(get_cwidth(shown), min(width, 50) - 1)
 
     def test_a_line(self) -> None:
         bar = Bar("photo.jpg", "getting", 500_000, 1_000_000, 250_000.0, 2.0)

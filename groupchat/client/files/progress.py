@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 WINDOW = 5.0
 """Over how many seconds the rate is measured."""
@@ -79,27 +80,39 @@ def time_in_words(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
+def columns(text: str) -> int:
+    """How wide it is on a terminal, or less."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def cut(text: str, width: int) -> str:
+    """So much of it as fits in so many columns."""
+    while text and columns(text) > width:
+        text = text[: max(width // 2, len(text) - (columns(text) - width + 1) // 2)]
+    return text
+
+
 def line(bar: Bar, width: int) -> str:
     """One line of at most so many columns: the name, a bar, how much, how fast, how long."""
-    name = bar.name if len(bar.name) <= LONGEST else f"{bar.name[: LONGEST - 3]}..."
+    name = bar.name if columns(bar.name) <= LONGEST else f"{cut(bar.name, LONGEST - 3)}..."
     if not bar.total:
-        return f"{name}  {bar.doing}"[:width]
+        return cut(f"{name}  {bar.doing}", width)
     share = min(1.0, bar.done / bar.total)
     words = f"{int(100 * share):3}% of {size_in_words(bar.total)}"
     if bar.rate > 0:
         words += f"  {size_in_words(bar.rate)}/s"
     if bar.left is not None:
         words += f"  {time_in_words(bar.left)} left"
-    room = width - len(name) - len(bar.doing) - len(words) - 8
+    room = width - columns(name) - len(bar.doing) - len(words) - 8
     drawn = f"[{'#' * int(share * room):-<{room}}]  " if (room := min(room, 30)) >= 5 else ""
-    return f"{name}  {bar.doing}  {drawn}{words}"[:width]
+    return cut(f"{name}  {bar.doing}  {drawn}{words}", width)
 
 
 def lines(bars: list[Bar], width: int, most: int = 3) -> list[str]:
     """Of at most so many, and how many more there are."""
     shown = [line(bar, width) for bar in bars[:most]]
     if len(bars) > most:
-        shown[-1] = f"{shown[-1]}  and {len(bars) - most} more" if len(shown[-1]) + 14 <= width else shown[-1]
+        shown[-1] = f"{shown[-1]}  and {len(bars) - most} more" if columns(shown[-1]) + 14 <= width else shown[-1]
         if not shown[-1].endswith("more"):
             shown.append(f"and {len(bars) - most} more")
     return shown
