@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -18,6 +21,13 @@ from tests.filing import NOTHING_LISTENS, FakeDisk, FakeServer, FakeWatcher, dig
 
 DATA = bytes(range(256)) * 40
 KEY = "KEY 00112233445566778899aabbccddeeff"
+
+
+def failing(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 class TransfersCase(TestCase):
@@ -137,14 +147,18 @@ class GetTest(TransfersCase):
         self.assertIn("exists by now", self.watcher.news()[-1][2])
 
     def test_without_links_it_gets_its_name_all_the_same(self) -> None:
-        def link(*_: object) -> None:
-            raise PermissionError(1, "Operation not permitted")
+        for number in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            self.patch(os, "link", failing(number))
+            self.get()
+            self.assertEqual(self.target.read_bytes(), DATA)
+            self.assertEqual(self.files(), ["photo.jpg"])
+            self.assertIn("exists", self.get()[-1][2])
+            for part in self.folder.iterdir():
+                part.unlink()
 
-        self.patch(os, "link", link)
-        self.get()
-        self.assertEqual(self.target.read_bytes(), DATA)
-        self.assertEqual(self.files(), ["photo.jpg"])
-        self.assertIn("exists", self.get()[-1][2])
+    def test_without_locks_it_comes_all_the_same(self) -> None:
+        self.patch(fcntl, "flock", failing(errno.ENOLCK))
+        self.assertEqual(self.get()[-1][0], "done")
 
     def test_two_of_the_same_do_not_write_over_each_other(self) -> None:
         self.part.write_bytes(DATA[:10])

@@ -5,6 +5,7 @@ All of it blocks: it is called in a thread, in pieces that take no longer than a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -23,6 +24,9 @@ from groupchat.client.files.names import find_part, part_name
 
 PIECE = 256 * 1024
 """How many bytes are read, written or hashed in one piece."""
+
+NO_SUCH_THING = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EMLINK}
+"""What a file system says that has no links, or no locks: FAT, shares on a network, FUSE."""
 
 T = TypeVar("T")
 
@@ -84,8 +88,11 @@ class Part:
             raise FileError(f"{path} is no file")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise FileError(f"{path} is being fetched already") from None
+        except OSError as error:  # a file system without locks
+            if error.errno not in NO_SUCH_THING:
+                raise
         self.path = path
 
     def check_piece(self) -> int:
@@ -142,7 +149,9 @@ class Part:
         assert self.path is not None
         try:
             os.link(self.path, self.target)  # fails if there is one already
-        except (PermissionError, NotImplementedError):  # a file system without links
+        except OSError as error:
+            if error.errno not in NO_SUCH_THING:
+                raise
             self._rename()
         else:
             os.unlink(self.path)
