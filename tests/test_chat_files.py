@@ -125,6 +125,15 @@ class ScriptTest(FilesCase):
         done = self.run_client("get", self.url, "big", "--trust-new", "-")
         self.assertEqual((done.returncode, done.stdout), (0, data), done.stderr)
 
+    def test_interrupted_it_ends_also_if_nobody_reads_what_it_writes(self) -> None:
+        self.put("big", LARGE)
+        with self.running_client("get", self.url, "big", "-") as process:
+            assert process.stdout is not None
+            process.stdout.read(1)
+            time.sleep(1.0)  # the pipe is full by then
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(SECONDS), 130)
+
     def test_what_does_not_work_is_one_line_and_a_status(self) -> None:
         self.put("there")
         (self.here / "taken").write_text("mine")
@@ -136,7 +145,13 @@ class ScriptTest(FilesCase):
             (["send", self.url, "nothing", "--name", "bot"], 1, "No such file"),
             (["send", self.url, ".", "--name", "bot"], 2, "needs a name"),
             (["send", self.url, "taken", "--name", "#bot"], 2, "no name for a member"),
+            (["get", self.url, "there\nX", "x"], 2, "one line of text"),
+            (["get", self.url, "\udcff", "x"], 2, "one line of text"),
+            (["send", self.url, "\udcff/x", "--name", "bot"], 1, "No such file"),
             (["get", self.url], 2, "required"),
+            (["get"], 2, "usage: groupchat get"),
+            (["get", "there"], 2, "usage: groupchat get"),
+            (["get", "127.0.0.1:1", "there"], 2, "usage: groupchat get"),
             (["get", "tcp://127.0.0.1:1", "x"], 2, "quic://127.0.0.1:1"),
             (["files", "quic://"], 2, "a host and a port"),
         ]:
@@ -147,11 +162,28 @@ class ScriptTest(FilesCase):
             self.assertRegex(told, r"\Agroupchat[^\n\x1b]*\n\Z")
         self.assertEqual((self.here / "taken").read_text(), "mine")
 
+    def test_a_password_that_is_wanted_is_told_how_to_give(self) -> None:
+        path = self.here / "password"
+        path.write_text("open sesame")
+        self.daemon.stop()
+        self.daemon = self.start("--password-file", str(path))
+        self.assertIn(b"--password-file", self.run_client("files", self.url).stderr)
+
     def test_whoever_is_new_is_not_trusted_unasked(self) -> None:
         command = [*CLIENT, "files", self.url]
         done = subprocess.run(command, capture_output=True, env=self.environment, timeout=SECONDS, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--trust-new", done.stderr)
+
+    def test_the_certificate_of_the_server_itself_may_be_what_is_trusted(self) -> None:
+        own = Path(self.daemon.directory.name) / "groupchat.sqlite.pem"
+        done = self.run_client("files", self.url, "--ca", str(own))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        other = self.start("--db", "other.sqlite", "--files", str(self.here / "shelf"))
+        wrong = Path(other.directory.name) / "other.sqlite.pem"
+        done = self.run_client("files", self.url, "--ca", str(wrong))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"does not vouch", done.stderr)
 
     def test_interrupted_it_keeps_its_part_and_the_next_goes_on(self) -> None:
         data = self.put("large", LARGE)

@@ -88,7 +88,11 @@ VERBS = ("files", "get", "send")
 
 def is_verb(words: Sequence[str]) -> bool:
     """Whether this is for scripts, and no host of such a name."""
-    return words[:1] != [] and words[0] in VERBS and any("://" in word or word in ("-h", "--help") for word in words)
+    return words[:1] != [] and words[0] in VERBS and (_has_url(words) or not any(word.isdecimal() for word in words))
+
+
+def _has_url(words: Sequence[str]) -> bool:
+    return any("://" in word or word in ("-h", "--help") for word in words)
 
 
 def run_verb(words: Sequence[str]) -> int:
@@ -188,7 +192,7 @@ def _where(parser: Parser, parts: Sequence[str]) -> Where:
 def complain(problem: str) -> None:
     """One line on standard error. A terminal that takes nothing just now does not hold up the conversation."""
     with suppress(OSError):
-        os.write(2, f"groupchat: {problem}\n".encode())
+        os.write(2, f"groupchat: {problem}\n".encode(errors="replace"))
 
 
 def open_standard_descriptors() -> None:

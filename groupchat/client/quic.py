@@ -15,6 +15,7 @@ from typing import Any
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
@@ -223,7 +224,7 @@ class Carrier:
         if self._connection is None:
             return
         if datagram == ILLEGAL:
-            self.refused("the server takes no QUIC there")
+            self.refused("the server takes no QUIC there: whoever runs it has to say --quic, or it has another port")
         else:
             self.turns.received(self._connection, datagram, self._there)
 
@@ -276,6 +277,8 @@ class Carrier:
         except tls.AlertCertificateExpired:
             return "it has expired, or is not valid yet"
         except (tls.Alert, SSL.Error) as why:
+            if self._ca is not None and certificate in load_pem_x509_certificates(self._ca.read_bytes()):
+                return ""  # it is named itself, whoever it is made out to
             return "it vouches for itself" if certificate.issuer == certificate.subject else clean(str(why).encode())
         return ""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,7 +26,7 @@ from groupchat.client.files.sharing import date_in_words, in_words, kept
 from groupchat.client.files.transfers import ENDS, Transfer, Transfers
 from groupchat.client.files.way import Way, explain
 from groupchat.client.files.wire import Listed
-from groupchat.client.run import heeded
+from groupchat.client.run import LAST_SECONDS, heeded
 from groupchat.client.trust import KnownServers, NewError, default_path
 from groupchat.client.where import Where
 
@@ -101,7 +102,7 @@ class Script:
 
     def _broke(self, failure: Any) -> None:
         if not self._interrupted:
-            failure.printTraceback()
+            failure.printTraceback(sys.stderr)
             self._status = 1
 
     def _interrupt(self, number: int) -> None:
@@ -109,8 +110,15 @@ class Script:
             return
         self._interrupted = True
         self._status = 128 + number
+        self._last(LAST_SECONDS)
         self._transfers.stop()
         self._work.cancel()
+
+    def _last(self, seconds: float) -> None:
+        """End by then, also if a thread waits for whoever is to read the output, and does not."""
+        timer = Timer(seconds, os._exit, [self._status])
+        timer.daemon = True
+        timer.start()
 
     def _write(self, text: str) -> None:
         try:

@@ -80,6 +80,11 @@ def _guest(text: str) -> str:
     raise argparse.ArgumentTypeError(f"that is no name for a member of a group: {quote(os.fsencode(text))}")
 
 
+def _is_line(text: str) -> bool:
+    """Whether it can be said in a line: without an end of one, and in UTF-8."""
+    return "\n" not in text and text.encode(errors="replace") == os.fsencode(text)
+
+
 def is_name(text: str) -> bool:
     """Whether a member may be called so, as far as one need know here: the server has the last word."""
     is_plain = bool(text.strip()) and len(text) <= 32 and text == clean(os.fsencode(text)) and "\n" not in text
@@ -112,6 +117,8 @@ def run_words(words: Sequence[str]) -> int:
     given = parser.parse_intermixed_args(rest)
     where = _where(parser, given.where)
     password = read_password(parser, given.password_file)
+    if verb == "get" and not _is_line(given.file):
+        parser.error(f"the name of a file is one line of text, not {quote(os.fsencode(given.file))}")
     to: Path | None = None
     if verb == "get" and given.to != "-":
         try:

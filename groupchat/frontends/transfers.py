@@ -112,7 +112,7 @@ class Stream(Protocol):
             return
         asked = filecodec.parse(line)
         if not peer.trusted and not isinstance(asked, Live | Password):
-            raise IllegalMessage("This group has a password: say PASSWORD and what it is first.")
+            raise IllegalMessage("This group has a password: say it first (PASSWORD, or --password-file).")
         match asked:
             case Live():
                 self._be_live()
