@@ -27,6 +27,7 @@ from . import (
     rates,
     report,
     startup,
+    web,
 )
 from .report import Settings, Target
 
@@ -44,6 +45,7 @@ BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
     "files": files.run,
     "downloading": downloading.run,
     "quic": quic.run,
+    "web": web.run,
 }
 
 

@@ -1,6 +1,6 @@
 """The servers under load: each a process of its own, on a free loopback port, and ended by whoever started it.
 
-A server is any command that prints a line with `UDP port N`, or `TCP port N`, once it listens. What it
+A server is any command that prints a line with `UDP port N`, `TCP port N`, or `http://HOST:N`, once it listens. What it
 costs is read in /proc (Linux).
 """
 
@@ -25,23 +25,24 @@ DAEMON = [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", *NO_L
 
 DATABASE = "groupchat.sqlite"
 
-UDP, TCP = "UDP", "TCP"
+UDP, TCP, HTTP = "UDP", "TCP", "http"
 LIVE = ("--tcp", "0", "--interface", "127.0.0.1", "--max-connections", "20000")
 """Options for a daemon that is open to TCP lines as well."""
 
 # What may stand in a row. Another log engine is one more line here.
-ECHO, MAILBOX, RELAY, OURS, SQLITE = "echo", "mailbox", "relay", "ours", "sqlite"
+ECHO, MAILBOX, RELAY, SSE, OURS, SQLITE = "echo", "mailbox", "relay", "sse", "ours", "sqlite"
 COMMANDS = {
     ECHO: [sys.executable, str(HERE / "echo_server.py"), "0"],
     MAILBOX: [sys.executable, str(HERE / "mailbox_server.py"), "0"],
     RELAY: [sys.executable, str(HERE / "relay_server.py"), "0"],
+    SSE: [sys.executable, str(HERE / "sse_relay.py"), "0"],
     OURS: [*DAEMON, "--db", ":memory:"],
     SQLITE: [*DAEMON, "--db", DATABASE, "--durability", "full"],
 }
 LOG_ENGINES = {OURS: "memory", SQLITE: "a file, durability full"}
 DAEMONS = tuple(LOG_ENGINES)
 
-PORT = re.compile(r"\b(UDP|TCP) port (\d+)")
+PORT = re.compile(r"\b(UDP|TCP|http)(?: port |://[^\s:]+:)(\d+)")
 START_SECONDS = 20
 STOP_SECONDS = 30
 TICKS = os.sysconf("SC_CLK_TCK")

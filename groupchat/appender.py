@@ -63,7 +63,9 @@ class Appender(Generic[Waiter]):
         self._waiters: Waiters[Waiter] = []
         self._under_way: dict[str, Waiters[Waiter]] = {}
         self._drained: list[Deferred[bool]] = []
-        self._failing = False  # whether the last word on that, logged, is that the log fails
+        self.failing = False  # whether the last word on that, logged, is that the log fails
+        self.commits = 0  # how many entries were stored
+        self.commit_seconds = 0.0  # how long that took in all
         self._complained = float("-inf")  # when that was logged
 
     def add(self, event: Event, waiter: Waiter | None) -> None:
@@ -112,13 +114,18 @@ class Appender(Generic[Waiter]):
     def _append(self, events: list[Event], entry_id: str, pause: float, doubtful: bool = False) -> None:
         """`doubtful` if an attempt before this one may have stored the entry."""
         if entry_id in self._under_way:
+            began = self._clock.seconds()
             appended = maybeDeferred(self._log.append, events, entry_id)
-            appended.addCallbacks(self._appended, self._failed, errbackArgs=(events, entry_id, pause, doubtful))
+            appended.addCallbacks(
+                self._appended, self._failed, callbackArgs=(began,), errbackArgs=(events, entry_id, pause, doubtful)
+            )
             appended.addErrback(self._broken)
 
-    def _appended(self, _result: None) -> None:
-        if self._failing:
-            self._failing = False
+    def _appended(self, _result: None, began: float) -> None:
+        self.commits += 1
+        self.commit_seconds += max(0.0, self._clock.seconds() - began)
+        if self.failing:
+            self.failing = False
             self._logger.info("Messages are stored again")
 
     def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float, doubtful: bool) -> None:
@@ -135,7 +142,7 @@ class Appender(Generic[Waiter]):
     def _complain(self, failure: Failure) -> None:
         now = self._clock.seconds()
         if not 0 <= now - self._complained < COMPLAIN_SECONDS:
-            self._failing = True
+            self.failing = True
             self._complained = now
             self._logger.error(
                 "Messages cannot be stored, and are left unanswered until they can: {reason}",

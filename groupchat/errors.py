@@ -21,6 +21,10 @@ class NotNow(IllegalMessage):
     """It would be fine at another time: there is too much at once, or it cannot be stored."""
 
 
+class TooFast(NotNow):
+    """Too much was asked of late."""
+
+
 class LogError(GroupchatError):
     """The log could not do what it was asked."""
 

@@ -261,6 +261,27 @@ class Group:
             room -= len(lines) + 1
         return runs, cursor, member.own + self.whispered - hidden
 
+    def seen_by(self, member: Member, cursor: int, limit: int, most: int) -> tuple[range, list[range], int]:
+        """What there is after a place for who sees its own lines, too, in at most `limit` bytes (a longer line goes
+        alone) and `most` lines.
+
+        That is the numbers of those that are no longer kept, the runs of numbers of those that are, but for whispers
+        among others; and the place after them.
+        """
+        history = self.history
+        lost = range(cursor + 1, history.first)
+        cursor = max(cursor, history.first - 1)
+        if cursor >= history.head:
+            return lost, [], cursor
+        last = max(cursor + 1, history.fit(cursor, min(history.head, cursor + most), limit))
+        runs: list[range] = []
+        while cursor < last:
+            end = history.next_withheld(member.id, cursor, last)
+            if end > cursor + 1:
+                runs.append(range(cursor + 1, end))
+            cursor = min(end, last)
+        return lost, runs, last
+
     def advance(self, member: Member, cursor: int, passed: int) -> None:
         """Move a member's cursor to where `waiting` said, once what it returned was given."""
         if cursor - member.cursor > passed - member.passed:

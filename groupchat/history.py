@@ -110,6 +110,33 @@ class History:
             return True
         return self._readers[index] == reader or self.is_by(reader, number)
 
+    def author(self, number: int) -> int:
+        """Who a line, which is kept, is by: 0 if it is by no member."""
+        return self._authors[number - self._stored]
+
+    def at(self, number: int) -> float:
+        """When a line, which is kept, came about."""
+        return self._times[number - self._stored]
+
+    def reader(self, number: int) -> int:
+        """Who a line, which is kept, is for, if that is one reader only; else 0."""
+        index = bisect_left(self._whispers, number)
+        return self._readers[index] if self._whispers[index : index + 1] == [number] else 0
+
+    def has_whispers(self, after: int) -> bool:
+        """Whether one of the lines after `after` is for one reader only."""
+        return bool(self._whispers) and self._whispers[-1] > after
+
+    def next_withheld(self, reader: int, after: int, upto: int) -> int:
+        """The first whisper among others after `after`, and up to `upto`; `upto` + 1 if none is."""
+        for index in range(bisect_right(self._whispers, after), len(self._whispers)):
+            number = self._whispers[index]
+            if number > upto:
+                break
+            if self._readers[index] != reader and not self.is_by(reader, number):
+                return number
+        return upto + 1
+
     def next_hidden(self, reader: int, after: int, upto: int) -> int:
         """The first line hidden to `reader` after `after`, which is kept, and up to `upto`; `upto` + 1 if none is."""
         stored, whispers, readers = self._stored, self._whispers, self._readers

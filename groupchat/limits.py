@@ -159,3 +159,38 @@ MAX_FILES_SHOWN = 200
 
 LISTING_SECONDS = 20.0
 """How long /files waits for the disk."""
+
+# The page
+
+MAX_WEB_STREAMS = 16
+"""How many streams of events one member may have open: tabs, as a rule."""
+
+MAX_WEB_HEAD = 16 * 1024
+MAX_WEB_HEADERS = 64
+MAX_WEB_TARGET = 4 * 1024
+"""The head of a request: how many bytes, how many fields, and how many bytes of what is asked for."""
+
+MAX_WEB_BODY = 32 * 1024
+"""The longest body, in bytes, that is no file: a text as JSON, however it is escaped."""
+
+MAX_WEB_DOWNLOADS_EACH = 64
+"""How many files are sent at the same time over HTTP to one host: a page may show many images."""
+
+MAX_WEB_AHEAD = 4 * 1024
+"""How much may come, in bytes, while a request is under way, about."""
+
+MAX_WEB_UNTAKEN = 64 * 1024 * 1024
+MAX_WEB_UNTAKEN_EACH = 8 * 1024 * 1024
+"""How many bytes of long answers wait to be taken before no more are given: in all, and to one host, about."""
+
+WEB_HEAD_SECONDS = 20.0
+"""How long the head of a request may take; and then its body, if that is no file."""
+
+WEB_IDLE_SECONDS = 60.0
+"""How long a connection is kept for the next request."""
+
+WEB_LINGER_SECONDS = 2.0
+"""How long what still comes is thrown away after a refusal: who is still sending would not hear of it otherwise."""
+
+WEB_BEAT_SECONDS = 15.0
+"""How often something is sent to whoever is waiting for events: proxies part from what is silent."""

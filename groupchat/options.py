@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ FILES = FileLimits()
 MB = 1_000_000
 MAX_PASSWORD = 256
 MOST = 1_000_000_000
+
+_HOST = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*")
 
 _NUMBERS = {
     "port": (0, 65_535),
@@ -82,6 +85,12 @@ class Options(usage.Options):
             None,
             "A PEM file with a private key and a certificate, for QUIC; without it, one is made and kept beside --db.",
         ],
+        [
+            "web-proxy",
+            None,
+            None,
+            "Networks, like 127.0.0.1/32, of proxies that pass HTTP on, and say for whom by X-Forwarded-For.",
+        ],
         ["files", "f", None, "A directory with the files that members share; it is made if there is none."],
         ["max-file", None, str(FILES.max_file // MB), "The largest file that may be shared, in MB."],
         ["max-files", None, str(FILES.max_total // MB), "How much all files may take, in MB."],
@@ -138,6 +147,8 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self["tcp"] = []
+        self["web"] = []
+        self["web-host"] = []
 
     def opt_tcp(self, where: str) -> None:
         """Where to listen for live lines: a TCP port, or a Twisted endpoint such as
@@ -145,6 +156,19 @@ class Options(usage.Options):
         if where.isascii() and where.isdigit():
             _number("tcp", where, 0, 65_535)
         self["tcp"].append(where)
+
+    def opt_web(self, where: str) -> None:
+        """Where to listen for browsers, and for scripts that speak HTTP: as --tcp; may be given several times."""
+        if where.isascii() and where.isdigit():
+            _number("web", where, 0, 65_535)
+        self["web"].append(where)
+
+    def opt_web_host(self, name: str) -> None:
+        """A name under which browsers know this server, like chat.example.org; may be given several times. Addresses,
+        names without a dot, and those of a local network need not be named."""
+        if not _HOST.fullmatch(name):
+            raise usage.UsageError(f"--web-host must be the name of a host, without a port, not {name!r}.")
+        self["web-host"].append(name)
 
     def opt_version(self) -> None:
         """Show the version of groupchat, and exit."""
@@ -172,16 +196,20 @@ class Options(usage.Options):
         if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
             raise usage.UsageError("--group must be 1 to 64 printable characters.")
         self._check_what_needs_what()
-        self["networks"] = _networks(self["allow"], otherwise=() if self["password-file"] else EVERYWHERE)
+        otherwise = () if self["password-file"] else EVERYWHERE
+        self["networks"] = _networks("allow", self["allow"], otherwise)
+        self["web-proxies"] = _networks("web-proxy", self["web-proxy"], ())
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         _check_interface(self["interface"])
 
     def _check_what_needs_what(self) -> None:
-        if self["password-file"] and not self["tcp"] and not self["quic"]:
-            raise usage.UsageError("--password-file is asked of live lines: it needs --tcp or --quic.")
+        if self["password-file"] and not (self["tcp"] or self["quic"] or self["web"]):
+            raise usage.UsageError("--password-file is asked of live lines: it needs --tcp, --quic or --web.")
+        if self["files"] is not None and not (self["quic"] or self["web"]):
+            raise usage.UsageError("--files needs --quic or --web.")
+        if self["certificate"] is not None and not self["quic"]:
+            raise usage.UsageError("--certificate needs --quic.")
         for name in ("certificate", "files"):
-            if self[name] is not None and not self["quic"]:
-                raise usage.UsageError(f"--{name} needs --quic.")
             if self[name] == "":
                 raise usage.UsageError(f"--{name} needs a path.")
 
@@ -203,13 +231,13 @@ def _number(name: str, value: str, least: int, most: int) -> int:
     return int(value)
 
 
-def _networks(allow: str | None, otherwise: Sequence[Network]) -> Sequence[Network]:
-    if allow is None:
+def _networks(name: str, given: str | None, otherwise: Sequence[Network]) -> Sequence[Network]:
+    if given is None:
         return otherwise
     try:
-        return [ipaddress.ip_network(network.strip()) for network in allow.split(",")]
+        return [ipaddress.ip_network(network.strip()) for network in given.split(",")]
     except ValueError as why:
-        raise usage.UsageError(f"--allow must be networks like 10.0.0.0/8,::1/128: {why}.") from None
+        raise usage.UsageError(f"--{name} must be networks like 10.0.0.0/8,::1/128: {why}.") from None
 
 
 def _password(path: Path) -> bytes:

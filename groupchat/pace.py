@@ -6,7 +6,7 @@ second gives back as many as the rate.
 
 from __future__ import annotations
 
-from groupchat.errors import NotNow
+from groupchat.errors import TooFast
 from groupchat.group import Member
 from groupchat.limits import BURST
 
@@ -31,25 +31,25 @@ class Pace:
         self._debts: dict[str, tuple[float, float]] = {}  # by host: how much, and when it was so much
 
     def take(self, member: Member, now: float) -> None:
-        """Count one more thing that a member says. Raises NotNow."""
+        """Count one more thing that a member says. Raises TooFast."""
         if self._rate:
             member.spent, member.paced = self._left_of(member.spent, member.paced, now), now
             if member.spent + 1 > BURST + EXACT:
-                raise NotNow("Slow down: you say too much at once.")
+                raise TooFast("Slow down: you say too much at once.")
             member.spent += 1
 
     def check(self, member: Member, now: float) -> None:
-        """Whether a member may say one more thing. Raises NotNow."""
+        """Whether a member may say one more thing. Raises TooFast."""
         if self._rate and self._left_of(member.spent, member.paced, now) + 1 > BURST + EXACT:
-            raise NotNow("Slow down: you say too much at once.")
+            raise TooFast("Slow down: you say too much at once.")
 
     def check_guest(self, host: str, now: float) -> None:
-        """Whether a guest may say something from there. Raises NotNow."""
+        """Whether a guest may say something from there. Raises TooFast."""
         if self._debt(host, now) + 1 > BURST + EXACT:
-            raise NotNow("Slow down: too much was said from your address.")
+            raise TooFast("Slow down: too much was said from your address.")
 
     def take_from(self, host: str, now: float) -> None:
-        """Count one more thing that a guest says: all guests of a host have one bucket. Raises NotNow.
+        """Count one more thing that a guest says: all guests of a host have one bucket. Raises TooFast.
 
         It is the debt of the host, up to BURST: who joins next is slow to speak for it, and is never locked out by it.
         """
@@ -58,9 +58,9 @@ class Pace:
             self._owe(host, self._debt(host, now) + 1, now)
 
     def check_join(self, host: str, now: float) -> None:
-        """Whether somebody may join from there. Raises NotNow."""
+        """Whether somebody may join from there. Raises TooFast."""
         if self._debt(host, now) > MOST_DEBT - 1:
-            raise NotNow("Slow down: too much was said from your address by those who have just left.")
+            raise TooFast("Slow down: too much was said from your address by those who have just left.")
 
     def joined(self, member: Member, now: float) -> None:
         if self._rate:

@@ -74,6 +74,9 @@ class GroupService(service.Service):
         self._survived = float("-inf")  # when a bug was last logged
         self._upkeep = Upkeep(self.group, self.seats, self._rules, settings, self._do)
         self._queued = 0
+        self.refused = 0
+        self.dropped = 0
+        """How many commands were refused, and how many had no answer."""
         self._day = 0.0
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
@@ -141,6 +144,14 @@ class GroupService(service.Service):
     def drain(self) -> Deferred[bool]:
         """Fires with True when no command is under way, with False after seconds in which they could not be stored."""
         return succeed(False) if self._broken else self._appender.drain()
+
+    def is_well(self) -> bool:
+        """Whether what is asked can be done: the state can be trusted, and the log takes what is appended."""
+        return self._ticker.running and not self._broken and not self._appender.failing
+
+    def commits(self) -> tuple[int, float]:
+        """How many entries were stored since the start, and how many seconds that took in all."""
+        return self._appender.commits, self._appender.commit_seconds
 
     # What front ends ask
 
@@ -429,9 +440,11 @@ class GroupService(service.Service):
                 self.survive("answering")
 
     def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
+        self.refused += 1
         self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
 
     def _drop(self, seat: Seat, task: Task) -> None:
+        self.dropped += 1
         self._tell(seat, task, lambda client, command: client.dropped(seat, command))
 
     def _tell(self, seat: Seat, task: Task, tell: Callable[[IClient, Command], None]) -> None:

@@ -17,10 +17,16 @@ from groupchat.group import Group, Member, Run
 AT_ONCE = 32 * 1024
 """The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
 
+LINES_AT_ONCE = 128
+"""The most lines that an onlooker is given in one turn: there is more to write of each."""
+
 Render = Callable[[Sequence[Run]], bytes]
 """How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
 
-Rendered = dict[tuple[int, Render | None], tuple[bytes, int]]
+Picture = Callable[[range, Sequence[range]], bytes]
+"""How a front end writes lines by their numbers: those that are no longer kept, and runs of those that are."""
+
+Rendered = dict[tuple[int, Render | Picture | None], tuple[bytes, int]]
 """What was read in this turn from a place after which nothing is hidden: it is the same for every reader there.
 
 By the place, and by how it is written.
@@ -93,6 +99,39 @@ class Subscription:
         return bytes(waiting) + b"\n" if waiting else b"", cursor, passed
 
 
+class Onlooker(Subscription):
+    """One that is given its member's own lines, too: somebody may look at one conversation in several places.
+
+    What it is given is `picture` of their numbers.
+    """
+
+    __slots__ = ("_picture",)
+
+    def __init__(
+        self, subscriptions: Subscriptions, member: Member, cursor: int, reader: IReader, picture: Picture
+    ) -> None:
+        super().__init__(subscriptions, member, (cursor, 0), reader, None)
+        self._picture = picture
+
+    def read(self, group: Group, rendered: Rendered) -> None:
+        if group.history.has_whispers(self.cursor):
+            lines, self.cursor = self._look(group)
+        else:
+            key = self.cursor, self._picture
+            found = rendered.get(key)
+            if found is None:
+                found = rendered[key] = self._look(group)
+            lines, self.cursor = found
+        if lines:
+            self.reader.give(lines)
+        if self.cursor > self.member.cursor:
+            group.advance(self.member, *group.place(self.member, self.cursor))
+
+    def _look(self, group: Group) -> tuple[bytes, int]:
+        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, LINES_AT_ONCE)
+        return self._picture(lost, runs), cursor
+
+
 class Subscriptions:
     """The live readers of one group. `survive` is told of a bug, while handling the exception."""
 
@@ -103,6 +142,8 @@ class Subscriptions:
         self._awake: dict[Subscription, None] = {}
         self._paused: dict[Subscription, float] = {}  # since when, the longest first
         self._waking = False
+        self.delivered = 0
+        """How many lines were passed by live readers in all: given, or hidden to them."""
 
     def open(
         self, member: Member, place: tuple[int, int], reader: IReader, render: Render | None = None
@@ -112,6 +153,13 @@ class Subscriptions:
         self._awake[subscription] = None
         self.wake()
         return subscription
+
+    def watch(self, member: Member, after: int, reader: IReader, picture: Picture) -> Subscription:
+        """Begin to give somebody what comes after the line of this number, the member's own lines included."""
+        onlooker = Onlooker(self, member, min(after, self._group.history.head), reader, picture)
+        self._awake[onlooker] = None
+        self.wake()
+        return onlooker
 
     def close(self, subscription: Subscription) -> None:
         self._awake.pop(subscription, None)
@@ -147,8 +195,10 @@ class Subscriptions:
         more = False
         for subscription in tuple(self._awake):
             if subscription.cursor < self._group.history.head and subscription in self._awake:
+                before = subscription.cursor
                 try:
                     subscription.read(self._group, rendered)
+                    self.delivered += subscription.cursor - before
                 except Exception:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)

@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from groupchat.frontends.lines import Lines
 from groupchat.frontends.streams import Hub, PortEndpoint, StreamService
 from groupchat.frontends.transfers import Stream
 from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everywhere
-from groupchat.limits import FileLimits, Limits, Settings
+from groupchat.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
@@ -36,6 +37,7 @@ from groupchat.service import GroupService
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
+    from groupchat.frontends.web.serving import WebService
 
 OTHER_FILES = 64  # that the daemon has open beside its connections
 
@@ -49,7 +51,8 @@ def makeService(options: Options) -> service.IService:
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
     for interface in interfaces:
         _check_free(interface, options["port"])
-    endpoints = [_endpoint(where, reactor, options["interface"]) for where in options["tcp"]]
+    endpoints = [_endpoint("tcp", where, reactor, options["interface"]) for where in options["tcp"]]
+    web_endpoints = [_endpoint("web", where, reactor, options["interface"]) for where in options["web"]]
     settings = Settings(
         name=options["group"],
         max_members=options["max-members"],
@@ -64,7 +67,7 @@ def makeService(options: Options) -> service.IService:
     )
     group_service = GroupService(settings, _log(options, reactor), reactor, fail)
     limits = Limits(
-        max_connections=_room_for_files(options["max-connections"]) if endpoints else options["max-connections"],
+        max_connections=_room(options),
         max_quic=options["max-quic"],
         max_per_host=options["max-per-host"],
         name_within=options["name-within"],
@@ -82,7 +85,8 @@ def makeService(options: Options) -> service.IService:
     parts += [ShelfService(shelf)] if shelf is not None else []
     parts.append(UDPService(reactor, group_service, options["port"], interfaces, five_messages))
     parts += [quic] if quic is not None else []
-    parts += [StreamService(hub, endpoints)] if endpoints or quic is not None else []
+    parts += [StreamService(hub, endpoints)] if endpoints or web_endpoints or quic is not None else []
+    parts += [_web(options, hub, web_endpoints)] if web_endpoints else []
     return InOrder(parts, fail)
 
 
@@ -116,6 +120,17 @@ def _quic(options: Options, hub: Hub) -> QuicService:
     return QuicService(quic, _certificate(options), desk)
 
 
+def _web(options: Options, hub: Hub, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
+    from groupchat.frontends.web.guard import Known
+    from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
+    from groupchat.frontends.web.site import Site
+
+    max_file = min(options[name] for name in ("max-file", "max-files", "max-share")) * MB
+    names = [*options["web-host"], socket.gethostname()]
+    known = Known(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
+    return WebService(Site(hub, routes(), hub.shelf, max_file, known), endpoints)
+
+
 def _certificate(options: Options) -> Path | None:
     """Where the certificate is, or is to be kept."""
     if options["certificate"] is not None:
@@ -123,17 +138,16 @@ def _certificate(options: Options) -> Path | None:
     return None if options["db"] == ":memory:" else Path(f"{options['db']}.pem")
 
 
-def _endpoint(where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
-    """Where --tcp says. Exits with one line if that cannot be."""
+def _endpoint(option: str, where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
+    """Where this option says. Exits with one line if that cannot be."""
     if not (where.isascii() and where.isdigit()):
         try:
             endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
         except ImportError as error:
-            sys.exit(f"twistd groupchat: --tcp {where}: {error}. For TLS: pip install 'groupchat[tls]'")
+            sys.exit(f"twistd groupchat: --{option} {where}: {error}. For TLS: pip install 'groupchat[tls]'")
         except Exception as error:  # whatever the plugin of that endpoint, or OpenSSL, has to say
-            sys.exit(
-                f"twistd groupchat: --tcp {where}: {_in_words(error)}. TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
-            )
+            hint = "TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
+            sys.exit(f"twistd groupchat: --{option} {where}: {_in_words(error)}. {hint}")
         return endpoint
     number = int(where)
     bare = PortEndpoint(reactor, number, interface)
@@ -152,15 +166,17 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _room_for_files(connections: int) -> int:
+def _room(options: Options) -> int:
     """Let this process open as many files as it needs. Returns for how many connections there is room."""
+    connections: int = options["max-connections"]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
+    other = OTHER_FILES + (MAX_READINGS + MAX_UPLOADS if options["files"] is not None else 0)
+    wanted = connections + other
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
         if most < wanted:
-            room = max(1, most - OTHER_FILES)
+            room = max(1, most - other)
             _logger.warn("Room for {room} connections only: this process may open {most} files", room=room, most=most)
             return room
     return connections

@@ -22,7 +22,7 @@ STOP_SECONDS = 20
 class Daemon:
     """A running daemon: `port` is where it listens, `output` what it has printed so far.
 
-    `tcp` has the ports of its live lines, in the order of the options `--tcp`.
+    `tcp` has the ports of its live lines, in the order of the options `--tcp`; and `web` those of the page.
 
     It runs in a `directory` of its own, or in that of another, which then has to stop last.
     """
@@ -44,6 +44,8 @@ class Daemon:
         )
         self.output = ""
         self._last_to_listen = "open to live lines" if "--tcp" in options else "UDP port"
+        if "--web" in options:
+            self._last_to_listen = "has its page"
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,6 +56,7 @@ class Daemon:
         assert found, f"the daemon did not say where it listens:\n{self.output}"
         self.port = int(found[1])
         self.tcp = [int(port) for port in re.findall(r"TCP port (\d+)", self.output)]
+        self.web = [int(port) for port in re.findall(r"https?://\S+?:(\d+)", self.output)]
 
     def _read(self) -> None:
         assert self.process.stdout is not None

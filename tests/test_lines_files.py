@@ -35,10 +35,10 @@ class Shelf:
             return self.asked[-1]
         return succeed(self.files) if self.failure is None else fail(self.failure)
 
-    def open(self, name: str) -> Deferred[IReading]:
+    def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         raise AssertionError("nothing is read")
 
-    def receive(self, name: str, size: int, sha256: str, owner: Owner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
         raise AssertionError("nothing is written")
 
 

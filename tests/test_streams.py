@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import STEP, Hub, Refusal
+from groupchat.frontends.streams import STEP, Hub, Refused
 from groupchat.limits import STOP_SECONDS, Limits
 from tests.lobby import OTHER_KEY, STOPPING, Caller, Lobby, late_lobby
 
@@ -23,7 +23,7 @@ class LimitTests(SynchronousTestCase):
         """What a connection that is refused is told before it is closed."""
         transport = StringTransport()
         protocol = lobby.hub.buildProtocol(IPv4Address("TCP", host, 40_000))
-        self.assertIsInstance(protocol, Refusal)
+        self.assertIsInstance(protocol, Refused)
         assert protocol is not None
         protocol.makeConnection(transport)
         self.assertTrue(transport.disconnecting)
@@ -65,7 +65,7 @@ class LimitTests(SynchronousTestCase):
         protocol = lobby.hub.buildProtocol(UNIXAddress("/run/chat"))
         assert isinstance(protocol, Lines)
         protocol.makeConnection(StringTransport())
-        self.assertIsInstance(lobby.hub.buildProtocol(None), Refusal)
+        self.assertIsInstance(lobby.hub.buildProtocol(None), Refused)
         self.assertIsInstance(lobby.hub.buildProtocol(IPv6Address("TCP", "::1", 1)), Lines)
 
     def test_before_the_start_none_is_taken(self) -> None:
@@ -75,7 +75,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_whoever_does_not_take_the_refusal_is_not_waited_for(self) -> None:
         clock, transport = Clock(), StringTransport()
-        refusal = Refusal("No.", clock)
+        refusal = Refused(b"* No.\n", clock)
         refusal.makeConnection(transport)
         refusal.dataReceived(b"Alice\n")
         clock.advance(STOP_SECONDS)
@@ -85,7 +85,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_a_refusal_that_is_taken_at_once_leaves_nothing(self) -> None:
         clock, transport = Clock(), StringTransportWithDisconnection()
-        transport.protocol = refusal = Refusal("No.", clock)
+        transport.protocol = refusal = Refused(b"* No.\n", clock)
         refusal.makeConnection(transport)
         self.assertEqual((transport.value(), clock.getDelayedCalls()), (b"* No.\n", []))
 

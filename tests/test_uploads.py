@@ -162,6 +162,52 @@ class UploadTests(ShelfTestCase):
         self.assertEqual((yield second.finish()), "a")
 
 
+class UnhashedTests(ShelfTestCase):
+    """Files whose hash nobody said."""
+
+    @inlineCallbacks
+    def test_the_hash_is_computed_as_it_comes(self) -> Steps:
+        receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
+        for at in range(0, len(DATA), 100_000):
+            yield receiving.write(DATA[at : at + 100_000])
+        self.assertEqual((yield receiving.finish()), "a")
+        (file,) = yield self.shelf.listing()
+        self.assertEqual((file.size, file.sha256), (len(DATA), hash_of(DATA)))
+        self.assertEqual((yield self.fetch("a")), DATA)
+
+    @inlineCallbacks
+    def test_nobody_goes_on_with_it(self) -> Steps:
+        receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
+        yield receiving.write(DATA[:1000])
+        again = yield self.shelf.receive("a", len(DATA), None, ALICE)
+        self.assertEqual(again.offset, 0)
+        yield again.drop()
+        yield self.refused(receiving.finish(), "Only 1000 of")
+        self.assertEqual(self.parts(), [])
+
+    @inlineCallbacks
+    def test_a_half_is_forgotten_at_the_end(self) -> Steps:
+        receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
+        yield receiving.write(DATA[:1000])
+        yield self.shelf.stop()
+        self.assertEqual(self.parts(), [])
+
+    @inlineCallbacks
+    def test_what_is_withdrawn_is_forgotten(self) -> Steps:
+        receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
+        yield receiving.write(DATA)
+        yield receiving.finish()
+        yield receiving.withdraw()
+        self.assertEqual((self.parts(), (yield self.names())), ([], []))
+
+    @inlineCallbacks
+    def test_a_file_may_be_opened_before_its_hash_is_known(self) -> Steps:
+        self.put("big", bytes(50_000_000))
+        reading = yield self.shelf.open("big", hashed=False)
+        self.assertEqual((reading.file.size, (yield reading.read(0, 3))), (50_000_000, bytes(3)))
+        yield reading.close()
+
+
 class ResumingTests(ShelfTestCase):
     @inlineCallbacks
     def test_wherever_it_breaks_off(self) -> Steps:

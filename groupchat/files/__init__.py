@@ -43,17 +43,22 @@ class IShelf(Interface):
     def listing() -> Deferred[list[File]]:
         """All of them, as they are now; what was changed last comes last."""
 
-    def open(name: str) -> Deferred[IReading]:
-        """Fires when the hash of the file is known. Fails with IllegalMessage if there is no such file."""
+    def open(name: str, hashed: bool = True) -> Deferred[IReading]:
+        """Fires when the hash of the file is known, or at once if it need not be. Fails with IllegalMessage if there is
+        no such file.
+        """
 
-    def receive(name: str, size: int, sha256: str, owner: Owner) -> Deferred[IReceiving]:
-        """Begin to receive a file, or go on with it. Fails with IllegalMessage, or with NotNow."""
+    def receive(name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
+        """Begin to receive a file, or go on with it. Fails with IllegalMessage, or with NotNow.
+
+        Without a hash it has to come in one go: what came of it is kept for nobody.
+        """
 
 
 class IReading(Interface):
     """A file that is being read: it remains the one that was opened, whatever becomes of its name."""
 
-    file: File = Attribute("What it is, with its hash.")
+    file: File = Attribute("What it is; with its hash, unless that need not be known.")
 
     def read(offset: int, size: int) -> Deferred[bytes]:
         """At most so many bytes, fewer only at the end. Fails with NotNow if the file has changed meanwhile."""
@@ -74,7 +79,7 @@ class IReceiving(Interface):
         """Check it and put it on the shelf, durably. Fires with the name that it got."""
 
     def withdraw() -> Deferred[None]:
-        """After `finish`: take it from the shelf again. It is kept for a later try."""
+        """After `finish`: take it from the shelf again. It is kept for a later try, if its hash was said."""
 
     def keep() -> Deferred[None]:
         """Stop, and keep what is there for a later try. Does nothing if it is over."""
@@ -90,10 +95,10 @@ class NoShelf:
     def listing(self) -> Deferred[list[File]]:
         return self._nothing()
 
-    def open(self, name: str) -> Deferred[IReading]:
+    def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         return self._nothing()
 
-    def receive(self, name: str, size: int, sha256: str, owner: Owner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
         return self._nothing()
 
     def _nothing(self) -> Deferred[Any]:

@@ -202,7 +202,7 @@ class Shelf:
     # Fetching
 
     @inlineCallbacks
-    def open(self, name: str) -> Generator[Deferred[Any], Any, IReading]:
+    def open(self, name: str, hashed: bool = True) -> Generator[Deferred[Any], Any, IReading]:
         self._check_open()
         if len(self._readings) + self._opening >= MAX_READINGS:
             raise NotNow("Too many files are being fetched: try again later.")
@@ -215,7 +215,9 @@ class Shelf:
             self._opening -= 1
         try:
             self._check_open()
-            sha256 = self._sha256(entry) or (yield self._hasher.hash_of(entry))
+            sha256 = self._sha256(entry)
+            if sha256 is None and hashed:
+                sha256 = yield self._hasher.hash_of(entry)
             self._check_open()
         except Exception:
             yield reading.close()
@@ -226,7 +228,9 @@ class Shelf:
     # Receiving
 
     @inlineCallbacks
-    def receive(self, name: str, size: int, sha256: str, owner: Owner) -> Generator[Deferred[Any], Any, IReceiving]:
+    def receive(
+        self, name: str, size: int, sha256: str | None, owner: Owner
+    ) -> Generator[Deferred[Any], Any, IReceiving]:
         self._check_open()
         announced = Announced(check_name(name), size, sha256)
         self._quota.check_size(size)
@@ -319,14 +323,14 @@ class Shelf:
         else:
             self._parts[part.key] = replace(part, size=left, at=time())
 
-    def _publish(self, part: Part, announced: Announced) -> Deferred[Entry]:
-        return self._turns.run(self._publish_now, part, announced)
+    def _publish(self, part: Part, name: str, sha256: str) -> Deferred[Entry]:
+        return self._turns.run(self._publish_now, part, name, sha256)
 
     @inlineCallbacks
-    def _publish_now(self, part: Part, announced: Announced) -> Generator[Deferred[Any], Any, Entry]:
-        entry: Entry = yield self._threads.run(self._disk.publish, part, announced.name)
+    def _publish_now(self, part: Part, name: str, sha256: str) -> Generator[Deferred[Any], Any, Entry]:
+        entry: Entry = yield self._threads.run(self._disk.publish, part, name)
         self._files[entry.name] = entry
-        self._learn(entry, announced.sha256, part.owner)
+        self._learn(entry, sha256, part.owner)
         yield self._save()
         try:
             yield self._threads.run(self._disk.forget_part, part)  # only now: it says whose the file is
@@ -334,17 +338,19 @@ class Shelf:
             self._bug(Failure())
         return entry
 
-    def _withdraw(self, part: Part, entry: Entry) -> Deferred[None]:
-        return self._turns.run(self._withdraw_now, part, entry)
+    def _withdraw(self, part: Part, entry: Entry, keep: bool) -> Deferred[None]:
+        return self._turns.run(self._withdraw_now, part, entry, keep)
 
     @inlineCallbacks
-    def _withdraw_now(self, part: Part, entry: Entry) -> Generator[Deferred[Any], Any, None]:
+    def _withdraw_now(self, part: Part, entry: Entry, keep: bool) -> Generator[Deferred[Any], Any, None]:
         is_there = yield self._threads.run(self._disk.withdraw, entry, part)
         self._files.pop(entry.name, None)
         if self._index.pop(entry.name, None) is not None:
             self._unsaved = True
         if is_there and part.key not in self._parts:
             self._parts[part.key] = replace(part, size=entry.size, at=time())
+            if not keep:
+                yield self._forget([part])
 
 
 def _load(disk: Disk) -> tuple[dict[str, Known], dict[str, Entry], dict[str, Owner], list[Part]]:

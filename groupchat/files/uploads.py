@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from hashlib import sha256 as new_hash
@@ -20,11 +21,11 @@ from groupchat.files.threads import Threads
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What was said of a file before it came."""
+    """What was said of a file before it came. Without a hash, nobody can go on with it."""
 
     name: str
     size: int
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class ShelfOf:
 
     threads: Threads
     disk: Disk
-    publish: Callable[[Part, Announced], Deferred[Entry]]
-    withdraw: Callable[[Part, Entry], Deferred[None]]
+    publish: Callable[[Part, str, str], Deferred[Entry]]
+    withdraw: Callable[[Part, Entry, bool], Deferred[None]]
     over: Callable[[Part, int | None], None]
     bug: Callable[[Failure], None]
 
@@ -76,14 +77,15 @@ class Receiving:
         return self._turns.run(self._guarded, self._finish)
 
     def keep(self) -> Deferred[None]:
-        return self._turns.run(self._keep)
+        return self._turns.run(self._keep if self._announced.sha256 else self._drop)
 
     def drop(self) -> Deferred[None]:
         return self._turns.run(self._drop)
 
     def withdraw(self) -> Deferred[None]:
         entry, self._entry = self._entry, None
-        return self._shelf.withdraw(self._part, entry) if entry is not None else succeed(None)
+        keep = self._announced.sha256 is not None
+        return self._shelf.withdraw(self._part, entry, keep) if entry is not None else succeed(None)
 
     @inlineCallbacks
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Generator[Deferred[Any], Any, Any]:
@@ -116,14 +118,15 @@ class Receiving:
         announced = self._announced
         if self.offset != announced.size:
             offset = self.offset
-            yield self._keep()
+            yield self._keep() if announced.sha256 else self._drop()
             raise NotNow(f"Only {offset} of {announced.size} bytes came: send the rest.")
-        if self._hasher.hexdigest() != announced.sha256:
+        sha256 = self._hasher.hexdigest()
+        if announced.sha256 not in (None, sha256):
             if self._resumed:
                 raise NotNow("What was there of an earlier try is damaged: send all of it again.")
             raise IllegalMessage("Its SHA-256 is not the one that was announced.")
         yield self._threads.run(sync, self._handle)
-        entry: Entry = yield self._shelf.publish(self._part, announced)
+        entry: Entry = yield self._shelf.publish(self._part, announced.name, sha256)
         self._entry = entry
         yield self._end(None)
         return entry.name
@@ -155,7 +158,8 @@ class Receiving:
 def key_of(announced: Announced, owner: Owner) -> str:
     """The same for another try of the same by the same owner: a guest is known by host and name."""
     who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
-    return new_hash("\0".join([*who, str(announced.size), announced.sha256]).encode()).hexdigest()
+    sha256 = announced.sha256 or secrets.token_hex()  # never the same again
+    return new_hash("\0".join([*who, str(announced.size), sha256]).encode()).hexdigest()
 
 
 def hash_part(handle: int, hasher: Any, size: int, is_stopping: Callable[[], bool]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -67,7 +67,7 @@ class Desk:
         self.answers: dict[Answer, Deferred[None]] = {}
         self.received = 0
         self.sent = 0
-        self._uploads: set[Upload] = set()  # that are under way
+        self._uploads: dict[Upload, Answer] = {}  # that are under way
         self._listed = 0  # how many bytes of lists wait to be taken
         self._remembered: dict[Upload, tuple[float, str]] = {}
         self._stopping = False
@@ -81,17 +81,27 @@ class Desk:
         if self._stopping:
             raise NotNow(STOPPING)
 
-    def begin_upload(self, peer: Peer, upload: Upload) -> None:
+    def displace(self, upload: Upload) -> Deferred[None]:
+        """This very upload begins again: who had it before may be gone, and nobody knows yet. Fires once it ended."""
+        earlier = self._uploads.get(upload)
+        ended = None if earlier is None or not earlier.gives_way() else self.answers.get(earlier)
+        if ended is None:
+            return succeed(None)
+        told: Deferred[None] = Deferred()
+        ended.addCallback(lambda result: told.callback(None))
+        return told
+
+    def begin_upload(self, peer: Peer, upload: Upload, answer: Answer) -> None:
         """Raises NotNow if there are too many, or this one is under way."""
         if len(self._uploads) >= MAX_UPLOADS or peer.uploads >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
         if upload in self._uploads:
             raise NotNow("That file is being sent already.")
-        self._uploads.add(upload)
+        self._uploads[upload] = answer
         peer.uploads += 1
 
     def end_upload(self, peer: Peer, upload: Upload) -> None:
-        self._uploads.discard(upload)
+        self._uploads.pop(upload, None)
         peer.uploads -= 1
 
     def begin_download(self, peer: Peer) -> None:
@@ -193,6 +203,10 @@ class Answer(Protocol):
         self.wait(0)
         self.stopped()
         self._check_closed()
+
+    def gives_way(self) -> bool:
+        """Another try of the same begins. Returns whether this one ends for it."""
+        return False
 
     def stopped(self) -> None:
         """It is over: let what is under way know."""

@@ -9,22 +9,21 @@ from collections.abc import Generator
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from zope.interface import implementer
 
 from groupchat import filecodec
-from groupchat.commands import Command, Share
+from groupchat.commands import Share
 from groupchat.errors import IllegalMessage, NotNow
 from groupchat.filecodec import Put, Sender
 from groupchat.files import IReceiving, Owner
+from groupchat.frontends import once
 from groupchat.frontends.desk import Answer, Desk, Peer, Upload
+from groupchat.frontends.inflow import Inflow
 from groupchat.limits import FILE_CHUNK
-from groupchat.seats import IClient, Seat
 
 MAX_EARLY = 16 * FILE_CHUNK
 """How much may come that was not asked for, in bytes: a transport that is paused may have some more."""
 
 
-@implementer(IClient)
 class Uploading(Answer):
     """One file, whose head was read. `data` is what came behind it."""
 
@@ -34,54 +33,39 @@ class Uploading(Answer):
         super().__init__(desk, peer)
         self._asked = asked
         self._sender = sender
-        self._came: list[bytes] = []  # and is not written yet
-        self._size = 0  # of that
-        self._ended = False  # nothing more comes
-        self._paused = False
+        self._inflow = Inflow(self._hold, self._be_patient)
         self._takes = True  # what comes is for the shelf
-        self._more: Deferred[None] | None = None  # fires when something came, or nothing will
-        self._told: Deferred[None] | None = None  # what became of the Share
 
     # The stream
 
     def dataReceived(self, data: bytes) -> None:
         if self.over or not self._takes:
             return
-        self._came.append(data)
-        self._size += len(data)
-        if self._size > MAX_EARLY:
+        self._inflow.feed(data)
+        if self._inflow.size > MAX_EARLY:
             self.abort()
-            return
-        if self._size >= FILE_CHUNK and not self._paused:
-            self._paused = True
-            self.transport.pauseProducing()
-        self._wake()
+
+    def _hold(self, held: bool) -> None:
+        self.transport.pauseProducing() if held else self.transport.resumeProducing()
 
     def readConnectionLost(self) -> None:
-        self._ended = True
-        self._wake()
+        self._inflow.end()
 
     def stopped(self) -> None:
-        self._wake()
+        self._inflow.stop()
 
     def waited(self) -> None:
         self.refuse(NotNow("Nothing more came: send the rest later."))
 
+    def gives_way(self) -> bool:
+        if self._takes and not self.over:
+            self.refuse(NotNow("That file is sent on another connection now."))
+            self.stopped()
+        return self._takes
+
     def stop(self) -> None:
         if self._takes:
             super().stop()  # else it is whole, and waited for
-
-    def _wake(self) -> None:
-        more, self._more = self._more, None
-        if more is not None:
-            more.callback(None)
-
-    def _take(self) -> bytes:
-        data, self._came, self._size = b"".join(self._came), [], 0
-        if self._paused and not self.is_over:
-            self._paused = False
-            self.transport.resumeProducing()
-        return data
 
     # The upload
 
@@ -90,7 +74,10 @@ class Uploading(Answer):
         owner = self._owner()
         self.desk.check_open()
         upload = self._identity(owner)
-        self.desk.begin_upload(self.peer, upload)
+        yield self.desk.displace(upload)
+        if self.is_over:
+            return
+        self.desk.begin_upload(self.peer, upload, self)
         try:
             name = self.desk.recall(upload)
             if name:
@@ -130,11 +117,11 @@ class Uploading(Answer):
         try:
             if not self.is_over:
                 self.transport.write(filecodec.go(receiving.offset))
-                yield self._write(receiving)
-            if self.over or (self.is_lost and not self._ended):
+                yield self._inflow.write_to(receiving)
+            if self.over or (self.is_lost and not self._inflow.ended):
                 return
             self._takes = False
-            self._rest()
+            self._be_patient(False)
             name = yield receiving.finish()
         finally:
             yield receiving.keep()  # unless it is over
@@ -147,45 +134,13 @@ class Uploading(Answer):
         self.desk.remember(self._identity(owner), name)
         self.end(filecodec.done(name))
 
-    @inlineCallbacks
-    def _write(self, receiving: IReceiving) -> Generator[Deferred[Any], Any, None]:
-        """All that comes, also if that is the last. Who sends nothing for too long is not waited for."""
-        while True:
-            if self._came:
-                self._rest()
-                yield receiving.write(self._take())
-            elif self._ended or self.is_over:
-                return
-            else:
-                self.wait(self.desk.stall)
-                self._more = Deferred()
-                yield self._more
-
-    def _rest(self) -> None:
-        """It is the disk that is waited for."""
+    def _be_patient(self, patient: bool) -> None:
+        """Whether it is the other side that is waited for: not for too long. Or else it is the disk."""
         if not self.is_over:
-            self.wait(0)
+            self.wait(self.desk.stall if patient else 0)
 
-    @inlineCallbacks
-    def _share(self, name: str, owner: Owner) -> Generator[Deferred[Any], Any, None]:
+    def _share(self, name: str, owner: Owner) -> Deferred[None]:
         """Tell the group. Fails with IllegalMessage if that is refused."""
-        seat = Seat(self.peer.host)
-        seat.client = self
-        told = self._told = Deferred()
         guest = "" if owner.member else owner.name
-        self.desk.service.submit(seat, Share(name, self._asked.size, owner.member, guest))
-        yield told
-
-    def answered(self, seat: Seat, command: Command) -> None:
-        self._tell(None)
-
-    def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
-        self._tell(why)
-
-    def dropped(self, seat: Seat, command: Command) -> None:
-        self._tell(NotNow("The server cannot take that now: send it again."))
-
-    def _tell(self, why: IllegalMessage | None) -> None:
-        told, self._told = self._told, None
-        if told is not None:
-            told.errback(why) if why is not None else told.callback(None)
+        share = Share(name, self._asked.size, owner.member, guest)
+        return once.submit(self.desk.service, self.peer.host, share)

@@ -90,14 +90,15 @@ class Hub(Factory):
         self._ticker.start(1.0, now=False)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        host = str(getattr(addr, "host", "local")).removeprefix("::ffff:")
-        why = self._why_not(host)
+        host = host_of(addr)
+        why = self.why_not(host)
         if why:
             self.refused += 1
-            return Refusal(why, self.clock)
+            return Refused(notes([why]), self.clock)
         return self._connect(self, host) if self.ready else None
 
-    def _why_not(self, host: str) -> str:
+    def why_not(self, host: str) -> str:
+        """Why there is no room for one more connection from there; nothing if there is."""
         limits = self.limits
         if len(self.connections) >= limits.max_connections:
             return "There are too many connections: try again later."
@@ -198,18 +199,23 @@ def _longer_than(seconds: float, since: dict[IConnected, float], now: float) -> 
     return [connection for connection, at in takewhile(lambda item: now - item[1] >= seconds, since.items())]
 
 
-class Refusal(Protocol):
+def host_of(address: IAddress | None) -> str:
+    """Where a connection comes from."""
+    return str(getattr(address, "host", "local")).removeprefix("::ffff:")
+
+
+class Refused(Protocol):
     """Says why a connection is refused, and closes it."""
 
     transport: Any
 
-    def __init__(self, why: str, clock: IReactorTime) -> None:
+    def __init__(self, why: bytes, clock: IReactorTime) -> None:
         self._why = why
         self._clock = clock
 
     def connectionMade(self) -> None:
         self._abort = self._clock.callLater(STOP_SECONDS, self.transport.abortConnection)
-        self.transport.write(notes([self._why]))
+        self.transport.write(self._why)
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -243,24 +249,24 @@ class PortEndpoint:
         return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
 
-class StreamService(service.Service):
-    """Live lines on some endpoints, if not all of them come over QUIC.
+class PortsService(service.Service):
+    """Some endpoints, and what serves the connections to them.
 
     Connections that come before `startService` wait in the kernel, where they can.
     """
 
-    _logger = Logger()
+    what = ""  # it listens for
 
-    def __init__(self, hub: Hub, endpoints: Sequence[IStreamServerEndpoint]) -> None:
-        self._hub = hub
+    def __init__(self, factory: Factory, endpoints: Sequence[IStreamServerEndpoint]) -> None:
+        self._factory = factory
         self._endpoints = endpoints
-        self._ports: list[IListeningPort] = []
         self._listening: list[Deferred[IListeningPort]] = []
+        self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024."""
         for endpoint in self._endpoints:
-            self._listening.append(maybeDeferred(endpoint.listen, self._hub).addCallback(self._bound))
+            self._listening.append(maybeDeferred(endpoint.listen, self._factory).addCallback(self._bound))
 
     def _bound(self, port: IListeningPort) -> IListeningPort:
         if isinstance(port, FileDescriptor):
@@ -277,25 +283,47 @@ class StreamService(service.Service):
             try:
                 port = yield listening
             except Exception as why:
-                raise CannotListen(f"cannot listen for lines: {why}") from why
-            self._ports.append(port)
-        self._hub.start()
-        for port in self._ports:
+                raise CannotListen(f"cannot listen for {self.what}: {why}") from why
+            self.ports.append(port)
+        self.open()
+        for port in self.ports:
             if isinstance(port, FileDescriptor):
                 port.startReading()
-        if self._ports:
+
+    def open(self) -> None:
+        """All ports are bound: connections may come."""
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Take no more connections."""
+        super().stopService()
+        for port in self.ports:
+            yield maybeDeferred(port.stopListening)
+
+
+class StreamService(PortsService):
+    """Live lines on some endpoints, if not all of them come over something else; and all connections of a hub."""
+
+    what = "lines"
+    _logger = Logger()
+
+    def __init__(self, hub: Hub, endpoints: Sequence[IStreamServerEndpoint]) -> None:
+        super().__init__(hub, endpoints)
+        self._hub = hub
+
+    def open(self) -> None:
+        self._hub.start()
+        if self.ports:
             self._logger.info(
                 "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc -N HOST PORT",
                 group=self._hub.group_service.settings.name,
-                where=", ".join(_shown(port.getHost()) for port in self._ports),
+                where=", ".join(shown(port.getHost()) for port in self.ports),
             )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Take no more connections, and part from those there are."""
-        super().stopService()
-        for port in self._ports:
-            yield maybeDeferred(port.stopListening)
+        yield super().stopService()
         yield self._hub.stop()
         self._logger.info(
             "Connections close: {total} connections, {refused} refused",
@@ -304,7 +332,7 @@ class StreamService(service.Service):
         )
 
 
-def _shown(address: Any) -> str:
+def shown(address: Any) -> str:
     """An address of this machine, in words."""
     host = getattr(address, "host", None)
     if host is None:

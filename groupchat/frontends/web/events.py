@@ -1,0 +1,131 @@
+"""GET /events: what happens, as it happens, as Server-Sent Events. One stream is one reader of the conversation.
+
+It is written to the transport as it is, and ends with the connection: so that what a thousand read is rendered once.
+"""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from groupchat.frontends.streams import writer
+from groupchat.frontends.web import answers
+from groupchat.frontends.web.answers import Refusal
+from groupchat.frontends.web.channel import Channel
+from groupchat.frontends.web.conversation import JOIN
+from groupchat.frontends.web.request import Request, number
+from groupchat.frontends.web.sessions import Session
+from groupchat.frontends.web.site import Site
+from groupchat.subscriptions import IReader, Subscription
+
+RETRY = 1000
+"""After how many milliseconds a browser asks again when the connection broke."""
+
+_HEAD = b"\r\n".join(
+    [
+        b"HTTP/1.1 200 OK",
+        b"Content-Type: text/event-stream",
+        b"Cache-Control: no-store",
+        b"X-Accel-Buffering: no",  # what nginx is told with, to pass on what comes at once
+        b"Connection: close",
+        *[name + b": " + value for name, value in answers.COMMON],
+        b"",
+        b"",
+    ]
+)
+
+
+def events(site: Site, request: Request) -> None:
+    """Begin a stream, after the last line that was seen. Raises Refusal, or IllegalMessage."""
+    if request.member is None:
+        raise Refusal(403, JOIN)
+    last = request.text("Last-Event-ID")
+    after = number(last, 0) if last else request.number("after", site.group.history.head)
+    session = site.sessions.use(request.secret)
+    try:
+        session.check_streams()
+        if request.method == b"HEAD":
+            request.answer(answers.Answer(200, b"", b"text/event-stream"))
+            return
+        Stream(site, request.channel, session).begin(min(after, site.group.history.head))
+    finally:
+        session.released()
+
+
+@implementer(IReader, IPushProducer)
+class Stream:
+    """One stream of events, which has a connection to itself."""
+
+    __slots__ = ("_channel", "_session", "_site", "_subscription", "_write")
+
+    def __init__(self, site: Site, channel: Channel, session: Session) -> None:
+        self._site = site
+        self._channel = channel
+        self._session: Session | None = session
+        self._subscription: Subscription | None = None
+        self._write = writer(channel.transport)
+
+    def begin(self, after: int) -> None:
+        session, site = self._session, self._site
+        assert session is not None
+        assert session.member is not None
+        session.opened(self)
+        site.beat(self)
+        # The first thing said is where this begins, so that a browser to which nothing else came goes on from there.
+        self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, after))
+        self._subscription = site.service.subscriptions.watch(session.member, after, self, site.picture.events)
+        self._channel.become(self)
+
+    def give(self, lines: bytes) -> None:
+        self._write(lines)
+
+    def beat(self) -> None:
+        if not self._channel.is_full:
+            self._write(b":\n\n")
+
+    def gone(self, why: str) -> None:
+        """The session is no more."""
+        self._end(b"event: gone\ndata: %s\n\n" % json.dumps(why).encode())
+
+    def stop(self) -> None:
+        """The daemon stops."""
+        self._end(b"event: stopping\ndata: {}\n\n")
+
+    def _end(self, last: bytes) -> None:
+        if self._subscription is not None:
+            self._close()
+            self._write(last)
+            self._channel.finish()
+
+    def drop(self) -> None:
+        """It has taken nothing for too long."""
+        self._close()
+        self._channel.drop()
+
+    def lost(self) -> None:
+        """The connection is no more."""
+        self._close()
+
+    def _close(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            self._site.service.subscriptions.close(subscription)
+            self._site.rest(self)
+        session, self._session = self._session, None
+        if session is not None:
+            session.closed(self)
+
+    # The transport
+
+    def pauseProducing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._subscription is not None:
+            self._subscription.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._close()

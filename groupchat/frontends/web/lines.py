@@ -1,0 +1,69 @@
+"""Lines of the group as JSON: see docs/protocol.md, "HTTP". Each is rendered once, however many it is given to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from groupchat import notices
+from groupchat.group import Group
+from groupchat.notices import Kind
+
+REMEMBERED = 1024
+"""How many lines are kept as they were rendered: whoever comes back after a restart asks for about the same ones."""
+
+
+class Picture:
+    """How the lines of one group are written."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._history = group.history
+        self.line = lru_cache(REMEMBERED)(self._line)
+
+    def events(self, lost: range, runs: Sequence[range]) -> bytes:
+        """Events of a stream: the number of a line is its id."""
+        gap = _event(self.gap(lost), lost[-1]) if lost else b""
+        line = self.line
+        return gap + b"".join([_event(line(number), number) for run in runs for number in run])
+
+    def _line(self, number: int) -> bytes:
+        """A line that is kept, as one line of JSON."""
+        history = self._history
+        text, _ = history.read(number - 1, number, 0)
+        read = notices.read(bytes(text).decode())
+        value = _value(number, history.at(number), history.author(number), read)
+        reader = history.reader(number)
+        if reader:
+            member = self._group.members.get(reader)
+            value |= {"to": str(reader), "to_name": None if member is None else member.name}
+        return _json(value)
+
+    def gap(self, lost: range) -> bytes:
+        """What stands for lines that are no longer kept: the number is that of the last of them."""
+        text = "1 line is no longer kept" if len(lost) == 1 else f"{len(lost)} lines are no longer kept"
+        history = self._history
+        at = history.at(history.first) if history.first <= history.head else 0.0
+        return _json(_value(lost[-1], at, 0, notices.Line(Kind.SERVER, "", text, text)))
+
+
+def _value(number: int, at: float, by: int, read: notices.Line) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "number": number,
+        "at": round(at, 3),
+        "by": str(by),
+        "kind": read.kind.value,
+        "name": read.name,
+        "text": read.text,
+    }
+    return value | {"size": read.size} if read.size else value
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _event(line: bytes, number: int) -> bytes:
+    return b"id: %d\ndata: %s\n\n" % (number, line)

@@ -1,0 +1,82 @@
+"""The page: files that are read once, when the daemon starts."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from groupchat.frontends.web.answers import Answer, Headers
+from groupchat.frontends.web.request import Request
+from groupchat.frontends.web.site import Handler, Route, Site
+
+STATIC = Path(__file__).with_name("static")
+
+KINDS = {
+    ".css": b"text/css; charset=utf-8",
+    ".html": b"text/html; charset=utf-8",
+    ".ico": b"image/x-icon",
+    ".js": b"text/javascript; charset=utf-8",
+    ".png": b"image/png",
+    ".svg": b"image/svg+xml",
+    ".webmanifest": b"application/manifest+json",
+}
+
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    b"manifest-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One file, as it is sent."""
+
+    kind: bytes
+    plain: bytes
+    packed: bytes
+    tag: bytes
+
+    def answer(self, request: Request) -> Answer:
+        packs = "gzip" in (request.text("Accept-Encoding") or "").lower()
+        tag = b'"%s%s"' % (self.tag, b"-gzip" if packs else b"")
+        headers: Headers = (
+            (b"ETag", tag),
+            (b"Cache-Control", b"no-cache"),
+            (b"Vary", b"Accept-Encoding"),
+            (b"Content-Security-Policy", _POLICY),
+            (b"Cross-Origin-Opener-Policy", b"same-origin"),
+            (b"X-Frame-Options", b"DENY"),
+        )
+        if is_same(request.text("If-None-Match"), tag.decode()):
+            return Answer(304, b"", self.kind, headers)
+        if packs:
+            return Answer(200, self.packed, self.kind, (*headers, (b"Content-Encoding", b"gzip")))
+        return Answer(200, self.plain, self.kind, headers)
+
+
+def is_same(wanted: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` names this: RFC 9110, section 13.1.2."""
+    tags = [one.strip().removeprefix("W/") for one in (wanted or "").split(",")]
+    return tag in tags or tags == ["*"]
+
+
+def routes() -> dict[str, dict[str, Route]]:
+    """Everything in the folder, by its name; index.html is `/` as well."""
+    found = {f"/{path.name}": _route(path) for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
+    if "/index.html" in found:
+        found["/"] = found["/index.html"]
+    return found
+
+
+def _route(path: Path) -> dict[str, Route]:
+    data = path.read_bytes()
+    tag = sha256(data).hexdigest()[:16].encode()
+    page = Page(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
+
+    def show(site: Site, request: Request) -> Answer:
+        return page.answer(request)
+
+    handler: Handler = show
+    return {"GET": Route(handler, open=True)}

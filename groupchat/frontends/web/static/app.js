@@ -1,0 +1,571 @@
+// The page: one seat in the group, its conversation, and what is being written.
+//
+// What comes is numbered, and asked for after the last number seen; what goes has an id, and waits in the outbox until
+// the server has it. So a reload, a broken connection and a restart lose and double nothing.
+
+import { ask, follow, pause, Refused } from "./net.js";
+import { get, Outbox, set } from "./outbox.js";
+import { $, bubble, isEmoji, Log, make, notice, put } from "./log.js";
+import { closeSheet, question, Side, Uploads } from "./side.js";
+
+const PAGE = 100; // lines of history that are asked for at once
+const LONGEST_WAIT = 30; // seconds between two tries
+const MOST_PASTED = 100; // lines: what a member may say at once
+// What no text may hold: control characters, line separators, bidirectional overrides.
+const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+/g;
+
+const me = {}; // see GET /me
+const mine = new Set(get("groupchat.mine", [])); // the member ids that this browser had
+const isOwn = (line) => mine.has(line.by);
+const isAway = () => document.hidden;
+const text = $("text");
+
+let cursor = 0; // the number of the last line that came
+let connected = false;
+let seated = false; // was a member since the page was loaded
+let stream = new AbortController();
+let hurry = () => {}; // ends the pause before the next try
+let unread = 0; // while the page was hidden
+let fresh = 0; // while it was scrolled up
+let to = null; // whom what is written is for, if not for all
+
+const log = new Log(isOwn, older, () => refresh());
+const outbox = new Outbox(showWaiting);
+const side = new Side(me);
+const uploads = new Uploads(me);
+
+/** Do this; `onRefused` is for what the server refuses. */
+async function trying(act, onRefused) {
+	try {
+		return await act();
+	} catch (error) {
+		if (!(error instanceof Refused)) throw error;
+		return onRefused(error);
+	}
+}
+
+async function connect() {
+	for (let failures = 0, wait = 0; ; failures++) {
+		const session = async () => {
+			if (!(await sit())) return false;
+			await catchUp();
+			stream = new AbortController();
+			await follow(cursor, stream.signal, opened, received);
+			failures = 0;
+			wait = 0.5;
+			return true;
+		};
+		const goesOn = await trying(session, (error) => {
+			if (error.status === 401) return showDoor("password");
+			if (error.status === 409) return showDoor("name", error.message);
+			wait = Math.max(Math.min(LONGEST_WAIT, 2 ** failures / 2), error.after);
+			if (error.status !== 403) trouble(error.passing ? "No connection." : error.message);
+			return true;
+		});
+		connected = false;
+		if (!goesOn) return;
+		await rest(wait);
+	}
+}
+
+/** Find out who we are, and take the seat again if it was lost; false if that is for the person to do. */
+async function sit() {
+	Object.assign(me, await ask("me"));
+	put("group", put("door-title", me.group));
+	$("attach").hidden = !me.files;
+	refresh();
+	if (!me.name && seated && !get("groupchat.left")) await join(get("groupchat.name"));
+	if (!me.name) return showDoor("name");
+	seated = true;
+	mine.add(me.id);
+	set("groupchat.mine", [...mine].slice(-50));
+	named(me.name);
+	showChat();
+	return true;
+}
+
+/** Fetch what the stream does not tell: the last lines at first, then what came while there was no seat. */
+async function catchUp() {
+	if (me.head < cursor) log.clear(); // the group began anew
+	if (!log.lines.length) {
+		const { lines, first, head } = await ask(`history?limit=${PAGE}`);
+		cursor = head;
+		log.append(lines);
+		lines.filter(isOwn).forEach((line) => outbox.match(line));
+		showTop(first);
+		log.toEnd();
+		if ($("scroll").scrollHeight <= $("scroll").clientHeight) older();
+		return;
+	}
+	for (let head = me.head; cursor < head; ) {
+		const answer = await ask(`history?after=${cursor}&limit=${PAGE}`);
+		take(answer.lines);
+		head = answer.head;
+		if (!answer.lines.length) cursor = head;
+	}
+}
+
+function opened() {
+	connected = true;
+	if (!$("banner").hidden) speak("Connected again.");
+	$("banner").hidden = true;
+	side.changed(true);
+	send();
+}
+
+const batch = [];
+
+function received(type, data) {
+	if (type === "stopping") trouble("The server is being stopped.");
+	if (type === "gone") stream.abort();
+	if (type !== "message") return;
+	if (!batch.length) queueMicrotask(() => take(batch.splice(0)));
+	batch.push(JSON.parse(data));
+}
+
+async function rest(seconds) {
+	const until = performance.now() + seconds * 1000;
+	let over = false;
+	hurry = () => (over = true);
+	for (let left; !over && (left = until - performance.now()) > 0; await pause(Math.min(left, 100)))
+		put("when", `Trying again in ${Math.ceil(left / 1000)} s.`);
+	put("when", "Trying again …");
+	hurry = () => {};
+}
+
+function trouble(why) {
+	connected = false;
+	put("trouble", why);
+	$("banner").hidden = false;
+	if ($("chat").hidden && $("door").hidden) showDoor("wait", why);
+}
+
+$("now").onclick = () => hurry();
+addEventListener("online", () => hurry());
+addEventListener("offline", () => stream.abort());
+
+// What comes
+
+function take(lines) {
+	if (!lines.length) return;
+	cursor = Math.max(cursor, lines.at(-1).number);
+	const { stuck, last } = log;
+	const taken = lines.filter((line) => line.number > last);
+	const strange = taken.filter((line) => !isOwn(line));
+	const others = strange.filter((line) => !notice(line));
+	if (isAway() && !unread && others.length) log.mark(others[0].number);
+	log.append(taken);
+	for (const line of taken.filter(isOwn)) {
+		outbox.match(line);
+		if (line.kind === "renamed") named(line.text);
+	}
+	if (taken.some((line) => notice(line) || line.kind === "shared")) side.changed(true);
+	if (isAway()) unread += others.length;
+	if (!stuck) fresh += others.length;
+	refresh();
+	if (strange.length > 5) speak(`${others.length} new messages`);
+	else strange.forEach((line) => speak(inWords(line)));
+	if (isAway() && others.length) notify(others);
+}
+
+function inWords(line) {
+	if (line.kind === "shared") return `${line.name} shared ${line.text}`;
+	const words = notice(line);
+	return words ? `${line.name} ${words}` : `${line.name}${line.kind === "private" ? ", privately" : ""}: ${line.text}`;
+}
+
+function speak(words) {
+	$("spoken").append(make("p", { dir: "auto" }, words));
+	if ($("spoken").childElementCount > 20) $("spoken").firstChild.remove();
+}
+
+let looking = false;
+
+async function older() {
+	if (looking || log.complete || !me.name) return;
+	looking = true;
+	put("top", "Loading …");
+	const { lines, first } = await trying(() => ask(`history?before=${log.lines[0].number}&limit=${PAGE}`), () => ({}));
+	looking = false;
+	if (lines?.length) log.prepend(lines);
+	else if (lines) log.complete = true;
+	showTop(first);
+}
+
+function showTop(first) {
+	log.complete ||= !log.lines.length || log.lines[0].number <= first;
+	const begin = first > 1 ? "What was before is no longer kept." : `This is where ${me.group} begins.`;
+	put("top", log.complete ? begin : "");
+}
+
+function refresh() {
+	if (log.stuck) fresh = 0;
+	$("jump").hidden = log.stuck;
+	put("fresh", fresh || "");
+	$("empty").hidden = outbox.items.length || log.lines.some((line) => !notice(line));
+	document.title = (unread ? `(${unread}) ` : "") + me.group;
+}
+
+$("jump").onclick = () => {
+	log.toEnd();
+	text.focus();
+};
+
+document.addEventListener("visibilitychange", () => {
+	if (isAway()) return log.mark(0);
+	hurry();
+	unread = 0;
+	refresh();
+	side.changed();
+});
+
+const canNotify = "Notification" in window && isSecureContext;
+const wantsNotices = () => canNotify && Notification.permission === "granted" && get("groupchat.notify", false);
+
+function notify(lines) {
+	if (!wantsNotices()) return;
+	const body = lines.length > 1 ? `${unread} new messages` : inWords(lines[0]);
+	try {
+		const shown = new Notification(me.group, { body, tag: me.group, icon: "icon.svg" });
+		shown.onclick = () => {
+			window.focus();
+			shown.close();
+		};
+	} catch {
+		$("notify").hidden = true; // some phones have them for installed pages only
+	}
+}
+
+function showNotify() {
+	$("notify").hidden = !canNotify || Notification.permission === "denied";
+	$("notify").setAttribute("aria-pressed", wantsNotices());
+}
+
+$("notify").onclick = async () => {
+	const wanted = !wantsNotices();
+	if (wanted) await Notification.requestPermission();
+	set("groupchat.notify", wanted);
+	showNotify();
+};
+
+// What goes
+
+let sending = false;
+
+async function send() {
+	if (sending) return;
+	sending = true;
+	for (let item; connected && (item = outbox.next()); ) if (isToSay(item)) await sendOne(item);
+	sending = false;
+}
+
+async function sendOne(item) {
+	outbox.change(item, { tried: me.id });
+	const { text, to } = item;
+	await trying(
+		async () => {
+			await ask("messages", { text, id: String(item.id), ...(to ? { to } : {}) });
+			outbox.said(item);
+		},
+		async (error) => {
+			if ([0, 401, 403].includes(error.status)) {
+				connected = false;
+				stream.abort(); // and look whether the server is there, and who we are
+			} else if (error.passing) await pause(Math.max(1, error.after) * 1000);
+			else outbox.change(item, { failed: error.message });
+		},
+	);
+}
+
+/** What was sent from a seat that is lost, and got no answer, may have been said. */
+function isToSay(item) {
+	if (!item.tried || item.tried === me.id) return true;
+	const said = log.lines.some((line) => line.number > item.after && line.by === item.tried && line.text === item.text);
+	const seesAll = log.complete || log.lines[0]?.number <= item.after + 1;
+	if (said) outbox.remove(item);
+	else if (item.to || !seesAll) outbox.change(item, { failed: "The connection broke: it may have been, all the same." });
+	else return true;
+	return false;
+}
+
+function showWaiting() {
+	const last = log.lines.at(-1);
+	const goesOn = last && isOwn(last) && !notice(last);
+	const rows = outbox.items
+		.filter((item) => !item.shown)
+		.map((item, index) => {
+			const line = { ...item, kind: item.to ? "private" : "said", to_name: item.to };
+			const row = make("li.own", {}, bubble(line, item.failed ? "fail" : item.said ? "sent" : "wait"));
+			row.classList.toggle("first", !index && !goesOn);
+			row.classList.toggle("private", Boolean(item.to));
+			row.classList.toggle("emoji", isEmoji(line));
+			if (item.failed) row.append(failure(item));
+			return row;
+		});
+	$("waiting").replaceChildren(...rows);
+	refresh();
+}
+
+function failure(item) {
+	const again = make("button", {}, "Try again");
+	const remove = make("button", {}, "Delete");
+	remove.onclick = () => {
+		text.focus();
+		outbox.remove(item);
+	};
+	again.onclick = async () => {
+		remove.onclick();
+		await outbox.add(item.text, item.to, cursor); // under a new id: the old one was refused
+		send();
+	};
+	return make("div.failure", {}, make("span", { role: "alert" }, `Not sent. ${item.failed}`), again, remove);
+}
+
+async function say(...texts) {
+	const all = texts.map((one) => one.replace(FORBIDDEN, " ").trim()).filter(Boolean);
+	log.mark(0);
+	await Promise.all(all.map((one) => outbox.add(one, to, cursor)));
+	log.toEnd();
+	send();
+}
+
+// Writing
+
+const size = (words) => new TextEncoder().encode(words).length;
+let keeping = 0;
+
+function written() {
+	if (/[\r\n]/.test(text.value)) text.value = text.value.replace(/\s*[\r\n]+\s*/g, " ");
+	text.style.height = "auto";
+	text.style.height = `${text.scrollHeight}px`;
+	const left = me.max_text - size(text.value.trim());
+	put("length", left < 0 ? `${-left} bytes too long` : left < 300 ? `${left} bytes left` : "");
+	$("send").disabled = left < 0 || !text.value.trim();
+	clearTimeout(keeping);
+	keeping = setTimeout(keepDraft, 200);
+}
+
+function keepDraft() {
+	set("groupchat.draft", { text: text.value, to });
+}
+
+addEventListener("pagehide", keepDraft);
+
+function submit() {
+	if ($("send").disabled) return;
+	say(text.value);
+	text.value = "";
+	written();
+	keepDraft();
+	text.focus();
+}
+
+function insert(words) {
+	text.focus();
+	text.setRangeText(words, text.selectionStart, text.selectionEnd, "end");
+	written();
+}
+
+$("say").onsubmit = (event) => {
+	event.preventDefault();
+	submit();
+};
+text.oninput = written;
+text.onkeydown = (event) => {
+	if (event.key === "Escape" && to) writeTo(null);
+	if (event.key !== "Enter" || event.isComposing) return;
+	event.preventDefault();
+	if (!event.shiftKey) submit(); // Shift+Enter does nothing, rather than send what is not finished: a text is one line
+};
+text.addEventListener("beforeinput", (event) => {
+	if (event.inputType !== "insertLineBreak" || event.isComposing) return;
+	event.preventDefault(); // the Enter key of a phone, which not all browsers call so
+	submit();
+});
+
+function writeTo(name) {
+	to = name;
+	$("private").hidden = !name;
+	put("private-to", name);
+	text.setAttribute("aria-label", name ? `Private message to ${name}` : "Message");
+	$("say").classList.toggle("private", Boolean(name));
+	keepDraft();
+	text.focus();
+}
+
+$("public").onclick = () => writeTo(null);
+
+document.addEventListener("click", ({ target }) => {
+	const name = target.closest("[data-to]")?.dataset.to;
+	if (!name) return;
+	closeSheet();
+	writeTo(name);
+});
+
+// Pasting, dropping, choosing
+
+const stamp = () => `pasted ${new Date().toISOString().slice(0, 19).replace("T", " ").replaceAll(":", ".")}`;
+
+async function pasted(words) {
+	const lines = words.split(/[\r\n\u2028\u2029]+/).filter((line) => line.trim());
+	if (lines.length < 2) return insert(lines.join(""));
+	const fits = lines.length <= MOST_PASTED && lines.every((line) => size(line) <= me.max_text);
+	const answer = await question({
+		title: `You pasted ${lines.length} lines`,
+		text: `A message is one line. ${to ? `Messages go to ${to} at once, a file` : "Messages, and a file, go at once"} to everyone.`,
+		buttons: {
+			...(fits && { each: `Send ${lines.length} messages` }),
+			...(me.files && { file: "Share as a text file" }),
+			join: "Join into one line",
+			cancel: "Cancel",
+		},
+	});
+	text.focus();
+	if (answer === "each") say(...lines);
+	if (answer === "join") insert(lines.map((line) => line.trim()).join(" "));
+	if (answer === "file") uploads.add([new File([words], `${stamp()}.txt`)]);
+}
+
+text.onpaste = (event) => {
+	const words = event.clipboardData.getData("text/plain");
+	const files = words || !me.files ? [] : [...event.clipboardData.files];
+	if (!files.length && !/[\r\n\u2028\u2029]/.test(words)) return;
+	event.preventDefault();
+	if (files.length) share(files.map(renamed), true);
+	else pasted(words);
+};
+
+// A picture from the clipboard is always called image.png.
+const renamed = (file) => (/^image\.\w+$/.test(file.name) ? new File([file], file.name.replace("image", stamp())) : file);
+
+async function share(files, unsure = false) {
+	if (unsure || to) {
+		const answer = await question({
+			title: `Share ${files.length > 1 ? `${files.length} files` : files[0].name}?`,
+			text: `Everyone in ${me.group} will be able to fetch it${to ? `, not only ${to}` : ""}.`,
+			buttons: { share: "Share", cancel: "Cancel" },
+		});
+		text.focus();
+		if (answer !== "share") return;
+	}
+	uploads.add(files);
+}
+
+$("attach").onclick = () => $("file").click();
+$("file").onchange = () => {
+	share([...$("file").files]);
+	$("file").value = "";
+};
+
+let depth = 0; // of the elements that are dragged into
+for (const type of ["dragenter", "dragleave", "dragover", "drop"])
+	addEventListener(type, (event) => {
+		const { types, files } = event.dataTransfer;
+		if (!types.includes("Files")) return;
+		event.preventDefault(); // or the browser would open the file in place of the page
+		depth = { dragenter: depth + 1, dragleave: depth - 1, dragover: depth, drop: 0 }[type];
+		const taken = me.files && !$("chat").hidden;
+		$("drop").hidden = !taken || depth <= 0;
+		if (type === "drop" && taken && files.length) share([...files]);
+	});
+
+// The door: the password, the name
+
+const entry = $("entry");
+const enter = $("enter-button");
+let asked = "";
+
+function showDoor(what, why = "") {
+	const password = what === "password";
+	asked = what;
+	closeSheet();
+	$("chat").hidden = true;
+	$("door").hidden = false;
+	for (const part of [entry, enter, $("entry-label")]) part.hidden = what === "wait";
+	put("door-text", { password: "This group has a password.", name: "A group chat. Say who you are, and you are in." }[what]);
+	put("entry-label", password ? "Password" : "Your name");
+	enter.textContent = password ? "Continue" : "Join";
+	entry.type = password ? "password" : "text";
+	entry.autocomplete = password ? "current-password" : "nickname";
+	entry.value = password ? "" : get("groupchat.name", "");
+	put("door-why", why);
+	entry.focus();
+	return false;
+}
+
+$("enter").onsubmit = async (event) => {
+	event.preventDefault();
+	const { value } = entry;
+	if (!value.trim() || enter.disabled) return entry.focus();
+	enter.disabled = true;
+	await trying(
+		async () => {
+			put("door-why", "");
+			await (asked === "password" ? ask("password", value) : join(value.trim()));
+			connect();
+		},
+		(error) => {
+			if (error.status === 401) showDoor("password");
+			put("door-why", error.message);
+			entry.select();
+		},
+	);
+	enter.disabled = false;
+};
+
+async function join(name) {
+	Object.assign(me, await ask("name", { name }));
+	set("groupchat.left", null);
+}
+
+function named(name) {
+	me.name = name;
+	set("groupchat.name", name);
+	put("self", name);
+}
+
+function showChat() {
+	if (!$("chat").hidden) return;
+	$("door").hidden = true;
+	$("chat").hidden = false;
+	showNotify();
+	written();
+	text.focus();
+}
+
+$("rename").onclick = async () => {
+	closeSheet();
+	const check = async (name) => {
+		if (name.trim() !== me.name) named((await ask("name", { name: name.trim() })).name);
+	};
+	await question({ title: "Change your name", input: me.name, buttons: { save: "Save", cancel: "Cancel" }, check });
+	text.focus();
+};
+
+$("leave").onclick = async () => {
+	closeSheet();
+	const answer = await question({
+		title: `Leave ${me.group}?`,
+		text: "Your name is free for others then. You can join again at any time.",
+		buttons: { leave: "Leave", cancel: "Cancel" },
+		check: async () => {
+			set("groupchat.left", true); // before the stream ends: no tab is to join again
+			await ask("leave", {}).catch((error) => {
+				set("groupchat.left", null);
+				throw error;
+			});
+		},
+	});
+	if (answer !== "leave") return text.focus();
+	outbox.items.forEach((item) => outbox.remove(item));
+	writeTo(null);
+	log.clear();
+	cursor = 0;
+	stream.abort();
+};
+
+const draft = get("groupchat.draft");
+if (draft) text.value = draft.text;
+writeTo(draft?.to ?? null);
+showWaiting();
+connect();

@@ -1,0 +1,201 @@
+// What is beside the conversation: people, files, questions, and uploads.
+
+import { ask, Refused, upload } from "./net.js";
+import { $, bdi, card, face, icon, make, put, time } from "./log.js";
+
+const UPLOADS_AT_ONCE = 2;
+const MOST_FILES = 50;
+const EVERY = 15_000; // ms between two looks at who is here
+
+/** Gives the name of a button, or "" after Escape; `check`, for the first one, may throw why not. */
+export function question({ title, text = "", input = null, buttons, check = async () => {} }) {
+	const dialog = $("ask");
+	const form = dialog.firstElementChild;
+	const field = $("ask-input");
+	const [main] = Object.keys(buttons);
+	const drawn = Object.keys(buttons).map((name) => make(name === main ? "button.main" : "button", { value: name }, buttons[name]));
+	put("ask-title", title);
+	put("ask-text", text);
+	put("ask-why", "");
+	$("ask-buttons").replaceChildren(...drawn);
+	field.hidden = input === null;
+	field.value = input ?? "";
+	return new Promise((done) => {
+		form.onsubmit = async (event) => {
+			event.preventDefault();
+			const name = event.submitter?.value || main;
+			try {
+				if (name === main) await check(field.value);
+				dialog.close(name);
+			} catch (error) {
+				put("ask-why", error.message);
+			}
+		};
+		dialog.onclose = () => done(dialog.returnValue);
+		dialog.onclick = (event) => {
+			if (event.target === dialog) dialog.close(); // beside it
+		};
+		dialog.returnValue = "";
+		if (!dialog.open) dialog.showModal();
+		if (input === null) drawn[0].focus();
+		else field.select();
+	});
+}
+
+// The panel: beside the conversation, or in a sheet
+
+const sheet = $("sheet");
+const wide = matchMedia("(min-width: 900px)");
+export const closeSheet = () => sheet.close();
+
+function place() {
+	if (wide.matches) closeSheet();
+	(wide.matches ? $("side") : sheet).append($("panel"));
+}
+
+function how({ how, since, behind }) {
+	const words = how === "away" && since ? `away since ${time(since)}` : how;
+	return behind ? `${words} · ${behind} behind` : words;
+}
+
+function person(member, isMe) {
+	const words = make("span.words", {}, bdi(member.name), make("small", {}, isMe ? "you" : how(member)));
+	const inside = isMe
+		? make("div.person", {}, face(member.name), words)
+		: make("button.person", { title: "Write privately", "data-to": member.name }, face(member.name), words, icon("lock"));
+	return make(`li.${member.how}`, {}, inside);
+}
+
+/** The focus stays on the row that had it. */
+function fill(list, rows) {
+	const key = (one) => one.dataset.to ?? one.href;
+	const held = list.contains(document.activeElement) && key(document.activeElement);
+	list.replaceChildren(...rows);
+	if (held) [...list.querySelectorAll("button, a")].find((one) => key(one) === held)?.focus();
+}
+
+export class Side {
+	constructor(me) {
+		this._me = me;
+		this._soon = 0;
+		this._files = true;
+		wide.onchange = place;
+		place();
+		$("open-side").onclick = () => {
+			sheet.showModal();
+			this.changed(true);
+		};
+		sheet.onclick = ({ target }) => {
+			if (target === sheet || target.closest(".shut")) closeSheet();
+		};
+		setInterval(() => document.hidden || this.changed(), EVERY);
+	}
+
+	changed(files = false) {
+		this._files ||= files;
+		if (this._me.name) this._soon ||= setTimeout(() => this._look(), 200);
+	}
+
+	async _look() {
+		try {
+			this._showPeople(await ask("members"));
+			if (this._files && this._me.files) this._showFiles((await ask("files")).files);
+			this._files = false;
+		} catch (error) {
+			if (!(error instanceof Refused)) throw error;
+		} finally {
+			this._soon = 0;
+		}
+	}
+
+	_showPeople({ members, total }) {
+		const rank = ({ how, name }) => ["live", "polling", "away"].indexOf(how) + name.toLowerCase();
+		members.sort((one, other) => (rank(one) < rank(other) ? -1 : 1));
+		fill($("people"), members.map((member) => person(member, member.id === this._me.id)));
+		const away = members.filter(({ how }) => how === "away").length;
+		put("more", total > members.length ? `and ${total - members.length} more` : "");
+		put("count", `${total - away} here${away ? `, ${away} away` : ""}`);
+		put("people-title", `People (${total})`);
+	}
+
+	_showFiles(files) {
+		const newest = files.sort((one, other) => other.at - one.at).slice(0, MOST_FILES);
+		fill($("files"), newest.map(({ name, size }) => make("li", {}, card(name, inWords(size)))));
+		$("shelf").hidden = !newest.length;
+	}
+}
+
+function inWords(size) {
+	if (size < 1000) return `${size} B`;
+	let unit = -1;
+	for (; +size.toFixed(1) >= 1000; unit++) size /= 1000;
+	return `${size.toFixed(1)} ${"kMGT"[unit]}B`;
+}
+
+export class Uploads {
+	constructor(me) {
+		this._me = me;
+		this._queue = [];
+		this._running = 0;
+		addEventListener("beforeunload", (event) => this._running && event.preventDefault());
+	}
+
+	add(files) {
+		for (const file of files) this._show(file, file.name.replace(/[/\\:*?"<>|\x00-\x1f\x7f]/g, "_") || "file");
+	}
+
+	_show(file, name) {
+		const bar = make("progress", { "aria-label": name, max: 1, value: 0 });
+		const state = make("small");
+		const again = make("button", {}, "Try again");
+		const cancel = make("button.icon", { "aria-label": `Cancel ${name}` }, icon("close"));
+		const row = make("li", {}, icon("file"), make("span.words", {}, bdi(name), state), again, cancel, bar);
+		const entry = { file, name, row, bar, state, again, wire: null, over: false };
+		$("uploads").append(row);
+		again.onclick = () => this._enqueue(entry);
+		cancel.onclick = () => {
+			entry.over = true;
+			entry.wire?.cancel();
+			row.remove();
+			$("text").focus();
+		};
+		this._enqueue(entry);
+	}
+
+	_enqueue(entry) {
+		entry.again.hidden = true;
+		entry.row.classList.remove("failed");
+		entry.state.textContent = "Waiting";
+		this._queue.push(entry);
+		this._work();
+	}
+
+	async _work() {
+		if (this._running >= UPLOADS_AT_ONCE || !this._queue.length) return;
+		this._running++;
+		await this._send(this._queue.shift());
+		this._running--;
+		this._work();
+	}
+
+	async _send(entry) {
+		const { file, name, bar, state } = entry;
+		const most = this._me.max_file;
+		try {
+			if (file.size > most) throw new Refused(413, `Larger than ${inWords(most)}, the most that is taken here.`);
+			await file.slice(0, 1).arrayBuffer(); // a folder cannot be read
+			if (entry.over) return;
+			entry.wire = upload(file, name, ({ loaded, total }) => {
+				bar.value = total ? loaded / total : 1;
+				state.textContent = loaded < total ? `${inWords(loaded)} of ${inWords(total)}` : "Storing";
+			});
+			await entry.wire.promise;
+			entry.row.remove();
+		} catch (error) {
+			state.textContent = error instanceof Refused ? error.message : "This cannot be read. Is it a folder?";
+			bar.value = 0;
+			entry.row.classList.add("failed");
+			entry.again.hidden = false;
+		}
+	}
+}

@@ -1,0 +1,412 @@
+"""The page's side of a real daemon, over real sockets: with http.client, and with curl, if there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, TestCase
+
+from tests.certificates import make_certificate
+from tests.daemon import TWISTD, Daemon, UDPMember
+
+SECONDS = 20.0
+KEY = "0123456789abcdef" * 2
+
+
+class Script:
+    """Somebody with a key, who asks over connections of their own."""
+
+    def __init__(self, port: int, key: str = KEY, context: ssl.SSLContext | None = None) -> None:
+        self._port = port
+        self._key = key
+        self._context = context
+        self.headers: dict[str, str] = {}
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._context is not None:
+            return http.client.HTTPSConnection("localhost", self._port, timeout=SECONDS, context=self._context)
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
+
+    def open(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        fields = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        fields |= self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = self._connect()
+        connection.request(method, path, body, fields)
+        return connection.getresponse()
+
+    def ask(self, method: str, path: str, body: Any = None, status: int = 200, **headers: Any) -> bytes:
+        with self.open(method, path, body, **headers) as response:
+            found = response.read()
+        assert response.status == status, (response.status, found)
+        return found
+
+    def json(self, method: str, path: str, body: Any = None, **headers: Any) -> Any:
+        return json.loads(self.ask(method, path, body, **headers))
+
+    def join(self, name: str) -> None:
+        self.ask("POST", "/name", name)
+
+    def say(self, text: str, number: int = 0) -> None:
+        body = {"text": text} | ({"id": str(number)} if number else {})
+        self.ask("POST", "/messages", json.dumps(body), Content_Type="application/json")
+
+    def events(self, after: int | None = None) -> Stream:
+        headers = {} if after is None else {"Last_Event_ID": str(after)}
+        return Stream(self.open("GET", "/events", **headers))
+
+
+class Stream:
+    """A stream of events. `last` is the id of the last one."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        assert response.status == 200, response.read()
+        self._response = response
+        self.last = 0
+
+    def blocks(self) -> Iterator[dict[str, str]]:
+        fields: dict[str, str] = {}
+        while line := self._response.readline().decode():
+            if line != "\n":
+                name, _, value = line.rstrip("\n").partition(": ")
+                fields[name] = value
+            elif fields:
+                self.last = int(fields.get("id", self.last))
+                yield fields
+                fields = {}
+
+    def lines(self, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            block = next(self.blocks())
+            if "data" in block:
+                found.append(json.loads(block["data"]))
+        return found
+
+    def texts(self, count: int) -> list[str]:
+        return [line["text"] for line in self.lines(count)]
+
+    def rest(self) -> list[dict[str, str]]:
+        """All there is until it ends, or breaks."""
+        found = []
+        try:
+            for block in self.blocks():
+                found.append(block)
+        except OSError:
+            pass
+        return found
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class WebDaemonTestCase(TestCase):
+    """A test with a daemon that has a page."""
+
+    options: tuple[str, ...] = ()
+
+    def setUp(self) -> None:
+        self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+        self.addCleanup(self.directory.cleanup)
+        self.web = "0"
+        self.start()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def start(self, *more: str) -> None:
+        options = ["--web", self.web, "--rate", "0", "--files", "files", *self.options, *more]
+        self.daemon = Daemon("--interface", "127.0.0.1", *options, directory=self.directory)
+        (port,) = self.daemon.web
+        self.port, self.web = port, str(port)
+
+    def script(self, name: str = "", key: str = KEY) -> Script:
+        script = Script(self.port, key)
+        if name:
+            script.join(name)
+        return script
+
+    def curl(self, *words: str) -> tuple[int, str]:
+        """The status and the body that curl got."""
+        program = shutil.which("curl")
+        if program is None:
+            raise SkipTest("there is no curl")
+        command = [program, "--silent", "--show-error", "--max-time", "20", "--write-out", "\n%{http_code}", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        body, _, status = done.stdout.rpartition("\n")
+        return int(status or 0), body
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+class ConversationTests(WebDaemonTestCase):
+    def test_two_converse_with_one_over_udp(self) -> None:
+        alice, carol = self.script("Alice"), self.script("Carol", "ee" * 16)
+        bob = UDPMember(self.daemon.port)
+        self.addCleanup(bob.close)
+        bob.ask("1 Bob")
+        first, tab, second = alice.events(), alice.events(), carol.events()
+        alice.say("hello")
+        bob.ask("2 hi there")
+        carol.say("welcome")
+        for stream in (first, tab, second):
+            self.assertEqual(stream.texts(3), ["hello", "hi there", "welcome"])
+            stream.close()
+        self.assertEqual(bob.ask("5"), "Carol: welcome")
+
+    def test_the_end_is_told(self) -> None:
+        stream = self.script("Alice").events()
+        next(stream.blocks())
+        output = self.daemon.stop()
+        self.assertEqual(stream.rest(), [{"event": "stopping", "data": "{}"}])
+        self.assertNotIn("Traceback", output)
+        self.assertNotIn("Unhandled", output)
+
+    def test_figures(self) -> None:
+        alice = self.script("Alice")
+        stream = alice.events()
+        figures = alice.ask("GET", "/metrics").decode()
+        self.assertIn("groupchat_event_streams 1.0", figures)
+        self.assertIn("groupchat_live 1.0", figures)
+        self.assertEqual(alice.ask("GET", "/healthz"), b"ok\n")
+        stream.close()
+
+
+class RestartTests(WebDaemonTestCase):
+    def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed(self) -> None:
+        alice, carol = self.script("Alice"), self.script("Carol", "ee" * 16)
+        seen: list[str] = []
+        stream, said = carol.events(), 0
+        for _ in range(3):
+            for _ in range(20):
+                said += 1
+                alice.say(f"text {said}", said)
+            seen += stream.texts(10)  # the rest is on its way, and lost
+            self.daemon.kill()
+            with self.assertRaises(OSError):
+                alice.say("nobody hears this")
+            self.start()
+            alice.say(f"text {said}", said)  # whose answer might have been lost
+            stream.close()
+            stream = carol.events(stream.last)
+        seen += stream.texts(said - len(seen))
+        self.assertEqual(seen, [f"text {number}" for number in range(1, said + 1)])
+        alice.say("the end")
+        self.assertEqual(stream.texts(1), ["the end"])
+        stream.close()
+
+    def test_a_session_that_nobody_resumes_leaves(self) -> None:
+        self.daemon.stop()
+        self.start("--hold", "1")
+        alice = self.script("Alice")
+        self.daemon.kill()
+        self.start("--hold", "1")
+        deadline = time.monotonic() + SECONDS
+        while b"groupchat_members 0.0" not in Script(self.port, "").ask("GET", "/metrics"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        self.assertIsNone(Script(self.port).json("GET", "/me")["name"])
+        self.assertIsNotNone(alice)
+
+
+class PasswordTests(WebDaemonTestCase):
+    def start(self, *more: str) -> None:
+        path = Path(self.directory.name) / "password"
+        path.write_text("open sesame\n")
+        super().start("--password-file", str(path), *more)
+
+    def test_what_is_remembered_outlives_a_restart(self) -> None:
+        script = Script(self.port, "")
+        script.ask("GET", "/me", status=401)
+        with script.open("POST", "/password", "open sesame") as response:
+            self.assertEqual(response.status, 204)
+            cookie = (response.headers["Set-Cookie"] or "").partition(";")[0]
+        script.headers = {"Cookie": f"{cookie}; groupchat={KEY}"}
+        script.join("Alice")
+        self.daemon.kill()
+        self.start()
+        self.assertEqual(script.json("GET", "/me")["name"], "Alice")
+
+    def test_curl_says_it(self) -> None:
+        said = ("-d", "backup done", self.url("/messages"))
+        self.assertEqual(self.curl("-u", "cron:open sesame", *said), (200, '{"number": 1}'))
+        self.assertEqual(self.curl(*said)[0], 401)
+        self.assertEqual(self.curl("-u", "cron:wrong", *said)[0], 401)
+        self.assertEqual(self.curl("-u", "cron:open sesame", self.url("/metrics"))[0], 429)
+
+
+class CurlTests(WebDaemonTestCase):
+    def test_one_line_says_something(self) -> None:
+        stream = self.script("Alice").events()
+        said = self.curl("-d", "backup done", self.url("/messages?name=cron"))
+        self.assertEqual(said, (200, '{"number": 2}'))
+        self.assertEqual(self.curl("-d", "hi", self.url("/messages?name=Alice"))[0], 409)
+        self.assertEqual(self.curl("-d", "hi", "-H", "Origin: http://evil", self.url("/messages?name=x"))[0], 403)
+        (line,) = stream.lines(1)
+        self.assertEqual((line["name"], line["text"], line["by"]), ("cron", "backup done", "0"))
+        stream.close()
+
+    def test_a_browser_keeps_its_cookie(self) -> None:
+        jar = str(Path(self.directory.name) / "jar")
+        self.assertEqual(self.curl("-c", jar, "-d", "Alice", self.url("/name"))[0], 200)
+        status, body = self.curl("-b", jar, self.url("/me"))
+        self.assertEqual((status, json.loads(body)["name"]), (200, "Alice"))
+
+    def test_files_come_and_go(self) -> None:
+        path, back = Path(self.directory.name) / "data.bin", Path(self.directory.name) / "back.bin"
+        path.write_bytes(os.urandom(3_000_001))
+        status, body = self.curl("-T", str(path), self.url("/files/data.bin?name=cron"))
+        self.assertEqual((status, json.loads(body)), (201, {"name": "data.bin"}))
+        self.assertEqual(self.curl("-o", str(back), self.url("/files/data.bin"))[0], 200)
+        self.assertEqual(back.read_bytes(), path.read_bytes())
+        back.write_bytes(path.read_bytes()[:1_000_000])
+        self.assertEqual(self.curl("-C", "-", "-o", str(back), self.url("/files/data.bin"))[0], 206)
+        self.assertEqual(back.read_bytes(), path.read_bytes())
+
+    def test_what_is_too_large_is_refused_at_once(self) -> None:
+        self.daemon.stop()
+        self.start("--max-file", "1")
+        path = Path(self.directory.name) / "data.bin"
+        path.write_bytes(bytes(30_000_000))
+        for more in [(), ("-H", "Expect:")]:
+            status, body = self.curl(*more, "-T", str(path), self.url("/files/data.bin?name=cron"))
+            self.assertEqual(status, 413)
+            self.assertIn("at most", json.loads(body)["error"])
+        self.assertEqual(self.curl("-T", "-", self.url("/files/x?name=cron"))[0], 411)
+
+
+class FileTests(WebDaemonTestCase):
+    def test_a_file_arrives_as_it_was_sent(self) -> None:
+        alice, data = self.script("Alice"), os.urandom(20_000_003)
+        stream = alice.events()
+        self.assertEqual(json.loads(alice.ask("PUT", "/files/b.bin", data, status=201)), {"name": "b.bin"})
+        self.assertEqual([line["size"] for line in stream.lines(1)], ["20.0 MB"])
+        stream.close()
+        with alice.open("GET", "/files/b.bin") as response:
+            self.assertEqual(response.headers["ETag"], f'"{hashlib.sha256(data).hexdigest()}"')
+            self.assertEqual(hashlib.sha256(response.read()).digest(), hashlib.sha256(data).digest())
+        part = alice.ask("GET", "/files/b.bin", status=206, Range="bytes=1000000-2999999")
+        self.assertEqual(part, data[1_000_000:3_000_000])
+        (file,) = alice.json("GET", "/files")["files"]
+        self.assertEqual((file["size"], file["sha256"]), (len(data), hashlib.sha256(data).hexdigest()))
+
+    def test_half_a_file_is_none(self) -> None:
+        alice = self.script("Alice")
+        with socket.create_connection(("127.0.0.1", self.port), SECONDS) as sock:
+            head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
+            sock.sendall(head.encode() + b"half of it")
+        folder = Path(self.directory.name) / "files" / ".groupchat"
+        deadline = time.monotonic() + SECONDS
+        while list(folder.glob("*.part")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual((list(folder.glob("*.part")), alice.json("GET", "/files")["files"]), ([], []))
+
+
+class StalledTests(WebDaemonTestCase):
+    options = ("--stall", "2", "--name-within", "2", "--max-connections", "400", "--max-per-host", "0")
+
+    def rss(self) -> int:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.daemon.process.pid}/status").read_text())
+        assert found
+        return int(found[1])
+
+    def test_who_reads_nothing_holds_little_and_is_dropped(self) -> None:
+        alice = self.script("Alice")
+        stalled = []
+        for number in range(30):
+            key = f"{number:032x}"
+            Script(self.port, key).join(f"S{number}")
+            sock = socket.socket()
+            self.addCleanup(sock.close)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", self.port))
+            sock.sendall(f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+            stalled.append(sock)
+        stream, before = alice.events(), self.rss()
+        for number in range(400):
+            alice.say(f"{number} " + "x" * 4000)
+        self.assertEqual([text.partition(" ")[0] for text in stream.texts(400)], [str(n) for n in range(400)])
+        self.assertLess(self.rss() - before, 20_000)  # of 1.6 MB for each of 30
+        deadline = time.monotonic() + SECONDS
+        while b"groupchat_event_streams 1.0" not in alice.ask("GET", "/metrics"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        stream.close()
+
+    def test_slow_connections_are_bounded_and_leave_room_for_others(self) -> None:
+        alice = self.script("Alice")
+        slow = [socket.create_connection(("127.0.0.1", self.port), SECONDS) for _ in range(395)]
+        for sock in slow:
+            self.addCleanup(sock.close)
+        for sock in slow[:100]:
+            sock.sendall(b"GET / HTTP/1.1\r\nX: ")
+        alice.say("still there")
+        more = [socket.create_connection(("127.0.0.1", self.port), SECONDS) for _ in range(20)]
+        answers = []
+        for sock in more:
+            self.addCleanup(sock.close)
+            sock.settimeout(SECONDS)
+            answers.append(sock.recv(4096)[:12])  # refused, or nothing was said for too long
+        self.assertEqual(set(answers), {b"HTTP/1.1 503", b""})
+        for sock in slow[100:]:
+            self.assertEqual(sock.recv(1), b"")
+        alice.say("room again")
+
+
+class TLSTests(WebDaemonTestCase):
+    def start(self, *more: str) -> None:
+        key, cert = make_certificate(Path(self.directory.name))
+        self.web = f"ssl:0:privateKey={key}:certKey={cert}:interface=127.0.0.1"
+        super().start(*more)
+        self.context = ssl.create_default_context(cafile=str(cert))
+
+    def test_the_same_over_tls(self) -> None:
+        alice = Script(self.port, "", self.context)
+        with alice.open("POST", "/name", "Alice") as response:
+            cookie = response.headers["Set-Cookie"] or ""
+            self.assertIn("; Secure", cookie)
+        alice.headers = {"Cookie": cookie.partition(";")[0]}
+        stream = alice.events()
+        alice.say("hello")
+        self.assertEqual(stream.texts(1), ["hello"])
+        data = os.urandom(5_000_000)
+        alice.ask("PUT", "/files/x", data, status=201)
+        self.assertEqual(alice.ask("GET", "/files/x"), data)
+        self.assertIn("https://", self.daemon.output)
+        stream.close()
+        self.daemon.process.send_signal(signal.SIGTERM)
+
+
+class StartingTests(TestCase):
+    def test_what_cannot_be_is_said_in_one_line(self) -> None:
+        for options, words in [
+            (["--web", "99999"], "--web must be a whole number"),
+            (["--web", "nonsense:1"], "--web nonsense:1"),
+            (["--web-host", "a b"], "--web-host must be the name of a host"),
+            (["--files", "x"], "--files needs --quic or --web"),
+        ]:
+            done = subprocess.run(
+                [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", "--db", ":memory:", *options],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(done.stderr.strip().count("\n"), 0, done.stderr)

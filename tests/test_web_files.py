@@ -1,0 +1,292 @@
+"""Files over HTTP, without sockets: parts of them, what is shown of them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groupchat.errors import NotNow
+from groupchat.limits import FILE_CHUNK, MAX_UPLOADS_EACH, MAX_WEB_DOWNLOADS_EACH
+from tests.shelves import hash_of
+from tests.web import KEY, MAX_FILE, Line, WebTestCase, parse
+
+DATA = bytes(range(256)) * 4
+
+
+class FetchTests(WebTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.shelf.files = {
+            "a.bin": DATA,
+            "photo.PNG": b"png",
+            "page.html": b"<script>",
+            "empty": b"",
+            "ü (1).txt": b"x",
+        }
+
+    def test_a_file(self) -> None:
+        reply = self.get("/files/a.bin")
+        self.assertEqual((reply.status, reply.body), (200, DATA))
+        self.assertEqual(reply.headers["etag"], f'"{hash_of(DATA)}"')
+        self.assertEqual(reply.headers["accept-ranges"], "bytes")
+        self.assertEqual(reply.headers["last-modified"], "Thu, 01 Jan 1970 00:00:12 GMT")
+        self.assertEqual(self.get("/files/empty").body, b"")
+
+    def test_only_images_are_shown(self) -> None:
+        for name, kind, way in [
+            ("photo.PNG", "image/png", "inline"),
+            ("page.html", "application/octet-stream", "attachment"),
+            ("a.bin", "application/octet-stream", "attachment"),
+        ]:
+            headers = self.get(f"/files/{name}").headers
+            self.assertEqual(headers["content-type"], kind)
+            self.assertTrue(headers["content-disposition"].startswith(f"{way};"), name)
+            self.assertEqual(headers["x-content-type-options"], "nosniff")
+            self.assertIn("sandbox", headers["content-security-policy"])
+
+    def test_names(self) -> None:
+        reply = self.get("/files/%C3%BC%20(1).txt")
+        self.assertEqual(reply.body, b"x")
+        shown = reply.headers["content-disposition"]
+        self.assertEqual(shown, "attachment; filename=\"_ (1).txt\"; filename*=UTF-8''%C3%BC%20%281%29.txt")
+        self.refused(self.get("/files/%ff"), 400)
+        for name in ["", "nothing", "..", "%2e%2e%2fx", "a%2fb", ".groupchat", "%00"]:
+            self.refused(self.get(f"/files/{name}"), 404)
+
+    def test_parts(self) -> None:
+        for asked, part in [
+            ("bytes=0-0", range(0, 1)),
+            ("bytes=10-19", range(10, 20)),
+            ("bytes=1000-", range(1000, 1024)),
+            ("bytes=-4", range(1020, 1024)),
+            ("bytes=-9999", range(0, 1024)),
+            ("bytes=0-99999999999999999", range(0, 1024)),
+        ]:
+            reply = self.get("/files/a.bin", Range=asked)
+            self.assertEqual(reply.body, DATA[part.start : part.stop], asked)
+            if len(part) < len(DATA):
+                said = f"bytes {part.start}-{part.stop - 1}/1024"
+                self.assertEqual((reply.status, reply.headers["content-range"]), (206, said))
+            else:
+                self.assertEqual(reply.status, 200)
+
+    def test_parts_that_are_not_there(self) -> None:
+        for asked in ["bytes=1024-", "bytes=5000-6000", "bytes=-0"]:
+            reply = self.get("/files/a.bin", Range=asked)
+            self.assertEqual((reply.status, reply.headers["content-range"]), (416, "bytes */1024"), asked)
+
+    def test_what_is_no_part_is_all(self) -> None:
+        for asked in ["bytes=0-1,5-6", "bytes=5-2", "bytes=x-y", "lines=0-1", "bytes=", "bytes=-", "bytes=--1", "0-1"]:
+            reply = self.get("/files/a.bin", Range=asked)
+            self.assertEqual((reply.status, reply.body), (200, DATA), asked)
+
+    def test_if_it_is_still_the_same(self) -> None:
+        tag = f'"{hash_of(DATA)}"'
+        self.assertEqual(self.get("/files/a.bin", If_None_Match=tag).status, 304)
+        self.assertEqual(self.get("/files/a.bin", If_None_Match='"other"').status, 200)
+        self.assertEqual(self.get("/files/a.bin", If_Modified_Since="Thu, 01 Jan 1970 00:00:12 GMT").status, 304)
+        self.assertEqual(self.get("/files/a.bin", If_Modified_Since="Thu, 01 Jan 1970 00:00:11 GMT").status, 200)
+        self.assertEqual(self.get("/files/a.bin", If_Modified_Since="nonsense").status, 200)
+        for same, status in [(tag, 206), ('"other"', 200), (f"W/{tag}", 200), ("Thu, 01 Jan 1970 00:00:12 GMT", 206)]:
+            self.assertEqual(self.get("/files/a.bin", Range="bytes=0-1", If_Range=same).status, status, same)
+
+    def test_head(self) -> None:
+        reply = self.ask("HEAD", "/files/a.bin")
+        self.assertEqual((reply.status, reply.body, reply.headers["content-length"]), (200, b"", "1024"))
+
+    def test_who_takes_nothing_holds_little(self) -> None:
+        self.shelf.files["big"] = bytes(8 * FILE_CHUNK)
+        line = self.line()
+        write, written = line.transport.write, 0
+
+        def full(data: bytes) -> None:
+            nonlocal written
+            written += len(data)
+            write(data)
+            if len(data) > 10_000:
+                line.channel.pauseProducing()
+
+        line.transport.write = full  # type: ignore[method-assign]
+        self.request("GET", "/files/big", line=line)
+        self.assertLess(written, 2 * FILE_CHUNK)
+        for _ in range(20):
+            line.channel.resumeProducing()
+        reply, _ = parse(line.heard())
+        self.assertEqual(len(reply.body), 8 * FILE_CHUNK)
+
+    def test_who_goes_away_leaves_nothing_open(self) -> None:
+        self.shelf.slow = True
+        line = self.request("GET", "/files/a.bin")
+        self.shelf.go_on()
+        line.lose()
+        self.shelf.go_on()
+        self.assertEqual(self.shelf.open_now, 0)
+
+    def test_a_file_that_changes_is_not_finished(self) -> None:
+        self.shelf.slow = True
+        line = self.request("GET", "/files/a.bin")
+        self.shelf.go_on()
+        self.shelf.go_on()
+        self.shelf.refuses = NotNow("It has changed.")
+        self.shelf.files["b"] = bytes(3 * FILE_CHUNK)
+        self.shelf.refuses = None
+        line = self.request("GET", "/files/b")
+        self.shelf.go_on()
+        self.shelf.refuses = NotNow("It has changed.")
+        self.shelf.go_on()
+        self.assertTrue(line.is_dropped)
+        self.assertLess(len(line.heard()), 3 * FILE_CHUNK)
+
+    def test_only_so_many_at_once(self) -> None:
+        self.shelf.slow = True
+        for _ in range(MAX_WEB_DOWNLOADS_EACH):
+            self.request("GET", "/files/a.bin")
+        self.refused(self.get("/files/a.bin"), 503, "Too many")
+        self.assertEqual(len(self.site.downloads), MAX_WEB_DOWNLOADS_EACH)
+
+    def test_the_list(self) -> None:
+        (first, *_) = self.get("/files").json["files"]
+        self.assertEqual(first, {"name": "a.bin", "size": 1024, "at": 12.7, "sha256": hash_of(DATA)})
+
+
+class BringTests(WebTestCase):
+    def put(self, name: str = "a.bin", data: bytes = DATA, key: str = KEY, **headers: Any) -> Line:
+        return self.request("PUT", f"/files/{name}", data, key=key, **headers)
+
+    def test_a_member_brings_a_file(self) -> None:
+        self.join()
+        reply, _ = parse(self.put().heard())
+        self.assertEqual((reply.status, reply.json), (201, {"name": "a.bin"}))
+        self.assertEqual(self.shelf.files["a.bin"], DATA)
+        self.assertEqual(self.told()[-1], "Alice shared a.bin (1.0 kB)")
+        self.assertEqual(self.shelf.owners["a.bin"].name, "Alice")
+
+    def test_a_guest_does(self) -> None:
+        reply, _ = parse(self.put("a.bin?name=cron", key="").heard())
+        self.assertEqual(reply.status, 201)
+        self.assertEqual(self.told(), ["cron shared a.bin (1.0 kB)"])
+
+    def test_nobody_does_not(self) -> None:
+        self.refused(parse(self.put(key="").heard())[0], 403)
+        self.assertEqual(self.shelf.files, {})
+
+    def test_a_name_that_is_taken_is_another(self) -> None:
+        self.join()
+        self.put()
+        self.assertEqual(parse(self.put().heard())[0].json, {"name": "another a.bin"})
+
+    def test_what_is_too_large_is_refused_before_it_comes(self) -> None:
+        self.join()
+        line = self.line()
+        head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nExpect: 100-continue\r\n"
+        line.send(f"{head}Content-Length: {MAX_FILE + 1}\r\n\r\n".encode())
+        reply, _ = parse(line.heard())
+        self.assertEqual((reply.status, reply.interim), (413, 0))
+
+    def test_a_length_is_needed(self) -> None:
+        self.join()
+        self.refused(self.ask("PUT", "/files/x", key=KEY), 411)
+        self.refused(self.ask("PUT", "/files/x", key=KEY, Transfer_Encoding="chunked"), 411)
+
+    def test_it_comes_no_faster_than_it_is_written(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        data = bytes(10 * FILE_CHUNK)
+        head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nContent-Length: {len(data)}\r\n\r\n"
+        line = self.line()
+        line.send(head.encode())
+        at = 0
+        while at < len(data):
+            if line.transport.producerState == "producing":
+                line.send(data[at : at + 65536])
+                at += 65536
+            else:
+                self.shelf.go_on()
+        for _ in range(10):
+            self.shelf.go_on()
+        self.assertEqual(parse(line.heard())[0].status, 201)
+        self.assertEqual(self.shelf.files["x"], data)
+        self.assertLessEqual(self.shelf.most_unwritten, 2 * FILE_CHUNK)
+
+    def test_who_may_go_on_is_told_once_there_is_room(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        line = self.line()
+        head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nExpect: 100-continue\r\n"
+        line.send(f"{head}Content-Length: 3\r\n\r\n".encode())
+        self.assertEqual(line.heard(), b"")
+        self.shelf.go_on()
+        self.assertEqual(line.heard(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        line.send(b"abc")
+        for _ in range(5):
+            self.shelf.go_on()
+        self.assertEqual(parse(line.heard())[0].status, 201)
+
+    def test_what_breaks_off_is_forgotten(self) -> None:
+        self.join()
+        line = self.line()
+        head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nContent-Length: 100\r\n\r\n"
+        line.send(head.encode() + b"abc")
+        line.lose()
+        self.lobby.settle()
+        self.assertEqual((self.shelf.files, self.shelf.parts, self.shelf.events), ({}, {}, ["drop"]))
+
+    def test_who_sends_nothing_more_is_not_waited_for(self) -> None:
+        self.join()
+        line = self.line()
+        head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nContent-Length: 100\r\n\r\n"
+        line.send(head.encode() + b"abc")
+        self.pass_time(58)
+        line.send(b"d")
+        self.pass_time(58)
+        self.assertFalse(line.is_over)
+        self.pass_time(4)
+        self.assertIn(b"HTTP/1.1 408 ", line.heard())
+        self.assertTrue(line.is_over)
+
+    def test_the_shelf_refuses(self) -> None:
+        self.join()
+        self.shelf.refuses = NotNow("The shelf is full.")
+        self.refused(parse(self.put().heard())[0], 503, "full")
+
+    def test_who_left_meanwhile_brings_nothing(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        line = self.put()
+        self.assertEqual(self.post("/leave").status, 204)
+        for _ in range(10):
+            self.shelf.go_on()
+            self.lobby.settle()
+        self.refused(parse(line.heard())[0], 409, "no longer")
+        self.assertEqual(self.shelf.files, {})
+
+    def test_only_so_many_at_once(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        for number in range(MAX_UPLOADS_EACH):
+            self.put(f"{number}")
+        self.refused(parse(self.put("more").heard())[0], 503, "Too many")
+
+    def test_who_goes_on_elsewhere_and_leaves_may_join_again(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        self.put()
+        caller = self.lobby.call()
+        caller.send(f"/resume {KEY} 0", "1 /quit")
+        self.assertIn("ok 1", caller.heard())
+        self.join("Alicia")
+        self.assertEqual(self.told()[-1], "Alicia has joined")
+        caller.lose()
+
+    def test_a_seat_is_held_meanwhile(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        line = self.put()
+        self.pass_time(400)
+        for _ in range(10):
+            self.shelf.go_on()
+        self.assertEqual(parse(line.heard())[0].status, 201)
+        self.pass_time(10)
+
+
+class BringByteByByteTests(BringTests):
+    step = 7

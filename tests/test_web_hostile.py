@@ -1,0 +1,438 @@
+"""What is sent over HTTP to do harm, or by mistake: a short answer, nothing done, and nothing kept."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_network
+from typing import Any
+
+from groupchat.frontends.web.guard import Known
+from groupchat.limits import (
+    MAX_WEB_BODY,
+    MAX_WEB_HEAD,
+    MAX_WEB_UNTAKEN_EACH,
+    WEB_HEAD_SECONDS,
+    WEB_IDLE_SECONDS,
+    WEB_LINGER_SECONDS,
+    Limits,
+)
+from tests.web import KEY, Line, WebTestCase, parse
+
+
+class SiteTests(WebTestCase):
+    """Pages of other sites, and names that were made to point here."""
+
+    known = Known(frozenset(["chat.example.org"]))
+
+    def test_other_sites_can_do_nothing(self) -> None:
+        self.join()
+        self.told()
+        for headers in [
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://localhost:8081"},
+            {"Origin": "http://localhost:8080.evil.example"},
+            {"Sec_Fetch_Site": "cross-site"},
+            {"Sec_Fetch_Site": "same-site"},
+            {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"},
+            {"Sec_Fetch_Site": "x", "Origin": "http://localhost:8080"},
+        ]:
+            for path in ["/messages?name=x", "/name", "/leave", "/password"]:
+                self.refused(self.post(path, "hi", **headers), 403, "another site")
+        self.assertEqual(self.told(), [])
+
+    def test_other_sites_can_read_nothing(self) -> None:
+        for path in ["/", "/me", "/files", "/events"]:
+            self.refused(self.get(path, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors"), 403)
+            self.refused(self.get(path, Origin="https://evil.example"), 403)
+        self.assertEqual(self.get("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status, 200)
+
+    def test_the_page_itself_can(self) -> None:
+        for headers in [
+            {"Origin": "http://localhost:8080", "Sec_Fetch_Site": "same-origin"},
+            {"Origin": "http://LOCALHOST:8080"},
+            {"Sec_Fetch_Site": "none"},
+            {},
+        ]:
+            self.assertEqual(self.post("/messages?name=x", "hi", **headers).status, 200, headers)
+
+    def test_it_is_known_by_what_nobody_else_can_be(self) -> None:
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "127.0.0.1:1",
+            "[::1]:8080",
+            "[::1]",
+            "pi",
+            "pi.local",
+            "PI.LOCAL.",
+            "a.home.arpa:80",
+            "192.168.1.2",
+            "chat.example.org:443",
+            "Chat.Example.Org",
+        ]:
+            self.assertEqual(self.get("/me", Host=host).status, 200, host)
+
+    def test_other_names_are_not_its_own(self) -> None:
+        for host in [
+            "evil.example",
+            "evil.example:8080",
+            "127.0.0.1.evil.example",
+            "xchat.example.org",
+            "chat.example.org.evil.example",
+            "www.evillocal",
+            "1.2.3.4.5",
+            "a b",
+            "a@b",
+            "a/b",
+            "localhost:port",
+            "[::1",
+            "..",
+            "x" * 300,
+        ]:
+            self.refused(self.get("/me", Host=host), 421, "--web-host")
+
+    def test_a_host_is_said_once(self) -> None:
+        line = self.line()
+        line.send(b"GET /me HTTP/1.1\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 400 ", line.heard())
+        line = self.line()
+        line.send(b"GET /me HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 400 ", line.heard())
+
+    def test_old_clients_need_not_say_it(self) -> None:
+        line = self.line()
+        line.send(b"GET /me HTTP/1.0\r\n\r\n")
+        self.assertIn(b" 200 OK", line.heard())
+        self.assertTrue(line.is_over)
+
+
+class ProxyTests(WebTestCase):
+    """Who is behind a proxy that is trusted, and who only says so."""
+
+    limits = Limits(max_per_host=1)
+    known = Known(proxies=(ip_network("10.0.0.7/32"), ip_network("::1/128")))
+
+    def host(self, forwarded: str, *, line: Line | None = None) -> str:
+        self.post("/leave")
+        reply = self.ask("POST", "/name", "Alice", key=KEY, line=line, X_Forwarded_For=forwarded)
+        self.assertEqual(reply.status, 200)
+        return self.lobby.service.group.by_key["alice"].host
+
+    def test_a_proxy_says_for_whom(self) -> None:
+        self.assertEqual(self.host("192.0.2.1"), "192.0.2.1")
+        self.assertEqual(self.host("203.0.113.9, 192.0.2.1"), "192.0.2.1")  # what is before it anybody may write
+        self.assertEqual(self.host("2001:db8::1"), "2001:db8::1")
+        for nothing in ["", "unknown", "1.2.3", "192.0.2.1,", "a" * 1000]:
+            self.assertEqual(self.host(nothing), "10.0.0.7")
+
+    def test_others_say_nothing(self) -> None:
+        self.assertEqual(self.host("192.0.2.1", line=self.line("10.0.0.8")), "10.0.0.8")
+
+    def test_a_cookie_is_for_the_encrypted_way_only_that_the_proxy_took(self) -> None:
+        self.assertIn("; Secure", self.get("/me", "", X_Forwarded_Proto="https").cookies[0])
+        self.assertNotIn("; Secure", self.get("/me", "", X_Forwarded_Proto="http").cookies[0])
+        reply = self.ask("GET", "/me", line=self.line("10.0.0.8"), X_Forwarded_Proto="https")
+        self.assertNotIn("; Secure", reply.cookies[0])
+
+
+class ShapeTests(WebTestCase):
+    """Requests that are none, or that two readers would read as two things."""
+
+    def answer(self, raw: bytes) -> int:
+        """The status of the answer; the connection is closed, or to be."""
+        line = self.line()
+        line.send(raw)
+        reply, rest = parse(line.heard())
+        self.assertEqual(rest, b"", raw[:80])
+        self.assertLess(len(reply.body), 200)
+        self.assertIn("error", reply.json)
+        self.pass_time(WEB_LINGER_SECONDS + 1)
+        self.assertTrue(line.is_over, raw[:80])
+        return reply.status
+
+    def test_what_is_no_request(self) -> None:
+        for raw in [
+            b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+            b"hello\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET /\r\n\r\n",
+            b"GET / HTTP/2.0\r\n\r\n",
+            b"GET / HTTP/1.1 x\r\n\r\n",
+            b"GET  / HTTP/1.1\r\n\r\n",
+            b"G T / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+            b"GET / HTTP/1.1\r\n folded: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\x00y\r\n\r\n",
+            b"GET /a\x00b HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: x\nContent-Length: 3\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ]:
+            self.assertEqual(self.answer(raw), 400, raw)
+
+    def test_any_bytes_in_any_field(self) -> None:
+        for name in [
+            "Authorization",
+            "Cookie",
+            "Origin",
+            "Expect",
+            "Content-Type",
+            "X-Forwarded-For",
+            "Sec-Fetch-Site",
+            "Sec-Fetch-Mode",
+            "Last-Event-ID",
+            "Accept-Encoding",
+            "If-None-Match",
+            "If-Modified-Since",
+            "If-Range",
+            "Range",
+            "Connection",
+        ]:
+            for path in ["/", "/me", "/files/a", "/events", "/metrics"]:
+                line = self.line()
+                self.shelf.files["a"] = b"abc"
+                head = f"GET {path} HTTP/1.1\r\nHost: x\r\n{name}: ".encode()
+                line.send(head + b"\xff\xbd \x80=;, \xe9\r\n\r\n")
+                status = parse(line.heard())[0].status
+                self.assertIn(status, (200, 400, 403, 417), (name, path))
+        line = self.line()
+        line.send(b"GET / HTTP/1.1\r\nHost: \xff\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 421 ", line.heard())
+
+    def test_two_lengths(self) -> None:
+        for fields in [
+            b"Content-Length: 3\r\nContent-Length: 3",
+            b"Content-Length: 3\r\nContent-Length: 4",
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            b"Transfer-Encoding: xchunked",
+            b"Transfer-Encoding: gzip, chunked",
+            b"Content-Length: +3",
+            b"Content-Length: -1",
+            b"Content-Length: 0x3",
+            b"Content-Length: 3, 3",
+            b"Content-Length: ",
+        ]:
+            raw = b"POST /messages?name=x HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n\r\nabcGET / HTTP/1.1\r\n\r\n"
+            self.assertEqual(self.answer(raw), 400, fields)
+        self.assertEqual(self.told(), [])
+
+    def test_chunks_are_not_taken(self) -> None:
+        head = b"POST /messages?name=x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.assertEqual(self.answer(head + b"3\r\nabc\r\n0\r\n\r\nGET /me HTTP/1.1\r\nHost: x\r\n\r\n"), 411)
+        self.assertEqual(self.answer(head), 411)
+        self.assertEqual(self.answer(head + b"nonsense\r\n"), 411)
+        self.assertEqual(self.answer(head.replace(b"POST /messages?name=x", b"GET /me")), 411)
+        head = b"POST /messages?name=x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity\r\n\r\n"
+        line = self.line()
+        line.send(head)
+        self.assertIn(b"HTTP/1.1 411 ", line.heard())
+        self.assertEqual(self.told(), [])
+
+    def test_heads_that_are_too_large(self) -> None:
+        for raw, status in [
+            (b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+            (b"GET /" + b"x" * (MAX_WEB_HEAD + 1), 431),
+            (b"GET / HTTP/1.1\r\nX: " + b"x" * (MAX_WEB_HEAD + 1), 431),
+            (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000, 431),
+            (b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 1000 + b"\r\n") * 20, 431),
+        ]:
+            line = self.line()
+            line.send(raw)
+            self.assertIn(b"HTTP/1.1 %d " % status, line.heard(), raw[:30])
+
+    def test_what_cannot_be_done(self) -> None:
+        self.refused(self.ask("DELETE", "/me"), 405)
+        self.assertEqual(self.ask("GET", "/messages").headers["allow"], "POST")
+        self.refused(self.ask("POST", "/me", "x"), 405)
+        self.refused(self.ask("OPTIONS", "/me"), 405)
+        self.refused(self.ask("BREW", "/nothing"), 404)
+        self.refused(self.ask("OPTIONS", "*"), 404)
+        self.refused(self.ask("GET", "http://localhost/me"), 404)
+        self.refused(self.ask("CONNECT", "localhost:22"), 404)
+        self.refused(self.ask("GET", "/me", "a body"), 413)
+        self.refused(self.ask("POST", "/messages?name=x"), 411)
+        self.refused(self.ask("POST", "/messages?name=x", "x", Expect="wonders"), 417)
+
+    def test_queries_are_bounded(self) -> None:
+        self.refused(self.post("/messages?" + "a=b&" * 50 + "name=x", "hi", key=""), 400, "query")
+
+    def test_nothing_that_is_asked_comes_back_as_a_header(self) -> None:
+        for path in ["/me%0d%0aX:%20y", "/files/a%0d%0aX:%20y", "/%0d%0aX: y", "/events?after=1%0d%0a"]:
+            line = self.line()
+            line.send(f"GET {path} HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}%0d%0aX: y\r\n\r\n".encode())
+            head = line.heard().partition(b"\r\n\r\n")[0]
+            self.assertNotIn(b"X:", head)
+
+    def test_what_says_nothing_of_what_is_here(self) -> None:
+        for header, value in self.get("/me", key="").headers.items():
+            self.assertNotIn("twisted", (header + value).lower())
+
+    def test_who_is_told_to_go_on(self) -> None:
+        line = self.line()
+        head = "POST /messages?name=x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
+        line.send(head.encode())
+        self.assertEqual(line.heard(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        line.send(b"hi")
+        self.assertEqual(parse(line.heard())[0].status, 200)
+
+    def test_who_is_refused_is_not(self) -> None:
+        line = self.line()
+        head = (
+            f"POST /messages?name=x HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_WEB_BODY + 1}\r\nExpect: 100-continue"
+        )
+        line.send(head.encode() + b"\r\n\r\n")
+        reply, _ = parse(line.heard())
+        self.assertEqual((reply.status, reply.interim, reply.headers["connection"]), (413, 0, "close"))
+
+    def test_noise(self) -> None:
+        noise = random.Random(7)
+        parts = [b"GET ", b"POST ", b"/", b"/me", b" HTTP/1.1", b"\r\n", b"\n", b"Host: x", b": ", b"Content-Length: 5"]
+        parts += [b"Transfer-Encoding: chunked", b"\x00", b"\xff", b" ", b"abcde", b"\r\n\r\n", b"5\r\n", b"0\r\n\r\n"]
+        for _ in range(500):
+            line = self.line()
+            line.send(b"".join(noise.choices(parts, k=noise.randrange(30))))
+            line.heard()
+            line.lose()
+        self.assertEqual(self.told(), [])
+
+
+class NoiseByteByByteTests(ShapeTests):
+    step = 1
+
+
+class TimeTests(WebTestCase):
+    """Nobody is waited for without end."""
+
+    limits = Limits(name_within=10)
+
+    def closed_after(self, line: Line, seconds: float) -> bytes:
+        """It is still there a moment before, and then is not. What it was told."""
+        self.pass_time(seconds - 2)
+        self.assertFalse(line.is_over)
+        self.pass_time(3)
+        self.assertTrue(line.is_over)
+        return line.heard()
+
+    def test_who_says_nothing(self) -> None:
+        self.assertEqual(self.closed_after(self.line(), 10), b"")
+
+    def test_who_says_a_head_byte_by_byte(self) -> None:
+        line = self.line()
+        for byte in b"GET / HTTP/1.1\r\nX":
+            line.send(bytes([byte]))
+            self.pass_time(1)
+        self.assertFalse(line.is_over)
+        self.pass_time(WEB_HEAD_SECONDS - 15)
+        self.assertIn(b"HTTP/1.1 408 ", line.heard())
+        self.assertTrue(line.is_over)
+
+    def test_who_says_a_body_byte_by_byte(self) -> None:
+        line = self.line()
+        line.send(b"POST /messages?name=x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(15):
+            line.send(b"x")
+            self.pass_time(1)
+        self.assertFalse(line.is_over)
+        self.pass_time(WEB_HEAD_SECONDS - 13)
+        self.assertIn(b"HTTP/1.1 408 ", line.heard())
+        self.assertTrue(line.is_over)
+        self.assertEqual(self.told(), [])
+
+    def test_who_asks_nothing_more(self) -> None:
+        line = self.request("GET", "/healthz")
+        line.heard()
+        self.assertEqual(self.closed_after(line, WEB_IDLE_SECONDS), b"")
+
+    def test_who_takes_nothing(self) -> None:
+        line = self.request("GET", "/healthz")
+        line.channel.pauseProducing()
+        self.pass_time(59)
+        self.assertFalse(line.is_dropped)
+        self.pass_time(2)
+        self.assertTrue(line.is_over)
+        self.pass_time(61)
+        self.assertTrue(line.is_dropped)
+
+    def test_a_disk_that_does_not_answer(self) -> None:
+        self.shelf.slow = True
+        line = self.request("GET", "/files")
+        self.pass_time(21)
+        self.refused(parse(line.heard())[0], 503, "ask again")
+
+    def test_who_takes_nothing_of_a_long_answer(self) -> None:
+        self.shelf.slow = True
+        self.shelf.files["a"] = bytes(9)
+        line = self.request("GET", "/files/a")
+        line.channel.pauseProducing()
+        self.pass_time(59)
+        self.assertFalse(line.is_dropped)
+        self.pass_time(2)
+        self.assertTrue(line.is_dropped)
+
+    def test_who_goes_on_sending_what_was_refused(self) -> None:
+        line = self.line()
+        line.send(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 404 ", line.heard())
+        decoder: Any = line.channel._transferDecoder
+        request = decoder.dataCallback.__self__
+        for _ in range(3):
+            line.send(b"x" * 100_000)
+            self.pass_time(1)
+        self.assertEqual(request.body, b"")
+        self.assertTrue(line.is_over)
+        self.assertEqual(line.heard(), b"")
+
+    def test_who_sends_all_of_what_was_refused_is_parted_from_then(self) -> None:
+        line = self.line()
+        line.send(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345")
+        self.assertIn(b"HTTP/1.1 404 ", line.heard())
+        self.assertFalse(line.is_over)
+        line.send(b"67890GET /me HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual((line.heard(), line.is_over), (b"", True))
+
+    def test_who_does_not_close(self) -> None:
+        line = self.request("GET", "/healthz", Connection="close")
+        line.heard()
+        self.assertTrue(line.is_over)
+        self.pass_time(59)
+        self.assertFalse(line.is_dropped)
+        self.pass_time(2)
+        self.assertTrue(line.is_dropped)
+
+    def test_connections_are_counted_with_all_others(self) -> None:
+        self.lobby.hub.limits = Limits(max_connections=2)
+        self.lobby.call()
+        self.line()
+        with self.assertRaises(AssertionError):
+            self.line()
+        self.assertEqual(self.lobby.hub.refused, 1)
+        self.lobby.hub.connections.clear()
+        self.lines.clear()
+        self.site._waiting.clear()
+
+    def test_long_answers_that_nobody_takes_are_bounded(self) -> None:
+        self.shelf.files = {f"{number} {'x' * 200}": b"" for number in range(2000)}
+        lines = []
+        for _ in range(20):
+            line = self.line()
+            self.patch(line.transport, "write", lambda data, line=line: line.channel.pauseProducing())
+            lines.append(line)
+            self.request("GET", "/files", line=line)
+        self.assertGreater(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
+        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH + 1_000_000)
+        self.refused(self.get("/files"), 503, "first")
+        lines[0].lose()
+        lines[1].channel.resumeProducing()
+        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
+        self.assertEqual(self.get("/files").status, 200)
+
+    def test_what_is_asked_while_another_is_answered_is_bounded(self) -> None:
+        self.shelf.slow = True
+        line = self.request("GET", "/files")
+        for _ in range(100):
+            line.send(b"GET /me HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        self.assertEqual(line.transport.producerState, "paused")
+        self.assertLess(sum(map(len, line.channel._dataBuffer)), 100_000)
