@@ -1,0 +1,111 @@
+// The server goes away and comes back, and nothing is lost or doubled in either direction.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { AWAY, closeBrowser, Daemon, joined, say, sees, shown, until } from "./harness.mjs";
+
+after(closeBrowser);
+
+test("what is said while the server is away is said once it is back", async (t) => {
+  const daemon = await Daemon.start(t);
+  const { page: alice } = await joined(t, daemon, "Alice", { allow: AWAY });
+  const { page: bob } = await joined(t, daemon, "Bob", { allow: AWAY });
+  await say(alice, "before");
+  await sees(bob, "Alice: before");
+  await daemon.end();
+  await alice.locator("#banner").waitFor();
+  await say(alice, "first", "second");
+  await until("two wait", async () => (await alice.locator("#waiting li").count()) === 2);
+  await alice.reload().catch(() => {}); // nobody is there, and the browser says so
+  await daemon.start();
+  await alice.goto(daemon.url);
+  for (const text of ["first", "second"]) {
+    await sees(bob, `Alice: ${text}`);
+    await sees(alice, `You: ${text}`);
+  }
+  await until("the banner goes", async () => !(await alice.locator("#banner").isVisible()));
+  assert.equal(await alice.locator("#waiting li").count(), 0);
+});
+
+test("the daemon is killed again and again in the middle of a conversation", async (t) => {
+  const daemon = await Daemon.start(t, "--rate", "0");
+  const { page: alice } = await joined(t, daemon, "Alice", { allow: AWAY });
+  const { page: bob } = await joined(t, daemon, "Bob", { allow: AWAY });
+  const said = { Alice: [], Bob: [] };
+  const talk = async (page, name) => {
+    for (let number = 0; number < 40; number++) {
+      said[name].push(`${name} ${number}.`);
+      await say(page, `${name} ${number}.`);
+      await page.waitForTimeout(40 + 80 * Math.random());
+    }
+  };
+  const kill = async () => {
+    for (let kills = 0; kills < 4; kills++) {
+      await alice.waitForTimeout(300 + 500 * Math.random());
+      await daemon.end();
+      await daemon.start();
+    }
+  };
+  await Promise.all([talk(alice, "Alice"), talk(bob, "Bob"), kill()]);
+  for (const [page, name, other] of [[alice, "Alice", "Bob"], [bob, "Bob", "Alice"]]) {
+    const last = `You: ${said[name].at(-1)}`;
+    await until("all came", async () => {
+      const lines = await shown(page);
+      return lines.includes(last) && lines.includes(`${other}: ${said[other].at(-1)}`);
+    });
+    await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+    const lines = (await shown(page)).filter((line) => line.includes(": "));
+    const from = (who) => lines.filter((line) => line.startsWith(`${who}: `)).map((line) => line.split(": ")[1]);
+    assert.deepEqual(from("You"), said[name]);
+    assert.deepEqual(from(other), said[other]);
+  }
+});
+
+test("a text whose answer is lost is said once", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page } = await joined(t, daemon, "Alice", { allow: AWAY });
+  const bob = await daemon.telnet(t, "Bob");
+  let lost = 0;
+  await page.route("**/messages", async (route) => {
+    if (lost >= 3) return route.continue();
+    lost++;
+    await route.fetch(); // the server does it, and nobody hears of that
+    return route.abort("connectionreset");
+  });
+  await say(page, "once");
+  await say(page, "and then");
+  await bob.hears("Alice: and then");
+  await sees(page, "You: and then");
+  await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+  assert.equal(lost, 3);
+  assert.equal(bob.count("Alice: once"), 1);
+  await sees(page, "You: once");
+});
+
+test("a seat that was lost is taken again, and nothing is missed or said twice", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:", "--hold", "1");
+  const { page, context } = await joined(t, daemon, "Alice", { allow: /net::ERR_|status of 403/ });
+  const bob = await daemon.telnet(t, "Bob");
+  await say(page, "here");
+  await sees(page, "You: here");
+  await page.route("**/messages", async (route) => {
+    await route.fetch();
+    await context.setOffline(true);
+    await route.abort("connectionreset");
+  });
+  await say(page, "just as the line broke");
+  await bob.hears("Alice: just as the line broke");
+  await bob.hears("Alice has left the group");
+  await page.unroute("**/messages");
+  await say(page, "written meanwhile");
+  bob.send("said meanwhile");
+  await context.setOffline(false);
+  await bob.hears("Alice has joined");
+  await bob.hears("Alice: written meanwhile");
+  await sees(page, "Bob: said meanwhile");
+  await sees(page, "You: just as the line broke");
+  await sees(page, "You: written meanwhile");
+  await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+  assert.equal(bob.count("Alice: just as the line broke"), 1);
+  await sees(page, "You: here");
+});

@@ -1,0 +1,99 @@
+// Files arrive as they were, in both directions; uploads can be cancelled; pictures are shown, what is no picture is not.
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { after, test } from "node:test";
+import { closeBrowser, Daemon, joined, sees, until } from "./harness.mjs";
+
+after(closeBrowser);
+
+const hash = (data) => createHash("sha256").update(data).digest("hex");
+const PNG = Buffer.from(
+  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==",
+  "base64",
+);
+const start = (t, ...options) => Daemon.start(t, "--db", ":memory:", "--files", "files", ...options);
+const give = (page, ...files) => page.locator("#file").setInputFiles(files);
+const file = (name, buffer, mimeType = "application/octet-stream") => ({ name, buffer, mimeType });
+
+test("an upload and a download arrive intact", async (t) => {
+  const daemon = await start(t);
+  const { page: alice } = await joined(t, daemon, "Alice");
+  const { page: bob } = await joined(t, daemon, "Bob");
+  const data = [randomBytes(20_000_000), randomBytes(1000), Buffer.alloc(0)];
+  await give(alice, file("big one.bin", data[0]), file("ünï%20&#.txt", data[1]), file("empty", data[2]));
+  for (const [index, name] of ["big one.bin", "ünï%20&#.txt", "empty"].entries()) {
+    await sees(bob, `Alice: ${name}`);
+    const coming = bob.waitForEvent("download");
+    await bob.locator("#log .card", { hasText: name }).click();
+    assert.equal(hash(await readFile(await (await coming).path())), hash(data[index]), name);
+  }
+  await until("nothing is on its way", async () => (await alice.locator("#uploads li").count()) === 0);
+  await until("it is among the files", () => bob.locator("#files .card", { hasText: "big one.bin" }).isVisible());
+  assert.match(await bob.locator("#log .card", { hasText: "big one" }).textContent(), /20\.0 MB/);
+});
+
+test("an upload is cancelled", async (t) => {
+  const daemon = await start(t);
+  const { page, context } = await joined(t, daemon, "Alice");
+  const wire = await context.newCDPSession(page);
+  await wire.send("Network.enable");
+  const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 300_000 };
+  await wire.send("Network.emulateNetworkConditions", slow);
+  await give(page, file("wanted.bin", randomBytes(100_000)), file("unwanted.bin", randomBytes(9_000_000)));
+  const row = page.locator("#uploads li", { hasText: "unwanted" });
+  await until("it shows how far it is", async () => / of 9\.0 MB/.test(await row.textContent()));
+  await row.getByRole("button", { name: "Cancel" }).click();
+  await wire.send("Network.emulateNetworkConditions", { ...slow, uploadThroughput: -1 });
+  await sees(page, "You: wanted.bin");
+  await until("nothing is on its way", async () => (await page.locator("#uploads li").count()) === 0);
+  await give(page, file("last.bin", randomBytes(10)));
+  await sees(page, "You: last.bin");
+  assert.equal(await page.locator("#log .card", { hasText: "unwanted" }).count(), 0);
+});
+
+test("what is too large is refused, and says so", async (t) => {
+  const daemon = await start(t, "--max-file", "1");
+  const { page } = await joined(t, daemon, "Alice");
+  await give(page, file("large.bin", randomBytes(1_100_000)));
+  await until("it says why", async () => /Larger than 1\.0 MB/.test(await page.locator("#uploads .failed").textContent()));
+  await page.locator("#uploads").getByRole("button", { name: "Cancel" }).click();
+  assert.equal(await page.locator("#uploads li").count(), 0);
+});
+
+test("pictures are shown, and what only says that it is one is not", async (t) => {
+  const daemon = await start(t);
+  const { page } = await joined(t, daemon, "Alice", { allow: /status of 404/ });
+  await give(page, file("dot.png", PNG, "image/png"), file("drawing.svg", Buffer.from("<svg onload=alert(1)>"), "image/svg+xml"));
+  await sees(page, "You: dot.png");
+  await sees(page, "You: drawing.svg");
+  await until("it is loaded", () => page.locator("#log img").evaluate((image) => image.naturalWidth === 1));
+  await give(page, file("fake.jpg", Buffer.from("<script>alert(1)</script>"), "image/jpeg"));
+  await sees(page, "You: fake.jpg");
+  await until("only the real one is left", async () => (await page.locator("#log img").count()) === 1);
+});
+
+test("files are dropped and pasted", async (t) => {
+  const daemon = await start(t);
+  const { page } = await joined(t, daemon, "Alice");
+  const dropped = (types) =>
+    page.evaluate((events) => {
+      const data = new DataTransfer();
+      for (const name of ["one.txt", "two.txt"]) data.items.add(new File([name], name));
+      for (const type of events) document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+    }, types);
+  await dropped(["dragenter", "dragover"]);
+  assert.ok(await page.locator("#drop").isVisible());
+  await dropped(["drop"]);
+  await sees(page, "You: one.txt");
+  await sees(page, "You: two.txt");
+  assert.ok(!(await page.locator("#drop").isVisible()));
+  await page.evaluate(() => {
+    const data = new DataTransfer();
+    data.items.add(new File(["x"], "image.png", { type: "image/png" }));
+    document.getElementById("text").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+  });
+  await page.locator("#ask").getByRole("button", { name: "Share" }).click();
+  await until("it is shared", () => page.locator("#log .card", { hasText: /pasted .*\.png/ }).isVisible());
+});

@@ -1,0 +1,211 @@
+// A real daemon, a real browser, and plain members over TCP and UDP. Started by tests/test_page.py, which says in the
+// environment where things are: CHROMIUM, and PYTHON, in which groupchat is installed.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createSocket } from "node:dgram";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const SECONDS = 20;
+const TWISTD = ["-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=", "groupchat"];
+const QUIET = ["quic", "background-networking", "component-update", "sync", "gpu"].map((what) => `--disable-${what}`);
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Wait until `test()` holds, and return what it gave. */
+export async function until(what, test) {
+  const end = Date.now() + SECONDS * 1000;
+  for (;;) {
+    const found = await test();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`This did not come about: ${what}`);
+    await sleep(30);
+  }
+}
+
+const cleanups = new WeakMap();
+
+/** Do this at the end of a test: the last first. */
+function later(t, act) {
+  if (!cleanups.has(t)) {
+    cleanups.set(t, []);
+    t.after(async () => {
+      const failures = [];
+      for (const one of cleanups.get(t).reverse()) await Promise.resolve(one()).catch((error) => failures.push(error));
+      if (failures.length) throw failures[0];
+    });
+  }
+  cleanups.get(t).push(act);
+}
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** One group, which can be killed and started again where it was. */
+export class Daemon {
+  static async start(t, ...options) {
+    const daemon = new Daemon();
+    daemon.directory = await mkdtemp(join(tmpdir(), "groupchat-page-"));
+    daemon.ports = { web: await freePort(), tcp: await freePort(), udp: 0 };
+    daemon.url = `http://127.0.0.1:${daemon.ports.web}/`;
+    daemon.options = options;
+    later(t, async () => {
+      await daemon.end("SIGTERM");
+      await rm(daemon.directory, { recursive: true, force: true });
+    });
+    await daemon.start();
+    return daemon;
+  }
+
+  /** A file in its directory. */
+  async file(name, content) {
+    await writeFile(join(this.directory, name), content);
+    return join(this.directory, name);
+  }
+
+  async start() {
+    const { web, tcp, udp } = this.ports;
+    const where = ["--interface", "127.0.0.1", "--port", udp, "--tcp", `tcp:${tcp}:interface=127.0.0.1`];
+    const more = ["--web", `tcp:${web}:interface=127.0.0.1`, ...this.options];
+    this.output = "";
+    this.process = spawn(process.env.PYTHON, [...TWISTD, ...where, ...more].map(String), { cwd: this.directory });
+    for (const pipe of [this.process.stdout, this.process.stderr]) pipe.on("data", (data) => (this.output += data));
+    await until("the daemon answers", async () => {
+      assert.equal(this.process.exitCode, null, this.output);
+      return fetch(`${this.url}healthz`).then((answer) => answer.status !== 503, () => false);
+    });
+    this.ports.udp ||= Number(/UDP port (\d+)/.exec(this.output)[1]);
+  }
+
+  async end(signal = "SIGKILL") {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const exited = once(this.process, "exit");
+    this.process.kill(signal);
+    const late = setTimeout(() => this.process.kill("SIGKILL"), SECONDS * 1000);
+    await exited;
+    clearTimeout(late);
+  }
+
+  request(path, options = {}) {
+    return fetch(this.url + path, { ...options, headers: { Connection: "close", ...options.headers } });
+  }
+
+  /** Whoever connects with telnet: `lines` is what came. */
+  async telnet(t, name) {
+    const socket = connect(this.ports.tcp, "127.0.0.1");
+    const member = { lines: [], send: (...lines) => socket.write(lines.map((line) => `${line}\n`).join("")) };
+    let rest = "";
+    socket.setEncoding("utf8").on("data", (data) => {
+      const lines = (rest + data).split("\n");
+      rest = lines.pop();
+      member.lines.push(...lines);
+    });
+    socket.on("error", () => {});
+    later(t, () => socket.destroy());
+    member.count = (line) => member.lines.filter((other) => other === line).length;
+    member.hears = (line) => until(`${name} hears ${line}`, () => member.lines.includes(line));
+    member.send(name);
+    await until(`${name} has joined`, () => member.lines.some((line) => line.includes("/help tells more")));
+    return member;
+  }
+
+  /** Whoever asks by datagrams. */
+  async udp(t, name) {
+    const socket = createSocket("udp4");
+    later(t, () => socket.close());
+    socket.connect(this.ports.udp, "127.0.0.1");
+    await once(socket, "connect");
+    const askOnce = async (request) => {
+      const answer = once(socket, "message");
+      socket.send(request);
+      return String((await answer)[0]);
+    };
+    await askOnce(`1 ${name}`);
+    return { ask: askOnce };
+  }
+}
+
+let browser = null;
+
+export async function openBrowser() {
+  browser ??= await chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    args: ["--no-sandbox", "--no-first-run", ...QUIET],
+  });
+  return browser;
+}
+
+export async function closeBrowser() {
+  await browser?.close();
+}
+
+/** What the browser says in its console where a test takes the server away, or is refused something. */
+export const AWAY = /net::ERR_/;
+export const REFUSED = /status of 4(01|03|09|13|29)/;
+
+/** Somebody with a browser of its own. At the end of the test nothing may have been wrong in it but what `allow` matches. */
+export async function person(t, { allow = null, keep = null, ...options } = {}) {
+  const context = keep ?? (await (await openBrowser()).newContext({ locale: "en-GB", timezoneId: "UTC", ...options }));
+  const wrong = [];
+  context.setDefaultTimeout(SECONDS * 1000);
+  context.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !allow?.test(message.text())) wrong.push(message.text());
+  });
+  context.on("weberror", (error) => wrong.push(error.error().stack));
+  later(t, async () => {
+    if (!keep) await context.close();
+    assert.deepEqual(wrong, [], "something is wrong in the browser");
+  });
+  return { context, page: await context.newPage() };
+}
+
+/** A page of somebody who has joined. */
+export async function joined(t, daemon, name, options) {
+  const { context, page } = await person(t, options);
+  await page.goto(daemon.url);
+  await enter(page, name);
+  return { context, page };
+}
+
+export async function enter(page, name) {
+  await page.locator("#entry").fill(name);
+  await page.keyboard.press("Enter");
+  await page.locator("#chat").waitFor();
+  await page.locator("#people .person").first().waitFor({ state: "attached" });
+}
+
+export async function say(page, ...texts) {
+  for (const text of texts) {
+    await page.locator("#text").fill(text);
+    await page.locator("#text").press("Enter");
+  }
+}
+
+/** What the conversation shows, in order, each line as `Name: text`, with `(private)` behind the name of a private one. */
+export function shown(page) {
+  return page.evaluate(() => {
+    return [...document.querySelectorAll("#log li")].map((row) => {
+      if (row.classList.contains("notice")) return row.lastChild.textContent;
+      const name = (row.querySelector(".who bdi") ?? row.querySelector(".sr")).textContent.replace(/: $/, "");
+      const what = row.querySelector(".text")?.textContent ?? row.querySelector(".card bdi").textContent;
+      return `${name}${row.classList.contains("private") ? " (private)" : ""}: ${what}`;
+    });
+  });
+}
+
+/** Wait until this line is shown; and it must be shown once. */
+export async function sees(page, line) {
+  await until(`the page shows ${line}`, async () => (await shown(page)).includes(line));
+  assert.equal((await shown(page)).filter((other) => other === line).length, 1, line);
+}

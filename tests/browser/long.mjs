@@ -1,0 +1,89 @@
+// Long conversations: history on scrolling up, and pages that still answer.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { closeBrowser, Daemon, joined, say, sees, shown, until } from "./harness.mjs";
+
+after(closeBrowser);
+
+const MOST_NODES = 6000;
+
+async function filled(t, count) {
+  const daemon = await Daemon.start(t, "--db", ":memory:", "--rate", "0", "--files", "files");
+  const bob = await daemon.telnet(t, "Bob");
+  for (let number = 1; number <= count; number += 500) {
+    bob.send(...Array.from({ length: Math.min(500, count - number + 1) }, (_, index) => `line ${number + index}`));
+    await until("they are said", async () => Number((await (await daemon.request("me")).json()).head) >= Math.min(count, number + 499));
+  }
+  return { daemon, bob };
+}
+
+const nodes = (page) => page.evaluate(() => document.querySelectorAll("*").length);
+const answersWithin = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0, true))));
+
+test("history comes on scrolling up, and what is in view stays", async (t) => {
+  const { daemon } = await filled(t, 1000);
+  const { page } = await joined(t, daemon, "Alice");
+  await sees(page, "Bob: line 1000");
+  const box = await page.locator("#scroll").boundingBox();
+  await page.mouse.move(box.x + 200, box.y + 200);
+  let jumps = 0;
+  await until("the first line is shown", async () => {
+    const before = await page.evaluate(() => {
+      const top = document.getElementById("scroll").getBoundingClientRect().top;
+      const row = [...document.querySelectorAll("#log li")].find((one) => one.getBoundingClientRect().top >= top);
+      return [row.querySelector(".text")?.textContent, row.lastChild.getBoundingClientRect().top];
+    });
+    await page.mouse.wheel(0, -400);
+    await page.waitForTimeout(30);
+    const now = await page.evaluate((text) => {
+      const row = [...document.querySelectorAll("#log li")].find((one) => one.querySelector(".text")?.textContent === text);
+      return row?.lastChild.getBoundingClientRect().top;
+    }, before[0]);
+    if (now !== undefined && Math.abs(now - before[1]) > 900) jumps++;
+    return (await shown(page)).includes("Bob: line 1");
+  });
+  assert.equal(jumps, 0);
+  assert.ok((await nodes(page)) < MOST_NODES);
+  assert.ok(await page.locator("#jump").isVisible());
+  const lines = (await shown(page)).filter((line) => line.startsWith("Bob: "));
+  for (const [index, line] of lines.entries()) assert.equal(line, `Bob: line ${index + 1}`);
+  await until("its beginning is told", async () => /begins/.test(await page.locator("#top").textContent()));
+  await page.locator("#jump").click();
+  await until("the newest is in view", () => page.locator("#log li").last().isVisible());
+  await sees(page, "Bob: line 1000");
+  assert.ok(!(await page.locator("#jump").isVisible()));
+  await page.mouse.move(box.x + 200, box.y + 200);
+  await until("it scrolls up again", async () => {
+    await page.mouse.wheel(0, -3000);
+    await page.waitForTimeout(50);
+    return (await shown(page)).includes("Bob: line 300");
+  });
+  await until("and to the end", async () => {
+    await page.mouse.wheel(0, 3000);
+    await page.waitForTimeout(50);
+    return !(await page.locator("#jump").isVisible());
+  });
+  await sees(page, "Bob: line 1000");
+});
+
+test("10,000 lines come, and the page answers", async (t) => {
+  const { daemon, bob } = await filled(t, 0);
+  const { page } = await joined(t, daemon, "Alice");
+  await say(page, "mine");
+  await sees(page, "You: mine");
+  await page.evaluate(() => {
+    window.longest = 0;
+    new PerformanceObserver((list) => list.getEntries().forEach((one) => (window.longest = Math.max(window.longest, one.duration)))).observe({ type: "longtask" });
+  });
+  for (let number = 1; number <= 10_000; number += 500) {
+    bob.send(...Array.from({ length: 500 }, (_, index) => `line ${number + index}`));
+    await sees(page, `Bob: line ${number + 499}`);
+    assert.ok((await nodes(page)) < MOST_NODES);
+    await answersWithin(page);
+  }
+  t.diagnostic(`longest task: ${await page.evaluate(() => Math.round(window.longest))} ms, ${await nodes(page)} nodes`);
+  await say(page, "and still it answers");
+  await sees(page, "You: and still it answers");
+  await bob.hears("Alice: and still it answers");
+});
