@@ -3,7 +3,7 @@
 const MOST_ROWS = 300;
 const STEP = 100; // rows that are added or removed at once
 const NEAR = 900; // px from an end, from where on there should be more
-const MOST_LINES = 4000; // that are held without a row; older ones are fetched again when they are looked for
+const MOST_LINES = 4000; // held without a row; older ones are fetched again
 const TOGETHER = 300; // seconds within which messages of one author belong together
 
 const SMALL = /^([\d.]+ k?B|\d\.\d MB)$/; // of images that are shown, and not only named

@@ -1,5 +1,5 @@
-// What was written and is not said yet. It outlives reloads, and is shared by all tabs: each text is an entry of its own in
-// localStorage, under an id that the server does once, however often and by whichever tab it is sent.
+// What was written and is not said yet. It outlives reloads, and is shared by all tabs: each text is an entry of localStorage,
+// under an id that the server does once, whichever tab sends it.
 
 const PREFIX = "groupchat.out.";
 
@@ -32,8 +32,8 @@ const opened = new Promise((done) => {
 });
 let last = 0;
 
-/** The next id: counted up without gaps, since the server knows the last 64 only; from the time of day, so that it is
- * higher when the browser forgot the last; in a transaction, since of two tabs with the same id one would lose its text. */
+/** The next id: counted up, since the server knows the last 64 only; from the time of day, so that it is higher when the
+ * browser forgot the last; in a transaction, since of two tabs with one id one would lose its text. */
 async function nextId() {
 	const db = await opened;
 	if (!db) return (last = (last || Date.now()) + 1);
@@ -108,6 +108,7 @@ export class Outbox {
 		if (item.shown) return this.remove(item);
 		item.said = true;
 		set(PREFIX + item.id, null);
+		setTimeout(() => this.remove(item), 3000); // its line came before another tab sent it
 		this._changed();
 	}
 
