@@ -429,6 +429,26 @@ class TimeTests(WebTestCase):
         self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
         self.assertEqual(self.get("/files").status, 200)
 
+    def test_answers_to_what_was_asked_at_once_wait_until_the_one_before_is_taken(self) -> None:
+        for files in (False, True):  # what is written in one piece, and what is read from the disk
+            self.shelf.files = {"x": b"x" * 100_000} if files else {f"{n} {'x' * 200}": b"" for n in range(500)}
+            line = self.line()
+            written = []
+
+            def write(data: bytes, line: Line = line, written: list[bytes] = written) -> None:
+                written.append(data)
+                if len(data) > 65536:
+                    line.channel.pauseProducing()
+
+            self.patch(line.transport, "write", write)
+            self.patch(line.transport, "writeSequence", lambda parts, write=write: write(b"".join(parts)))
+            line.send(b"GET /files%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"/x" if files else b"") * 300)
+            for taken in range(1, 4):
+                line.heard()
+                self.assertEqual(b"".join(written).count(b"HTTP/1.1 200"), taken)
+                line.channel.resumeProducing()
+            line.lose()
+
     def test_what_is_asked_while_another_is_answered_is_bounded(self) -> None:
         self.shelf.slow = True
         line = self.request("GET", "/files")

@@ -55,6 +55,7 @@ class Channel(HTTPChannel):
         self._lingers = False
         self._reads = False  # a head is being read
         self._untaken = 0  # how many bytes of an answer are there to be taken
+        self._done: Request | None = None  # it was answered, and its answer is to be taken before the next is read
 
     # The transport
 
@@ -128,6 +129,9 @@ class Channel(HTTPChannel):
             self.resumeNetwork()
             self.wait(WEB_LINGER_SECONDS)
         elif self.persistent and not self.web.stopping:
+            if self.is_full:  # what was asked meanwhile waits: its answers would only be held, too
+                self._done = request
+                return
             self.wait(WEB_IDLE_SECONDS)
             super().requestDone(request)
         else:
@@ -194,6 +198,9 @@ class Channel(HTTPChannel):
         self._taken()
         if self.stream is None:
             self.wait(0 if self._handlingRequest else WEB_IDLE_SECONDS)
+        done, self._done = self._done, None
+        if done is not None and not self.closing:
+            self.requestDone(done)
 
     def fail(self, why: Refusal) -> None:
         """Say what is wrong, if nothing was said yet, and close."""
