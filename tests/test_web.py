@@ -283,6 +283,18 @@ class LookingTests(WebTestCase):
         self.assertGreater(int(reply.headers["content-length"]), 10)
 
 
+class WhispersAmongOthersTests(WebTestCase):
+    def test_more_of_them_than_are_asked_for_are_not_the_end(self) -> None:
+        self.join()
+        self.join("Carol", OTHER)
+        after = self.get("/me").json["head"]
+        for _ in range(7):
+            self.post("/messages", '{"text": "psst", "to": "Bob"}', OTHER, Content_Type="application/json")
+        self.post("/messages", "to all", OTHER)
+        (line,) = self.get(f"/history?after={after}&limit=3").json["lines"]
+        self.assertEqual(line["text"], "to all")
+
+
 class PageTests(WebTestCase):
     def test_the_page_is_there(self) -> None:
         reply = self.get("/", key="")
