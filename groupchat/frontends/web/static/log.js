@@ -72,9 +72,10 @@ export const face = (name) => coloured(make("span.face", { "aria-hidden": true }
 
 /** A link without a full stop behind it, or the end of brackets around it. */
 function trimmed(found) {
-	let link = found.replace(/[.,;:!?*_~]+$/, "");
-	while (link.endsWith(")") && link.split(")").length > link.split("(").length) link = link.slice(0, -1).replace(/[.,;:!?]+$/, "");
-	return link;
+	let missing = found.split(")").length - found.split("(").length; // brackets that open before it; counted once, as it may be long
+	let end = found.length;
+	for (let last; (last = found[end - 1]), ".,;:!?*_~".includes(last) || (last === ")" && missing > 0); end--) if (last === ")") missing--;
+	return found.slice(0, end);
 }
 
 function address(link) {
