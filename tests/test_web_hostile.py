@@ -47,6 +47,12 @@ class SiteTests(WebTestCase):
             self.refused(self.get(path, Origin="https://evil.example"), 403)
         self.assertEqual(self.get("/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate").status, 200)
 
+    def test_a_link_of_another_site_takes_no_key_away(self) -> None:
+        accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        for headers in [{"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}, {}]:  # http: nothing is said
+            self.assertEqual(self.get("/me", key="", Accept=accept, **headers).cookies, [])
+        self.assertEqual(len(self.get("/me", key="", Accept="*/*").cookies), 1)
+
     def test_the_page_itself_can(self) -> None:
         for headers in [
             {"Origin": "http://localhost:8080", "Sec_Fetch_Site": "same-origin"},

@@ -43,11 +43,16 @@ def password(site: Site, request: Request) -> Answer:
 
 
 def me(site: Site, request: Request) -> Answer:
-    """Who asks, and what there is. A browser is given a key that it can join with, as often as its answer is lost."""
+    """Who asks, and what there is. A browser is given a key that it can join with, as often as its answer is lost.
+
+    Not one that goes here by itself, though: it may come from the page of another site, keep its key back (which is
+    `SameSite=Strict`), and would put the new one in place of it.
+    """
     member = request.member
     if member is not None:
         site.sessions.touch(member)
-    headers = () if request.key else _new_key(request, secrets.token_hex(16))
+    goes_here = "text/html" in (request.text("Accept") or "")  # what no script of another site can keep from being said
+    headers = () if request.key or goes_here else _new_key(request, secrets.token_hex(16))
     value = {
         "group": site.service.settings.name,
         **_who(member),
