@@ -62,6 +62,11 @@ class JoiningTests(WebTestCase):
         self.assertEqual(self.join(), member_id)
         self.assertEqual(self.told(), ["Alice has joined"])
 
+    def test_a_join_may_be_repeated_as_it_was_written(self) -> None:
+        for _ in range(2):  # the answer to the first was lost
+            reply = self.post("/name", "John  Doe")
+            self.assertEqual((reply.status, reply.json.get("name")), (200, "John Doe"))
+
     def test_a_join_may_be_repeated_while_it_is_under_way(self) -> None:
         first = self.request("POST", "/name", "Alice", key=KEY)
         second = self.request("POST", "/name", "Alice", key=KEY)

@@ -20,6 +20,7 @@ from groupchat.frontends.web.site import Route, Routes, Site
 from groupchat.group import Member
 from groupchat.ids import MOST
 from groupchat.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
+from groupchat.names import nickname
 from groupchat.texts import MAX_BYTES
 
 MAX_LINES = 200
@@ -92,7 +93,7 @@ def name(site: Site, request: Request) -> Answering:
         yield done
     except IllegalMessage:
         member = session.member
-        if member is None or member.name != wanted:  # what was done is fine to ask again
+        if member is None or nickname(wanted).shown != member.name:  # what was done is fine to ask again
             raise
     finally:
         session.released()
