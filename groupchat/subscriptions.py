@@ -157,6 +157,8 @@ class Subscriptions:
     def watch(self, member: Member, after: int, reader: IReader, picture: Picture) -> Subscription:
         """Begin to give somebody what comes after the line of this number, the member's own lines included."""
         onlooker = Onlooker(self, member, min(after, self._group.history.head), reader, picture)
+        if onlooker.cursor > member.cursor:  # all up to there was seen, also if nothing happens from here on
+            self._group.advance(member, *self._group.place(member, onlooker.cursor))
         self._awake[onlooker] = None
         self.wake()
         return onlooker

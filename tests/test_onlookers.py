@@ -67,6 +67,15 @@ class _Reader:
 
 
 class WatchingTests(SessionTestCase):
+    def test_who_begins_at_the_end_is_not_behind(self) -> None:
+        alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
+        alice.ask(Say("one"))
+        self.settle()
+        self.assertEqual(self.group.behind(bob.member), 1)
+        self.node.service.subscriptions.watch(bob.member, self.group.history.head, _Reader(), _picture)
+        self.settle()
+        self.assertEqual(self.group.behind(bob.member), 0)
+
     def test_it_moves_the_cursor_as_every_reader_does(self) -> None:
         alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
         readers = [_Reader(), _Reader()]
