@@ -70,6 +70,7 @@ FRONT_END = {
     "ids",
     "limits",
     "linecodec",
+    "names",
     "notices",
     "seats",
     "service",

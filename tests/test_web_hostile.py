@@ -439,7 +439,7 @@ class TimeTests(WebTestCase):
         for files in (False, True):  # what is written in one piece, and what is read from the disk
             self.shelf.files = {"x": b"x" * 100_000} if files else {f"{n} {'x' * 200}": b"" for n in range(500)}
             line = self.line()
-            written = []
+            written: list[bytes] = []
 
             def write(data: bytes, line: Line = line, written: list[bytes] = written) -> None:
                 written.append(data)

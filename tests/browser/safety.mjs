@@ -96,14 +96,13 @@ test("another site can neither speak nor listen", async (t) => {
   assert.match(page.headers.get("content-security-policy"), /default-src 'none'/);
 });
 
-test("a link that ends in thousands of brackets takes no time", async (t) => {
+test("a link that ends in thousands of brackets is told from them at once", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
-  const took = await page.evaluate(async () => {
+  const link = await page.evaluate(async () => {
     const { bubble } = await import("/log.js");
-    const begin = performance.now();
-    bubble({ kind: "said", at: 0, text: `http://a${".".repeat(2000)}x${")".repeat(2000)}` }, "");
-    return performance.now() - begin;
+    const made = bubble({ kind: "said", at: 0, text: `http://a/(b)${".".repeat(2000)}x${")".repeat(2000)}` }, "");
+    return made.querySelector("a").textContent;
   });
-  assert.ok(took < 500, `${took} ms`);
+  assert.equal(link, `http://a/(b)${".".repeat(2000)}x`);
 });

@@ -194,7 +194,9 @@ def history(site: Site, request: Request) -> Answer:
 def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
     """It is a way to be given what happens, so that the member's cursor moves."""
     lost, runs, upto = site.group.seen_by(member, after, MAX_PAGE // 4, limit)
-    while not runs and upto < site.group.history.head:  # whispers among others: who is given nothing takes it for the end
+    while (
+        not runs and upto < site.group.history.head
+    ):  # whispers among others: who is given nothing takes it for the end
         _, runs, upto = site.group.seen_by(member, upto, MAX_PAGE // 4, limit)
     if after <= member.cursor < upto:
         site.group.advance(member, *site.group.place(member, upto))

@@ -1,9 +1,9 @@
-// The conversation: lines become rows. However many lines there are, some hundred have rows at a time.
+// The conversation: lines become rows, some hundred at a time.
 
 const MOST_ROWS = 300;
-const STEP = 100; // rows that are added or removed at once
-const NEAR = 900; // px from an end, from where on there should be more
-const MOST_LINES = 4000; // held without a row; older ones are fetched again
+const STEP = 100; // rows added or removed at once
+const NEAR = 900; // px from an end: more is fetched
+const MOST_LINES = 4000; // held without a row; older are fetched again
 const TOGETHER = 300; // seconds within which messages of one author belong together
 
 const SMALL = /^([\d.]+ k?B|\d\.\d MB)$/; // of images that are shown, and not only named
@@ -28,7 +28,7 @@ function dayInWords(at) {
 	return day(at) === day(now, 1) ? "Yesterday" : calendar.format(at * 1000);
 }
 
-/** What a notice says behind the name; empty for other lines. */
+/** What a notice says behind the name. */
 export const notice = (line) =>
 	({ joined: "has joined", left: "has left", renamed: `is now ${line.text}`, server: line.text.replace(/^\* /, "") })[line.kind] ?? "";
 
@@ -72,7 +72,7 @@ export const face = (name) => coloured(make("span.face", { "aria-hidden": true }
 
 /** A link without a full stop behind it, or the end of brackets around it. */
 function trimmed(found) {
-	let missing = found.split(")").length - found.split("(").length; // brackets that open before it; counted once, as it may be long
+	let missing = found.split(")").length - found.split("(").length; // counted once: it may be long
 	let end = found.length;
 	for (let last; (last = found[end - 1]), ".,;:!?*_~".includes(last) || (last === ")" && missing > 0); end--) if (last === ")") missing--;
 	return found.slice(0, end);
