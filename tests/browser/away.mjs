@@ -109,3 +109,19 @@ test("a seat that was lost is taken again, and nothing is missed or said twice",
   assert.equal(bob.count("Alice: just as the line broke"), 1);
   await sees(page, "You: here");
 });
+
+test("what is written is sent when the browser keeps nothing any more", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page } = await joined(t, daemon, "Alice");
+  const bob = await daemon.telnet(t, "Bob");
+  await page.evaluate(() => {
+    IDBDatabase.prototype.transaction = () => {
+      throw new DOMException("The database connection is closing.", "InvalidStateError");
+    };
+  });
+  for (const text of ["one", "two"]) {
+    await page.fill("#text", text);
+    await page.press("#text", "Enter");
+    await bob.hears(`Alice: ${text}`);
+  }
+});

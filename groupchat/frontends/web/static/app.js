@@ -157,7 +157,7 @@ function take(lines) {
 	log.append(taken);
 	for (const line of taken.filter(isOwn)) {
 		outbox.match(line);
-		if (line.kind === "renamed") named(line.text);
+		if (line.kind === "renamed" && line.by === me.id) named(line.text);
 	}
 	if (taken.some((line) => notice(line) || line.kind === "shared")) side.changed(true);
 	if (isAway()) unread += others.length;
@@ -270,7 +270,7 @@ async function sendOne(item) {
 		async (error) => {
 			if ([0, 401, 403].includes(error.status)) {
 				connected = false;
-				stream.abort(); // and look whether the server is there, and who we are
+				stream.abort(); // and look whether the server is there
 			} else if (error.passing) await pause(Math.max(1, error.after) * 1000);
 			else outbox.change(item, { failed: error.message });
 		},

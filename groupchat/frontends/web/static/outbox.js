@@ -36,16 +36,16 @@ let last = 0;
  * browser forgot the last; in a transaction, since of two tabs with one id one would lose its text. */
 async function nextId() {
 	const db = await opened;
-	if (!db) return (last = (last || Date.now()) + 1);
-	return new Promise((done, fail) => {
+	const id = new Promise((done, fail) => {
 		const transaction = db.transaction("ids", "readwrite");
 		const ids = transaction.objectStore("ids");
 		let id;
 		const found = ids.get("last");
 		found.onsuccess = () => ids.put((id = (found.result || Date.now()) + 1), "last");
 		transaction.oncomplete = () => done(id);
-		transaction.onabort = () => fail(transaction.error);
+		transaction.onabort = fail;
 	});
+	return id.catch(() => (last = (last || Date.now()) + 1));
 }
 
 /** The texts that wait, oldest first: {id, text, to, at, after, tried, failed, said, shown}.
