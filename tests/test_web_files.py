@@ -148,6 +148,33 @@ class FetchTests(WebTestCase):
         self.assertEqual(first, {"name": "a.bin", "size": 1024, "at": 12.7, "sha256": hash_of(DATA)})
 
 
+class HalfClosedTests(WebTestCase):
+    """Somebody who says at once that nothing more comes, as netcat does."""
+
+    def test_it_is_answered_though_that_takes_time(self) -> None:
+        self.shelf.files = {"x": b"abc"}
+        self.shelf.slow = True
+        line = self.line()
+        line.send(b"GET /files/x HTTP/1.1\r\nHost: x\r\n\r\n")
+        line.channel.readConnectionLost()
+        self.assertEqual((line.heard(), line.is_over), (b"", False))
+        for _ in range(5):
+            self.shelf.go_on()
+        self.assertTrue(line.heard().endswith(b"abc"))
+        self.assertTrue(line.is_over)
+        line.lose()
+
+    def test_half_a_request_is_none(self) -> None:
+        head = self.lobby.service.group.history.head
+        for data in (b"", b"GET /me HT", b"POST /messages?name=a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhel"):
+            line = self.line()
+            line.send(data)
+            line.channel.readConnectionLost()
+            self.assertTrue(line.is_over or line.is_dropped, data)
+            line.lose()
+        self.assertEqual(self.lobby.service.group.history.head, head)
+
+
 class BringTests(WebTestCase):
     def put(self, name: str = "a.bin", data: bytes = DATA, key: str = KEY, **headers: Any) -> Line:
         return self.request("PUT", f"/files/{name}", data, key=key, **headers)

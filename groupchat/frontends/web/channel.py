@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -34,7 +35,7 @@ TOO_LARGE = Refusal(431, "The head of that request is too large.")
 TOO_SLOW = Refusal(408, "That request took too long.")
 
 
-@implementer(IConnected)
+@implementer(IConnected, IHalfCloseableProtocol)
 class Channel(HTTPChannel):
     """See HTTPChannel. `wait` says for how many seconds it may be as it is now: then it is closed."""
 
@@ -80,6 +81,17 @@ class Channel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self.stream is None:  # else it is thrown away, so that the end of it is heard of
             super().rawDataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """The other side sends nothing more. It may wait for the answer to what it asked, and to nothing else."""
+        self.persistent = False
+        if self.stream is not None:
+            self.drop()
+        elif not (self.requests and self.requests[0].is_whole):
+            self.finish()
+
+    def writeConnectionLost(self) -> None:
+        self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closing = True
