@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from groupchat.events import Said
+from groupchat.core.events import Said
 from groupchat.log.database import Database
 
 BLOCK = b"x" * 4096

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Said, Seen
+from groupchat.core.errors import CannotOpen
+from groupchat.core.events import Event, Joined, Said, Seen
 from groupchat.log.database import Database
 
 from . import report, servers

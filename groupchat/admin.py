@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from groupchat import __version__
-from groupchat.errors import CannotOpen, LogError
-from groupchat.events import Line, Renamed, Said, Seen, Shared, Told, Whispered
-from groupchat.group import Group, Member
+from groupchat.core.errors import CannotOpen, LogError
+from groupchat.core.events import GuestSaid, Line, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.group import Group, Member
 from groupchat.log import Entry, database
 from groupchat.log.database import Reader
-from groupchat.snapshots import Snapshots
+from groupchat.service.snapshots import Snapshots
 
 DESCRIPTION = """\
 Look at the file that a group is kept in, or back it up. A daemon may be using it: nothing in it is changed, and nobody
@@ -188,7 +188,7 @@ def _json_line(number: int, line: Line) -> str:
         "member": str(line.member) if line.member else None,
         "name": line.name,
     }
-    if isinstance(line, Said | Whispered | Told):
+    if isinstance(line, Said | Whispered | GuestSaid):
         found["text"] = line.text
     if isinstance(line, Whispered):
         found["to"] = line.to

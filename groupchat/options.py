@@ -11,8 +11,18 @@ from pathlib import Path
 from twisted.python import usage
 
 from groupchat import __version__
-from groupchat.codec import MAX_REPLY
-from groupchat.limits import BURST, EVERYWHERE, KEEPALIVE, MAX_LINE, MAX_UNENDED, FileLimits, Limits, Network, Settings
+from groupchat.core.limits import (
+    BURST,
+    EVERYWHERE,
+    KEEPALIVE,
+    MAX_LINE,
+    MAX_UNENDED,
+    FileLimits,
+    Limits,
+    Network,
+    Settings,
+)
+from groupchat.wire.datagrams import MAX_REPLY
 
 DEFAULTS = Settings()
 LIMITS = Limits()

@@ -19,21 +19,21 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
-from groupchat.errors import CannotListen, CannotOpen, LogError
+from groupchat.core.errors import CannotListen, CannotOpen, LogError
+from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
-from groupchat.frontends.desk import Desk
+from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import Hub, PortEndpoint, StreamService
-from groupchat.frontends.transfers import Stream
+from groupchat.frontends.transfers.server import TransferServer
+from groupchat.frontends.transfers.stream import TransferStream
 from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everywhere
-from groupchat.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
@@ -74,8 +74,8 @@ def makeService(options: Options) -> service.IService:
         password=options["password"],
     )
     shelf = _shelf(options, group_service, reactor)
-    hub = Hub(group_service, limits, reactor, Lines, shelf)
-    quic = _quic(options, hub) if options["quic"] else None
+    registry = ConnectionRegistry(group_service, limits, reactor, Lines, shelf)
+    quic = _quic(options, registry) if options["quic"] else None
 
     def five_messages() -> FiveMessages:
         other = quic.take if quic is not None else None
@@ -85,8 +85,8 @@ def makeService(options: Options) -> service.IService:
     parts += [ShelfService(shelf)] if shelf is not None else []
     parts.append(UDPService(reactor, group_service, options["port"], interfaces, five_messages))
     parts += [quic] if quic is not None else []
-    parts += [StreamService(hub, endpoints)] if endpoints or web_endpoints or quic is not None else []
-    parts += [_web(options, hub, web_endpoints)] if web_endpoints else []
+    parts += [StreamService(registry, endpoints)] if endpoints or web_endpoints or quic is not None else []
+    parts += [_web(options, registry, web_endpoints)] if web_endpoints else []
     return InOrder(parts, fail)
 
 
@@ -103,11 +103,11 @@ def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf
     return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
 
 
-def _quic(options: Options, hub: Hub) -> QuicService:
+def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
     """Exits with one line if it cannot be."""
     try:
-        from groupchat.certificate import load
         from groupchat.frontends.quic import Quic, QuicService
+        from groupchat.quic.certificate import load
     except ImportError as error:
         sys.exit(f"twistd groupchat: --quic: {error}. Install what it needs: pip install 'groupchat[quic]'")
     if options["certificate"] is not None:
@@ -115,12 +115,19 @@ def _quic(options: Options, hub: Hub) -> QuicService:
             load(Path(options["certificate"]))
         except CannotListen as why:
             sys.exit(f"twistd groupchat: {why}")
-    desk = Desk(hub, hub.shelf or NoShelf(), lambda peer: hub.buildProtocol(IPv4Address("UDP", peer.host, 0)))
-    quic = Quic(hub.limits, hub.clock, hub.group_service.survive, lambda peer: Stream(desk, peer))
-    return QuicService(quic, _certificate(options), desk)
+    transfer_server = TransferServer(
+        registry, registry.shelf or NoShelf(), lambda peer: registry.buildProtocol(IPv4Address("UDP", peer.host, 0))
+    )
+    quic = Quic(
+        registry.limits,
+        registry.clock,
+        registry.group_service.survive,
+        lambda peer: TransferStream(transfer_server, peer),
+    )
+    return QuicService(quic, _certificate(options), transfer_server)
 
 
-def _web(options: Options, hub: Hub, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
+def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
     from groupchat.frontends.web.guard import Known
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
@@ -128,7 +135,7 @@ def _web(options: Options, hub: Hub, endpoints: Sequence[IStreamServerEndpoint])
     max_file = min(options[name] for name in ("max-file", "max-files", "max-share")) * MB
     names = [*options["web-host"], socket.gethostname()]
     known = Known(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
-    return WebService(Site(hub, routes(), hub.shelf, max_file, known), endpoints)
+    return WebService(Site(registry, routes(), registry.shelf, max_file, known), endpoints)
 
 
 def _certificate(options: Options) -> Path | None:

@@ -18,18 +18,18 @@ from groupchat.client.session import Listener, Session
 from groupchat.client.trust import UntrustedError
 from groupchat.client.view import Shown, View
 
-Told = tuple[object, ...]
+GuestSaid = tuple[object, ...]
 
 
 class Witness(Listener):
     """Writes down all that a session tells, in order."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.told: list[GuestSaid] = []
         self.lines: list[tuple[int, str]] = []
         self.distrusted: list[UntrustedError] = []
 
-    def news(self) -> list[Told]:
+    def news(self) -> list[GuestSaid]:
         """What was told since this was last asked. Lines are in `lines` only."""
         told, self.told = self.told, []
         return told
@@ -121,7 +121,7 @@ class FakeSession(Session):
 
     def __init__(self) -> None:
         self.lacks: frozenset[type[Ask]] = frozenset([Poll])
-        self.calls: list[Told] = []
+        self.calls: list[GuestSaid] = []
         self.seat = "KEY 00112233445566778899aabbccddeeff"
 
     @property

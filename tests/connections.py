@@ -9,14 +9,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from groupchat.commands import Command, Join
-from groupchat.errors import IllegalMessage
-from groupchat.group import Member
-from groupchat.linecodec import with_numbers
+from groupchat.core.commands import Command, Join
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.group import Member
 from groupchat.log.memory import Store
-from groupchat.seats import IConnection, Seat
-from groupchat.service import GroupService
-from groupchat.subscriptions import IReader, Subscription
+from groupchat.service.group_service import GroupService
+from groupchat.service.seats import IConnection, Seat
+from groupchat.service.subscriptions import IReader, Subscription
+from groupchat.wire.lines import with_numbers
 from tests.logs import LateLog
 from tests.node import Node
 

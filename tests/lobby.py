@@ -9,12 +9,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat import linecodec
+from groupchat.core.limits import Limits
+from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import Hub
-from groupchat.limits import Limits
 from groupchat.log import ILog
 from groupchat.log.memory import Store
+from groupchat.wire import lines as wire_lines
 from tests.logs import LateLog
 from tests.node import Node
 
@@ -33,7 +33,7 @@ class Caller:
         self._lobby = lobby
         self._step = step
         self.transport = StringTransport()
-        protocol = lobby.hub.buildProtocol(IPv4Address("TCP", host, 40_000))
+        protocol = lobby.registry.buildProtocol(IPv4Address("TCP", host, 40_000))
         assert isinstance(protocol, Lines), protocol
         self.lines = protocol
         self.lines.makeConnection(self.transport)
@@ -52,7 +52,7 @@ class Caller:
         self._lobby.settle()
         data: bytes = self.transport.value()
         self.transport.clear()
-        data = data.replace(linecodec.NO_TIMING_MARK, b"")
+        data = data.replace(wire_lines.NO_TIMING_MARK, b"")
         assert data.endswith(b"\n") or not data, data
         return data.decode().split("\n")[:-1]
 
@@ -84,8 +84,8 @@ class Lobby(Node):
         clock = clock or Clock()
         clock.rightNow = 12 * 3600.0
         super().__init__(log, clock, **settings)
-        self.hub = Hub(self.service, limits or Limits(), clock, Lines)
-        self.hub.start()
+        self.registry = ConnectionRegistry(self.service, limits or Limits(), clock, Lines)
+        self.registry.start()
 
     def settle(self) -> None:
         """Let all happen that needs no time."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from groupchat.events import Event
+from groupchat.core.events import Event
 from groupchat.log import ILog
 from groupchat.log.memory import MemoryLog, Store, Waker
 

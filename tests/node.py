@@ -11,13 +11,13 @@ from twisted.internet.interfaces import ISystemHandle, IUDPTransport
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from groupchat.codec import MAX_REPLY
-from groupchat.events import Address
+from groupchat.core.events import Address
+from groupchat.core.limits import Settings
 from groupchat.frontends.udp import FiveMessages
-from groupchat.limits import Settings
 from groupchat.log import ILog
 from groupchat.log.memory import MemoryLog
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
+from groupchat.wire.datagrams import MAX_REPLY
 
 
 @implementer(IUDPTransport, ISystemHandle)

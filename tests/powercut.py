@@ -35,8 +35,8 @@ from random import Random
 from typing import NamedTuple
 from unittest import SkipTest
 
-from groupchat.errors import GroupchatError
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen
+from groupchat.core.errors import GroupchatError
+from groupchat.core.events import Event, Joined, Left, Renamed, Said, Seen
 from groupchat.log import Entry
 from groupchat.log.database import Database
 from tests.programs import need, unavailable

@@ -15,9 +15,9 @@ from zope.interface import implementer
 
 from groupchat.client.quic import Carrier
 from groupchat.client.trust import KnownServers
-from groupchat.frontends.desk import Peer
+from groupchat.core.limits import Limits
 from groupchat.frontends.quic import Quic
-from groupchat.limits import Limits
+from groupchat.frontends.transfers.server import Peer
 from groupchat.quic.turns import Turns
 from tests.lossy import Between, Conditions
 

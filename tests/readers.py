@@ -8,9 +8,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from groupchat.commands import Say
-from groupchat.linecodec import with_numbers
-from groupchat.subscriptions import IReader, Subscription
+from groupchat.core.commands import Say
+from groupchat.service.subscriptions import IReader, Subscription
+from groupchat.wire.lines import with_numbers
 from tests.connections import Connection
 from tests.node import Node
 

@@ -16,14 +16,14 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.files import File, IReading, IReceiving, IShelf, Owner
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import FileLimits
+from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.shelf import Shelf
-from groupchat.limits import FileLimits
 
-ALICE = Owner(1, "10.0.0.1", "Alice")
-BOB = Owner(2, "10.0.0.2", "Bob")
-GUEST = Owner(0, "10.0.0.3", "Gus")
+ALICE = FileOwner(1, "10.0.0.1", "Alice")
+BOB = FileOwner(2, "10.0.0.2", "Bob")
+GUEST = FileOwner(0, "10.0.0.3", "Gus")
 
 SMALL = FileLimits(max_file=4_000_000, max_total=10_000_000, max_member=6_000_000, keep_free=0)
 
@@ -67,7 +67,7 @@ class ShelfTestCase(TestCase):
 
     @inlineCallbacks
     def upload(
-        self, name: str, data: bytes, owner: Owner = ALICE, chunk: int = 100_000
+        self, name: str, data: bytes, owner: FileOwner = ALICE, chunk: int = 100_000
     ) -> Generator[Deferred[Any], Any, str]:
         receiving: IReceiving = yield self.shelf.receive(name, len(data), hash_of(data), owner)
         while receiving.offset < len(data):
@@ -77,7 +77,7 @@ class ShelfTestCase(TestCase):
 
     @inlineCallbacks
     def begin(
-        self, name: str, data: bytes, so_much: int, owner: Owner = ALICE
+        self, name: str, data: bytes, so_much: int, owner: FileOwner = ALICE
     ) -> Generator[Deferred[Any], Any, IReceiving]:
         """An upload of which so much has come."""
         receiving: IReceiving = yield self.shelf.receive(name, len(data), hash_of(data), owner)
@@ -133,8 +133,8 @@ class MemoryShelf:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.parts: dict[tuple[str, Owner], bytes] = {}
-        self.owners: dict[str, Owner] = {}
+        self.parts: dict[tuple[str, FileOwner], bytes] = {}
+        self.owners: dict[str, FileOwner] = {}
         self.slow = False
         self.refuses: IllegalMessage | None = None
         self.open_now = 0
@@ -172,7 +172,7 @@ class MemoryShelf:
             return fail(IllegalMessage(f"There is no file {name}."))
         return self.later(lambda: MemoryReading(self, name))
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         if self.refuses is not None:
             return fail(self.refuses)
         return self.later(lambda: MemoryReceiving(self, name, size, sha256 or "", owner))
@@ -199,7 +199,7 @@ class MemoryReading:
 
 @implementer(IReceiving)
 class MemoryReceiving:
-    def __init__(self, shelf: MemoryShelf, name: str, size: int, sha256: str, owner: Owner) -> None:
+    def __init__(self, shelf: MemoryShelf, name: str, size: int, sha256: str, owner: FileOwner) -> None:
         self._shelf = shelf
         self._name = name
         self._size = size

@@ -1,4 +1,4 @@
-"""Streams in memory on which files are asked for: a lobby with a desk, and who is at the other end."""
+"""Streams in memory on which files are asked for: a lobby with a transfer_server, and who is at the other end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.frontends.desk import Desk, Peer
-from groupchat.frontends.transfers import Stream
-from groupchat.limits import Limits
+from groupchat.core.limits import Limits
+from groupchat.frontends.transfers.server import Peer, TransferServer
+from groupchat.frontends.transfers.stream import TransferStream
 from tests.lobby import Lobby
 from tests.shelves import MemoryShelf, hash_of
 
@@ -44,12 +44,12 @@ class Pipe(StringTransport):
 class Asker:
     """One stream and whoever is at its other end. `step` is how many bytes come at once; 0 is all."""
 
-    def __init__(self, lobby: Lobby, desk: Desk, peer: Peer, step: int = 0) -> None:
+    def __init__(self, lobby: Lobby, transfer_server: TransferServer, peer: Peer, step: int = 0) -> None:
         self._lobby = lobby
         self._step = step
         self.is_lost = False
         self.pipe = Pipe()
-        self.stream = Stream(desk, peer)
+        self.stream = TransferStream(transfer_server, peer)
         self.stream.makeConnection(self.pipe)
 
     def send(self, data: str | bytes) -> None:
@@ -82,7 +82,7 @@ class Asker:
 
 
 class DeskTestCase(SynchronousTestCase):
-    """A test with a desk. Alice is at the address of the peer, Bob polls from elsewhere."""
+    """A test with a transfer_server. Alice is at the address of the peer, Bob polls from elsewhere."""
 
     limits = Limits()
     step = 0
@@ -96,8 +96,10 @@ class DeskTestCase(SynchronousTestCase):
         self.askers: list[Asker] = []
         self.shelf = MemoryShelf()
         self.closed: list[str] = []
-        self.desk = Desk(
-            self.lobby.hub, self.shelf, lambda peer: self.lobby.hub.buildProtocol(IPv4Address("TCP", peer.host, 4))
+        self.transfer_server = TransferServer(
+            self.lobby.registry,
+            self.shelf,
+            lambda peer: self.lobby.registry.buildProtocol(IPv4Address("TCP", peer.host, 4)),
         )
         self.peer = self.another_peer()
 
@@ -110,7 +112,7 @@ class DeskTestCase(SynchronousTestCase):
             self.shelf.go_on()
             self.lobby.settle()
         self.assertEqual(
-            (self.desk.answers, self.shelf.open_now, self.peer.uploads, self.peer.downloads), ({}, 0, 0, 0)
+            (self.transfer_server.answers, self.shelf.open_now, self.peer.uploads, self.peer.downloads), ({}, 0, 0, 0)
         )
         self.assertEqual(self.peer.listed, 0)
 
@@ -118,7 +120,7 @@ class DeskTestCase(SynchronousTestCase):
         return Peer(host, lambda: (host, PORT), self.closed.append, trusted=self.limits.password is None)
 
     def open(self, peer: Peer | None = None) -> Asker:
-        asker = Asker(self.lobby, self.desk, peer or self.peer, self.step)
+        asker = Asker(self.lobby, self.transfer_server, peer or self.peer, self.step)
         self.askers.append(asker)
         return asker
 

@@ -21,12 +21,12 @@ from threading import Thread
 from twisted.trial.unittest import TestCase
 
 from groupchat import __version__, admin
-from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
-from groupchat.group import Group
+from groupchat.core.errors import CannotOpen
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.group import Group
 from groupchat.log import database
 from groupchat.log.database import Database, Reader, span
-from groupchat.snapshots import VERSION, Snapshots
+from groupchat.service.snapshots import VERSION, Snapshots
 from tests.daemon import Daemon, UDPMember
 
 ADMIN = [sys.executable, "-c", "from groupchat.admin import main; main()"]
@@ -443,8 +443,8 @@ class FoldTests(Files):
     def test_files_and_guests(self) -> None:
         entries: list[list[Event]] = [
             *alice(1),
-            [Shared(7, "Alice", "", "a b.jpg", 2_100_000, START), Told("alice", "alice", "I am not", START)],
-            [Shared(0, "Door", "door", "x", 5, START), Told("Door", "door", "ding", START + 0.5)],
+            [Shared(7, "Alice", "", "a b.jpg", 2_100_000, START), GuestSaid("alice", "alice", "I am not", START)],
+            [Shared(0, "Door", "door", "x", 5, START), GuestSaid("Door", "door", "ding", START + 0.5)],
         ]
         for snapshot_after in range(4):
             self.write(*entries, snapshot_after=snapshot_after)

@@ -19,7 +19,7 @@ from twisted.python import usage
 from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
-from groupchat.limits import EVERYWHERE
+from groupchat.core.limits import EVERYWHERE
 from groupchat.options import Options
 from groupchat.tap import InOrder, makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
@@ -392,7 +392,7 @@ class ServiceTests(TestCase):
 
     def test_a_state_that_cannot_be_trusted_ends_the_process_with_status_1(self) -> None:
         script = (
-            "import sys; from groupchat.group import Group; Group.apply = lambda self, event: 1 / 0\n"
+            "import sys; from groupchat.core.group import Group; Group.apply = lambda self, event: 1 / 0\n"
             "from twisted.scripts.twistd import run; run()"
         )
         daemon = Daemon(twistd=[sys.executable, "-c", script])

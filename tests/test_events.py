@@ -6,10 +6,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.errors import IllegalMessage
-from groupchat.events import Joined, Left, Line, Renamed, Said, Shared, Told, Whispered, size_in_words
-from groupchat.filenames import check_name
-from groupchat.names import nickname
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.events import GuestSaid, Joined, Left, Line, Renamed, Said, Shared, Whispered, size_in_words
+from groupchat.core.filenames import check_name
+from groupchat.core.names import nickname
 
 WORDS = st.lists(st.sampled_from(["a", " ", " shared ", "shared", "(", ")", " (1 B)", ":", ": ", " has joined", "é"]))
 TEXTS = st.text(max_size=30) | WORDS.map("".join)
@@ -76,8 +76,8 @@ class LineTests(SynchronousTestCase):
         shared = Shared(7, "Alice", "", "photo.jpg", 2_100_000, 0.0)
         self.assertEqual(shared.line(), "Alice shared photo.jpg (2.1 MB)")
         self.assertEqual(Shared(0, "Door", "door", "x", 1, 0.0).line(), "Door shared x (1 B)")
-        self.assertEqual(Told("Door", "door", "ding: dong", 0.0).line(), "Door: ding: dong")
-        self.assertEqual((Told("Door", "door", "x", 0.0).member, shared.member), (0, 7))
+        self.assertEqual(GuestSaid("Door", "door", "ding: dong", 0.0).line(), "Door: ding: dong")
+        self.assertEqual((GuestSaid("Door", "door", "x", 0.0).member, shared.member), (0, 7))
 
     @given(NAMES, FILES, st.integers(0, 2**63 - 1))
     @example("Alice", "x shared y (2 B)", 1)
@@ -93,7 +93,7 @@ class LineTests(SynchronousTestCase):
     def test_nothing_else_reads_like_one(self, name: str, other: str, text: str) -> None:
         lines: list[Line] = [
             Said(1, name, text, 0.0),
-            Told(name, "", text, 0.0),
+            GuestSaid(name, "", text, 0.0),
             Whispered(1, name, 2, other, text, 0.0),
             Joined(1, name, "", 0.0, "", None),
             Renamed(1, name, other, "", 0.0),

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.errors import IllegalMessage
-from groupchat.filenames import MAX_NAME, check_name, folded, is_listed, numbered
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.filenames import MAX_NAME, check_name, folded, is_listed, numbered
 
 NAMES = st.one_of(
     st.text(max_size=300),

@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import CannotShare, NotNow
+from groupchat.core.errors import CannotShare, NotNow
 from groupchat.files import IReading, IReceiving, IShelf, hashing
 from groupchat.files.shelf import Shelf
 from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of

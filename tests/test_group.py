@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
-from groupchat.group import Group, Waiting
-from groupchat.ids import WINDOW
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.group import Group, Waiting
+from groupchat.core.ids import WINDOW
 
 ALICE, BOB, EVE = 11, 22, 33
 NAMES = {ALICE: "Alice", BOB: "Bob", EVE: "Eve"}
@@ -134,7 +134,7 @@ class GuestTests(TestCase):
         group = group_of(*everybody())
         for member in group.members:
             give(group, member)
-        self.assertEqual(group.apply(Told("Door", "door", "ding", 1.0)), 4)
+        self.assertEqual(group.apply(GuestSaid("Door", "door", "ding", 1.0)), 4)
         self.assertEqual(group.apply(Shared(0, "Cam", "cam", "x.jpg", 5, 1.0)), 5)
         self.assertEqual((group.whispered, {m.own for m in group.members.values()}), (0, {0}))
         self.assertEqual((list(group.members), group.per_host), ([ALICE, BOB, EVE], {"127.0.0.1": 3}))
@@ -148,7 +148,7 @@ class GuestTests(TestCase):
     def test_a_guest_is_nobody_who_is_here(self) -> None:
         group = group_of(*everybody())
         refused: list[Event] = [
-            Told("ALICE", "alice", "I am not", 0.0),
+            GuestSaid("ALICE", "alice", "I am not", 0.0),
             Shared(0, "Bob", "bob", "x", 1, 0.0),
             Shared(BOB, "Rob", "", "x", 1, 0.0),
             Shared(44, "Zoe", "", "x", 1, 0.0),
@@ -157,11 +157,11 @@ class GuestTests(TestCase):
             self.assertIsNone(group.apply(event), event)
         self.assertEqual((group.history.head, group.members[BOB].own), (3, 0))
         group.apply(Left(ALICE, "Alice", 0.0))
-        self.assertEqual(group.apply(Told("ALICE", "alice", "back as a guest", 0.0)), 5)
+        self.assertEqual(group.apply(GuestSaid("ALICE", "alice", "back as a guest", 0.0)), 5)
         self.assertEqual(group.apply(joined(44, "Alice")), 6)
 
     def test_what_a_guest_did_is_given_again_to_who_resumes(self) -> None:
-        group = group_of(*everybody(), Told("Door", "door", "ding", 0.0), said(BOB, "Bob", "hi"))
+        group = group_of(*everybody(), GuestSaid("Door", "door", "ding", 0.0), said(BOB, "Bob", "hi"))
         runs, cursor, _ = group.runs(group.members[BOB], *group.place(group.members[BOB], 3), 1000)
         self.assertEqual((runs, cursor), ([(4, b"Door: ding")], 5))
 

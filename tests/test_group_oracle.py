@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from twisted.trial.unittest import TestCase
 
-from groupchat.events import Joined, Left, Renamed, Said, Shared, Told, Whispered, size_in_words
-from groupchat.group import Group
-from groupchat.history import History
+from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered, size_in_words
+from groupchat.core.group import Group
+from groupchat.core.history import History
 
 ANYBODY = st.integers(0, 4)
 NAMES = st.sampled_from(["Al", "Bo", "AL", "Cy", "Dee", "Eve", "Frederic"])
@@ -104,7 +104,7 @@ class Conversation(RuleBasedStateMachine):
     def visit(self, name: str, shares: bool, times: int) -> None:
         """A guest says or shares something, if nobody here has its name."""
         key = name.lower()
-        event = Shared(0, name, key, "x", 5, 0.0) if shares else Told(name, key, "hi", 0.0)
+        event = Shared(0, name, key, "x", 5, 0.0) if shares else GuestSaid(name, key, "hi", 0.0)
         for _ in range(times):
             outcome = self.group.apply(event)
             if self.oracle.is_free(name, but=-1):

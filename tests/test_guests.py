@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.python.failure import Failure
 
-from groupchat.commands import Command, Files, Join, Leave, Rename, Say, Share, Tell
-from groupchat.errors import IllegalMessage, NotNow, Unavailable
-from groupchat.limits import BURST
+from groupchat.core.commands import Command, Files, Join, Leave, Rename, Say, SayAsGuest, Share
+from groupchat.core.errors import IllegalMessage, NotNow, Unavailable
+from groupchat.core.limits import BURST
+from groupchat.core.rules import MAX_SIZE
 from groupchat.log.memory import MemoryLog
-from groupchat.rules import MAX_SIZE
 from tests.connections import KEY, SessionTestCase
 from tests.logs import FailingLog
 from tests.node import Node
@@ -55,7 +55,7 @@ class SharingTests(SessionTestCase):
         guest.ask(share := Share("x", 5, guest=" Door "))
         self.settle()
         other = self.connection()
-        other.ask(tell := Tell("DOOR", "ding"))
+        other.ask(tell := SayAsGuest("DOOR", "ding"))
         self.settle()
         self.assertEqual((guest.told(), other.told()), ([("answered", share)], [("answered", tell)]))
         self.assertEqual(alice.given(), ["Door shared x (5 B)\n", "DOOR: ding\n"])
@@ -67,7 +67,7 @@ class SharingTests(SessionTestCase):
     def test_a_guest_whose_connection_ends_meanwhile_leaves_no_trace_either(self) -> None:
         for hold in (True, False):
             guest = self.connection()
-            guest.ask(Tell("Door", "ding"))
+            guest.ask(SayAsGuest("Door", "ding"))
             guest.hang_up(hold=hold)
             self.settle()
             self.assertEqual(guest.told(), [])
@@ -77,9 +77,9 @@ class SharingTests(SessionTestCase):
     def test_what_is_refused_at_once(self) -> None:
         alice = self.connection("Alice")
         refused: list[Command] = [
-            Tell("alice", "I am not"),
-            Tell("a:b", "x"),
-            Tell("Door", " "),
+            SayAsGuest("alice", "I am not"),
+            SayAsGuest("a:b", "x"),
+            SayAsGuest("Door", " "),
             Share("x", 1, guest="Alice"),
             Share("x", 1),
             Share("a/b", 1, member=alice.member.id),
@@ -103,7 +103,7 @@ class SharingTests(SessionTestCase):
         races: list[tuple[Command, Command]] = [
             (Rename("Al"), Share("x", 1, member=member)),
             (Leave(), Share("x", 1, member=member)),
-            (Join("Door"), Tell("door", "ding")),
+            (Join("Door"), SayAsGuest("door", "ding")),
             (Join("Cam"), Share("x", 1, guest="CAM")),
         ]
         for first, then in races:
@@ -113,17 +113,17 @@ class SharingTests(SessionTestCase):
             two.ask(then)
             self.settle()
             self.assertEqual((one.words(), two.words()), (["answered"], ["refused"]), then)
-            self.assertEqual(two.why, ["Somebody else was first." if isinstance(then, Tell) else LOST])
+            self.assertEqual(two.why, ["Somebody else was first." if isinstance(then, SayAsGuest) else LOST])
         self.assertEqual(self.names(), ["Door", "Cam"])
 
     def test_what_cannot_be_stored_is_dropped(self) -> None:
         log = FailingLog([Unavailable("full")])
         self.use(Node(log, self.clock))
         guest = self.connection()
-        guest.ask(Tell("Door", "ding"))
+        guest.ask(SayAsGuest("Door", "ding"))
         self.settle()
         self.assertEqual(guest.words(), ["dropped"])
-        guest.ask(Tell("Door", "dong"))
+        guest.ask(SayAsGuest("Door", "dong"))
         self.settle()
         self.assertEqual((guest.words(), self.lines()), (["answered"], ["Door: dong"]))
         self.assertNoTrace()
@@ -133,7 +133,7 @@ class SharingTests(SessionTestCase):
         alice = self.connection("Alice")
         for count in range(BURST + 1):
             guest = self.connection()
-            guest.ask(Tell("Door", str(count)))
+            guest.ask(SayAsGuest("Door", str(count)))
             self.settle()
         self.assertEqual((guest.words(), len(self.lines())), (["refused"], 1 + BURST))
         self.assertIn("Slow down", self.may_share(guest="Door"))
@@ -152,7 +152,7 @@ class SharingTests(SessionTestCase):
 
     def test_all_of_it_is_there_after_a_restart(self) -> None:
         alice = self.connection("Alice", KEY)
-        for command in (Share("x", 1, member=alice.member.id), Tell("Door", "ding"), Share("y", 2, guest="Cam")):
+        for command in (Share("x", 1, member=alice.member.id), SayAsGuest("Door", "ding"), Share("y", 2, guest="Cam")):
             self.connection().ask(command)
             self.settle()
         self.node.service._save()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.ids import MOST, WINDOW, Ids
+from groupchat.core.ids import MOST, WINDOW, Ids
 
 
 class Remembering:

@@ -1,4 +1,4 @@
-"""Imports point one way: tap -> frontends, log, service -> group, codec -> events, names, errors."""
+"""The direction of the imports: a table of folders, and no circles."""
 
 from __future__ import annotations
 
@@ -11,194 +11,126 @@ import groupchat
 
 PACKAGE = Path(groupchat.__file__).parent
 
-PURE = {
-    "groupchat.errors": set[str](),
-    "groupchat.commands": set[str](),
-    "groupchat.history": {"limits"},
-    "groupchat.ids": set[str](),
-    "groupchat.events": set[str](),
-    "groupchat.names": {"errors", "events"},
-    "groupchat.notices": set[str](),
-    "groupchat.texts": {"errors"},
-    "groupchat.codec": {"commands", "errors", "texts"},
-    "groupchat.limits": {"texts"},
-    "groupchat.linecodec": {"commands", "errors", "ids", "limits"},
-    "groupchat.group": {"events", "history", "ids"},
-    "groupchat.pace": {"errors", "group", "limits"},
-    "groupchat.filenames": {"errors"},
-    "groupchat.filecodec": {"errors", "filenames", "ids", "limits", "linecodec"},
-    "groupchat.rules": {"commands", "errors", "events", "filenames", "group", "limits", "names", "pace", "texts"},
+LAYERS = {
+    "core": set[str](),
+    "wire": {"core"},
+    "log": {"core"},
+    "files": {"core"},
+    "quic": {"core"},
+    "service": {"log", "core"},
+    "frontends": {"service", "wire", "files", "quic", "core"},
+    "client": {"wire", "quic", "core"},
+    "admin": {"service", "log", "core"},
+    "options": {"core", "wire"},
+    "tap": {"options", "frontends", "service", "log", "files", "quic", "wire", "core"},
+    "__main__": {"client"},
 }
-"""The core, which knows nothing of Twisted, and what each part of it may import of the rest."""
+"""Every folder and module of the package, and what it may import besides itself."""
 
-SERVICE = {
-    "groupchat.seats": {"commands", "errors", "events", "group"},
-    "groupchat.appender": {"errors", "events", "log"},
-    "groupchat.snapshots": {"errors", "events", "group", "ids", "log"},
-    "groupchat.subscriptions": {"group"},
-    "groupchat.upkeep": {"events", "group", "limits", "rules", "seats"},
-    "groupchat.service": {
-        "appender",
-        "commands",
-        "errors",
-        "events",
-        "group",
-        "limits",
-        "log",
-        "rules",
-        "seats",
-        "snapshots",
-        "subscriptions",
-        "upkeep",
-    },
+INTERFACES_ONLY = {"log", "files"}
+"""Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
+
+SHARED_BY_FRONTENDS = {"connections", "guests", "transfers", "listings"}
+"""Modules and folders of frontends that the others may import. A front end never imports another."""
+
+STILL_TANGLED = {
+    *("client.cli", "client.scripts", "client.verbs"),
+    *("frontends.web.channel", "frontends.web.request", "frontends.web.site"),
+    *("quic.connection", "quic.stream", "quic.turns"),
 }
 
-FILES = {"errors", "events", "filenames", "files", "limits"}
-"""What a part of the shelf may import beside its other parts: it knows nothing of the group. Others see an IShelf."""
-
-QUIC = {"quic", "quic.connection", "quic.core", "quic.stream", "quic.turns"}
-"""A connection over QUIC as Twisted sees it: both sides use it, and it knows neither."""
-
-FRONT_END = {
-    "codec",
-    "commands",
-    "errors",
-    "events",
-    "filecodec",
-    "files",
-    "group",
-    "ids",
-    "limits",
-    "linecodec",
-    "names",
-    "notices",
-    "seats",
-    "service",
-    "subscriptions",
-    "texts",
-}
-SHARED = {
-    "frontends",
-    "frontends.desk",
-    "frontends.inflow",
-    "frontends.once",
-    "frontends.receiving",
-    "frontends.sending",
-    "frontends.streams",
-    "frontends.transfers",
-    "frontends.words",
-}
-"""What front ends have in common: no front end itself."""
-
-ADMIN = {"__version__", "errors", "events", "group", "log", "log.database", "snapshots"}
-OUTSIDE = {"options", "tap", "admin", "__main__"}
-A_LOG = {"errors", "events", "log", "log.database"}
-
-READS_NO_CLOCK = {"time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
+IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
+"""What core and wire may not import."""
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in it; `from groupchat import x` counts as groupchat.x."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            names = {f"groupchat.{alias.name}" for alias in node.names}
-            found |= names if node.module == "groupchat" else {node.module or ""}
-    return found
-
-
-def modules() -> dict[str, Path]:
+def module_files() -> dict[str, Path]:
+    """Return the file of every module of the package, by its dotted name without `groupchat.`."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
-        found[".".join(parts).removesuffix(".__init__")] = path
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix("__init__").removesuffix(".") if name != "__init__" else ""] = path
     return found
+
+
+def imported(path: Path, known: dict[str, Path]) -> tuple[set[str], set[str]]:
+    """Return the modules of the package that a file imports, and the top-level names of all others."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name.removeprefix("groupchat.") in known else str(node.module) for name in whole]
+        for name in names:
+            if name == "groupchat" or name.startswith("groupchat."):
+                ours.add(name.removeprefix("groupchat").removeprefix("."))
+            else:
+                others.add(name.split(".")[0])
+    return ours - {""}, others
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Return the groups of modules that import each other, directly or through others."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for name in graph.get(todo.pop(), set()) - seen:
+                seen.add(name)
+                todo.append(name)
+        return seen
+
+    reached = {name: reach(name) for name in graph}
+    return [{name, *(n for n in reached[name] if name in reached[n])} for name in graph if name in reached[name]]
 
 
 class LayerTests(TestCase):
     def setUp(self) -> None:
-        self.modules = modules()
-        self.imports = {name: imports(path) for name, path in self.modules.items()}
-
-    def ours(self, name: str) -> set[str]:
-        return {other.removeprefix("groupchat.") for other in self.imports[name] if other.startswith("groupchat.")}
-
-    def others(self, name: str) -> set[str]:
-        """What a module imports of ours; those of a front end that is a package may import each other."""
-        of_web = name.startswith("groupchat.frontends.web")
-        return {other for other in self.ours(name) if not (of_web and other.startswith("frontends.web"))}
+        self.modules = module_files()
+        self.graph: dict[str, set[str]] = {}
+        self.outside: dict[str, set[str]] = {}
+        for name, path in self.modules.items():
+            self.graph[name], self.outside[name] = imported(path, self.modules)
 
     def test_every_module_is_in_a_layer(self) -> None:
+        self.assertEqual({name.split(".")[0] for name in self.modules if name}, set(LAYERS))
+
+    def test_imports_point_one_way(self) -> None:
+        for name, imports in self.graph.items():
+            folder = name.split(".")[0]
+            reached = {other.split(".")[0] for other in imports}
+            self.assertLessEqual(reached, LAYERS.get(folder, set()) | {folder}, name)
+
+    def test_no_modules_import_in_a_circle(self) -> None:
+        self.assertEqual([circle for circle in circles(self.graph) if circle - STILL_TANGLED], [])
+
+    def test_circles_are_found(self) -> None:
+        self.assertEqual(circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}), [{"b", "c"}, {"b", "c"}])
+
+    def test_core_and_wire_are_pure(self) -> None:
         for name in self.modules:
-            package = name.split(".")[1] if "." in name else ""
-            known = package in {"", "client", "files", "frontends", "log", "quic", "certificate", *OUTSIDE}
-            self.assertTrue(known or name in PURE | SERVICE, f"{name} is in no layer: say in which")
+            if name.split(".")[0] in {"core", "wire"}:
+                self.assertEqual(self.outside[name] & IMPURE, set(), name)
 
-    def test_the_core_is_pure(self) -> None:
-        for name, allowed in PURE.items():
-            self.assertLessEqual(self.ours(name), allowed, name)
-            for module in self.imports[name]:
-                self.assertNotIn(module.split(".")[0], {"twisted", "zope"} | READS_NO_CLOCK, name)
+    def test_only_tap_and_admin_name_concrete_logs_and_shelves(self) -> None:
+        for name, imports in self.graph.items():
+            for folder in INTERFACES_ONLY - {name.split(".")[0]}:
+                if name not in {"tap", "admin"}:
+                    self.assertEqual({other for other in imports if other.startswith(f"{folder}.")}, set(), name)
 
-    def test_the_service_knows_the_core_and_ilog(self) -> None:
-        for name, allowed in SERVICE.items():
-            self.assertLessEqual(self.ours(name), allowed, name)
+    def test_front_ends_do_not_import_each_other(self) -> None:
+        for name, imports in self.graph.items():
+            layer, _, module = name.partition(".")
+            if layer == "frontends" and module:
+                own = module.split(".")[0]
+                reached = {other.split(".")[1] for other in imports if other.startswith("frontends.")}
+                self.assertLessEqual(reached - SHARED_BY_FRONTENDS, {own}, name)
 
-    def test_the_shelf_knows_nothing_of_the_group(self) -> None:
-        for name in self.modules:
-            if name.startswith("groupchat.files"):
-                others = {other for other in self.ours(name) if not other.startswith("files.")}
-                self.assertLessEqual(others, FILES, name)
-
-    def test_only_tap_names_the_shelf_on_a_disk(self) -> None:
-        for name in self.modules:
-            if name != "groupchat.tap" and not name.startswith("groupchat.files"):
-                self.assertFalse({other for other in self.ours(name) if other.startswith("files.")}, name)
-
-    def test_what_both_sides_use_knows_neither(self) -> None:
-        for name in QUIC:
-            self.assertLessEqual(self.ours(f"groupchat.{name}"), QUIC, name)
-        self.assertEqual(self.ours("groupchat.certificate"), {"errors"})
-
-    def test_only_what_speaks_quic_needs_its_library(self) -> None:
-        outside = {name for name in self.modules if not name.startswith("groupchat.quic")}
-        users = {name for name in outside if (QUIC | {"certificate"}) & self.ours(name)}
-        self.assertEqual(users, {"groupchat.frontends.quic", "groupchat.client.quic", "groupchat.tap"})
-
-    def test_front_ends_know_the_service_and_codecs_and_never_each_other_or_a_log(self) -> None:
-        names = [name for name in self.modules if name.startswith("groupchat.frontends.")]
-        self.assertTrue(names)
-        for name in names:
-            more = QUIC | {"certificate"} if name == "groupchat.frontends.quic" else set[str]()
-            self.assertLessEqual(self.others(name), FRONT_END | SHARED | more, name)
-
-    def test_a_log_knows_events_and_ilog(self) -> None:
-        names = [name for name in self.modules if name.startswith("groupchat.log")]
-        self.assertGreater(len(names), 1)
-        for name in names:
-            self.assertLessEqual(self.ours(name), A_LOG, name)
-
-    def test_the_client_knows_nothing_of_the_server(self) -> None:
-        names = [name for name in self.modules if name.startswith("groupchat.client.")]
-        self.assertTrue(names)
-        for name in names:
-            others = {other for other in self.ours(name) if other != "client" and not other.startswith("client.")}
-            self.assertLessEqual(others, QUIC if name == "groupchat.client.quic" else {"__version__", "notices"}, name)
-
-    def test_admin_reads_files_and_folds_them_and_knows_neither_a_service_nor_a_front_end(self) -> None:
-        self.assertLessEqual(self.ours("groupchat.admin"), ADMIN)
-
-    def test_only_tap_names_concrete_logs_and_front_ends(self) -> None:
-        for name in self.modules:
-            if name not in {"groupchat.tap", "groupchat.admin"} and not name.startswith(
-                ("groupchat.client", "groupchat.log")
-            ):
-                concrete = {other for other in self.others(name) - SHARED if other.startswith(("frontends.", "log."))}
-                self.assertEqual(concrete, set(), name)
-
-    def test_nobody_imports_tap_or_admin(self) -> None:
-        for name in self.modules:
-            self.assertFalse({"tap", "admin"} & self.ours(name), name)
+    def test_only_what_speaks_quic_imports_it(self) -> None:
+        users = {name for name, imports in self.graph.items() if any(other.startswith("quic") for other in imports)}
+        outside = {name for name in users if not name.startswith("quic")}
+        self.assertEqual(outside, {"frontends.quic", "client.quic", "tap"})

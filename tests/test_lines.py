@@ -7,11 +7,11 @@ import re
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
-from groupchat.frontends.streams import IConnected
-from groupchat.limits import BURST, GREETING_LINES, MAX_NAMES, PASSWORD_ATTEMPTS, PASSWORD_PAUSE, Limits
-from groupchat.linecodec import HELP
-from groupchat.seats import IConnection
-from groupchat.subscriptions import IReader
+from groupchat.core.limits import BURST, GREETING_LINES, MAX_NAMES, PASSWORD_ATTEMPTS, PASSWORD_PAUSE, Limits
+from groupchat.frontends.connections import IConnected
+from groupchat.service.seats import IConnection
+from groupchat.service.subscriptions import IReader
+from groupchat.wire.lines import HELP
 from tests.lobby import ASKED, WELCOME, Lobby, LobbyTestCase
 
 
@@ -300,4 +300,4 @@ class PasswordTests(LobbyTestCase):
         caller.ask("wrong", "wrong", "wrong", "sésame", "Alice")
         caller.lose()
         self.lobby.pass_time(10 * PASSWORD_PAUSE)
-        self.assertEqual((self.lobby.hub.connections, self.lobby.watch()), ({}, []))
+        self.assertEqual((self.lobby.registry.connections, self.lobby.watch()), ({}, []))

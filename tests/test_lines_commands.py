@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from groupchat import linecodec
-from groupchat.commands import Command
-from groupchat.limits import HISTORY, MAX_ANSWER, MAX_HISTORY, MAX_LINE, MAX_USERS
-from groupchat.linecodec import HELP, Help
+from groupchat.core.commands import Command
+from groupchat.core.limits import HISTORY, MAX_ANSWER, MAX_HISTORY, MAX_LINE, MAX_USERS
+from groupchat.wire import lines as wire_lines
+from groupchat.wire.lines import HELP, Help
 from tests.lobby import Lobby, LobbyTestCase
 
 
@@ -124,7 +124,7 @@ class WrongLineTests(LobbyTestCase):
 
     def test_a_bug_while_reading_a_line_costs_that_line_only(self) -> None:
         alice = self.lobby.enter("Alice")
-        self.patch(linecodec, "parse", _buggy(linecodec.parse))
+        self.patch(wire_lines, "parse", _buggy(wire_lines.parse))
         alice.send("one", "bug", "two")
         alice.heard()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from groupchat.errors import Unavailable
-from groupchat.limits import MAX_UNENDED, QUEUE
+from groupchat.core.errors import Unavailable
+from groupchat.core.limits import MAX_UNENDED, QUEUE
 from tests.lobby import CANNOT, Caller, Lobby, LobbyTestCase, late_lobby
 from tests.logs import FailingLog
 
@@ -46,7 +46,7 @@ class EndTests(LobbyTestCase):
         """Nothing is left of whoever was connected."""
         self.lobby.settle()
         service = self.lobby.service
-        self.assertEqual((self.lobby.hub.connections, service.seats.live, service.seats.held), ({}, {}, {}), how)
+        self.assertEqual((self.lobby.registry.connections, service.seats.live, service.seats.held), ({}, {}, {}), how)
         subscriptions = service.subscriptions
         self.assertEqual((subscriptions._awake, subscriptions._paused), ({}, {}), how)
 

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.files import File, IReading, IReceiving, IShelf, Owner
-from groupchat.limits import LISTING_SECONDS, MAX_FILES_SHOWN
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import LISTING_SECONDS, MAX_FILES_SHOWN
+from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from tests.lobby import KEY, LobbyTestCase
 
 FAILED = "The server cannot look that up now: ask again."
@@ -38,14 +38,14 @@ class Shelf:
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         raise AssertionError("nothing is read")
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         raise AssertionError("nothing is written")
 
 
 class FilesTests(LobbyTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.shelf = self.lobby.hub.shelf = Shelf()
+        self.shelf = self.lobby.registry.shelf = Shelf()
 
     listed = ("a b.txt  5 B, 2026-11-21 10:15", "photo.jpg  2.1 MB, 2026-11-21 10:16")
 
@@ -63,7 +63,7 @@ class FilesTests(LobbyTestCase):
         self.assertEqual(alice.ask("/files"), ["* There are no files yet."])
 
     def test_where_no_files_are_shared(self) -> None:
-        self.lobby.hub.shelf = None
+        self.lobby.registry.shelf = None
         alice, program = self.lobby.enter("Alice"), self.lobby.program("Robot")
         alice.heard()
         self.assertEqual(alice.ask("/files"), ["* No files are shared here."])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from groupchat.core.limits import MAX_ANSWER, QUEUE
+from groupchat.frontends.connections import LINES_AT_ONCE as ALL_LINES_AT_ONCE
 from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
-from groupchat.frontends.streams import LINES_AT_ONCE as ALL_LINES_AT_ONCE
-from groupchat.limits import MAX_ANSWER, QUEUE
-from groupchat.linecodec import HELP
-from groupchat.subscriptions import AT_ONCE
+from groupchat.service.subscriptions import AT_ONCE
+from groupchat.wire.lines import HELP
 from tests.lobby import WELCOME, Caller, Lobby, LobbyTestCase, late_lobby
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from groupchat.errors import Unavailable
-from groupchat.limits import QUEUE
-from groupchat.linecodec import HELP
+from groupchat.core.errors import Unavailable
+from groupchat.core.limits import QUEUE
+from groupchat.wire.lines import HELP
 from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
 from tests.logs import FailingLog
 
@@ -110,7 +110,7 @@ class NumberedTests(LobbyTestCase):
             program.lose()
             program = caller
         self.lobby.settle()
-        self.assertEqual(len(self.lobby.hub.connections), 1)
+        self.assertEqual(len(self.lobby.registry.connections), 1)
         self.assertEqual(self.lobby.watch()[-1], "Carol has joined")
 
     def test_it_is_held_when_the_connection_ends_however_that_is(self) -> None:

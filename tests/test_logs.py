@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
+from groupchat.core.errors import Trimmed, Unavailable
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.log import Entry, ILog, Snapshot, sqlite
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
@@ -41,7 +41,7 @@ EVENTS: list[Event] = [
     Left(1, "ALICE", 5.0),
     Shared(1, "Alice", "", "Ein Lied, ¡olé! 🦊.tar.gz", 2**63 - 1, 6.0),
     Shared(0, "Zoë 🦊", "zoë 🦊", "empty", 0, 6.5),
-    Told("Türklingel", "türklingel", "ding: dong", 7.0),
+    GuestSaid("Türklingel", "türklingel", "ding: dong", 7.0),
 ]
 
 

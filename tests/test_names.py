@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.errors import IllegalMessage
-from groupchat.events import NOTICES
-from groupchat.names import nickname
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.events import NOTICES
+from groupchat.core.names import nickname
 
 
 class NicknameTests(TestCase):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.appender import MOST_EVENTS
 from groupchat.log.memory import MemoryLog, Store
+from groupchat.service.appender import MOST_EVENTS
 from tests.connections import Connection
 from tests.lobby import Lobby
 from tests.logs import LateLog

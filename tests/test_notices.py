@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.errors import IllegalMessage
-from groupchat.names import nickname
-from groupchat.notices import Kind, Line, is_line, read
-from groupchat.texts import check_text
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.names import nickname
+from groupchat.core.notices import Kind, Line, is_line, read
+from groupchat.core.texts import check_text
 
 
 def allowed_name(text: str) -> str | None:

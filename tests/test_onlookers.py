@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from groupchat.commands import Say, Whisper
-from groupchat.events import Joined, Said, Whispered
-from groupchat.group import Group
-from groupchat.subscriptions import IReader
+from groupchat.core.commands import Say, Whisper
+from groupchat.core.events import Joined, Said, Whispered
+from groupchat.core.group import Group
+from groupchat.service.subscriptions import IReader
 from tests.connections import SessionTestCase
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.errors import NotNow
-from groupchat.events import Joined
-from groupchat.group import Member
-from groupchat.limits import BURST
-from groupchat.pace import Pace
+from groupchat.core.errors import NotNow
+from groupchat.core.events import Joined
+from groupchat.core.group import Member
+from groupchat.core.limits import BURST
+from groupchat.core.pace import Pace
 
 NOW = 1_700_000_000.0
 RATE = 5

@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.frontends.desk import Desk
-from groupchat.frontends.transfers import Stream
+from groupchat.frontends.transfers.server import TransferServer
+from groupchat.frontends.transfers.stream import TransferStream
 from tests.lobby import Lobby
 from tests.quic_pair import Ear, Pair
 from tests.shelves import MemoryShelf, hash_of
@@ -65,16 +65,16 @@ class QuicFilesTestCase(SynchronousTestCase):
         """A network, and a lobby with a shelf behind it. Bob polls, to hear what the group is told."""
         self.shelf = MemoryShelf()
         desks: list[Any] = []
-        self.pair = Pair(lambda peer: Stream(desks[0], peer), loss=loss, seed=seed, delay=delay)
+        self.pair = Pair(lambda peer: TransferStream(desks[0], peer), loss=loss, seed=seed, delay=delay)
         self.addCleanup(self.pair.stop)
         self.lobby = Lobby(clock=self.pair.clock)
-        desks.append(Desk(self.lobby.hub, self.shelf, self._line))
-        self.desk = desks[0]
+        desks.append(TransferServer(self.lobby.registry, self.shelf, self._line))
+        self.transfer_server = desks[0]
         self.lobby.ask(2, "1 Bob")
         self.bob = ""
 
     def _line(self, peer: Any) -> Protocol | None:
-        return self.lobby.hub.buildProtocol(IPv4Address("UDP", peer.host, 0))
+        return self.lobby.registry.buildProtocol(IPv4Address("UDP", peer.host, 0))
 
     def get(self, name: str, offset: int = 0, sha256: str = "-") -> Ear:
         ear = Ear()

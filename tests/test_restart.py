@@ -20,15 +20,15 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import groupchat.log.sqlite as sqlite_module
-import groupchat.service as service_module
-from groupchat.errors import CannotOpen, Unavailable
-from groupchat.events import Said
+import groupchat.service.group_service as service_module
+from groupchat.core.errors import CannotOpen, Unavailable
+from groupchat.core.events import Said
+from groupchat.core.history import History
+from groupchat.core.limits import Settings
 from groupchat.frontends.udp import FiveMessages, UDPService
-from groupchat.history import History
-from groupchat.limits import Settings
 from groupchat.log.database import VERSION, Database
 from groupchat.log.sqlite import SqliteLog
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.durable import DurableNode
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.commands import Rename, Say, Share, Tell, Whisper
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.events import Joined, Shared, Told
-from groupchat.group import Group, Member
-from groupchat.limits import BURST, Settings
-from groupchat.names import nickname
-from groupchat.rules import Rules
+from groupchat.core.commands import Rename, Say, SayAsGuest, Share, Whisper
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.events import GuestSaid, Joined, Shared
+from groupchat.core.group import Group, Member
+from groupchat.core.limits import BURST, Settings
+from groupchat.core.names import nickname
+from groupchat.core.rules import Rules
 
 NOW = 100_000.0
 TODAY = 1_700_000_000.0
@@ -176,9 +176,9 @@ class GuestTests(TestCase):
     def setUp(self) -> None:
         self.rules, (self.alice, _) = rules_of("Alice", "Bob")
 
-    def refused(self, command: Share | Tell) -> str:
+    def refused(self, command: Share | SayAsGuest) -> str:
         with self.assertRaises(IllegalMessage) as raised:
-            if isinstance(command, Tell):
+            if isinstance(command, SayAsGuest):
                 self.rules.tell("10.0.0.9", command, NOW)
             else:
                 self.rules.share("10.0.0.9", command, NOW)
@@ -193,7 +193,9 @@ class GuestTests(TestCase):
             self.rules.share("10.0.0.9", Share("e\u0301", 0, guest=" Door "), NOW),
             Shared(0, "Door", "door", "é", 0, NOW),
         )
-        self.assertEqual(self.rules.tell("10.0.0.9", Tell("Door", "ding"), NOW), Told("Door", "door", "ding", NOW))
+        self.assertEqual(
+            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW), GuestSaid("Door", "door", "ding", NOW)
+        )
 
     def test_a_member_must_be_here(self) -> None:
         self.assertIn("no longer", self.refused(Share("x", 1, member=3)))
@@ -202,7 +204,7 @@ class GuestTests(TestCase):
 
     def test_the_name_of_a_guest_is_a_name_that_is_free(self) -> None:
         for name, word in [("alice", "Alice is in use"), ("", "empty"), ("a:b", "no :"), ("x shared y", "taken for")]:
-            self.assertIn(word, self.refused(Tell(name, "hi")))
+            self.assertIn(word, self.refused(SayAsGuest(name, "hi")))
             self.assertIn(word, self.refused(Share("x", 1, guest=name)))
             with self.assertRaises(IllegalMessage):
                 self.rules.may_share("10.0.0.9", 0, name, NOW)
@@ -215,7 +217,7 @@ class GuestTests(TestCase):
 
     def test_a_guest_says_what_may_be_said(self) -> None:
         for text in ["", " ", "\x1b[2J", "x" * 4097, "a\nb"]:
-            self.assertTrue(self.refused(Tell("Door", text)))
+            self.assertTrue(self.refused(SayAsGuest("Door", text)))
 
     def test_a_member_pays_itself_and_a_guest_its_host(self) -> None:
         for _ in range(BURST):
@@ -224,8 +226,8 @@ class GuestTests(TestCase):
             self.assertRaises(NotNow, share, "10.0.0.9", Share("x", 1, member=1), NOW)
         for _ in range(BURST // 2):
             self.rules.share("10.0.0.9", Share("x", 1, guest="Door"), NOW)
-            self.rules.tell("10.0.0.9", Tell("Door", "ding"), NOW)
-        self.assertRaises(NotNow, self.rules.tell, "10.0.0.9", Tell("Cam", "x"), NOW)
+            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW)
+        self.assertRaises(NotNow, self.rules.tell, "10.0.0.9", SayAsGuest("Cam", "x"), NOW)
         self.assertRaises(NotNow, self.rules.may_share, "10.0.0.9", 0, "Cam", NOW)
-        self.rules.tell("10.0.0.8", Tell("Cam", "x"), NOW)
+        self.rules.tell("10.0.0.8", SayAsGuest("Cam", "x"), NOW)
         self.rules.pace.check_join("10.0.0.9", NOW)

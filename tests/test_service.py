@@ -9,14 +9,14 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-import groupchat.service as service_module
-from groupchat.errors import LogError, Unavailable, Unknown
-from groupchat.events import Event, Left, Seen
-from groupchat.group import Group
-from groupchat.limits import QUEUE, Settings
+import groupchat.service.group_service as service_module
+from groupchat.core.errors import LogError, Unavailable, Unknown
+from groupchat.core.events import Event, Left, Seen
+from groupchat.core.group import Group
+from groupchat.core.limits import QUEUE, Settings
 from groupchat.log.memory import Store
-from groupchat.seats import IClient
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
+from groupchat.service.seats import IClient
 from tests.logs import FailingLog, LateLog
 from tests.node import FakePort, Node
 

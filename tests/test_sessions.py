@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from zope.interface.verify import verifyObject
 
-from groupchat.commands import Command, Leave, Poll, Rename, Say, Users, Whisper
-from groupchat.errors import IllegalMessage, Unavailable
-from groupchat.limits import QUEUE
-from groupchat.rules import DAY
-from groupchat.seats import IConnection
-from groupchat.subscriptions import IReader
-from groupchat.upkeep import AT_ONCE
+from groupchat.core.commands import Command, Leave, Poll, Rename, Say, Users, Whisper
+from groupchat.core.errors import IllegalMessage, Unavailable
+from groupchat.core.limits import QUEUE
+from groupchat.core.rules import DAY
+from groupchat.service.seats import IConnection
+from groupchat.service.subscriptions import IReader
+from groupchat.service.upkeep import AT_ONCE
 from tests.connections import KEY, SessionTestCase
 from tests.logs import FailingLog
 from tests.node import Node

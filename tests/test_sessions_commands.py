@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from groupchat.commands import Command, Join, Leave, Poll, Recall, Rename, Say, Users, Whisper
-from groupchat.ids import WINDOW
-from groupchat.limits import BURST, QUEUE
+from groupchat.core.commands import Command, Join, Leave, Poll, Recall, Rename, Say, Users, Whisper
+from groupchat.core.ids import WINDOW
+from groupchat.core.limits import BURST, QUEUE
 from tests.connections import KEY, Connection, SessionTestCase
 
 ILLEGAL = "Illegal message"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 
-from groupchat.commands import Rename, Say, Whisper
-from groupchat.errors import Unavailable
+from groupchat.core.commands import Rename, Say, Whisper
+from groupchat.core.errors import Unavailable
 from groupchat.log.memory import MemoryLog
 from tests.connections import KEY, SessionTestCase
 from tests.durable import DurableNode

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.errors import CannotOpen
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
-from groupchat.group import Group, Member
-from groupchat.history import History
+from groupchat.core.errors import CannotOpen
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.group import Group, Member
+from groupchat.core.history import History
 from groupchat.log import Entry, Snapshot
-from groupchat.snapshots import VERSION, Snapshots
+from groupchat.service.snapshots import VERSION, Snapshots
 
 FOLDED = [name for name in Member.__slots__ if name not in {"contact", "paced", "spent", "ids"}]
 """What of a member is part of the fold, but its ids."""
@@ -99,7 +99,7 @@ class Entries:
             Said(member, name, f"at {at}", at, client_id),
             Shared(member, name, "", f"{at}.txt", 5, at),
             Shared(0, *guest, f"{at}.txt", 5, at),
-            Told(*guest, f"at {at}", at),
+            GuestSaid(*guest, f"at {at}", at),
         ]
         return dice.choice([others[0], *others])
 

@@ -9,9 +9,9 @@ from twisted.internet.testing import StringTransport, StringTransportWithDisconn
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from groupchat.core.limits import STOP_SECONDS, Limits
+from groupchat.frontends.connections import STEP, ConnectionRegistry, Refused
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import STEP, Hub, Refused
-from groupchat.limits import STOP_SECONDS, Limits
 from tests.lobby import OTHER_KEY, STOPPING, Caller, Lobby, late_lobby
 
 TOO_MANY = b"* There are too many connections: try again later.\n"
@@ -22,7 +22,7 @@ class LimitTests(SynchronousTestCase):
     def refused(self, lobby: Lobby, host: str) -> bytes:
         """What a connection that is refused is told before it is closed."""
         transport = StringTransport()
-        protocol = lobby.hub.buildProtocol(IPv4Address("TCP", host, 40_000))
+        protocol = lobby.registry.buildProtocol(IPv4Address("TCP", host, 40_000))
         self.assertIsInstance(protocol, Refused)
         assert protocol is not None
         protocol.makeConnection(transport)
@@ -39,7 +39,7 @@ class LimitTests(SynchronousTestCase):
         callers[1].lose()
         lobby.call("10.0.1.9")
         self.assertEqual(self.refused(lobby, "10.0.1.1"), TOO_MANY)
-        self.assertEqual((lobby.hub.total, lobby.hub.refused), (4, 2))
+        self.assertEqual((lobby.registry.total, lobby.registry.refused), (4, 2))
 
     def test_of_one_address(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=2))
@@ -52,26 +52,26 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.refused(lobby, "10.0.1.1"), TOO_MANY_OF_YOURS)
         for caller in callers[1:]:
             caller.lose()
-        self.assertEqual((lobby.hub.connections, lobby.hub._per_host), ({}, {}))
+        self.assertEqual((lobby.registry.connections, lobby.registry._per_host), ({}, {}))
 
     def test_no_limit_for_one_address(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=0))
         for _ in range(50):
             lobby.call("10.0.1.1")
-        self.assertEqual(len(lobby.hub.connections), 50)
+        self.assertEqual(len(lobby.registry.connections), 50)
 
     def test_those_without_an_ip_address_count_as_one(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=1))
-        protocol = lobby.hub.buildProtocol(UNIXAddress("/run/chat"))
+        protocol = lobby.registry.buildProtocol(UNIXAddress("/run/chat"))
         assert isinstance(protocol, Lines)
         protocol.makeConnection(StringTransport())
-        self.assertIsInstance(lobby.hub.buildProtocol(None), Refused)
-        self.assertIsInstance(lobby.hub.buildProtocol(IPv6Address("TCP", "::1", 1)), Lines)
+        self.assertIsInstance(lobby.registry.buildProtocol(None), Refused)
+        self.assertIsInstance(lobby.registry.buildProtocol(IPv6Address("TCP", "::1", 1)), Lines)
 
     def test_before_the_start_none_is_taken(self) -> None:
         lobby = Lobby()
-        hub = Hub(lobby.service, Limits(), lobby.clock, Lines)
-        self.assertIsNone(hub.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
+        registry = ConnectionRegistry(lobby.service, Limits(), lobby.clock, Lines)
+        self.assertIsNone(registry.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
 
     def test_whoever_does_not_take_the_refusal_is_not_waited_for(self) -> None:
         clock, transport = Clock(), StringTransport()
@@ -146,7 +146,7 @@ class StopTests(SynchronousTestCase):
     def stop(self, lobby: Lobby) -> list[None]:
         """Begin to stop; the list is no longer empty once that is done."""
         stopped: list[None] = []
-        lobby.hub.stop().addCallback(stopped.append)
+        lobby.registry.stop().addCallback(stopped.append)
         return stopped
 
     def end(self, lobby: Lobby, *callers: Caller) -> list[list[str]]:
@@ -167,7 +167,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(stopped, [])
         self.assertEqual(self.end(lobby, alice, robot, nobody), [[STOPPING]] * 3)
         self.assertEqual(stopped, [None])
-        self.assertFalse(lobby.hub._ticker.running)
+        self.assertFalse(lobby.registry._ticker.running)
 
     def test_with_nobody_there(self) -> None:
         self.assertEqual(self.stop(Lobby()), [None])

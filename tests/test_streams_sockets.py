@@ -16,12 +16,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import CannotListen
+from groupchat.core.errors import CannotListen
+from groupchat.core.limits import KEEPALIVE, SEND_BUFFER, Limits, Settings
+from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService, tune, writer
 from groupchat.frontends.lines import Lines
-from groupchat.frontends.streams import Hub, PortEndpoint, StreamService, tune, writer
-from groupchat.limits import KEEPALIVE, SEND_BUFFER, Limits, Settings
 from groupchat.log.memory import MemoryLog
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
 from tests.lobby import STOPPING, WELCOME
 from tests.sessions import RESET
 
@@ -119,7 +119,7 @@ class PortTests(TestCase):
         tune(transport)
 
 
-class Told(Protocol):
+class GuestSaid(Protocol):
     """Somebody is told of its transport."""
 
     def __init__(self, made: Deferred[Any]) -> None:
@@ -135,7 +135,7 @@ class WriterTests(TestCase):
     @inlineCallbacks
     def setUp(self) -> Any:  # type: ignore[override]
         made: Deferred[Any] = Deferred()
-        factory = Factory.forProtocol(lambda: Told(made))
+        factory = Factory.forProtocol(lambda: GuestSaid(made))
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=PATIENCE)
@@ -219,9 +219,9 @@ class ServiceTests(TestCase):
 
     def setUp(self) -> Any:
         self.group_service = GroupService(Settings(), MemoryLog(), reactor, self.fail)
-        self.hub = Hub(self.group_service, Limits(), reactor, Lines)
+        self.registry = ConnectionRegistry(self.group_service, Limits(), reactor, Lines)
         self.endpoint = KnownEndpoint(reactor, 0, "127.0.0.1")
-        self.service = StreamService(self.hub, [self.endpoint])
+        self.service = StreamService(self.registry, [self.endpoint])
         self.addCleanup(self.group_service.stopService)
         return self.group_service.startService()
 
@@ -255,7 +255,7 @@ class ServiceTests(TestCase):
         connected = self.connect()
         connected.send(b"Alice\n")
         yield deferLater(reactor, 0.05, lambda: None)
-        self.assertEqual(self.hub.total, 0)
+        self.assertEqual(self.registry.total, 0)
         with self.assertRaises(BlockingIOError):
             connected.recv(1)
         yield self.service.startService()
@@ -283,9 +283,9 @@ class ServiceTests(TestCase):
     @inlineCallbacks
     def test_an_endpoint_that_cannot_be_had(self) -> Any:
         for raises, why in [(False, "in use"), (True, "no such interface")]:
-            service = StreamService(self.hub, [NoEndpoint(raises)])
+            service = StreamService(self.registry, [NoEndpoint(raises)])
             with self.assertRaises(CannotListen) as caught:
                 yield service.startService()
             self.assertEqual(str(caught.exception), f"cannot listen for lines: {why}")
-            self.assertFalse(self.hub.ready)
+            self.assertFalse(self.registry.ready)
             yield service.stopService()

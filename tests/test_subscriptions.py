@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from twisted.internet.interfaces import IPushProducer
 from zope.interface.verify import verifyObject
 
-import groupchat.subscriptions as subscriptions_module
-from groupchat.commands import Rename, Say, Whisper
-from groupchat.group import Group, Run
-from groupchat.subscriptions import AT_ONCE, IReader, Subscription
+import groupchat.service.subscriptions as subscriptions_module
+from groupchat.core.commands import Rename, Say, Whisper
+from groupchat.core.group import Group, Run
+from groupchat.service.subscriptions import AT_ONCE, IReader, Subscription
 from tests.readers import Reader, SubscriptionTestCase
 
 

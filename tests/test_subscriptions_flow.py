@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import groupchat.subscriptions as subscriptions_module
-from groupchat.commands import Say, Whisper
-from groupchat.subscriptions import AT_ONCE
+import groupchat.service.subscriptions as subscriptions_module
+from groupchat.core.commands import Say, Whisper
+from groupchat.service.subscriptions import AT_ONCE
 from tests.readers import Reader, SubscriptionTestCase
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.errors import IllegalMessage
-from groupchat.texts import check_text
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.texts import check_text
 
 
 class TextTests(TestCase):

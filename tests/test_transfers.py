@@ -12,11 +12,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from groupchat.errors import IllegalMessage, NotNow
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, Limits
 from groupchat.files import IReading, IReceiving, IShelf
-from groupchat.frontends.desk import STOP_SECONDS, Desk, Peer
-from groupchat.frontends.transfers import Stream
-from groupchat.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, Limits
+from groupchat.frontends.transfers.server import STOP_SECONDS, Peer, TransferServer
+from groupchat.frontends.transfers.stream import TransferStream
 from tests.lobby import Lobby
 from tests.shelves import ALICE, MemoryReading, MemoryReceiving, ShelfTestCase, hash_of
 from tests.streams import HOST, Asker, DeskTestCase
@@ -67,7 +67,7 @@ class FirstLineTests(DeskTestCase):
         self.assertTrue(asker.pipe.aborted)  # it does not take even that
 
     def test_who_is_gone_leaves_nothing(self) -> None:
-        self.lobby.hub.stop()
+        self.lobby.registry.stop()
         self.lobby.settle()
         before = len(self.lobby.clock.getDelayedCalls())
         for request in ["", "FILES\n", "GET 0 - a\n", "nonsense\n", f"PUT 1 {hash_of(b'a')} a\nBY ADDRESS\n"]:
@@ -76,7 +76,7 @@ class FirstLineTests(DeskTestCase):
             asker.lose()
         self.lobby.settle()
         self.assertEqual(len(self.lobby.clock.getDelayedCalls()), before)
-        self.assertEqual((self.desk.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
+        self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
 
     def test_a_bug_is_survived(self) -> None:
         self.patch(self.shelf, "listing", lambda: 1 / 0)
@@ -94,13 +94,13 @@ class FirstLineTests(DeskTestCase):
         asker.end()
         self.assertEqual(self.watch(), ["Cleo: more", "Cleo has left the group"])
         asker.lose()
-        self.assertEqual(self.lobby.hub.connections, {})
+        self.assertEqual(self.lobby.registry.connections, {})
 
     def test_files(self) -> None:
         self.assertEqual(self.ask("FILES\n"), "ok 0\n")
         self.shelf.files = {"a: b": b"abc", "ü": b""}
         self.assertEqual(self.ask("FILES\n"), f"ok 2\n3 {hash_of(b'abc')} 12 a: b\n0 {hash_of(b'')} 12 ü\n")
-        self.assertEqual(self.desk.answers, {})
+        self.assertEqual(self.transfer_server.answers, {})
 
     def test_lists_that_nobody_takes(self) -> None:
         self.shelf.files = {f"{number}" + "x" * 200: b"" for number in range(5_000)}
@@ -166,7 +166,7 @@ class GetTests(DeskTestCase):
         self.assertEqual(asker.heard(), f"ok {self.size} {hash_of(DATA)} 0\n".encode() + DATA)
         self.assertTrue(asker.is_over)
         self.assertIsNone(asker.pipe.producer)
-        self.assertEqual((self.desk.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
 
     def test_nothing_in_it(self) -> None:
         self.shelf.files["empty"] = b""
@@ -224,7 +224,7 @@ class GetTests(DeskTestCase):
         self.assertFalse(asker.pipe.aborted)
         self.lobby.pass_time(2)
         self.assertTrue(asker.pipe.aborted)
-        self.assertEqual((self.desk.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
         asker.lose()
 
     def test_who_is_slow_is_given_less_at_once_and_not_dropped(self) -> None:
@@ -261,7 +261,7 @@ class GetTests(DeskTestCase):
                 self.shelf.go_on()
             asker.lose()
             self.shelf.go_on()
-            self.assertEqual((self.desk.answers, self.shelf.open_now, self.shelf.waiting), ({}, 0, []))
+            self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.shelf.waiting), ({}, 0, []))
 
     def test_a_file_that_changes_is_not_mixed(self) -> None:
         asker = self.paused()
@@ -276,7 +276,7 @@ class GetTests(DeskTestCase):
         asker = self.paused()
         waiting = self.open()
         waiting.send("GET 0 - a\n")
-        self.successResultOf(self.desk.stop())
+        self.successResultOf(self.transfer_server.stop())
         self.assertTrue(asker.pipe.aborted)
         self.assertEqual(waiting.said(), BUSY)
         self.shelf.go_on()
@@ -429,7 +429,7 @@ class PutTests(DeskTestCase):
         whole.send(b"xyz")
         self.shelf.slow = True
         whole.end()
-        stopped = self.desk.stop()
+        stopped = self.transfer_server.stop()
         self.assertEqual(part.said(), "go 0\n" + BUSY)
         self.assertNoResult(stopped)
         self.shelf.go_on()
@@ -444,7 +444,7 @@ class PutTests(DeskTestCase):
         asked: list[Any] = []
         self.patch(self.lobby.service, "submit", lambda *share: asked.append(share))
         asker.end()
-        stopped = self.desk.stop()
+        stopped = self.transfer_server.stop()
         self.assertNoResult(stopped)
         self.lobby.clock.advance(STOP_SECONDS)
         self.successResultOf(stopped)
@@ -468,7 +468,7 @@ class PutLargeTests(DeskTestCase):
         self.assertTrue(asker.is_over)
         self.assertEqual(self.watch(), ["Alice shared photo.jpg (1.0 MB)"])
         self.assertEqual(self.shelf.files, {"photo.jpg": DATA})
-        self.assertEqual((self.desk.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
+        self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
 
     def test_back_pressure(self) -> None:
         self.shelf.slow = True
@@ -496,7 +496,7 @@ class PutLargeTests(DeskTestCase):
         self.assertTrue(asker.pipe.aborted)
         for _ in range(5):
             self.shelf.go_on()
-        self.assertEqual((self.desk.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
 
 
 class Client(Protocol):
@@ -521,10 +521,10 @@ class SocketTests(ShelfTestCase):
     @inlineCallbacks
     def test_there_and_back(self) -> Generator[Deferred[Any], Any, None]:
         lobby = Lobby()
-        desk = Desk(lobby.hub, self.shelf, lambda peer: None)
+        transfer_server = TransferServer(lobby.registry, self.shelf, lambda peer: None)
         peer = Peer(HOST, lambda: (HOST, 1), lambda why: None, trusted=True)
         factory: Any = Factory()
-        factory.protocol = lambda: Stream(desk, peer)
+        factory.protocol = lambda: TransferStream(transfer_server, peer)
         port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
 
@@ -556,4 +556,4 @@ class SocketTests(ShelfTestCase):
         fetched = yield ask(b"GET 0 - photo.jpg\n")
         self.assertEqual(fetched, f"ok {len(data)} {hash_of(data)} 0\n".encode() + data)
         self.assertEqual((yield ask(b"GET 0 - ../x\n")), b"no Write GET OFFSET SHA256 NAME.\n")
-        self.assertEqual(desk.answers, {})
+        self.assertEqual(transfer_server.answers, {})

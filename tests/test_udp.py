@@ -13,10 +13,10 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from groupchat.core.limits import Settings
 from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
-from groupchat.limits import Settings
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.service import GroupService
+from groupchat.service.group_service import GroupService
 from tests.logs import LateLog
 from tests.node import Node
 

@@ -6,7 +6,7 @@ import sqlite3
 
 from twisted.internet.task import Clock
 
-from groupchat.commands import Say, Share, Tell
+from groupchat.core.commands import Say, SayAsGuest, Share
 from groupchat.log.database import VERSION
 from tests.connections import Connection
 from tests.durable import DurableNode
@@ -123,7 +123,7 @@ class UpgradeTests(Directory):
         robot, fresh = Connection(node.service), Connection(node.service)
         robot.resume("0f" * 32)
         robot.ask(Say("again", 5), Say("new", 9))
-        fresh.ask(Share("x", 5, member=robot.member.id), Tell("Door", "ding"))
+        fresh.ask(Share("x", 5, member=robot.member.id), SayAsGuest("Door", "ding"))
         node.settle()
         node.settle()
         self.assertEqual((robot.words(), fresh.words()), (["answered"] * 2, ["answered"] * 2))

@@ -13,9 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.trial.unittest import SkipTest
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.files import Owner, disk
-from groupchat.limits import MAX_PARTS_EACH, FileLimits
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import MAX_PARTS_EACH, FileLimits
+from groupchat.files import FileOwner, disk
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -335,12 +335,12 @@ class RoomTests(ShelfTestCase):
     def test_who_leaves_counts_for_the_host(self) -> Steps:
         host = ALICE.host
         yield self.upload("a", bytes(4_000_000))
-        yield self.begin("b", bytes(2_000_001), 0, Owner(0, host, "Al"))
+        yield self.begin("b", bytes(2_000_001), 0, FileOwner(0, host, "Al"))
         self.members.discard(1)
-        yield self.refused(self.shelf.receive("c", 1, "0" * 64, Owner(0, host, "Al")), "6.0 MB")
-        yield self.refused(self.shelf.receive("c", 1, "0" * 64, Owner(0, host, "Bert")), "6.0 MB")
+        yield self.refused(self.shelf.receive("c", 1, "0" * 64, FileOwner(0, host, "Al")), "6.0 MB")
+        yield self.refused(self.shelf.receive("c", 1, "0" * 64, FileOwner(0, host, "Bert")), "6.0 MB")
         self.members.add(3)
-        yield self.begin("c", bytes(3_000_000), 0, Owner(3, host, "Cleo"))
+        yield self.begin("c", bytes(3_000_000), 0, FileOwner(3, host, "Cleo"))
 
     @inlineCallbacks
     def test_all(self) -> Steps:
@@ -353,7 +353,7 @@ class RoomTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_many_at_once_promise_no_room_twice(self) -> Steps:
-        owners = [Owner(0, f"10.0.1.{number}", "G") for number in range(5)]
+        owners = [FileOwner(0, f"10.0.1.{number}", "G") for number in range(5)]
         asked = [self.shelf.receive("a", 3_000_000, hash_of(b"%d" % n), owner) for n, owner in enumerate(owners)]
         outcomes = yield gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
         self.assertEqual([isinstance(one, NotNow) for one in outcomes], [False] * 3 + [True] * 2)

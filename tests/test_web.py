@@ -7,8 +7,8 @@ import gzip
 import json
 from typing import Any
 
+from groupchat.core.limits import MAX_WEB_BODY, Limits
 from groupchat.frontends.web.request import COOKIE
-from groupchat.limits import MAX_WEB_BODY, Limits
 from tests.lobby import Lobby
 from tests.web import HOST, KEY, WebTestCase, parse
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groupchat.limits import MAX_WEB_STREAMS, WEB_BEAT_SECONDS
+from groupchat.core.limits import MAX_WEB_STREAMS, WEB_BEAT_SECONDS
 from tests.lobby import Lobby, late_lobby
 from tests.web import KEY, Events, WebTestCase, parse
 
@@ -180,7 +180,7 @@ class EventTests(WebTestCase):
         idle = self.request("GET", "/healthz")
         idle.heard()
         self.site.stop()
-        stopped = self.lobby.hub.stop()
+        stopped = self.lobby.registry.stop()
         self.pass_time(0.1)
         self.assertEqual(events.blocks()[-1], {"event": "stopping", "data": "{}"})
         self.assertTrue(idle.is_over)
@@ -188,7 +188,7 @@ class EventTests(WebTestCase):
             line.lose()
         self.pass_time(7)
         self.successResultOf(stopped)
-        self.lobby.hub.start()
+        self.lobby.registry.start()
 
     def test_a_line_is_rendered_once_for_all(self) -> None:
         readers: list[Events] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from groupchat.errors import NotNow
-from groupchat.limits import FILE_CHUNK, MAX_UPLOADS_EACH, MAX_WEB_DOWNLOADS_EACH
+from groupchat.core.errors import NotNow
+from groupchat.core.limits import FILE_CHUNK, MAX_UPLOADS_EACH, MAX_WEB_DOWNLOADS_EACH
 from tests.shelves import hash_of
 from tests.web import KEY, MAX_FILE, Line, WebTestCase, parse
 

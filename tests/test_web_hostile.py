@@ -6,8 +6,7 @@ import random
 from ipaddress import ip_network
 from typing import Any
 
-from groupchat.frontends.web.guard import Known
-from groupchat.limits import (
+from groupchat.core.limits import (
     MAX_WEB_BODY,
     MAX_WEB_HEAD,
     MAX_WEB_UNTAKEN_EACH,
@@ -16,6 +15,7 @@ from groupchat.limits import (
     WEB_LINGER_SECONDS,
     Limits,
 )
+from groupchat.frontends.web.guard import Known
 from tests.web import KEY, Line, WebTestCase, parse
 
 
@@ -409,13 +409,13 @@ class TimeTests(WebTestCase):
         self.assertTrue(line.is_dropped)
 
     def test_connections_are_counted_with_all_others(self) -> None:
-        self.lobby.hub.limits = Limits(max_connections=2)
+        self.lobby.registry.limits = Limits(max_connections=2)
         self.lobby.call()
         self.line()
         with self.assertRaises(AssertionError):
             self.line()
-        self.assertEqual(self.lobby.hub.refused, 1)
-        self.lobby.hub.connections.clear()
+        self.assertEqual(self.lobby.registry.refused, 1)
+        self.lobby.registry.connections.clear()
         self.lines.clear()
         self.site._waiting.clear()
 

@@ -12,12 +12,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from groupchat.core.limits import Limits
 from groupchat.files import IShelf
 from groupchat.frontends.web.channel import Channel
 from groupchat.frontends.web.guard import Known
 from groupchat.frontends.web.serving import routes
 from groupchat.frontends.web.site import Site
-from groupchat.limits import Limits
 from tests.lobby import Lobby
 from tests.shelves import MemoryShelf
 
@@ -129,7 +129,7 @@ class WebTestCase(SynchronousTestCase):
 
     def open(self, lobby: Lobby, shelf: IShelf | None = None) -> None:
         self.lobby = lobby
-        self.site = Site(lobby.hub, ROUTES, shelf or self.shelf, MAX_FILE, self.known)
+        self.site = Site(lobby.registry, ROUTES, shelf or self.shelf, MAX_FILE, self.known)
         self.site.start()
         self.lines: list[Line] = []
 
@@ -140,7 +140,7 @@ class WebTestCase(SynchronousTestCase):
         for _ in range(10):
             self.shelf.go_on()
             self.lobby.settle()
-        self.assertEqual((len(self.site.sessions), self.lobby.hub.connections), (0, {}))
+        self.assertEqual((len(self.site.sessions), self.lobby.registry.connections), (0, {}))
         self.assertEqual((self.site._waiting, self.site._beats), ({}, {}))
         self.assertEqual(len(self.site.untaken), 0)
         self.assertEqual((len(self.site.uploads), len(self.site.downloads), self.shelf.open_now), (0, 0, 0))

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from groupchat import notices
 from groupchat.client.asks import (
     HELP,
     Ask,
@@ -34,7 +33,8 @@ from groupchat.client.session import Session
 from groupchat.client.text import clean, quote, whole
 from groupchat.client.trust import NewError, UntrustedError
 from groupchat.client.view import Shown, View
-from groupchat.notices import Kind
+from groupchat.core import notices
+from groupchat.core.notices import Kind
 
 HERE_NOW = "Here now: "
 HOW_TO_TRUST = "To trust it: --trust-new, or --ca FILE."

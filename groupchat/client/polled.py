@@ -16,7 +16,7 @@ from groupchat.client.messages import ILLEGAL, LEAVE, POLL, is_join
 from groupchat.client.session import Listener
 from groupchat.client.text import clean
 from groupchat.client.udp import TRIES, Conversation, Route
-from groupchat.notices import is_line
+from groupchat.core.notices import is_line
 
 LONGEST_PAUSE = 4
 """The longest pause in seconds between two joins or polls of which no answer comes."""

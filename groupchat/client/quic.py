@@ -38,7 +38,7 @@ from groupchat.client.udp import UnreachableError, resolve
 from groupchat.quic import ALPN, MOST_AHEAD
 from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
-from groupchat.quic.stream import Stream
+from groupchat.quic.stream import QuicStream
 from groupchat.quic.turns import Turns
 
 ID = 8
@@ -290,7 +290,7 @@ class Carrier:
             connection.open(protocol, first)
             each.callback(None)
 
-    def opened(self, connection: Connection, stream: Stream) -> None:
+    def opened(self, connection: Connection, stream: QuicStream) -> None:
         stream.abortConnection()  # a server has nothing to ask for
 
     def issued(self, connection: Connection, cid: bytes) -> None:

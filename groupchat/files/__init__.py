@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from zope.interface import Attribute, Interface, implementer
 
-from groupchat.errors import IllegalMessage
+from groupchat.core.errors import IllegalMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class FileOwner:
     """Who brings a file: `member` is an id, 0 for a guest. `name` is the one that is shown."""
 
     member: int
@@ -48,7 +48,7 @@ class IShelf(Interface):
         no such file.
         """
 
-    def receive(name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
+    def receive(name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         """Begin to receive a file, or go on with it. Fails with IllegalMessage, or with NotNow.
 
         Without a hash it has to come in one go: what came of it is kept for nobody.
@@ -98,7 +98,7 @@ class NoShelf:
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         return self._nothing()
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: Owner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         return self._nothing()
 
     def _nothing(self) -> Deferred[Any]:

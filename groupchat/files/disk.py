@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from groupchat.errors import CannotShare, IllegalMessage, NotNow
-from groupchat.filenames import folded, is_listed, numbered
-from groupchat.files import Owner
-from groupchat.limits import MAX_FILES
+from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
+from groupchat.core.filenames import folded, is_listed, numbered
+from groupchat.core.limits import MAX_FILES
+from groupchat.files import FileOwner
 
 FOLDER = ".groupchat"
 INDEX = "index"
@@ -64,7 +64,7 @@ class Known:
 
     entry: Entry
     sha256: str | None
-    owner: Owner | None
+    owner: FileOwner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Part:
     """What came of a file: its name says whose it is, and of which file."""
 
     key: str
-    owner: Owner
+    owner: FileOwner
     size: int = 0
     at: float = 0.0
 
@@ -263,9 +263,9 @@ class Disk:
             return True
         return False
 
-    def finish_publishing(self, files: dict[str, Entry]) -> dict[str, Owner]:
+    def finish_publishing(self, files: dict[str, Entry]) -> dict[str, FileOwner]:
         """Forget the parts that are on the shelf already. Returns by inode whose they are: the index may not know."""
-        owners: dict[str, Owner] = {}
+        owners: dict[str, FileOwner] = {}
         by_inode = {entry.inode: entry for entry in files.values()}
         for name in os.listdir(self.folder):
             status = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
@@ -306,7 +306,7 @@ class Disk:
 
 
 def _values(known: Known) -> list[Any]:
-    owner = known.owner or Owner(0, "")
+    owner = known.owner or FileOwner(0, "")
     return [known.entry.size, known.entry.mtime, known.entry.inode, known.sha256, owner.member, owner.host]
 
 
@@ -317,14 +317,14 @@ def _known(name: str, values: list[Any]) -> Known:
         raise ValueError(name)
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise ValueError(name)
-    return Known(Entry(name, size, mtime, inode), sha256, Owner(member, host) if member or host else None)
+    return Known(Entry(name, size, mtime, inode), sha256, FileOwner(member, host) if member or host else None)
 
 
 def _part(name: str, status: os.stat_result) -> Part | None:
     match = _PART.fullmatch(name)
     if match is None or not stat.S_ISREG(status.st_mode):
         return None
-    part = Part(match[1], Owner(int(match[2]), unquote(match[3])), status.st_size, status.st_mtime)
+    part = Part(match[1], FileOwner(int(match[2]), unquote(match[3])), status.st_size, status.st_mtime)
     return part if part.name == name else None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from groupchat.errors import IllegalMessage, NotNow
+from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.files.disk import Changed, Disk, Entry
 from groupchat.files.threads import Threads
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.events import size_in_words
-from groupchat.limits import MAX_FILES, MAX_PARTS, MAX_PARTS_EACH, FileLimits
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.events import size_in_words
+from groupchat.core.limits import MAX_FILES, MAX_PARTS, MAX_PARTS_EACH, FileLimits
 
 Account = int | str
 """A member's id, or a host."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
 from zope.interface import implementer
 
-from groupchat.errors import NotNow
+from groupchat.core.errors import NotNow
 from groupchat.files import File, IReading
 from groupchat.files.disk import Changed, Entry, close, read
 from groupchat.files.threads import Threads

@@ -19,16 +19,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.filenames import check_name
-from groupchat.files import File, IReading, IReceiving, IShelf, Owner
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.filenames import check_name
+from groupchat.core.limits import FILE_THREADS, MAX_READINGS, PART_SECONDS, FileLimits
+from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.disk import Disk, Entry, Known, Part, close, old
 from groupchat.files.hashing import Hasher
 from groupchat.files.quota import Held, Quota
 from groupchat.files.reading import Reading
 from groupchat.files.threads import Threads
 from groupchat.files.uploads import Announced, Opened, Receiving, ShelfOf, hash_part, key_of
-from groupchat.limits import FILE_THREADS, MAX_READINGS, PART_SECONDS, FileLimits
 
 LOOK_SECONDS = 60
 """How often the directory is looked at if nobody asks: what is new there is hashed."""
@@ -173,7 +173,7 @@ class Shelf:
         known = self._index.get(entry.name)
         return known.sha256 if known is not None and known.entry == entry else None
 
-    def _learn(self, entry: Entry, sha256: str | None, owner: Owner | None) -> None:
+    def _learn(self, entry: Entry, sha256: str | None, owner: FileOwner | None) -> None:
         known = self._index.get(entry.name)
         if known is not None and known.entry == entry:
             sha256, owner = sha256 or known.sha256, owner or known.owner
@@ -229,7 +229,7 @@ class Shelf:
 
     @inlineCallbacks
     def receive(
-        self, name: str, size: int, sha256: str | None, owner: Owner
+        self, name: str, size: int, sha256: str | None, owner: FileOwner
     ) -> Generator[Deferred[Any], Any, IReceiving]:
         self._check_open()
         announced = Announced(check_name(name), size, sha256)
@@ -256,7 +256,7 @@ class Shelf:
         return receiving
 
     @inlineCallbacks
-    def _reserve(self, key: str, announced: Announced, owner: Owner) -> Generator[Deferred[Any], Any, Part]:
+    def _reserve(self, key: str, announced: Announced, owner: FileOwner) -> Generator[Deferred[Any], Any, Part]:
         """The part into which a file is to come, once there is surely room for all of it."""
         self._check_open()
         if key in self._promised:
@@ -275,7 +275,7 @@ class Shelf:
         self._promised[key] = announced.size
         return part
 
-    def _check_room(self, part: Part, announced: Announced, owner: Owner, free: int) -> None:
+    def _check_room(self, part: Part, announced: Announced, owner: FileOwner, free: int) -> None:
         account = self._quota.account
         more = Held(part.size, announced.size, account(owner.member, owner.host))
         files = []
@@ -292,7 +292,7 @@ class Shelf:
         self._quota.check(more, files, parts, free)
 
     @inlineCallbacks
-    def _make_room(self, key: str, owner: Owner) -> Generator[Deferred[Any], Any, bool]:
+    def _make_room(self, key: str, owner: FileOwner) -> Generator[Deferred[Any], Any, bool]:
         """Forget what else this owner sent in part, and does not send now. Returns whether there was any."""
         account = self._quota.account(owner.member, owner.host)
         idle = [part for part in self._parts.values() if part.key != key and part.key not in self._promised]
@@ -353,6 +353,6 @@ class Shelf:
                 yield self._forget([part])
 
 
-def _load(disk: Disk) -> tuple[dict[str, Known], dict[str, Entry], dict[str, Owner], list[Part]]:
+def _load(disk: Disk) -> tuple[dict[str, Known], dict[str, Entry], dict[str, FileOwner], list[Part]]:
     files = disk.scan()
     return disk.load(), files, disk.finish_publishing(files), disk.parts()

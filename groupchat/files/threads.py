@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from groupchat.errors import NotNow
+from groupchat.core.errors import NotNow
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, succ
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.files import IReceiving, Owner
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.files import FileOwner, IReceiving
 from groupchat.files.disk import Disk, Entry, Part, close, hash_range, sync, write_all
 from groupchat.files.threads import Threads
 
@@ -155,7 +155,7 @@ class Receiving:
         self._shelf.over(self._part, left)
 
 
-def key_of(announced: Announced, owner: Owner) -> str:
+def key_of(announced: Announced, owner: FileOwner) -> str:
     """The same for another try of the same by the same owner: a guest is known by host and name."""
     who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
     sha256 = announced.sha256 or secrets.token_hex()  # never the same again

@@ -1,4 +1,4 @@
-"""Live lines over TCP, TLS, or whatever else is a stream. See linecodec.py for the grammar.
+"""Live lines over TCP, TLS, or whatever else is a stream. See wire/lines.py for the grammar.
 
 A connection has no queue. What it is given it reads from its place in the conversation, as fast as it takes it; what it
 asks is read no faster than it is answered. So one that is slow, or wants to do harm, holds some buffers and no more.
@@ -18,17 +18,17 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat import linecodec
-from groupchat.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
-from groupchat.errors import IllegalMessage, NotNow
+from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.group import Member
+from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.files import File
-from groupchat.frontends import words
-from groupchat.frontends.streams import Hub, IConnected, writer
-from groupchat.group import Member
-from groupchat.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
-from groupchat.linecodec import Help, Resume, notes
-from groupchat.seats import IConnection, Seat
-from groupchat.subscriptions import IReader, Subscription
+from groupchat.frontends import listings
+from groupchat.frontends.connections import ConnectionRegistry, IConnected, writer
+from groupchat.service.seats import IConnection, Seat
+from groupchat.service.subscriptions import IReader, Subscription
+from groupchat.wire import lines as wire_lines
+from groupchat.wire.lines import Help, Resume, notes
 
 AT_ONCE = 64
 """How many lines of one connection are read before the others have their turn."""
@@ -40,18 +40,18 @@ class Lines(Protocol):
 
     transport: Any  # ITransport and IConsumer, of whatever kind
 
-    def __init__(self, hub: Hub, host: str) -> None:
+    def __init__(self, registry: ConnectionRegistry, host: str) -> None:
         self.host = host
-        self._hub = hub
-        self._service = hub.group_service
-        self._group = hub.group_service.group
-        self._splitter = linecodec.Splitter()
+        self._registry = registry
+        self._service = registry.group_service
+        self._group = registry.group_service.group
+        self._splitter = wire_lines.Splitter()
         self._lines: list[bytes] = []  # that are not read yet
         self._under_way: dict[int, Command] = {}  # what was asked and is not answered, by identity
         self._seat: Seat | None = None
         self._subscription: Subscription | None = None
         self._numbered = False
-        self._trusted = hub.limits.password is None
+        self._trusted = registry.limits.password is None
         self._attempts = 0
         self._greeted = 0  # the last line there was when its greeting was written
         self._resting = False  # after a wrong password
@@ -69,7 +69,7 @@ class Lines(Protocol):
     def connectionMade(self) -> None:
         self._write = writer(self.transport)
         self.transport.registerProducer(self, True)
-        self._hub.opened(self, self.transport)
+        self._registry.opened(self, self.transport)
         if self._trusted:
             self._greet()
         else:
@@ -95,7 +95,7 @@ class Lines(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         self._full = False
-        self._hub.closed(self)
+        self._registry.closed(self)
         self._unsubscribe()
         if self._numbered or self._closing:
             self._hang_up()
@@ -134,7 +134,7 @@ class Lines(Protocol):
         self._closing = True
         self._forget_input()
         self._unsubscribe()
-        self._hub.closing(self)
+        self._registry.closing(self)
         if self._held:
             self.transport.resumeProducing()  # TLS has to hear that the other side closes, too
         self.transport.unregisterProducer()
@@ -159,7 +159,7 @@ class Lines(Protocol):
         if self._working:
             return
         self._working = True
-        most, count = min(AT_ONCE, self._hub.room()), 0
+        most, count = min(AT_ONCE, self._registry.room()), 0
         try:
             while count < most and not self._is_held_up() and self._split():
                 line = self._lines.pop(0)
@@ -172,7 +172,7 @@ class Lines(Protocol):
             self._work_soon()
         finally:
             self._working = False
-            self._hub.have_read(count)
+            self._registry.have_read(count)
         if not self._closing:
             self._go_on(may_read=count == most)
 
@@ -191,7 +191,7 @@ class Lines(Protocol):
         """In the next turn, so that nothing is asked in the middle of an answer."""
         if not self._soon and (self._lines or self._splitter or self._over or self._ended):
             self._soon = True
-            self._hub.clock.callLater(0, self._work)
+            self._registry.clock.callLater(0, self._work)
 
     def _split(self) -> bool:
         """Make some lines of what has come, if none are left. Returns whether there are any."""
@@ -211,7 +211,7 @@ class Lines(Protocol):
 
     def _answer_mark(self) -> None:
         if self._splitter.marked and not self._full:
-            self.give(linecodec.NO_TIMING_MARK)
+            self.give(wire_lines.NO_TIMING_MARK)
 
     def _finish(self) -> None:
         """There is nothing more: what has no end of line is one, too."""
@@ -220,7 +220,7 @@ class Lines(Protocol):
 
     def _is_program(self, line: bytes) -> bool:
         """Whether this last line is a program's: it sends again what broke off, and half of it is not the whole."""
-        return self._numbered or any(map(linecodec.asks_for_numbers, [*self._lines, line]))
+        return self._numbered or any(map(wire_lines.asks_for_numbers, [*self._lines, line]))
 
     def _is_held_up(self) -> bool:
         asked = len(self._under_way)
@@ -258,24 +258,24 @@ class Lines(Protocol):
 
     def _check(self, given: bytes) -> bool:
         """The password comes first, and nothing of the group before it."""
-        if pause := self._hub.pause_of(self.host):
+        if pause := self._registry.pause_of(self.host):
             self._rest(pause, self._work)
             return False
-        password = self._hub.limits.password
+        password = self._registry.limits.password
         assert password is not None
         if hmac.compare_digest(sha256(given).digest(), sha256(password).digest()):
             self._trusted = True
             self._greet()
         else:
             self._attempts += 1
-            self._hub.guessed(self.host)
-            self._rest(self._hub.pause_of(self.host), self._refuse_password)
+            self._registry.guessed(self.host)
+            self._rest(self._registry.pause_of(self.host), self._refuse_password)
         return True
 
     def _rest(self, seconds: float, then: Callable[[], None]) -> None:
         """Read nothing for so long."""
         self._resting = True
-        self._hub.clock.callLater(seconds, self._wake, then)
+        self._registry.clock.callLater(seconds, self._wake, then)
 
     def _wake(self, then: Callable[[], None]) -> None:
         self._resting = False
@@ -292,16 +292,16 @@ class Lines(Protocol):
 
     def _greet(self) -> None:
         self._greeted = self._group.history.head
-        self.give(notes([*words.greeting(self._service), "What is your name?"]))
+        self.give(notes([*listings.greeting(self._service), "What is your name?"]))
 
     def _introduce(self, raw: bytes) -> None:
         """A line of somebody who is no member yet."""
-        if linecodec.is_http(raw):
+        if wire_lines.is_http(raw):
             self.close("This is no web server.")
             return
-        self._numbered = self._numbered or linecodec.asks_for_numbers(raw)
+        self._numbered = self._numbered or wire_lines.asks_for_numbers(raw)
         try:
-            asked = linecodec.parse_first(linecodec.decode(raw))
+            asked = wire_lines.parse_first(wire_lines.decode(raw))
             if self._numbered and isinstance(asked, Join) and not asked.secret:
                 # A program that did not wait for its session: this line is no name.
                 raise IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
@@ -310,7 +310,7 @@ class Lines(Protocol):
             return
         match asked:
             case Help():
-                self._note("Write your name, and you are in the group.", *linecodec.HELP)
+                self._note("Write your name, and you are in the group.", *wire_lines.HELP)
             case Leave():
                 self.close("Bye.")
             case Resume():
@@ -347,7 +347,7 @@ class Lines(Protocol):
     def _begin(self, member: Member, number: int) -> None:
         """Live from here on, after the line of this number."""
         place = self._group.place(member, number)
-        self._hub.named(self)
+        self._registry.named(self)
         if self._numbered:
             waiting = self._group.history.head - place[0] - self._group.hidden(member, place[1])
             self.give(b"session %d %d %s\n" % (place[0], waiting, member.name.encode()))
@@ -355,7 +355,7 @@ class Lines(Protocol):
             self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
         if self._lost or self._closing:
             return  # it has ended meanwhile
-        render = linecodec.with_numbers if self._numbered else None
+        render = wire_lines.with_numbers if self._numbered else None
         self._subscription = self._service.subscriptions.open(member, place, self, render)
         if self._full:
             self._subscription.pauseProducing()
@@ -372,10 +372,10 @@ class Lines(Protocol):
         refused: IllegalMessage | None = None
         asked: Command | Help = Help()
         try:
-            line = linecodec.decode(raw)
+            line = wire_lines.decode(raw)
             if self._numbered:
-                client_id, line = linecodec.numbered(line)
-            asked = linecodec.parse(line, client_id)
+                client_id, line = wire_lines.numbered(line)
+            asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
             refused = why
         if not isinstance(asked, Help | Users | Files | Recall):
@@ -387,7 +387,7 @@ class Lines(Protocol):
         elif refused is not None:
             self._tell_why(client_id, refused)
         else:
-            self._reply(asked.id, linecodec.HELP)
+            self._reply(asked.id, wire_lines.HELP)
         return True
 
     def _submit(self, seat: Seat, command: Command) -> None:
@@ -404,7 +404,7 @@ class Lines(Protocol):
                 self._reply(command.id)
                 self.close(*([] if self._numbered else ["You have left the group."]))
             case Users():
-                self._reply(command.id, words.users(self._service, self._hub.clock.seconds()))
+                self._reply(command.id, listings.users(self._service, self._registry.clock.seconds()))
             case Files():
                 self._list_files(command)
             case Recall() if member is not None:
@@ -420,14 +420,14 @@ class Lines(Protocol):
     @inlineCallbacks
     def _list_files(self, command: Files) -> Generator[Deferred[list[File]], list[File], None]:
         """Answer once the shelf does; until then the command is still under way."""
-        shelf = self._hub.shelf
+        shelf = self._registry.shelf
         if shelf is None:
             self._reply(command.id, ["No files are shared here."])
             return
         self._under_way[id(command)] = command
         try:
-            files = yield shelf.listing().addTimeout(LISTING_SECONDS, self._hub.clock)
-            self._reply(command.id, words.files(files))
+            files = yield shelf.listing().addTimeout(LISTING_SECONDS, self._registry.clock)
+            self._reply(command.id, listings.files(files))
         except IllegalMessage as why:
             self._tell_why(command.id, why)
         except Exception:

@@ -32,14 +32,14 @@ from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from groupchat.certificate import load_or_make
-from groupchat.events import Address
-from groupchat.frontends.desk import Desk, Peer
-from groupchat.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
+from groupchat.core.events import Address
+from groupchat.core.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
+from groupchat.frontends.transfers.server import Peer, TransferServer
 from groupchat.quic import ALPN, FIRST_WINDOW, WINDOW
+from groupchat.quic.certificate import load_or_make
 from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
-from groupchat.quic.stream import Stream
+from groupchat.quic.stream import QuicStream
 from groupchat.quic.turns import Turns
 
 ID = 8
@@ -222,7 +222,7 @@ class Quic:
     def answered(self, connection: Connection) -> None:
         """Nobody is asked."""
 
-    def opened(self, connection: Connection, stream: Stream) -> None:
+    def opened(self, connection: Connection, stream: QuicStream) -> None:
         stream.connect(self._connect(self.callers[connection].peer))
 
     def issued(self, connection: Connection, cid: bytes) -> None:
@@ -273,10 +273,10 @@ class QuicService(service.Service):
 
     _logger = Logger()
 
-    def __init__(self, quic: Quic, certificate: Path | None, desk: Desk) -> None:
+    def __init__(self, quic: Quic, certificate: Path | None, transfer_server: TransferServer) -> None:
         self._quic = quic
         self._certificate = certificate
-        self._desk = desk
+        self._transfer_server = transfer_server
         self.take = quic.take
 
     def startService(self) -> None:
@@ -293,7 +293,7 @@ class QuicService(service.Service):
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Say goodbye to who is there. What came of files is kept."""
         super().stopService()
-        yield self._desk.stop()
+        yield self._transfer_server.stop()
         self._quic.stop()
         self._logger.info(
             "QUIC closes: {total} connections, {refused} refused, {lost} datagrams dropped",

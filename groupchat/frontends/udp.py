@@ -1,4 +1,4 @@
-"""The five messages over UDP. See codec.py for the grammar.
+"""The five messages over UDP. See wire/datagrams.py for the grammar.
 
     -> datagram   one request      <- datagram   its reply
 
@@ -23,13 +23,13 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from groupchat.codec import CLOSE, REFUSAL, list_of_names, parse
-from groupchat.commands import Command, Join
-from groupchat.errors import IllegalMessage
-from groupchat.events import Address
-from groupchat.limits import EVERYWHERE, Network
-from groupchat.seats import IClient, Seat
-from groupchat.service import GroupService
+from groupchat.core.commands import Command, Join
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.events import Address
+from groupchat.core.limits import EVERYWHERE, Network
+from groupchat.service.group_service import GroupService
+from groupchat.service.seats import IClient, Seat
+from groupchat.wire.datagrams import CLOSE, REFUSAL, list_of_names, parse
 
 MAX_DATAGRAM = 16_384
 """How much of a datagram is read, in bytes: more than any that is legal, so that what is cut was illegal anyway."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from groupchat.events import Event
+from groupchat.core.events import Event
 
 
 @dataclass(slots=True)  # not frozen, which would make a start as slow again as it is

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from groupchat.errors import CannotOpen, Trimmed, Unavailable
-from groupchat.events import Event, Joined, Left, Renamed, Said, Seen, Shared, Told, Whispered
+from groupchat.core.errors import CannotOpen, Trimmed, Unavailable
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
@@ -348,7 +348,7 @@ def _row(position: int, slot: int, event: Event) -> Row:  # noqa: PLR0911 - one 
             return position, slot, "left", at, member, name, *(None,) * 9
         case Shared(member, name, key, file, size, at):
             return position, slot, "shared", at, member or None, name, file, key or None, *(None,) * 6, size
-        case Told(name, key, text, at):
+        case GuestSaid(name, key, text, at):
             return position, slot, "told", at, None, name, text, key, *(None,) * 7
         case Seen(at, places):
             packed = b"".join([_PLACE.pack(*place) for place in places])
@@ -371,7 +371,7 @@ def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
         case "shared":
             return Shared(member or 0, name, key or "", text, size, at)
         case "told":
-            return Told(name, key, text, at)
+            return GuestSaid(name, key, text, at)
         case "seen":
             return Seen(at, tuple(_PLACE.iter_unpack(places)))
     raise ValueError(f"an event of the kind {kind!r}")

@@ -12,8 +12,8 @@ from itertools import islice
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from groupchat.errors import Trimmed, Unavailable
-from groupchat.events import Event
+from groupchat.core.errors import Trimmed, Unavailable
+from groupchat.core.events import Event
 from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot, Stop
 
 RETAIN = 100

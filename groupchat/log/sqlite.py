@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.errors import LogError, Unavailable
-from groupchat.events import Event
+from groupchat.core.errors import LogError, Unavailable
+from groupchat.core.events import Event
 from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot
 from groupchat.log.database import Database
 

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 
 from groupchat.quic import Address
 from groupchat.quic.core import Core
-from groupchat.quic.stream import Stream
+from groupchat.quic.stream import QuicStream
 from groupchat.quic.turns import Turns
 
 
-class Owner(Interface):
+class IConnectionOwner(Interface):
     """Who has a connection."""
 
     def established(self, connection: Connection) -> None:
@@ -26,7 +26,7 @@ class Owner(Interface):
     def answered(self, connection: Connection) -> None:
         """The peer has answered a ping."""
 
-    def opened(self, connection: Connection, stream: Stream) -> None:
+    def opened(self, connection: Connection, stream: QuicStream) -> None:
         """The peer has opened a stream: `connect` a protocol to it."""
 
     def issued(self, connection: Connection, cid: bytes) -> None:
@@ -50,12 +50,12 @@ class Connection:
         core: Core,
         turns: Turns,
         send: Callable[[bytes, Address], object],
-        owner: Owner,
+        owner: IConnectionOwner,
     ) -> None:
         self.core = core
         self.is_established = False
         self.is_over = False
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[int, QuicStream] = {}
         self._turns = turns
         self._clock = turns.clock
         self._now = turns.now
@@ -69,9 +69,9 @@ class Connection:
         self.core.connect(address, self._now())
         self.changed()
 
-    def open(self, protocol: IProtocol, first: bytes = b"") -> Stream:
+    def open(self, protocol: IProtocol, first: bytes = b"") -> QuicStream:
         """Open a stream that begins with this, once the handshake is complete."""
-        stream = Stream(self, self.core.get_next_available_stream_id())
+        stream = QuicStream(self, self.core.get_next_available_stream_id())
         stream.window = self.core.configuration.max_stream_data
         self.core.send_stream_data(stream.id, first)
         self.streams[stream.id] = stream
@@ -135,10 +135,10 @@ class Connection:
                 case events.ConnectionTerminated():
                     self._end(event.reason_phrase, gently=event.error_code == QuicErrorCode.NO_ERROR)
 
-    def _stream(self, stream_id: int) -> Stream:
+    def _stream(self, stream_id: int) -> QuicStream:
         stream = self.streams.get(stream_id)
         if stream is None:
-            stream = Stream(self, stream_id)
+            stream = QuicStream(self, stream_id)
             if self.core.is_theirs(stream_id):
                 self.streams[stream_id] = stream
                 self._owner.opened(self, stream)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @implementer(ITransport, IConsumer)
-class Stream:
+class QuicStream:
     """One stream of a connection: the transport of a protocol. `taken` is how much that came was given to it, in bytes.
 
     Its protocol is told of the end of input by `readConnectionLost` if it is half-closeable; otherwise, and when both

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupchat.errors import IllegalMessage, NotNow, TooFast
+from groupchat.core.errors import IllegalMessage, NotNow, TooFast
 
 Headers = Sequence[tuple[bytes, bytes]]
 

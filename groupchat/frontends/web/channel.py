@@ -14,11 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from groupchat.frontends.streams import IConnected
-from groupchat.frontends.web import answers
-from groupchat.frontends.web.answers import Answer, Refusal
-from groupchat.frontends.web.request import Request
-from groupchat.limits import (
+from groupchat.core.limits import (
     MAX_WEB_AHEAD,
     MAX_WEB_HEAD,
     MAX_WEB_HEADERS,
@@ -26,6 +22,10 @@ from groupchat.limits import (
     WEB_IDLE_SECONDS,
     WEB_LINGER_SECONDS,
 )
+from groupchat.frontends.connections import IConnected
+from groupchat.frontends.web import answers
+from groupchat.frontends.web.answers import Answer, Refusal
+from groupchat.frontends.web.request import Request
 
 if TYPE_CHECKING:
     from groupchat.frontends.web.site import Site
@@ -62,9 +62,9 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.web.hub.opened(self, self.transport)
-        self.web.hub.named(self)  # from here on it is looked after here
-        self.wait(self.web.hub.limits.name_within)
+        self.web.registry.opened(self, self.transport)
+        self.web.registry.named(self)  # from here on it is looked after here
+        self.wait(self.web.registry.limits.name_within)
 
     def dataReceived(self, data: bytes) -> None:
         if self.closing or self.stream is not None:
@@ -96,7 +96,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closing = True
         self.wait(0)
-        self.web.hub.closed(self)
+        self.web.registry.closed(self)
         self._taken()
         if self.stream is not None:
             self.stream.lost()

@@ -10,18 +10,18 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
-from groupchat.commands import Command, Leave, Rename, Say, Tell, Whisper
-from groupchat.errors import IllegalMessage
-from groupchat.frontends import once
+from groupchat.core.commands import Command, Leave, Rename, Say, SayAsGuest, Whisper
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.group import Member
+from groupchat.core.ids import MOST
+from groupchat.core.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
+from groupchat.core.names import nickname
+from groupchat.core.texts import MAX_BYTES
+from groupchat.frontends import guests
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Headers, Refusal
 from groupchat.frontends.web.request import COOKIE, Request, number
 from groupchat.frontends.web.site import Route, Routes, Site
-from groupchat.group import Member
-from groupchat.ids import MOST
-from groupchat.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
-from groupchat.names import nickname
-from groupchat.texts import MAX_BYTES
 
 MAX_LINES = 200
 MAX_PAGE = 256 * 1024
@@ -114,7 +114,7 @@ def messages(site: Site, request: Request) -> Answering:
     elif request.guest:
         if to is not None:
             raise Refusal(403, "A guest speaks to all.")
-        yield once.submit(site.service, request.peer, Tell(request.guest, text))
+        yield guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
     else:
         raise Refusal(403, f"{JOIN} Or say who you are: ?name=")
     return answers.of(_number_of(site, 0 if member is None else member.id, text))

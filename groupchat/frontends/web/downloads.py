@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from groupchat.errors import IllegalMessage, NotNow
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import FILE_CHUNK, MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
 from groupchat.files import File, IReading
 from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.pages import is_same
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
-from groupchat.limits import FILE_CHUNK, MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
 
 IMAGES = {
     "avif": b"image/avif",

@@ -10,7 +10,7 @@ import json
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from groupchat.frontends.streams import writer
+from groupchat.frontends.connections import writer
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.channel import Channel
@@ -18,7 +18,7 @@ from groupchat.frontends.web.conversation import JOIN
 from groupchat.frontends.web.request import Request, number
 from groupchat.frontends.web.sessions import Session
 from groupchat.frontends.web.site import Site
-from groupchat.subscriptions import IReader, Subscription
+from groupchat.service.subscriptions import IReader, Subscription
 
 RETRY = 1000
 """After how many milliseconds a browser asks again when the connection broke."""
@@ -49,13 +49,13 @@ def events(site: Site, request: Request) -> None:
         if request.method == b"HEAD":
             request.answer(answers.Answer(200, b"", b"text/event-stream"))
             return
-        Stream(site, request.channel, session).begin(min(after, site.group.history.head))
+        EventStream(site, request.channel, session).begin(min(after, site.group.history.head))
     finally:
         session.released()
 
 
 @implementer(IReader, IPushProducer)
-class Stream:
+class EventStream:
     """One stream of events, which has a connection to itself."""
 
     __slots__ = ("_channel", "_session", "_site", "_subscription", "_write")

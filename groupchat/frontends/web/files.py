@@ -7,7 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
 
-from groupchat.errors import NotNow
+from groupchat.core.errors import NotNow
+from groupchat.core.limits import LISTING_SECONDS
 from groupchat.files import File
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Answer
@@ -15,7 +16,6 @@ from groupchat.frontends.web.downloads import download
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Route, Routes, Site
 from groupchat.frontends.web.uploads import upload
-from groupchat.limits import LISTING_SECONDS
 
 
 @inlineCallbacks

@@ -16,7 +16,7 @@ from base64 import b64decode
 from dataclasses import dataclass
 from hashlib import scrypt, sha256
 
-from groupchat.limits import Network
+from groupchat.core.limits import Network
 
 KEY = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r"([0-9a-f]{32})([0-9a-f]{64})")

@@ -57,7 +57,7 @@ class _Figures:
         yield "members", len(members), "Members of the group."
         yield "live", live, "Members that are connected now."
         yield "lines_behind", sum(map(group.behind, members)), "Lines that wait for members, in all."
-        yield "connections", len(site.hub.connections), "Connections over TCP and HTTP."
+        yield "connections", len(site.registry.connections), "Connections over TCP and HTTP."
         yield "event_streams", site.sessions.streams(), "Open streams of events over HTTP."
         yield "reactor_lag_seconds", site.lag, "How late the daemon last was with what it does every second."
 
@@ -67,7 +67,7 @@ class _Figures:
         yield "delivered", service.subscriptions.delivered, "Lines passed on to live readers."
         yield "refused", service.refused, "What was asked and refused."
         yield "dropped", service.dropped, "What was asked and had no answer: there was too much at once."
-        yield "connections_refused", site.hub.refused, "Connections for which there was no room."
+        yield "connections_refused", site.registry.refused, "Connections for which there was no room."
         yield "requests", site.requests, "Requests over HTTP."
 
 

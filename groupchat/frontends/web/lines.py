@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from groupchat import notices
-from groupchat.group import Group
-from groupchat.notices import Kind
+from groupchat.core import notices
+from groupchat.core.group import Group
+from groupchat.core.notices import Kind
 
 REMEMBERED = 1024
 """How many lines are kept as they were rendered: whoever comes back after a restart asks for about the same ones."""

@@ -11,10 +11,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 
-from groupchat.errors import IllegalMessage
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.group import Member
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
-from groupchat.group import Member
 
 if TYPE_CHECKING:
     from groupchat.frontends.web.channel import Channel

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
-from groupchat.frontends.streams import PortsService
+from groupchat.frontends.connections import PortsService
 from groupchat.frontends.web import conversation, files, health, pages
 from groupchat.frontends.web.events import events
 from groupchat.frontends.web.site import Route, Routes, Site
@@ -26,7 +26,7 @@ def routes() -> Routes:
 
 
 class WebService(PortsService):
-    """The page on some endpoints. The hub, which has all connections, has to stop after it."""
+    """The page on some endpoints. The registry, which has all connections, has to stop after it."""
 
     what = "the page"
     _logger = Logger()

@@ -12,13 +12,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from groupchat.commands import Command, Join, Leave
-from groupchat.errors import IllegalMessage, NotNow
-from groupchat.frontends.once import CANNOT
-from groupchat.group import Member
-from groupchat.limits import MAX_WEB_STREAMS
-from groupchat.seats import IConnection, Seat
-from groupchat.service import GroupService
+from groupchat.core.commands import Command, Join, Leave
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.group import Member
+from groupchat.core.limits import MAX_WEB_STREAMS
+from groupchat.frontends.guests import CANNOT
+from groupchat.service.group_service import GroupService
+from groupchat.service.seats import IConnection, Seat
 
 
 class IStream(Interface):

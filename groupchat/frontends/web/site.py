@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 
+from groupchat.core.limits import MAX_WEB_TARGET, WEB_BEAT_SECONDS
 from groupchat.files import IShelf, NoShelf
-from groupchat.frontends.streams import Hub, Refused, host_of
+from groupchat.frontends.connections import ConnectionRegistry, Refused, host_of
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Refusal, later
 from groupchat.frontends.web.channel import Channel
@@ -21,7 +22,6 @@ from groupchat.frontends.web.lines import Picture
 from groupchat.frontends.web.request import Request, file_name
 from groupchat.frontends.web.sessions import Sessions
 from groupchat.frontends.web.turns import Turns, Untaken
-from groupchat.limits import MAX_WEB_TARGET, WEB_BEAT_SECONDS
 
 Handler = Callable[["Site", Request], Any]
 """Returns an Answer, or a Deferred that fires with one; or with None, if it answers by itself."""
@@ -49,17 +49,22 @@ class Site(Factory):
     noisy = False
 
     def __init__(
-        self, hub: Hub, routes: Routes, shelf: IShelf | None = None, max_file: int = 0, known: Known | None = None
+        self,
+        registry: ConnectionRegistry,
+        routes: Routes,
+        shelf: IShelf | None = None,
+        max_file: int = 0,
+        known: Known | None = None,
     ) -> None:
-        self.hub = hub
-        self.service = hub.group_service
-        self.group = hub.group_service.group
-        self.clock = hub.clock
+        self.registry = registry
+        self.service = registry.group_service
+        self.group = registry.group_service.group
+        self.clock = registry.clock
         self.shelf = shelf or NoShelf()
         self.has_files = shelf is not None
         self.sessions = Sessions(self.service)
         self.picture = Picture(self.group)
-        self.trust = None if hub.limits.password is None else guard.Trust(hub.limits.password)
+        self.trust = None if registry.limits.password is None else guard.Trust(registry.limits.password)
         self.stopping = False
         self.lag = 0.0  # how late the reactor last was, in seconds
         self.requests = 0
@@ -72,7 +77,7 @@ class Site(Factory):
         self._waiting: dict[Channel, float] = {}  # until when
         self._beats: dict[Any, float] = {}  # when each stream is due, the first one first
         self._ticker = LoopingCall(self._tick)
-        self._ticker.clock = hub.clock
+        self._ticker.clock = registry.clock
         self._ticked = 0.0
 
     @property
@@ -85,20 +90,20 @@ class Site(Factory):
         self._ticker.start(1.0, now=False)
 
     def stop(self) -> None:
-        """Nothing new is begun. What is under way ends when the hub stops."""
+        """Nothing new is begun. What is under way ends when the registry stops."""
         self.stopping = True
         if self._ticker.running:
             self._ticker.stop()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         host = host_of(addr)
-        why = self.hub.why_not("" if self.known.is_proxy(host) else host) or (
+        why = self.registry.why_not("" if self.known.is_proxy(host) else host) or (
             "The server is stopping: try again later." if self.stopping else ""
         )
         if why:
-            self.hub.refused += 1
+            self.registry.refused += 1
             return Refused(answers.whole(Refusal(503, why, later(5)).answer()), self.clock)
-        return Channel(self, host) if self.hub.ready else None
+        return Channel(self, host) if self.registry.ready else None
 
     def log(self, request: Request) -> None:
         """There is no log of requests: who reads along is nobody's business."""
@@ -204,12 +209,12 @@ class Site(Factory):
 
     def is_password(self, request: Request, given: bytes) -> bool:
         """Whether this is the password: nobody may guess fast. Raises Refusal."""
-        pause = self.hub.pause_of(request.peer)
+        pause = self.registry.pause_of(request.peer)
         if pause:
             raise Refusal(429, "Somebody at your address guessed wrong: wait a little.", later(int(pause) + 1))
         if self.trust is None or self.trust.is_right(given):
             return True
-        self.hub.guessed(request.peer)
+        self.registry.guessed(request.peer)
         return False
 
 

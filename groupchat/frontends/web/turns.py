@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from groupchat.errors import NotNow
-from groupchat.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
+from groupchat.core.errors import NotNow
+from groupchat.core.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
 
 
 class Turns:

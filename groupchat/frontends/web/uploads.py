@@ -7,17 +7,17 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
-from groupchat.commands import Share
-from groupchat.errors import NotNow
-from groupchat.files import IReceiving, Owner
-from groupchat.frontends import once
-from groupchat.frontends.inflow import Inflow
+from groupchat.core.commands import Share
+from groupchat.core.errors import NotNow
+from groupchat.core.limits import MAX_UPLOADS, MAX_UPLOADS_EACH
+from groupchat.files import FileOwner, IReceiving
+from groupchat.frontends import guests
+from groupchat.frontends.transfers.inflow import Inflow
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Session
 from groupchat.frontends.web.site import Site
-from groupchat.limits import MAX_UPLOADS, MAX_UPLOADS_EACH
 
 
 def upload(site: Site, request: Request) -> None:
@@ -32,7 +32,9 @@ def upload(site: Site, request: Request) -> None:
     member = request.member
     if member is None and not request.guest:
         raise Refusal(403, "You are not in the group: join first, or say who you are: ?name=")
-    owner = Owner(0, request.peer, request.guest) if member is None else Owner(member.id, request.peer, member.name)
+    owner = (
+        FileOwner(0, request.peer, request.guest) if member is None else FileOwner(member.id, request.peer, member.name)
+    )
     site.service.may_share(request.peer, owner.member, "" if owner.member else owner.name)
     site.uploads.take(request.peer, MAX_UPLOADS_EACH, MAX_UPLOADS)
     session = None if member is None else site.sessions.use(request.secret)
@@ -44,7 +46,7 @@ def upload(site: Site, request: Request) -> None:
 class Uploading:
     """One file. `lost` once nothing more of it will come."""
 
-    def __init__(self, site: Site, request: Request, owner: Owner, size: int) -> None:
+    def __init__(self, site: Site, request: Request, owner: FileOwner, size: int) -> None:
         self._site = site
         self._request = request
         self._owner = owner
@@ -101,7 +103,7 @@ class Uploading:
     def _share(self, receiving: IReceiving, name: str) -> Generator[Deferred[Any], Any, None]:
         guest = "" if self._owner.member else self._owner.name
         try:
-            yield once.submit(
+            yield guests.submit(
                 self._site.service, self._request.peer, Share(name, self._size, self._owner.member, guest)
             )
         except Exception:

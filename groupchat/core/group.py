@@ -1,0 +1,293 @@
+"""The group: a pure fold of its events. Who is a member, how far each has read, and what waits for it.
+
+Two rules. Nothing here reads a clock, opens anything, or knows of Twisted: every node that applies the same events
+comes to the same state. And an event that a race made invalid (two nodes accepted the same name at once) folds to a
+refusal, which changes nothing: of all who could have been right, the first in the log is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from groupchat.core.events import Address, Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.history import History
+from groupchat.core.ids import Ids
+
+Outcome = int | None
+"""The number of the event, or None if it was refused (or was a Seen, which has no number)."""
+
+Waiting = tuple[bytes | bytearray, int, int]
+"""Lines joined with LF; and the cursor and the `passed` of who has been given them."""
+
+Run = tuple[int, bytes | bytearray]
+"""Lines with consecutive numbers, joined with LF, and the number of the first; 0 for what is no line of the group."""
+
+
+class Member:
+    """A member, and its cursor.
+
+    `cursor` is the number of the last event that it has been given, or needs not be. Of those after it some are hidden
+    to it: its own, and whispers among others. How many is told without a count per member and whisper: hidden to it so
+    far are `own` + `Group.whispered` events, where `own` is how many of its own are no whispers, less the whispers to
+    it; and `passed` is that sum at its cursor.
+
+    `logged` is its last contact that the log knows of, on whatever node; a `Seen` tells it to the minute. What follows
+    is no part of the fold: `contact` is when it was last heard of here, negative if never; `spent` and `paced` are how
+    much it has said of late, and when that was: see pace.py.
+    """
+
+    __slots__ = (
+        "address",
+        "contact",
+        "cursor",
+        "host",
+        "id",
+        "ids",
+        "joined",
+        "key",
+        "logged",
+        "name",
+        "own",
+        "paced",
+        "passed",
+        "secret",
+        "since",
+        "spent",
+    )
+
+    def __init__(self, joined: Joined, number: int, passed: int) -> None:
+        self.id = joined.member
+        self.name = joined.name
+        self.key = joined.key
+        self.host = joined.host
+        self.address: Address | None = None if joined.port is None else (joined.host, joined.port)
+        self.secret = joined.secret
+        self.ids: Ids | None = None  # that took effect; None before there is one
+        self.joined = self.cursor = number
+        self.since = joined.at
+        self.own = 0
+        self.passed = passed
+        self.logged = joined.at
+        self.contact = -1.0
+        self.spent = self.paced = 0.0
+
+    def use(self, client_id: int) -> bool:
+        """Note that this id of its client takes effect. Returns whether it may: once."""
+        if self.ids is None:
+            self.ids = Ids()
+        return self.ids.use(client_id)
+
+
+class Group:
+    """The state of one group, of which the last `keep` lines are kept."""
+
+    def __init__(self, keep: int) -> None:
+        self.history = History(keep)
+        self.members: dict[int, Member] = {}  # by id, in the order in which they joined
+        self.by_key: dict[str, Member] = {}
+        self.by_address: dict[Address, Member] = {}
+        self.by_secret: dict[str, Member] = {}
+        self.per_host: Counter[str] = Counter()  # how many members each host has
+        self.whispered = 0  # how many lines were whispers so far
+        self.moved: set[Member] = set()  # who has passed lines that it was given; for whoever records that to empty
+        self._fold: dict[type[Event], Callable[[Any], Outcome]] = {
+            Said: self._said,
+            Whispered: self._whispered,
+            Joined: self._joined,
+            Renamed: self._renamed,
+            Left: self._left,
+            Shared: self._shared,
+            GuestSaid: self._by_guest,
+            Seen: self._seen,
+        }
+
+    def apply(self, event: Event) -> Outcome:
+        """Fold one event into the state."""
+        return self._fold[type(event)](event)
+
+    def names(self, but: Member | None = None) -> Iterator[str]:
+        """The names of the others, newest first."""
+        return (member.name for member in reversed(self.members.values()) if member is not but)
+
+    def _said(self, event: Said) -> Outcome:
+        member = self.members.get(event.member)
+        if member is None or member.name != event.name or (event.id and not member.use(event.id)):
+            return None
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _whispered(self, event: Whispered) -> Outcome:
+        member, reader = self._author(event), self.members.get(event.reader)
+        if member is None or reader is None or member is reader or (event.id and not member.use(event.id)):
+            return None
+        self.whispered += 1
+        reader.own -= 1
+        member.logged = event.at
+        return self.history.whisper(member.id, reader.id, event.line(), event.at)
+
+    def _joined(self, event: Joined) -> Outcome:
+        address = None if event.port is None else (event.host, event.port)
+        if event.member in self.members or event.key in self.by_key:
+            return None
+        if address in self.by_address or event.secret in self.by_secret:
+            return None
+        number = self.history.append(event.member, event.line(), event.at)
+        self.restore(Member(event, number, self.whispered))
+        return number
+
+    def restore(self, member: Member) -> None:
+        """Somebody is a member from here on."""
+        self.members[member.id] = self.by_key[member.key] = member
+        self.per_host[member.host] += 1
+        if member.address is not None:
+            self.by_address[member.address] = member
+        if member.secret is not None:
+            self.by_secret[member.secret] = member
+
+    def _renamed(self, event: Renamed) -> Outcome:
+        member = self._author(event)
+        if member is None or self.by_key.get(event.key, member) is not member or event.new == member.name:
+            return None
+        if event.id and not member.use(event.id):
+            return None
+        del self.by_key[member.key]
+        member.name, member.key = event.new, event.key
+        self.by_key[member.key] = member
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _left(self, event: Left) -> Outcome:
+        member = self._author(event)
+        if member is None:
+            return None
+        del self.members[member.id], self.by_key[member.key]
+        self.moved.discard(member)
+        if member.address is not None:
+            del self.by_address[member.address]
+        if member.secret is not None:
+            del self.by_secret[member.secret]
+        self.per_host[member.host] -= 1
+        if not self.per_host[member.host]:
+            del self.per_host[member.host]
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _shared(self, event: Shared) -> Outcome:
+        if not event.member:
+            return self._by_guest(event)
+        member = self._author(event)
+        if member is None:
+            return None
+        member.own += 1
+        member.logged = event.at
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _by_guest(self, event: Shared | GuestSaid) -> Outcome:
+        """A line by nobody who is here, so that everybody sees it; a name that is in use by now is no guest's."""
+        return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
+
+    def _seen(self, event: Seen) -> Outcome:
+        for member_id, cursor, passed, minute in event.places:
+            member = self.members.get(member_id)
+            if member is None:
+                continue
+            if cursor > member.cursor:
+                member.cursor, member.passed = cursor, passed
+            member.logged = max(member.logged, minute * 60.0)
+        return None
+
+    def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:
+        """Who the event is by, if it is still a member, and still of the name that the event says."""
+        member = self.members.get(event.member)
+        return member if member is not None and member.name == event.name else None
+
+    def hidden(self, member: Member, passed: int) -> int:
+        """How many events are hidden to a member, of those after the place where so many were."""
+        return member.own + self.whispered - passed
+
+    def behind(self, member: Member) -> int:
+        """How many events wait for a member."""
+        return self.history.head - member.cursor - self.hidden(member, member.passed)
+
+    def place(self, member: Member, number: int) -> tuple[int, int]:
+        """The cursor and the `passed` of who has been given all up to this event, whatever the member's own are.
+
+        What is no longer kept counts as if it had been for the member: nobody knows by whom it was. So `passed` may be
+        below zero, before the member joined.
+        """
+        cursor = min(number, self.history.head)
+        return cursor, self.hidden(member, self.history.count_hidden(member.id, cursor))
+
+    def waiting(self, member: Member, cursor: int, passed: int, limit: int) -> Waiting:
+        """What waits for a member from there on, in at most `limit` bytes (but a longer line goes alone)."""
+        history = self.history
+        head = history.head
+        hidden = member.own + self.whispered - passed
+        if cursor + 1 < history.first or hidden > 1 or (hidden and not history.is_by(member.id, head)):
+            runs, cursor, passed = self.runs(member, cursor, passed, limit)
+            return b"\n".join([lines for _, lines in runs]), cursor, passed
+        # Whoever has just said something has that one line, the last, of its own: all before it is one slice.
+        last = head - hidden
+        lines, upto = history.read(cursor, last, limit)
+        return (lines, head, passed + hidden) if upto == last else (lines, upto, passed)
+
+    def runs(self, member: Member, cursor: int, passed: int, limit: int) -> tuple[list[Run], int, int]:
+        """What `waiting` returns, in runs: where hidden lines stand between the others, or a part is no longer kept."""
+        history = self.history
+        hidden = self.hidden(member, passed)
+        runs: list[Run] = []
+        if cursor + 1 < history.first:
+            kept = history.count_hidden(member.id, history.first - 1)
+            lost = history.first - 1 - cursor - (hidden - kept)
+            cursor, hidden = history.first - 1, kept
+            if lost:
+                runs.append((0, _gap(lost)))
+        room = limit - sum(len(lines) + 1 for _, lines in runs)
+        while cursor < history.head:
+            upto = history.next_hidden(member.id, cursor, cursor + 1) - 1
+            if upto == cursor:
+                cursor, hidden = cursor + 1, hidden - 1
+                continue
+            fitting = history.fit(cursor, history.head, room)
+            if fitting == cursor and runs:
+                break
+            upto = history.next_hidden(member.id, cursor + 1, max(fitting, cursor + 1)) - 1
+            first = cursor + 1
+            lines, cursor = history.read(cursor, upto, room)
+            runs.append((first, lines))
+            room -= len(lines) + 1
+        return runs, cursor, member.own + self.whispered - hidden
+
+    def seen_by(self, member: Member, cursor: int, limit: int, most: int) -> tuple[range, list[range], int]:
+        """What there is after a place for who sees its own lines, too, in at most `limit` bytes (a longer line goes
+        alone) and `most` lines.
+
+        That is the numbers of those that are no longer kept, the runs of numbers of those that are, but for whispers
+        among others; and the place after them.
+        """
+        history = self.history
+        lost = range(cursor + 1, history.first)
+        cursor = max(cursor, history.first - 1)
+        if cursor >= history.head:
+            return lost, [], cursor
+        last = max(cursor + 1, history.fit(cursor, min(history.head, cursor + most), limit))
+        runs: list[range] = []
+        while cursor < last:
+            end = history.next_withheld(member.id, cursor, last)
+            if end > cursor + 1:
+                runs.append(range(cursor + 1, end))
+            cursor = min(end, last)
+        return lost, runs, last
+
+    def advance(self, member: Member, cursor: int, passed: int) -> None:
+        """Move a member's cursor to where `waiting` said, once what it returned was given."""
+        if cursor - member.cursor > passed - member.passed:
+            self.moved.add(member)
+        member.cursor, member.passed = cursor, passed
+
+
+def _gap(lines: int) -> bytes:
+    return b"* 1 line is no longer kept" if lines == 1 else b"* %d lines are no longer kept" % lines

@@ -1,0 +1,1 @@
+"""Files over any stream: one upload and one download."""

@@ -1,0 +1,1 @@
+"""GroupService, the one writer of the log, and its parts."""

@@ -1,0 +1,150 @@
+"""What is on its way to the log.
+
+All that one reactor turn brings goes as one entry. Whoever waits for an event of it is registered before the append,
+since the tail may give the entry back at once. An entry of which nobody knows whether it was stored is appended again,
+with the same id, until the tail gives it back; one that was surely not stored is given up.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from groupchat.core.errors import Unavailable, Unknown
+from groupchat.core.events import Event
+from groupchat.log import ILog
+
+RETRY_SECONDS = (0.1, 5.0)
+"""The first and the longest pause before an entry is appended again."""
+
+DRAIN_SECONDS = 5.0
+"""How long draining takes at most."""
+
+COMPLAIN_SECONDS = 10.0
+"""How often it is logged that the log fails."""
+
+MOST_EVENTS = 256
+"""How many events an entry is: with more, it does not wait for the end of the turn."""
+
+Waiter = TypeVar("Waiter")
+Waiters = list[Waiter | None]
+"""Who waits for each event of an entry."""
+
+
+class Appender(Generic[Waiter]):
+    """Appends to one log.
+
+    `given_up` is called with each waiter of an entry that was surely not stored, and `broken` when the log failed in a
+    way that says nothing about the entry.
+    """
+
+    _logger = Logger()
+
+    def __init__(
+        self,
+        log: ILog,
+        clock: IReactorTime,
+        given_up: Callable[[Waiter], None],
+        broken: Callable[[Failure], None],
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._given_up = given_up
+        self._broken = broken
+        self._node = secrets.token_hex(8)
+        self.entry = 1  # which entry of this node, by count, takes what is added now
+        self._events: list[Event] = []  # of this reactor turn
+        self._waiters: Waiters[Waiter] = []
+        self._under_way: dict[str, Waiters[Waiter]] = {}
+        self._drained: list[Deferred[bool]] = []
+        self.failing = False  # whether the last word on that, logged, is that the log fails
+        self.commits = 0  # how many entries were stored
+        self.commit_seconds = 0.0  # how long that took in all
+        self._complained = float("-inf")  # when that was logged
+
+    def add(self, event: Event, waiter: Waiter | None) -> None:
+        """Append this at the end of this reactor turn; without a waiter, in one entry with what comes next."""
+        if not self._events:
+            self._clock.callLater(0, self._flush)
+        self._events.append(event)
+        self._waiters.append(waiter)
+        if len(self._events) >= MOST_EVENTS and waiter is not None:
+            self._flush()
+
+    def _flush(self) -> None:
+        events, waiters = self._events, self._waiters
+        if not events:
+            return
+        self._events, self._waiters = [], []
+        entry_id = f"{self._node}-{self.entry}"
+        self.entry += 1
+        self._under_way[entry_id] = waiters
+        self._append(events, entry_id, RETRY_SECONDS[0])
+
+    def arrived(self, entry_id: str) -> Waiters[Waiter] | None:
+        """The log gives back this entry. Returns who waits for its events; None if it was not appended here."""
+        return self._under_way.pop(entry_id, None)
+
+    def drain(self) -> Deferred[bool]:
+        """Fires with True when nothing is under way, with False after DRAIN_SECONDS."""
+        drained: Deferred[bool] = Deferred()
+        drained.addTimeout(DRAIN_SECONDS, self._clock, onTimeoutCancel=self._timed_out)
+        self._drained.append(drained)
+        self.check_drained()
+        return drained
+
+    def check_drained(self) -> None:
+        """To be called when all that came of an entry is done."""
+        if self._drained and not self._under_way and not self._events:
+            drained, self._drained = self._drained, []
+            for one in drained:
+                if not one.called:
+                    one.callback(True)
+
+    def _timed_out(self, _result: object, seconds: float) -> bool:
+        self._logger.error("Some messages could not be stored within {seconds} seconds", seconds=seconds)
+        return False
+
+    def _append(self, events: list[Event], entry_id: str, pause: float, doubtful: bool = False) -> None:
+        """`doubtful` if an attempt before this one may have stored the entry."""
+        if entry_id in self._under_way:
+            began = self._clock.seconds()
+            appended = maybeDeferred(self._log.append, events, entry_id)
+            appended.addCallbacks(
+                self._appended, self._failed, callbackArgs=(began,), errbackArgs=(events, entry_id, pause, doubtful)
+            )
+            appended.addErrback(self._broken)
+
+    def _appended(self, _result: None, began: float) -> None:
+        self.commits += 1
+        self.commit_seconds += max(0.0, self._clock.seconds() - began)
+        if self.failing:
+            self.failing = False
+            self._logger.info("Messages are stored again")
+
+    def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float, doubtful: bool) -> None:
+        reason = failure.trap(Unavailable, Unknown)
+        self._complain(failure)
+        if reason is Unknown or doubtful:
+            self._clock.callLater(pause, self._append, events, entry_id, min(2 * pause, RETRY_SECONDS[1]), True)
+        elif entry_id in self._under_way:
+            for waiter in self._under_way.pop(entry_id):
+                if waiter is not None:
+                    self._given_up(waiter)
+            self.check_drained()
+
+    def _complain(self, failure: Failure) -> None:
+        now = self._clock.seconds()
+        if not 0 <= now - self._complained < COMPLAIN_SECONDS:
+            self.failing = True
+            self._complained = now
+            self._logger.error(
+                "Messages cannot be stored, and are left unanswered until they can: {reason}",
+                reason=failure.getErrorMessage(),
+            )

@@ -1,0 +1,1 @@
+"""The grammars: bytes to commands, and back. Pure."""

@@ -1,0 +1,93 @@
+"""The five messages: bytes <-> commands. Pure: nothing here knows of sockets, or of who is a member.
+
+    -> 1 Name       join              <- the names of the members before, newest first
+    -> 2 Text       say               <- what waits
+    -> 3 Name       rename            <- what waits
+    -> 4            leave             <- close
+    -> 5            what did I miss   <- what waits
+    -> all else                       <- Illegal message
+
+One request a datagram, UTF-8; one trailing LF or CRLF is cut. A reply is one datagram, without an end of line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from groupchat.core.commands import LEAVE, POLL, Command, Join, Rename, Say
+from groupchat.core.errors import IllegalMessage
+from groupchat.core.texts import MAX_BYTES
+
+MAX_REQUEST = len("2 ") + MAX_BYTES
+"""The longest request that can be legal, in bytes and without the end of its line."""
+
+MAX_REPLY = 65_507
+"""The most that a UDP datagram holds over IPv4, in bytes."""
+
+CLOSE = b"close"
+REFUSAL = IllegalMessage.reply.encode()
+
+_NAMES_AT_ONCE = 1024
+
+
+def parse(datagram: bytes) -> Command:
+    """The command in a datagram. Raises IllegalMessage if it is none of the five."""
+    if datagram[-1:] == b"\n":
+        datagram = datagram[: -2 if datagram[-2:-1] == b"\r" else -1]
+    if len(datagram) > MAX_REQUEST:
+        raise IllegalMessage("That is too long.")
+    verb = datagram[:2]
+    try:
+        if verb == b"2 ":
+            return Say(datagram[2:].decode())
+        if datagram == b"5":
+            return POLL
+        if verb == b"1 ":
+            return Join(_name(datagram[2:]))
+        if verb == b"3 ":
+            return Rename(_name(datagram[2:]))
+    except UnicodeDecodeError:
+        raise IllegalMessage("That is not UTF-8.") from None
+    if datagram == b"4":
+        return LEAVE
+    raise IllegalMessage("That is none of the five messages.")
+
+
+def _name(argument: bytes) -> str:
+    # RFC 8266 would cut a space before the name, but there is exactly one between the digit and the name.
+    if argument[:1] == b" ":
+        raise IllegalMessage("There is exactly one space before a name.")
+    return argument.decode()
+
+
+def list_of_names(names: Iterable[str], total: int, limit: int) -> bytes:
+    """`names` joined with `, `, in at most `limit` bytes; `total` is how many there are.
+
+    A list that does not fit ends after a whole name with `, (120 more)`; its first name is there however small the
+    limit. No more of `names` is taken than fits, so that the cost does not grow with the group.
+    """
+    fitting = _joined(iter(names), limit)
+    if len(fitting) <= limit:
+        return fitting
+    return _shortened(fitting, total, limit)
+
+
+def _joined(names: Iterator[str], limit: int) -> bytes:
+    """As many of the names as make at least `limit` bytes, or all."""
+    joined = b""
+    while len(joined) <= limit and (some := list(islice(names, _NAMES_AT_ONCE))):
+        joined += (b", " if joined else b"") + ", ".join(some).encode()
+    return joined
+
+
+def _shortened(joined: bytes, total: int, limit: int) -> bytes:
+    """The whole names at the front of `joined` that fit together with how many more there are. No name has a comma."""
+    room = limit - len(f", ({total} more)")
+    end = joined.rfind(b", ", 0, max(room, 0) + 2)
+    if end < 0:
+        end = joined.find(b", ")
+    if end < 0:
+        return joined
+    shown = joined[:end]
+    return shown + f", ({total - shown.count(b', ') - 1} more)".encode()
