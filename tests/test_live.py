@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
+import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -255,6 +257,18 @@ class OverLinesTests(Conversation):
 
 class OverTLSTests(Conversation):
     one = TransportCase.encrypted
+
+    def test_clients_that_offer_a_protocol_by_alpn_are_greeted(self) -> None:
+        self.start()
+        context = ssl.create_default_context(cafile=self._trust)
+        for offered, chosen in ((["groupchat"], "groupchat"), (["h2", "http/1.1"], "http/1.1")):
+            context.set_alpn_protocols(offered)
+            with (
+                socket.create_connection(("127.0.0.1", self._daemon.tcp[1]), timeout=20) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as encrypted,
+            ):
+                self.assertEqual(encrypted.recv(2), b"* ", offered)
+                self.assertEqual(encrypted.selected_alpn_protocol(), chosen)
 
 
 class OverQUICTests(Conversation):

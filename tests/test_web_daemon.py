@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Script:
         self._context = context
         self.headers: dict[str, str] = {}
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def connect(self) -> http.client.HTTPConnection:
         if self._context is not None:
             return http.client.HTTPSConnection("localhost", self._port, timeout=SECONDS, context=self._context)
         return http.client.HTTPConnection("127.0.0.1", self._port, timeout=SECONDS)
@@ -44,7 +45,7 @@ class Script:
     def open(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
         fields = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         fields |= self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = self._connect()
+        connection = self.connect()
         connection.request(method, path, body, fields)
         return connection.getresponse()
 
@@ -390,6 +391,28 @@ class TLSTests(WebDaemonTestCase):
         self.assertIn("https://", self.daemon.output)
         stream.close()
         self.daemon.process.send_signal(signal.SIGTERM)
+
+    def test_clients_that_offer_http_by_alpn_are_served(self) -> None:
+        for offered, chosen in [(["h2", "http/1.1"], "http/1.1"), (["http/1.0"], "http/1.0")]:
+            self.context.set_alpn_protocols(offered)
+            script = Script(self.port, context=self.context)
+            with closing(script.connect()) as connection:
+                connection.request("GET", "/healthz")
+                self.assertEqual(connection.getresponse().status, 200, offered)
+                assert isinstance(connection.sock, ssl.SSLSocket)
+                self.assertEqual(connection.sock.selected_alpn_protocol(), chosen)
+
+    def test_curl_over_tls(self) -> None:
+        cert = str(Path(self.directory.name) / "cert.pem")
+        self.assertEqual(self.curl("--cacert", cert, f"https://localhost:{self.port}/healthz")[0], 200)
+
+    def test_a_connection_too_many_is_refused_in_words(self) -> None:
+        self.daemon.stop()
+        self.start("--max-connections", "1")
+        self.context.set_alpn_protocols(["http/1.1"])
+        with closing(Script(self.port, context=self.context).connect()) as first:
+            first.connect()
+            self.assertEqual(Script(self.port, context=self.context).open("GET", "/healthz").status, 503)
 
 
 class StartingTests(TestCase):

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferre
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IProtocolNegotiationFactory,
     IReactorSocket,
     IReactorTime,
     IStreamServerEndpoint,
@@ -40,6 +41,10 @@ STEP = 0.02
 """How often stopping looks whether there is still something to wait for, in seconds."""
 
 
+HTTP_ALPN = [b"http/1.1", b"http/1.0"]
+"""The versions of HTTP that the page speaks, as TLS names them: RFC 7301."""
+
+
 class IConnected(Interface):
     """One connection."""
 
@@ -52,6 +57,7 @@ class IConnected(Interface):
         """Close at once."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class ConnectionRegistry(Factory):
     """All connections of one group, and their limits. `connect` makes the protocol of one, for a host.
 
@@ -96,6 +102,13 @@ class ConnectionRegistry(Factory):
             self.refused += 1
             return Refused(notes([why]), self.clock)
         return self._connect(self, host) if self.ready else None
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS clients may offer (ALPN, RFC 7301): a client that offers none of it is refused.
+
+        Browsers and curl are let in to be told in words that this is no web server.
+        """
+        return [b"groupchat", *HTTP_ALPN]
 
     def why_not(self, host: str) -> str:
         """Why there is no room for one more connection from there; nothing if there is."""

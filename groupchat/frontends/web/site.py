@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
+from zope.interface import implementer
 
 from groupchat.core.limits import MAX_WEB_TARGET, WEB_BEAT_SECONDS
 from groupchat.files import IShelf, NoShelf
-from groupchat.frontends.connections import ConnectionRegistry, Refused, host_of
+from groupchat.frontends.connections import HTTP_ALPN, ConnectionRegistry, Refused, host_of
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Refusal, later
 from groupchat.frontends.web.channel import Channel
@@ -43,6 +44,7 @@ Routes = Mapping[str, Mapping[str, Route]]
 """By path, and by method. A path that ends with `/*` is all paths that begin so."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class Site(Factory):
     """All that is served. `max_file` is how long a file may be, in bytes."""
 
@@ -79,6 +81,10 @@ class Site(Factory):
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = registry.clock
         self._ticked = 0.0
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS clients may offer (ALPN, RFC 7301): a client that offers none of it is refused."""
+        return HTTP_ALPN
 
     @property
     def stall(self) -> float:
