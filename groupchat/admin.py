@@ -28,6 +28,7 @@ from groupchat import __version__
 from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group, Member
+from groupchat.core.texts import FORBIDDEN
 from groupchat.log import Entry, database
 from groupchat.log.database import Reader
 from groupchat.service.snapshots import Snapshots
@@ -316,12 +317,11 @@ def _sync(path: Path) -> None:
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 # C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings and overrides.
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 
 
 def safe(text: str) -> str:
     """The text with escapes, which JSON knows too, in place of what could drive a terminal."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return FORBIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _json(found: dict[str, object]) -> str:

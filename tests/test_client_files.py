@@ -14,10 +14,11 @@ from twisted.trial.unittest import TestCase
 
 from groupchat.client.chat import Chat
 from groupchat.client.files.names import BadNameError, find_part, is_fit, part_name, split, target
-from groupchat.client.files.progress import Bar, Progress, line, lines, size_in_words, time_in_words
+from groupchat.client.files.progress import Bar, Progress, line, lines, time_in_words
 from groupchat.client.files.sharing import Sharing
 from groupchat.client.files.way import Way
 from groupchat.client.trust import KnownServers, NewError
+from groupchat.core.notices import size_in_words
 from tests.chatting import FakeSession, FakeView
 from tests.filing import FakeDisk, FakeServer, run
 

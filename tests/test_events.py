@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.events import GuestSaid, Joined, Left, Line, Renamed, Said, Shared, Whispered, size_in_words
+from groupchat.core.events import GuestSaid, Joined, Left, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.names import nickname
+from groupchat.core.notices import size_in_words
 
 WORDS = st.lists(st.sampled_from(["a", " ", " shared ", "shared", "(", ")", " (1 B)", ":", ": ", " has joined", "é"]))
 TEXTS = st.text(max_size=30) | WORDS.map("".join)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from twisted.trial.unittest import TestCase
 
-from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered, size_in_words
+from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group
 from groupchat.core.history import History
+from groupchat.core.notices import size_in_words
 
 ANYBODY = st.integers(0, 4)
 NAMES = st.sampled_from(["Al", "Bo", "AL", "Cy", "Dee", "Eve", "Frederic"])

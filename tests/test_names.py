@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.events import NOTICES
 from groupchat.core.names import nickname
+from groupchat.core.notices import PHRASES
 
 
 class NicknameTests(TestCase):
@@ -106,5 +106,5 @@ class NicknameTests(TestCase):
         self.assertFalse(set(name.shown) & set(":,()"))
         self.assertNotIn(name.shown[0], "/#@*")
         self.assertFalse(name.shown.isnumeric())
-        self.assertFalse(any(notice in name.key for notice in NOTICES))
+        self.assertFalse(any(notice in name.key for notice in PHRASES))
         self.assertEqual(nickname(name.shown), name)

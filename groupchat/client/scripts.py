@@ -21,7 +21,7 @@ from groupchat.client.cli import complain
 from groupchat.client.files.late import LateCarrier
 from groupchat.client.files.late import Server as QUICServer
 from groupchat.client.files.parts import Disk
-from groupchat.client.files.progress import line, size_in_words
+from groupchat.client.files.progress import line
 from groupchat.client.files.sharing import date_in_words, in_words, kept
 from groupchat.client.files.transfers import ENDS, Transfer, Transfers
 from groupchat.client.files.way import Way, explain
@@ -29,6 +29,7 @@ from groupchat.client.files.wire import Listed
 from groupchat.client.run import LAST_SECONDS, heeded
 from groupchat.client.trust import KnownServers, NewError, default_path
 from groupchat.client.where import Where
+from groupchat.core.notices import size_in_words
 
 DRAWN_SECONDS = 0.25
 

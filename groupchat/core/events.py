@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, dataclass_transform
 
+from groupchat.core.notices import JOINED, LEFT, PRIVATE, RENAMED, SHARED, size_in_words
+
 Address = tuple[str, int]
 """Host and port that a member's datagrams come from. A link-local IPv6 host has its zone: `fe80::1%2`."""
 
@@ -41,7 +43,7 @@ class Joined:
     secret: str | None = None
 
     def line(self) -> str:
-        return f"{self.name} has joined"
+        return self.name + JOINED
 
 
 @_event
@@ -71,7 +73,7 @@ class Whispered:
     id: int = 0
 
     def line(self) -> str:
-        return f"{self.name} (private): {self.text}"
+        return f"{self.name}{PRIVATE}: {self.text}"
 
 
 @_event
@@ -86,7 +88,7 @@ class Renamed:
     id: int = 0
 
     def line(self) -> str:
-        return f"{self.name} changed his name to {self.new}"
+        return f"{self.name}{RENAMED}{self.new}"
 
 
 @_event
@@ -98,7 +100,7 @@ class Left:
     at: float
 
     def line(self) -> str:
-        return f"{self.name} has left the group"
+        return self.name + LEFT
 
 
 @_event
@@ -116,7 +118,7 @@ class Shared:
     at: float
 
     def line(self) -> str:
-        return f"{self.name} shared {self.file} ({size_in_words(self.size)})"
+        return f"{self.name}{SHARED}{self.file} ({size_in_words(self.size)})"
 
 
 @_event
@@ -132,17 +134,6 @@ class GuestSaid:
 
     def line(self) -> str:
         return f"{self.name}: {self.text}"
-
-
-def size_in_words(size: int) -> str:
-    """A number of bytes for people: 999 B, 1.0 kB, 2.1 MB. Units are powers of 1000."""
-    if size < 1000:
-        return f"{size} B"
-    shown, units = size / 1000, iter("kMGTPE")
-    unit = next(units)
-    while round(shown, 1) >= 1000:
-        shown, unit = shown / 1000, next(units)
-    return f"{shown:.1f} {unit}B"
 
 
 Place = tuple[int, int, int, int]
@@ -161,9 +152,3 @@ Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid
 """The events that are numbered and read as a line."""
 
 Event = Line | Seen
-
-NOTICES = ("has joined", "has left the group", "changed his name to", " shared")
-"""The phrases that tell a notice from a text: no name may hold one.
-
-Of the last not even the end of one, so that what is before the first ` shared ` of a line is all of a name, however the
-file is called. To begin with that word is fine."""

@@ -15,7 +15,7 @@ from precis_i18n import get_profile
 from precis_i18n.profile import Profile
 
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.events import NOTICES
+from groupchat.core.notices import PHRASES
 
 MAX_CHARACTERS = 32
 MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
@@ -48,7 +48,7 @@ def nickname(raw: str) -> Nickname:
         raise IllegalMessage("A name begins with something that can be seen.")
     if any(mark in shown for mark in ":,()") or shown[0] in "/#@*":
         raise IllegalMessage("A name has no : , ( or ) in it, and does not begin with / # @ or *.")
-    if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in NOTICES):
+    if shown.isnumeric() or key in _RESERVED or any(phrase in key for phrase in PHRASES):
         raise IllegalMessage("That name could be taken for something else.")
     return Nickname(shown, key)
 

@@ -8,9 +8,19 @@ from enum import Enum
 
 PRIVATE = " (private)"
 SERVER = "* "
+JOINED = " has joined"
+LEFT = " has left the group"
+RENAMED = " changed his name to "
+SHARED = " shared "
 
+PHRASES = (JOINED.strip(), LEFT.strip(), RENAMED.strip(), SHARED.rstrip())
+"""The phrases that tell a notice from a text: no name may contain one.
 
-_SHARED = re.compile(r"(?P<name>.+?) shared (?P<file>.+) \((?P<size>\d+ B|\d+\.\d [kMGTPE]B)\)")
+A name may begin with `shared`, but not contain ` shared`: so all before the first ` shared ` of a line is a name,
+whatever the file is called.
+"""
+
+_SHARED = re.compile(rf"(?P<name>.+?){SHARED}(?P<file>.+) \((?P<size>\d+ B|\d+\.\d [kMGTPE]B)\)")
 
 
 class Kind(Enum):
@@ -50,10 +60,10 @@ def read(line: str) -> Line:
         return Line(Kind.PRIVATE if private else Kind.SAID, name.removesuffix(PRIVATE), text, line)
     if shared := _SHARED.fullmatch(line):
         return Line(Kind.SHARED, shared["name"], shared["file"], line, shared["size"])
-    name, changed, new = line.partition(" changed his name to ")
+    name, changed, new = line.partition(RENAMED)
     if changed:
         return Line(Kind.RENAMED, name, new, line)
-    for kind, words in ((Kind.JOINED, " has joined"), (Kind.LEFT, " has left the group")):
+    for kind, words in ((Kind.JOINED, JOINED), (Kind.LEFT, LEFT)):
         if line.endswith(words):
             return Line(kind, line.removesuffix(words), "", line)
     return Line(Kind.SERVER, "", line, line)
@@ -63,3 +73,14 @@ def is_line(line: str) -> bool:
     """Whether this is a line of the group at all: no list of names, and no refusal, looks like one."""
     found = read(line)
     return found.kind is not Kind.SERVER or line.startswith(SERVER)
+
+
+def size_in_words(size: float) -> str:
+    """Return a number of bytes for people: 999 B, 1.0 kB, 2.1 MB. Units are powers of 1000."""
+    if size < 1000:
+        return f"{int(size)} B"
+    units = iter("kMGTPE")
+    unit, shown = next(units), size / 1000
+    while round(shown, 1) >= 1000:
+        unit, shown = next(units), shown / 1000
+    return f"{shown:.1f} {unit}B"

@@ -10,7 +10,7 @@ MAX_BYTES = 4096
 """The most that one text may be, in UTF-8."""
 
 # C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings and overrides.
-_FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 
 
 def check_text(text: str) -> str:
@@ -21,6 +21,6 @@ def check_text(text: str) -> str:
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         raise IllegalMessage(f"That text is longer than {MAX_BYTES} bytes.")
     # isprintable() is much faster than the search, and is false for every character that is forbidden.
-    if not text.isprintable() and _FORBIDDEN.search(text):
+    if not text.isprintable() and FORBIDDEN.search(text):
         raise IllegalMessage("That text has control characters in it.")
     return text

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.events import size_in_words
 from groupchat.core.limits import MAX_FILES, MAX_PARTS, MAX_PARTS_EACH, FileLimits
+from groupchat.core.notices import size_in_words
 
 Account = int | str
 """A member's id, or a host."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from groupchat.core.events import size_in_words
 from groupchat.core.limits import GREETING_LINES, MAX_ANSWER, MAX_FILES_SHOWN, MAX_NAMES, MAX_USERS
+from groupchat.core.notices import size_in_words
 from groupchat.files import File
 from groupchat.service.group_service import GroupService
 from groupchat.wire.datagrams import list_of_names

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
+from groupchat.core.notices import size_in_words
+
 WINDOW = 5.0
 """Over how many seconds the rate is measured."""
 
@@ -58,16 +60,6 @@ class Progress:
         """Seconds, if it goes on like this."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate > 0 else None
-
-
-def size_in_words(size: float) -> str:
-    """`999 B`, `2.1 MB`: in powers of 1000, as the server says it."""
-    if size < 1000:
-        return f"{int(size)} B"
-    units = ["PB", "TB", "GB", "MB", "kB"]
-    while (size := size / 1000) >= 999.95 and len(units) > 1:
-        units.pop()
-    return f"{size:.1f} {units[-1]}"
 
 
 def time_in_words(seconds: float) -> str:

@@ -14,10 +14,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from groupchat.client.asks import Cancel, FileAsk, Get, ListFiles, ListTransfers, Send
 from groupchat.client.files import wire
 from groupchat.client.files.names import BadNameError, is_fit, split, target, unquoted
-from groupchat.client.files.progress import Bar, line, size_in_words, time_in_words
+from groupchat.client.files.progress import Bar, line, time_in_words
 from groupchat.client.files.transfers import ENDS, MOST, Disk, Transfer, Transfers
 from groupchat.client.files.way import LOST, Way, explain
 from groupchat.client.text import clean
+from groupchat.core.notices import size_in_words
 
 DRAWN_SECONDS = 0.25
 """How often it is shown how far the transfers are."""
