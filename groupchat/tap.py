@@ -128,14 +128,14 @@ def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
 
 
 def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
-    from groupchat.frontends.web.guard import Known
+    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
 
     max_file = min(options[name] for name in ("max-file", "max-files", "max-share")) * MB
     names = [*options["web-host"], socket.gethostname()]
-    known = Known(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
-    return WebService(Site(registry, routes(), registry.shelf, max_file, known), endpoints)
+    hosts = TrustedHosts(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
+    return WebService(Site(registry, routes(), registry.shelf, max_file, hosts), endpoints)
 
 
 def _certificate(options: Options) -> Path | None:

@@ -35,7 +35,6 @@ SHARED_BY_FRONTENDS = {"connections", "guests", "transfers", "listings"}
 
 STILL_TANGLED = {
     *("client.cli", "client.scripts", "client.verbs"),
-    *("frontends.web.channel", "frontends.web.request", "frontends.web.site"),
     *("quic.connection", "quic.stream", "quic.turns"),
 }
 

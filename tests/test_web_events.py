@@ -196,11 +196,11 @@ class EventTests(WebTestCase):
             key = f"{number:032x}"
             self.join(f"R{number}", key)
             readers.append(self.events(key=key))
-        before = self.site.picture.line.cache_info()
+        before = self.site.renderer.line.cache_info()
         self.say("hello")
         for reader in readers:
             self.assertEqual(reader.texts()[-1], "Alice said hello")
-        after = self.site.picture.line.cache_info()
+        after = self.site.renderer.line.cache_info()
         self.assertEqual((after.misses - before.misses, after.hits - before.hits), (1, 0))
 
     def test_texts_cannot_end_an_event(self) -> None:

@@ -15,14 +15,14 @@ from groupchat.core.limits import (
     WEB_LINGER_SECONDS,
     Limits,
 )
-from groupchat.frontends.web.guard import Known
+from groupchat.frontends.web.guard import TrustedHosts
 from tests.web import KEY, Line, WebTestCase, parse
 
 
 class SiteTests(WebTestCase):
     """Pages of other sites, and names that were made to point here."""
 
-    known = Known(frozenset(["chat.example.org"]))
+    hosts = TrustedHosts(frozenset(["chat.example.org"]))
 
     def test_other_sites_can_do_nothing(self) -> None:
         self.join()
@@ -117,7 +117,7 @@ class ProxyTests(WebTestCase):
     """Who is behind a proxy that is trusted, and who only says so."""
 
     limits = Limits(max_per_host=1)
-    known = Known(proxies=(ip_network("10.0.0.7/32"), ip_network("::1/128")))
+    hosts = TrustedHosts(proxies=(ip_network("10.0.0.7/32"), ip_network("::1/128")))
 
     def host(self, forwarded: str, *, line: Line | None = None) -> str:
         self.post("/leave")
@@ -417,7 +417,7 @@ class TimeTests(WebTestCase):
         self.assertEqual(self.lobby.registry.refused, 1)
         self.lobby.registry.connections.clear()
         self.lines.clear()
-        self.site._waiting.clear()
+        self.site.deadlines._deadlines.clear()
 
     def test_long_answers_that_nobody_takes_are_bounded(self) -> None:
         self.shelf.files = {f"{number} {'x' * 200}": b"" for number in range(2000)}
@@ -427,12 +427,12 @@ class TimeTests(WebTestCase):
             self.patch(line.transport, "write", lambda data, line=line: line.channel.pauseProducing())
             lines.append(line)
             self.request("GET", "/files", line=line)
-        self.assertGreater(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
-        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH + 1_000_000)
+        self.assertGreater(len(self.site.backlog), MAX_WEB_UNTAKEN_EACH)
+        self.assertLess(len(self.site.backlog), MAX_WEB_UNTAKEN_EACH + 1_000_000)
         self.refused(self.get("/files"), 503, "first")
         lines[0].lose()
         lines[1].channel.resumeProducing()
-        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
+        self.assertLess(len(self.site.backlog), MAX_WEB_UNTAKEN_EACH)
         self.assertEqual(self.get("/files").status, 200)
 
     def test_answers_to_what_was_asked_at_once_wait_until_the_one_before_is_taken(self) -> None:

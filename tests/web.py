@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupchat.core.limits import Limits
 from groupchat.files import IShelf
 from groupchat.frontends.web.channel import Channel
-from groupchat.frontends.web.guard import Known
-from groupchat.frontends.web.serving import routes
+from groupchat.frontends.web.guard import TrustedHosts
+from groupchat.frontends.web.serving import WebFactory, routes
 from groupchat.frontends.web.site import Site
 from tests.lobby import Lobby
 from tests.shelves import MemoryShelf
@@ -79,7 +79,7 @@ class Line:
         self._lobby = lobby
         self._step = step
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 4))
-        protocol = site.buildProtocol(IPv4Address("TCP", host, 4))
+        protocol = WebFactory(site).buildProtocol(IPv4Address("TCP", host, 4))
         assert isinstance(protocol, Channel), protocol
         self.channel = protocol
         self.is_lost = False
@@ -118,7 +118,7 @@ class WebTestCase(SynchronousTestCase):
 
     limits = Limits()
     step = 0
-    known = Known()
+    hosts = TrustedHosts()
 
     def setUp(self) -> None:
         self.shelf = MemoryShelf()
@@ -129,7 +129,7 @@ class WebTestCase(SynchronousTestCase):
 
     def open(self, lobby: Lobby, shelf: IShelf | None = None) -> None:
         self.lobby = lobby
-        self.site = Site(lobby.registry, ROUTES, shelf or self.shelf, MAX_FILE, self.known)
+        self.site = Site(lobby.registry, ROUTES, shelf or self.shelf, MAX_FILE, self.hosts)
         self.site.start()
         self.lines: list[Line] = []
 
@@ -141,8 +141,7 @@ class WebTestCase(SynchronousTestCase):
             self.shelf.go_on()
             self.lobby.settle()
         self.assertEqual((len(self.site.sessions), self.lobby.registry.connections), (0, {}))
-        self.assertEqual((self.site._waiting, self.site._beats), ({}, {}))
-        self.assertEqual(len(self.site.untaken), 0)
+        self.assertEqual((len(self.site.deadlines), len(self.site.backlog)), (0, 0))
         self.assertEqual((len(self.site.uploads), len(self.site.downloads), self.shelf.open_now), (0, 0, 0))
         self.assertEqual(self.flushLoggedErrors(), [])
 

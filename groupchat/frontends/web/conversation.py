@@ -1,4 +1,4 @@
-"""What a member asks, and says; and what a guest says."""
+"""Requests about the conversation: join, say, leave; members and history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from groupchat.frontends.web.site import Route, Routes, Site
 MAX_LINES = 200
 MAX_PAGE = 256 * 1024
 LINES = 50
-"""How many lines of history are given: at most, at most in bytes, and unless it is said."""
+"""How much history one request gets: at most, at most in bytes, and if it does not say; in lines but for the second."""
 
 JOIN = "You are not in the group: join first."
 
@@ -34,26 +34,27 @@ Answering = Generator[Deferred[Any], Any, Answer]
 
 
 def password(site: Site, request: Request) -> Answer:
-    """POST: the password, for which there is a cookie."""
-    if site.trust is None:
+    """Give a cookie to a client that knows the password."""
+    cookie = site.access.cookie
+    if cookie is None:
         return answers.nothing()
-    if not site.is_password(request, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
+    if not site.access.is_password(request.peer, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
         raise Refusal(403, "That is not the password.", password=True)
-    cookie = guard.set_cookie(site.trust.name, site.trust.token(), secure=request.secure)
-    return answers.nothing(((b"Set-Cookie", cookie),))
+    header = guard.set_cookie(cookie.name, cookie.token(), secure=request.secure)
+    return answers.nothing(((b"Set-Cookie", header),))
 
 
 def me(site: Site, request: Request) -> Answer:
-    """Who asks, and what there is. A browser is given a key that it can join with, as often as its answer is lost.
+    """Return who the client is, and facts about the group. A browser without a key gets one, to join with.
 
-    Not one that goes here by itself, though: it may come from the page of another site, keep its key back (which is
-    `SameSite=Strict`), and would put the new one in place of it.
+    It gets none where it navigates here, perhaps by a link of another site: then it does not send its cookie, which is
+    `SameSite=Strict`, and would replace the key that it has.
     """
     member = request.member
     if member is not None:
         site.sessions.touch(member)
-    goes_here = "text/html" in (request.text("Accept") or "")  # what no script of another site can keep from being said
-    headers = () if request.key or goes_here else _new_key(request, secrets.token_hex(16))
+    navigates = "text/html" in (request.text("Accept") or "")  # a link cannot change this header
+    headers = () if request.key or navigates else _new_key(request, secrets.token_hex(16))
     value = {
         "group": site.service.settings.name,
         **_who(member),
@@ -75,7 +76,7 @@ def _new_key(request: Request, key: str) -> Headers:
 
 @inlineCallbacks
 def name(site: Site, request: Request) -> Answering:
-    """Join, or rename who is a member."""
+    """Join; or rename a member."""
     wanted = _field(_body(request, "name"), "name")
     member = request.member
     headers: Headers = ()
@@ -93,19 +94,19 @@ def name(site: Site, request: Request) -> Answering:
         yield done
     except IllegalMessage:
         member = session.member
-        if member is None or nickname(wanted).shown != member.name:  # what was done is fine to ask again
+        if member is None or nickname(wanted).shown != member.name:  # the same request again is fine
             raise
     finally:
         session.released()
     member = site.group.by_secret.get(secret)
     if member is None:
-        raise Refusal(503, "That was undone at this very moment: try again.", answers.later(1))
+        raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
 
 
 @inlineCallbacks
 def messages(site: Site, request: Request) -> Answering:
-    """Say something: as a member, to all or to one; or as a guest."""
+    """Say a text: as a member, to all or to one; or as a guest."""
     asked = _body(request, "text")
     text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
@@ -113,7 +114,7 @@ def messages(site: Site, request: Request) -> Answering:
         yield _submit(site, request, _saying(text, to, client_id))
     elif request.guest:
         if to is not None:
-            raise Refusal(403, "A guest speaks to all.")
+            raise Refusal(403, "A guest can only write to everyone.")
         yield guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
     else:
         raise Refusal(403, f"{JOIN} Or say who you are: ?name=")
@@ -121,7 +122,7 @@ def messages(site: Site, request: Request) -> Answering:
 
 
 def _number_of(site: Site, author: int, text: str) -> dict[str, int]:
-    """The number of what was just said, if it is the last line: not of what was said long ago, and is asked again."""
+    """Return the number of a text that was just said, if it is the last line: a repeated request may be older."""
     log = site.group.history
     if log.head < log.first or log.author(log.head) != author:
         return {}
@@ -148,14 +149,13 @@ def _submit(site: Site, request: Request, command: Command) -> Generator[Deferre
 
 @inlineCallbacks
 def leave(site: Site, request: Request) -> Answering:
-    """Be a member no longer. Who is none has left."""
+    """Leave the group; a client that is not in it has left already."""
     if request.member is not None:
         yield _submit(site, request, Leave())
     return answers.nothing()
 
 
 def members(site: Site, request: Request) -> Answer:
-    """Who is here."""
     _member(site, request)
     group = site.group
     shown = [
@@ -179,7 +179,7 @@ def _member(site: Site, request: Request) -> Member:
 
 
 def history(site: Site, request: Request) -> Answer:
-    """Lines before a number, or after one."""
+    """Return lines before a number, or after one."""
     member = _member(site, request)
     head = site.group.history.head
     limit = max(1, min(request.number("limit", LINES), MAX_LINES))
@@ -192,23 +192,22 @@ def history(site: Site, request: Request) -> Answer:
 
 
 def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
-    """It is a way to be given what happens, so that the member's cursor moves."""
+    """Return the lines after a number, and move the member's cursor: it has received them."""
     lost, runs, upto = site.group.seen_by(member, after, MAX_PAGE // 4, limit)
-    while (
-        not runs and upto < site.group.history.head
-    ):  # whispers among others: who is given nothing takes it for the end
+    # Lines may be whispers between others. An answer without lines would mean that this is the end.
+    while not runs and upto < site.group.history.head:
         _, runs, upto = site.group.seen_by(member, upto, MAX_PAGE // 4, limit)
     if after <= member.cursor < upto:
         site.group.advance(member, *site.group.place(member, upto))
-    gap = [site.picture.gap(lost)] if lost else []
-    return gap + [site.picture.line(number) for run in runs for number in run]
+    gap = [site.renderer.gap(lost)] if lost else []
+    return gap + [site.renderer.line(number) for run in runs for number in run]
 
 
 def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
     log, found, room = site.group.history, list[bytes](), MAX_PAGE
     for at in range(before - 1, max(log.first, before - MAX_SEARCHED) - 1, -1):
         if log.is_for(member.id, at):
-            line = site.picture.line(at)
+            line = site.renderer.line(at)
             room -= len(line)
             if len(found) == limit or (room < 0 and found):
                 break
@@ -217,7 +216,7 @@ def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
 
 
 def _body(request: Request, field: str) -> Mapping[str, Any]:
-    """A body: an object in JSON, or the text of this field. Raises Refusal."""
+    """Return the fields of a body: a JSON object, or plain text for this one field. Raise Refusal."""
     try:
         body = bytes(request.body).decode()
     except UnicodeDecodeError:
@@ -230,23 +229,23 @@ def _body(request: Request, field: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Refusal(400, "That is no object in JSON.")
+        raise Refusal(400, "That is not a JSON object.")
     return value
 
 
 def _field(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if not isinstance(value, str):
-        raise Refusal(400, f"There is no {field} in that.")
+        raise Refusal(400, f"The field {field} is missing, or is not a text.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Refusal(400, "Half a character is no text.") from None
+        raise Refusal(400, "That has half a character: a lone surrogate.") from None
     return value
 
 
 def _id(given: Any) -> int:
-    """The client's own number of what it says; 0 if it has none."""
+    """Return the client's id of a text; 0 if it gives none."""
     if given is None:
         return 0
     found = number(given, 0) if isinstance(given, str) else given if type(given) is int else 0

@@ -1,4 +1,4 @@
-"""The page: files that are read once, when the daemon starts."""
+"""The page: static files, which are read once, when the daemon starts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from groupchat.frontends.web.site import Handler, Route, Site
 
 STATIC = Path(__file__).with_name("static")
 
+# Not `mimetypes`, which follows the tables of the machine: only these are served.
 KINDS = {
     ".css": b"text/css; charset=utf-8",
     ".html": b"text/html; charset=utf-8",
@@ -30,8 +31,8 @@ _POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One file, as it is sent."""
+class StaticFile:
+    """One file, as it is sent: `plain`, or `packed` with gzip. `tag` is its entity tag."""
 
     kind: bytes
     plain: bytes
@@ -57,13 +58,13 @@ class Page:
 
 
 def is_same(wanted: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` names this: RFC 9110, section 13.1.2."""
+    """Return True if an If-None-Match header has this entity tag: RFC 9110, section 13.1.2."""
     tags = [one.strip().removeprefix("W/") for one in (wanted or "").split(",")]
     return tag in tags or tags == ["*"]
 
 
 def routes() -> dict[str, dict[str, Route]]:
-    """Everything in the folder, by its name; index.html is `/` as well."""
+    """Return a route for each file in the folder; index.html is `/` as well."""
     found = {f"/{path.name}": _route(path) for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
     if "/index.html" in found:
         found["/"] = found["/index.html"]
@@ -73,10 +74,10 @@ def routes() -> dict[str, dict[str, Route]]:
 def _route(path: Path) -> dict[str, Route]:
     data = path.read_bytes()
     tag = sha256(data).hexdigest()[:16].encode()
-    page = Page(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
+    static = StaticFile(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
 
     def show(site: Site, request: Request) -> Answer:
-        return page.answer(request)
+        return static.answer(request)
 
     handler: Handler = show
     return {"GET": Route(handler, open=True)}

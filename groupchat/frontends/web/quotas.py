@@ -1,4 +1,4 @@
-"""How much there is at the same time: in all, and of one host."""
+"""Limits on what happens at the same time: in all, and for each host."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from groupchat.core.errors import NotNow
 from groupchat.core.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
 
 
-class Turns:
-    """How many do something."""
+class Quota:
+    """How many files are transferred at the same time. `what` is the participle that an error uses."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -19,19 +19,17 @@ class Turns:
         return self._hosts.total()
 
     def take(self, host: str, each: int, most: int) -> None:
-        """One more. To be given back. Raises NotNow if there are too many."""
+        """Count one more transfer, until `give_back`. Raise NotNow if there are too many."""
         if self._hosts[host] >= each or len(self) >= most:
             raise NotNow(f"Too many files are being {self._what}: try again later.")
         self._hosts[host] += 1
 
     def give_back(self, host: str) -> None:
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
+        _subtract(self._hosts, host, 1)
 
 
-class Untaken:
-    """How many bytes of long answers wait to be taken."""
+class Backlog:
+    """How many bytes of long answers are written and not yet taken by their readers."""
 
     def __init__(self) -> None:
         self._hosts: Counter[str] = Counter()
@@ -39,15 +37,19 @@ class Untaken:
     def __len__(self) -> int:
         return self._hosts.total()
 
-    def hold(self, host: str, size: int) -> None:
+    def add(self, host: str, size: int) -> None:
         self._hosts[host] += size
 
-    def let_go(self, host: str, size: int) -> None:
-        self._hosts[host] -= size
-        if not self._hosts[host]:
-            del self._hosts[host]
+    def remove(self, host: str, size: int) -> None:
+        _subtract(self._hosts, host, size)
 
     def check(self, host: str) -> None:
-        """Raises NotNow if there are too many."""
+        """Raise NotNow if the backlog is too long to answer one more request of this host."""
         if self._hosts[host] >= MAX_WEB_UNTAKEN_EACH or len(self) >= MAX_WEB_UNTAKEN:
-            raise NotNow("Take the answers that you have first.")
+            raise NotNow("Read the answers that were sent to you first.")
+
+
+def _subtract(hosts: Counter[str], host: str, count: int) -> None:
+    hosts[host] -= count
+    if not hosts[host]:
+        del hosts[host]
