@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from groupchat.core.group import Group
 from groupchat.core.limits import (
     MAX_WEB_HEAD,
     MAX_WEB_HEADERS,
@@ -26,7 +25,7 @@ from groupchat.frontends.connections import IConnected
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.dispatch import dispatch
-from groupchat.frontends.web.request import Request, Stream
+from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
 
 MALFORMED = Refusal(400, "This server does not understand that request.")
@@ -61,25 +60,18 @@ class Channel(HTTPChannel):
         super().__init__()
         self.host = host
         self.is_full = False
-        self._site = site
+        self.site = site
         self._state = State.IDLE
-        self._stream: Stream | None = None
+        self._stream: Any = None  # an EventStream
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
-
-    @property
-    def group(self) -> Group:
-        return self._site.group
-
-    def survive(self, doing: str) -> None:
-        self._site.service.survive(doing)
 
     # The transport
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        registry = self._site.registry
+        registry = self.site.registry
         registry.opened(self, self.transport)
         registry.named(self)  # from here on the deadlines are set here
         self.wait(registry.limits.name_within)
@@ -93,7 +85,7 @@ class Channel(HTTPChannel):
         try:
             super().dataReceived(data)
         except Exception:
-            self.survive("reading a request")
+            self.site.service.survive("reading a request")
             self.drop()
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -114,7 +106,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._state = State.CLOSING
         self.wait(0)
-        self._site.registry.closed(self)
+        self.site.registry.closed(self)
         self._end_backlog()
         if self._stream is not None:
             self._stream.lost()
@@ -153,12 +145,12 @@ class Channel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         request = self.requests[0]
-        self.persistent = self.checkPersistence(request, request.clientproto) and not self._site.stopping
+        self.persistent = self.checkPersistence(request, request.clientproto) and not self.site.stopping
         self.wait(WEB_HEAD_SECONDS)  # for the body
         request.headReceived(self.length)
 
     def dispatch(self, request: Request, length: int | None) -> None:
-        dispatch(self._site, request, length)
+        dispatch(self.site, request, length)
 
     def allContentReceived(self) -> None:
         if not self.requests or self._state is State.CLOSING:  # it was refused
@@ -174,11 +166,11 @@ class Channel(HTTPChannel):
         """Count an answer of so many bytes, which was written, until the client takes it."""
         if self.is_full and not self._backlog and self._state is not State.CLOSING:
             self._backlog = size
-            self._site.backlog.add(self.host, size)
+            self.site.backlog.add(self.host, size)
 
     def _end_backlog(self) -> None:
         if self._backlog:
-            self._site.backlog.remove(self.host, self._backlog)
+            self.site.backlog.remove(self.host, self._backlog)
             self._backlog = 0
 
     def requestDone(self, request: Request) -> None:
@@ -191,7 +183,7 @@ class Channel(HTTPChannel):
             self.setRawMode()
             self.resumeNetwork()
             self.wait(WEB_LINGER_SECONDS)
-        elif not self.persistent or self._site.stopping:
+        elif not self.persistent or self.site.stopping:
             self.requests.clear()
             self.finish()
         elif self.is_full:
@@ -207,7 +199,7 @@ class Channel(HTTPChannel):
     def resumeNetwork(self) -> None:
         self.transport.resumeProducing()
 
-    def become(self, stream: Stream) -> None:
+    def become(self, stream: Any) -> None:
         """Read no more requests: from here on a stream is written."""
         self.requests.clear()
         self._stream = stream
@@ -220,7 +212,7 @@ class Channel(HTTPChannel):
         self.is_full = True
         super().pauseProducing()
         if self._state is not State.STREAMING:
-            self.wait(self._site.stall)
+            self.wait(self.site.stall)
 
     def resumeProducing(self) -> None:
         self.is_full = False
@@ -235,7 +227,7 @@ class Channel(HTTPChannel):
 
     def wait(self, seconds: float) -> None:
         """Set how long the state may last; 0 is without end."""
-        self._site.deadlines.set(self, seconds)
+        self.site.deadlines.set(self.expired, seconds)
 
     def expired(self) -> None:
         """Handle that the state has lasted too long."""
@@ -258,11 +250,11 @@ class Channel(HTTPChannel):
         if self._state is not State.CLOSING:
             self._state = State.CLOSING
             self.loseConnection()
-            self.wait(self._site.stall)
+            self.wait(self.site.stall)
 
     def close(self, *why: str) -> None:
         """Close after the request that is under way: the daemon stops."""
-        if self._state is State.STREAMING and self._stream is not None:
+        if self._state is State.STREAMING:
             self._stream.stop()
         elif not self.requests:
             self.finish()

@@ -14,8 +14,9 @@ from zope.interface import implementer
 from groupchat.frontends.connections import writer
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
+from groupchat.frontends.web.channel import Channel
 from groupchat.frontends.web.conversation import JOIN
-from groupchat.frontends.web.request import Request, RequestChannel, number
+from groupchat.frontends.web.request import Request, number
 from groupchat.frontends.web.sessions import Session
 from groupchat.frontends.web.site import Site
 from groupchat.service.subscriptions import IReader, Subscription
@@ -60,7 +61,7 @@ class EventStream:
 
     __slots__ = ("_channel", "_session", "_site", "_subscription", "_write")
 
-    def __init__(self, site: Site, channel: RequestChannel, session: Session) -> None:
+    def __init__(self, site: Site, channel: Channel, session: Session) -> None:
         self._site = site
         self._channel = channel
         self._session: Session | None = session
@@ -72,7 +73,7 @@ class EventStream:
         assert session is not None
         assert session.member is not None
         session.opened(self)
-        site.deadlines.start_beats(self)
+        site.deadlines.start_beats(self.beat)
         # The first id is where the stream begins: a browser that gets nothing more continues from there.
         self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, after))
         self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
@@ -111,7 +112,7 @@ class EventStream:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._site.service.subscriptions.close(subscription)
-            self._site.deadlines.stop_beats(self)
+            self._site.deadlines.stop_beats(self.beat)
         session, self._session = self._session, None
         if session is not None:
             session.closed(self)

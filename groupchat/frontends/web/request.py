@@ -34,74 +34,22 @@ class BodyConsumer(Protocol):
         """Handle the end of the connection: the rest of the body never comes."""
 
 
-class Stream(Protocol):
-    """What a connection is used for that carries no more requests."""
-
-    def stop(self) -> None:
-        """Handle the stop of the daemon."""
-
-    def lost(self) -> None:
-        """Handle the end of the connection."""
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
-
-
-class RequestChannel(Protocol):
-    """What a request and its handler need of the connection: see channel.py."""
-
-    host: str
-    transport: Any
-    persistent: bool
-    is_full: bool
-
-    @property
-    def group(self) -> Group: ...
-
-    def survive(self, doing: str) -> None: ...
-
-    def dispatch(self, request: Request, length: int | None) -> None: ...
-
-    def answered(self, size: int) -> None: ...
-
-    def become(self, stream: Stream) -> None: ...
-
-    def isSecure(self) -> bool: ...
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
-
-    def unregisterProducer(self) -> None: ...
-
-    def pauseNetwork(self) -> None: ...
-
-    def resumeNetwork(self) -> None: ...
-
-    def wait(self, seconds: float) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def drop(self) -> None: ...
-
-
 class Request(http.Request):
     """See http.Request. `body` is what arrived, unless `taker` reads it; `handler` gives the answer."""
 
-    channel: RequestChannel  # type: ignore[assignment]  # HTTPChannel, of which ours has more
+    channel: Any  # a Channel, which this module must not import
     handler: Callable[[], Any]
 
-    def __init__(self, channel: RequestChannel, queued: object = 0) -> None:
-        super().__init__(channel)  # type: ignore[arg-type]
+    def __init__(self, channel: Any, queued: object = 0) -> None:
+        super().__init__(channel)
         self.peer = channel.host
         self.secure = channel.isSecure()
         self.name = ""  # of a file
         self.body = bytearray()
         self.taker: BodyConsumer | None = None
         self.is_whole = False
-        self._group = channel.group
-        self._survive = channel.survive
+        self._group: Group = channel.site.group
+        self._survive = channel.site.service.survive
         self._has_body = False
         self._lost = False
         self._refused = False
