@@ -84,13 +84,13 @@ def reason(status: int) -> bytes:
     return HTTPStatus(status).phrase.encode()
 
 
+def serialized_head(status: int, headers: Headers) -> bytes:
+    """Return the bytes of a head, for an answer after which the connection is closed."""
+    lines = [b"HTTP/1.1 %d %s" % (status, reason(status)), b"Connection: close"]
+    return b"\r\n".join([*lines, *(name + b": " + value for name, value in (*COMMON, *headers)), b"", b""])
+
+
 def serialized(answer: Answer) -> bytes:
-    """Return the bytes of an answer without a request. The connection is closed after it."""
-    head = [
-        b"HTTP/1.1 %d %s" % (answer.status, reason(answer.status)),
-        b"Content-Type: " + answer.kind,
-        b"Content-Length: %d" % len(answer.body),
-        b"Connection: close",
-        *[name + b": " + value for name, value in (*COMMON, *answer.headers)],
-    ]
-    return b"\r\n".join(head) + b"\r\n\r\n" + answer.body
+    """Return the bytes of an answer after which the connection is closed."""
+    headers = ((b"Content-Type", answer.kind), (b"Content-Length", b"%d" % len(answer.body)), *answer.headers)
+    return serialized_head(answer.status, headers) + answer.body

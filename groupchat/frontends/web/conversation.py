@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Generator, Mapping
-from hashlib import sha256
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -23,10 +22,12 @@ from groupchat.frontends.web.answers import Answer, Headers, Refusal
 from groupchat.frontends.web.request import COOKIE, Request, number
 from groupchat.frontends.web.site import Route, Routes, Site
 
-MAX_LINES = 200
-MAX_PAGE = 256 * 1024
 LINES = 50
-"""How much history one request gets: at most, at most in bytes, and if it does not say; in lines but for the second."""
+MAX_LINES = 200
+"""How many lines of history one request gets: by default, and at most."""
+
+MAX_PAGE = 256 * 1024
+"""How many bytes of history one request gets, about."""
 
 JOIN = "You are not in the group: join first."
 
@@ -78,18 +79,13 @@ def _new_key(request: Request, key: str) -> Headers:
 def name(site: Site, request: Request) -> Answering:
     """Join; or rename a member."""
     wanted = _field(_body(request, "name"), "name")
-    member = request.member
-    headers: Headers = ()
-    if member is None:
-        key = request.key
-        if not key:
-            key = secrets.token_hex(16)
-            headers = _new_key(request, key)
-        secret = sha256(bytes.fromhex(key)).hexdigest()
+    key = request.key or secrets.token_hex(16)
+    secret = guard.secret_of(key)
+    if request.member is None:
         session, done = site.sessions.join(secret, wanted, request.peer)
     else:
-        session = site.sessions.use(request.secret)
-        secret, done = request.secret, session.submit(site.service, Rename(wanted))
+        session = site.sessions.use(secret)
+        done = session.submit(site.service, Rename(wanted))
     try:
         yield done
     except IllegalMessage:
@@ -101,6 +97,7 @@ def name(site: Site, request: Request) -> Answering:
     member = site.group.by_secret.get(secret)
     if member is None:
         raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
+    headers = () if request.key else _new_key(request, key)
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
 
 
@@ -149,13 +146,14 @@ def _submit(site: Site, request: Request, command: Command) -> Generator[Deferre
 
 @inlineCallbacks
 def leave(site: Site, request: Request) -> Answering:
-    """Leave the group; a client that is not in it has left already."""
+    """Leave the group. If the client is not in it, that is done already."""
     if request.member is not None:
         yield _submit(site, request, Leave())
     return answers.nothing()
 
 
 def members(site: Site, request: Request) -> Answer:
+    """Return the members, and how each of them is connected."""
     _member(site, request)
     group = site.group
     shown = [
@@ -236,11 +234,11 @@ def _body(request: Request, field: str) -> Mapping[str, Any]:
 def _field(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if not isinstance(value, str):
-        raise Refusal(400, f"The field {field} is missing, or is not a text.")
+        raise Refusal(400, f"The field {field} is missing, or is not a string.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Refusal(400, "That has half a character: a lone surrogate.") from None
+        raise Refusal(400, "That text has half a character: a lone surrogate.") from None
     return value
 
 

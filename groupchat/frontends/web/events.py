@@ -24,17 +24,13 @@ from groupchat.service.subscriptions import IReader, Subscription
 RETRY = 1000
 """The milliseconds that a browser waits before it connects again."""
 
-_HEAD = b"\r\n".join(
-    [
-        b"HTTP/1.1 200 OK",
-        b"Content-Type: text/event-stream",
-        b"Cache-Control: no-store",
-        b"X-Accel-Buffering: no",  # nginx then forwards each event at once
-        b"Connection: close",
-        *[name + b": " + value for name, value in answers.COMMON],
-        b"",
-        b"",
-    ]
+_HEAD = answers.serialized_head(
+    200,
+    (
+        (b"Content-Type", b"text/event-stream"),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Accel-Buffering", b"no"),  # nginx then forwards each event at once
+    ),
 )
 
 
@@ -96,19 +92,17 @@ class EventStream:
 
     def _end(self, last: bytes) -> None:
         if self._subscription is not None:
-            self._close()
+            self.lost()
             self._write(last)
             self._channel.finish()
 
     def drop(self) -> None:
         """Close at once: the client takes nothing."""
-        self._close()
+        self.lost()
         self._channel.drop()
 
     def lost(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
+        """End the stream without a word."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._site.service.subscriptions.close(subscription)
@@ -127,5 +121,4 @@ class EventStream:
         if self._subscription is not None:
             self._subscription.resumeProducing()
 
-    def stopProducing(self) -> None:
-        self._close()
+    stopProducing = lost

@@ -1,8 +1,10 @@
 """What the head of a request says about where it comes from, and who sends it. Pure.
 
-It protects against three attacks. The page of another site makes a browser send requests here: browsers say so in
-`Sec-Fetch-Site` and `Origin`. A page lets its own host name point here (DNS rebinding), so that the browser takes both
-for one site: `Host` must be a name that a stranger cannot register. And a client does not know the password.
+Three kinds of requests are refused:
+- The page of another site made the browser send it: browsers say so in `Sec-Fetch-Site` and `Origin`.
+- It is for the host name of another site that was made to point here (DNS rebinding), so that the browser takes both
+  for one site: `Host` must be a name that a stranger cannot register.
+- It comes without the password of the group.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ KEY = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r"([0-9a-f]{32})([0-9a-f]{64})")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z._-]{1,253})(:[0-9]{1,5})?")
 
-OWN_DOMAINS = ("local", "localhost", "internal", "lan", "home.arpa", "test")
+OWN_DOMAINS = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test")
 """Domains whose names only the owner of a network gives out: RFC 6761, RFC 6762, RFC 8375."""
 
 COOKIE_SECONDS = 365 * 24 * 3600
@@ -41,10 +43,10 @@ class TrustedHosts:
     def is_name(self, host: str) -> bool:
         """Return True if this can only be this server: an address, a name without a dot, or one of the names."""
         match = _HOST.fullmatch(host)
-        if match is None:
+        name = match[1].lower().rstrip(".") if match else ""
+        if not name:
             return False
-        name = match[1].lower().rstrip(".")
-        return (bool(name) and "." not in name) or _is_address(name) or _is_own(name) or name in self.names
+        return "." not in name or name.endswith(OWN_DOMAINS) or name in self.names or _is_address(name)
 
     def is_proxy(self, host: str) -> bool:
         if not self.proxies or not _is_address(host):
@@ -58,10 +60,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_own(name: str) -> bool:
-    return any(name.endswith(f".{domain}") for domain in OWN_DOMAINS)
 
 
 def is_foreign(method: str, host: str, origin: str | None, site: str | None, mode: str | None) -> bool:
@@ -84,6 +82,11 @@ def client_of(forwarded: str | None, proxy: str) -> str:
         return str(ipaddress.ip_address(last.strip("[]"))).removeprefix("::ffff:")
     except ValueError:
         return proxy
+
+
+def secret_of(key: str) -> str:
+    """Return the hash of a key, which is what the service knows of it."""
+    return sha256(bytes.fromhex(key)).hexdigest()
 
 
 def cookie(header: str, name: str) -> str:

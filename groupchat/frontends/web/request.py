@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -96,7 +95,7 @@ class Request(http.Request):
     def secret(self) -> str:
         """The hash of the key, which the service knows; empty if there is no key."""
         key = self.key
-        return sha256(bytes.fromhex(key)).hexdigest() if key else ""
+        return guard.secret_of(key) if key else ""
 
     @property
     def member(self) -> Member | None:
