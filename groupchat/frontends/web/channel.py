@@ -119,7 +119,8 @@ class Channel(HTTPChannel):
         if not self.requests:
             super().lineReceived(line)
             if self.requests and self._state is not State.CLOSING:
-                self._begin_request(self.requests[0], line)
+                self._head_bytes, self._header_lines = len(line), 0
+                self.requests[0].request_line(line)
             return
         self._head_bytes += len(line)
         self._header_lines += bool(line)
@@ -127,10 +128,6 @@ class Channel(HTTPChannel):
             self.fail(TOO_LARGE)
         else:
             super().lineReceived(line)
-
-    def _begin_request(self, request: Request, line: bytes) -> None:
-        self._head_bytes, self._header_lines = len(line), 0
-        request.method, request.uri, request.clientproto = line.split()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.fail(TOO_LARGE)

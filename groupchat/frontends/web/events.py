@@ -11,6 +11,7 @@ import json
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from groupchat.core.limits import WEB_BEAT_SECONDS
 from groupchat.frontends.connections import writer
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
@@ -69,7 +70,7 @@ class EventStream:
         assert session is not None
         assert session.member is not None
         session.opened(self)
-        site.deadlines.start_beats(self.beat)
+        site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         # The first id is where the stream begins: a browser that gets nothing more continues from there.
         self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, after))
         self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
@@ -79,6 +80,7 @@ class EventStream:
         self._write(lines)
 
     def beat(self) -> None:
+        self._site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         if not self._channel.is_full:
             self._write(b":\n\n")
 
@@ -106,7 +108,7 @@ class EventStream:
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._site.service.subscriptions.close(subscription)
-            self._site.deadlines.stop_beats(self.beat)
+            self._site.deadlines.set(self.beat, 0)
         session, self._session = self._session, None
         if session is not None:
             session.closed(self)

@@ -17,11 +17,8 @@ STATIC = Path(__file__).with_name("static")
 KINDS = {
     ".css": b"text/css; charset=utf-8",
     ".html": b"text/html; charset=utf-8",
-    ".ico": b"image/x-icon",
     ".js": b"text/javascript; charset=utf-8",
-    ".png": b"image/png",
     ".svg": b"image/svg+xml",
-    ".webmanifest": b"application/manifest+json",
 }
 
 _POLICY = (

@@ -110,9 +110,12 @@ class Request(http.Request):
 
     # From the channel
 
+    def request_line(self, line: bytes) -> None:
+        self.method, self.uri, self.clientproto = line.split()
+        self.path = self.uri.partition(b"?")[0]
+
     def headReceived(self, length: int | None) -> None:
         """Dispatch a request that has a body, before the body is read. `length` is None if it is not known."""
-        self.path = self.uri.partition(b"?")[0]
         self._has_body = length != 0
         if self._has_body:
             self.run(self.channel.dispatch, self, length)

@@ -7,7 +7,7 @@ like that of a numbered session whose connection ended. It is the same seat: a c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -21,13 +21,6 @@ from groupchat.service.group_service import GroupService
 from groupchat.service.seats import IConnection, Seat
 
 
-class SessionStream(Protocol):
-    """A stream of events."""
-
-    def gone(self, why: str) -> None:
-        """Handle the end of the session."""
-
-
 @implementer(IConnection)
 class Session:
     """The client on one seat. `requests` are under way; `over` is called when there are no requests or streams left."""
@@ -36,7 +29,7 @@ class Session:
 
     def __init__(self, over: Callable[[Session], None]) -> None:
         self.seat: Seat | None = None  # None again when another connection resumed it
-        self.streams: dict[SessionStream, None] = {}
+        self.streams: dict[Any, None] = {}  # event streams
         self.requests = 0
         self._waiting: dict[int, tuple[Command, Deferred[None]]] = {}  # by the id() of the command
         self._over = over
@@ -60,10 +53,10 @@ class Session:
         if len(self.streams) >= MAX_WEB_STREAMS:
             raise NotNow(f"The group is open in {MAX_WEB_STREAMS} places already: close one of them.")
 
-    def opened(self, stream: SessionStream) -> None:
+    def opened(self, stream: Any) -> None:
         self.streams[stream] = None
 
-    def closed(self, stream: SessionStream) -> None:
+    def closed(self, stream: Any) -> None:
         self.streams.pop(stream, None)
         self.check_over()
 
