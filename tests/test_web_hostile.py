@@ -317,6 +317,13 @@ class TimeTests(WebTestCase):
         self.assertTrue(line.is_over)
         self.assertEqual(self.told(), [])
 
+    def test_a_slow_body_after_another_request_is_refused(self) -> None:
+        line = self.line()
+        line.send(b"GET /me HTTP/1.1\r\nHost: x\r\n\r\nPOST /name HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
+        self.assertEqual(parse(line.heard())[0].status, 200)
+        self.pass_time(WEB_HEAD_SECONDS + 1)
+        self.assertIn(b"HTTP/1.1 408 ", line.heard())
+
     def test_an_idle_connection_is_closed(self) -> None:
         line = self.request("GET", "/healthz")
         line.heard()

@@ -12,6 +12,8 @@ from groupchat.core.errors import IllegalMessage, NotNow, TooFast
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 
@@ -80,13 +82,9 @@ def server_error() -> Answer:
     return of({"error": "The server made a mistake: try again later."}, 500)
 
 
-def reason(status: int) -> bytes:
-    return HTTPStatus(status).phrase.encode()
-
-
 def serialized_head(status: int, headers: Headers) -> bytes:
     """Return the bytes of a head, for an answer after which the connection is closed."""
-    lines = [b"HTTP/1.1 %d %s" % (status, reason(status)), b"Connection: close"]
+    lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"Connection: close"]
     return b"\r\n".join([*lines, *(name + b": " + value for name, value in (*COMMON, *headers)), b"", b""])
 
 

@@ -36,12 +36,12 @@ TOO_SLOW = Refusal(408, "That request took too long.")
 class State(Enum):
     """What a connection is doing."""
 
-    IDLE = auto()  # nothing of the next request has arrived
-    READING = auto()  # a head arrives, or a body
-    ANSWERING = auto()  # a whole request is there
-    DRAINING = auto()  # it was answered; the next one is read once the client has taken the answer
-    STREAMING = auto()  # a stream is written, and what arrives is thrown away
-    LINGERING = auto()  # a request was refused, and the rest of its body is thrown away
+    IDLE = auto()  # between requests
+    READING = auto()  # a head or a body arrives
+    ANSWERING = auto()  # the whole request has arrived
+    DRAINING = auto()  # the answer is written; the next request is read when the client has taken it
+    STREAMING = auto()  # a stream is written; what arrives is thrown away
+    LINGERING = auto()  # the request was refused; the rest of its body is thrown away
     CLOSING = auto()  # nothing more is read
 
 
@@ -79,9 +79,7 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if self._state in (State.STREAMING, State.CLOSING):
             return
-        if self._state is State.IDLE:
-            self._state = State.READING
-            self.wait(WEB_HEAD_SECONDS)
+        self._begin_reading()
         try:
             super().dataReceived(data)
         except Exception:
@@ -93,7 +91,7 @@ class Channel(HTTPChannel):
             super().rawDataReceived(data)
 
     def readConnectionLost(self) -> None:
-        """The client sends nothing more. It still gets the answer to a whole request."""
+        """Handle the end of the client's input: it still gets the answer to a complete request."""
         self.persistent = False
         if self._state is State.STREAMING:
             self.drop()
@@ -114,9 +112,15 @@ class Channel(HTTPChannel):
 
     # Reading a request
 
+    def _begin_reading(self) -> None:
+        if self._state is State.IDLE:
+            self._state = State.READING
+            self.wait(WEB_HEAD_SECONDS)
+
     def lineReceived(self, line: bytes) -> None:
-        """Count the head, which HTTPChannel would refuse with a 400 if it is too large."""
+        """Refuse a head that is too large with a 431: HTTPChannel would send a 400."""
         if not self.requests:
+            self._begin_reading()  # the line may have arrived with the request before it
             super().lineReceived(line)
             if self.requests and self._state is not State.CLOSING:
                 self._head_bytes, self._header_lines = len(line), 0

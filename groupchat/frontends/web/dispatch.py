@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from urllib.parse import unquote
 
 from groupchat.core.limits import MAX_WEB_TARGET
@@ -28,7 +27,7 @@ def dispatch(site: Site, request: Request, length: int | None) -> None:
         route.handler(site, request)
         return
     _check_length(request, length, route.takes)
-    request.handler = partial(route.handler, site, request)
+    request.handler = route.handler
     if length:
         request.proceed()
 

@@ -37,7 +37,7 @@ class Request(http.Request):
     """See http.Request. `body` is what arrived, unless `taker` reads it; `handler` gives the answer."""
 
     channel: Any  # a Channel, which this module must not import
-    handler: Callable[[], Any]
+    handler: Callable[[Any, Request], Any]
 
     def __init__(self, channel: Any, queued: object = 0) -> None:
         super().__init__(channel)
@@ -47,8 +47,7 @@ class Request(http.Request):
         self.body = bytearray()
         self.taker: BodyConsumer | None = None
         self.is_whole = False
-        self._group: Group = channel.site.group
-        self._survive = channel.site.service.survive
+        self._site = channel.site
         self._has_body = False
         self._lost = False
         self._refused = False
@@ -100,7 +99,8 @@ class Request(http.Request):
     @property
     def member(self) -> Member | None:
         """The member with this key, if there is one."""
-        return self._group.by_secret.get(self.secret)
+        group: Group = self._site.group
+        return group.by_secret.get(self.secret)
 
     @property
     def guest(self) -> str:
@@ -118,7 +118,13 @@ class Request(http.Request):
         """Dispatch a request that has a body, before the body is read. `length` is None if it is not known."""
         self._has_body = length != 0
         if self._has_body:
-            self.run(self.channel.dispatch, self, length)
+            self._dispatch(length)
+
+    def _dispatch(self, length: int | None) -> None:
+        try:
+            self.channel.dispatch(self, length)
+        except Exception as error:
+            self._fail(error)
 
     def proceed(self) -> None:
         """Tell a client that asked (Expect: 100-continue) to send the body."""
@@ -137,13 +143,13 @@ class Request(http.Request):
         """Answer: everything has arrived."""
         self.is_whole = True
         if not self._has_body:
-            self.run(self.channel.dispatch, self, 0)
+            self._dispatch(0)
         if self._refused:
             return
         if self.taker is not None:
             self.taker.end()
         else:
-            self.run(self.handler)
+            self.run(self.handler, self._site, self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
@@ -170,15 +176,18 @@ class Request(http.Request):
     def _failed(self, failure: Failure) -> None:
         try:
             failure.raiseException()
-        except Refusal as why:
-            self._refuse(why.answer())
-        except IllegalMessage as why:
-            self._refuse(answers.refusal(why).answer())
-        except Exception:
-            self._survive("answering a request")
-            self._refuse(answers.server_error())
+        except Exception as error:
+            self._fail(error)
 
-    def _refuse(self, answer: Answer) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Refuse the request because of the exception being handled. A bug is logged."""
+        if isinstance(error, IllegalMessage):
+            error = answers.refusal(error)
+        if isinstance(error, Refusal):
+            answer = error.answer()
+        else:
+            self._site.service.survive("answering a request")
+            answer = answers.server_error()
         if self._refused or self.is_gone:
             return
         if self.startedWriting:
@@ -188,12 +197,12 @@ class Request(http.Request):
         self.answer(answer)
 
     def _bug(self, _: Failure) -> None:
-        self._survive("answering a request")
+        self._site.service.survive("answering a request")
         if not self.is_gone:
             self.channel.drop()
 
     def head(self, status: int, headers: answers.Headers) -> None:
-        self.setResponseCode(status, answers.reason(status))
+        self.setResponseCode(status, answers.REASONS[status])
         for name, value in (*answers.COMMON, *headers):
             self.responseHeaders.addRawHeader(name, value)
         if not self.is_whole or not self.channel.persistent:

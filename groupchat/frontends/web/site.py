@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
-
-from groupchat.core.group import Group
 from groupchat.files import IShelf, NoShelf
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.web.access import Access
@@ -18,7 +15,6 @@ from groupchat.frontends.web.quotas import Backlog, Quota
 from groupchat.frontends.web.rendering import LineRenderer
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
-from groupchat.service.group_service import GroupService
 
 Handler = Callable[["Site", Request], Any]
 """Returns an Answer, or a Deferred that fires with one; None says that the handler answers by itself."""
@@ -52,6 +48,9 @@ class Site:
         hosts: TrustedHosts | None = None,
     ) -> None:
         self.registry = registry
+        self.service = registry.group_service
+        self.group = self.service.group
+        self.clock = registry.clock
         self.routes = routes
         self.shelf = shelf or NoShelf()
         self.has_files = shelf is not None
@@ -65,18 +64,6 @@ class Site:
         self.deadlines = Deadlines(registry.clock, self.service.survive)
         self.requests = 0
         self.stopping = False
-
-    @property
-    def service(self) -> GroupService:
-        return self.registry.group_service
-
-    @property
-    def group(self) -> Group:
-        return self.service.group
-
-    @property
-    def clock(self) -> IReactorTime:
-        return self.registry.clock
 
     @property
     def stall(self) -> float:
