@@ -1,4 +1,4 @@
-"""Which requests are allowed: where they come from, which host they name, and whether they know the password."""
+"""Checks of a request: where it comes from, which host it names, and if it has the password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from groupchat.frontends.web.request import Request
 
 
 class Access:
-    """The rules for all requests of a site. `cookie` is that of people who gave the password, if there is one."""
+    """The rules of one site. `cookie` is for clients that gave the password; None if the group has no password."""
 
     def __init__(self, hosts: TrustedHosts, registry: ConnectionRegistry) -> None:
         self.hosts = hosts
@@ -19,13 +19,13 @@ class Access:
         self._registry = registry
 
     def resolve_proxy(self, request: Request) -> None:
-        """If a trusted proxy passed the request on, set where it really comes from."""
+        """Set where a request comes from if a trusted proxy forwarded it."""
         if self.hosts.is_proxy(request.peer):
             request.peer = guard.client_of(request.text("X-Forwarded-For"), request.peer)
             request.secure = request.secure or request.text("X-Forwarded-Proto") == "https"
 
     def check_origin(self, request: Request) -> None:
-        """Raise Refusal if the page of another site sent this, or if it names a host that may be a stranger's."""
+        """Raise Refusal if the page of another site sent this, or if it names a host that a stranger could own."""
         hosts = request.fields("Host")
         if len(hosts) != 1 and (hosts or request.clientproto == b"HTTP/1.1"):
             raise Refusal(400, "Say which host you ask, once: Host.")
@@ -38,7 +38,7 @@ class Access:
             raise Refusal(403, "The page of another site sent this, which is not allowed.")
 
     def check_password(self, request: Request) -> None:
-        """Raise Refusal unless the request has the cookie, or the password itself, or none is needed."""
+        """Raise Refusal if a password is needed, and the request has neither the cookie nor the password."""
         if self.cookie is None or self.cookie.is_token(request.cookie(self.cookie.name)):
             return
         basic = guard.basic(request.authorization)
@@ -48,7 +48,7 @@ class Access:
             raise Refusal(401, "That is not the password.", password=True)
 
     def is_password(self, host: str, given: bytes) -> bool:
-        """Return True if this is the password. Raise Refusal if the host guessed wrong just before."""
+        """Return True if this is the password. Raise Refusal if the host has just given a wrong one."""
         pause = self._registry.pause_of(host)
         if pause:
             why = "Somebody at your address gave a wrong password: wait a little."

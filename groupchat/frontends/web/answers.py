@@ -65,7 +65,7 @@ class Refusal(Exception):
 
 
 def refusal(error: IllegalMessage) -> Refusal:
-    """Return how an error of the group is said over HTTP."""
+    """Return the HTTP form of an error of the group."""
     if isinstance(error, TooFast):
         return Refusal(429, str(error), retry_after(1))
     if isinstance(error, NotNow):
@@ -78,7 +78,7 @@ def retry_after(seconds: int) -> Headers:
 
 
 def server_error() -> Answer:
-    """Return the answer after a bug, which is logged: the client learns nothing about it."""
+    """Return the answer after a bug. Its details are in the log, not in the answer."""
     return of({"error": "The server made a mistake: try again later."}, 500)
 
 

@@ -1,6 +1,6 @@
 """One HTTP connection: it carries one request after another, or becomes one stream of events.
 
-Twisted's HTTPChannel reads the heads and bodies. Here is decided which state follows which, and how long each may last.
+Twisted's HTTPChannel reads heads and bodies. This module decides which state follows which, and how long each may last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOO_SLOW = Refusal(408, "That request took too long.")
 
 
 class State(Enum):
-    """What a connection is doing."""
+    """The states of a connection."""
 
     IDLE = auto()  # between requests
     READING = auto()  # a head or a body arrives
@@ -73,7 +73,7 @@ class Channel(HTTPChannel):
         super().connectionMade()
         registry = self.site.registry
         registry.opened(self, self.transport)
-        registry.named(self)  # from here on the deadlines are set here
+        registry.named(self)  # the registry waits for a name no longer: the channel sets its own deadlines
         self.wait(registry.limits.name_within)
 
     def dataReceived(self, data: bytes) -> None:
@@ -164,7 +164,7 @@ class Channel(HTTPChannel):
     # Answering
 
     def answered(self, size: int) -> None:
-        """Count an answer of so many bytes, which was written, until the client takes it."""
+        """Count an answer of so many bytes as backlog until the client takes it."""
         if self.is_full and not self._backlog and self._state is not State.CLOSING:
             self._backlog = size
             self.site.backlog.add(self.host, size)
@@ -201,7 +201,7 @@ class Channel(HTTPChannel):
         self.transport.resumeProducing()
 
     def become(self, stream: Any) -> None:
-        """Read no more requests: from here on a stream is written."""
+        """Carry this stream, and no more requests."""
         self.requests.clear()
         self._stream = stream
         self.registerProducer(stream, True)
@@ -231,7 +231,7 @@ class Channel(HTTPChannel):
         self.site.deadlines.set(self.expired, seconds)
 
     def expired(self) -> None:
-        """Handle that the state has lasted too long."""
+        """Handle a state that has lasted too long."""
         if self._state in (State.IDLE, State.LINGERING):
             self.finish()
         elif self._state in (State.READING, State.ANSWERING) and not self.is_full:

@@ -24,10 +24,10 @@ from groupchat.frontends.web.site import Route, Routes, Site
 
 LINES = 50
 MAX_LINES = 200
-"""How many lines of history one request gets: by default, and at most."""
+"""The number of lines of history in one answer: by default, and at most."""
 
 MAX_PAGE = 256 * 1024
-"""How many bytes of history one request gets, about."""
+"""The approximate limit of an answer with history, in bytes."""
 
 JOIN = "You are not in the group: join first."
 
@@ -54,7 +54,7 @@ def me(site: Site, request: Request) -> Answer:
     member = request.member
     if member is not None:
         site.sessions.touch(member)
-    navigates = "text/html" in (request.text("Accept") or "")  # a link cannot change this header
+    navigates = "text/html" in (request.text("Accept") or "")  # a page that links here cannot change this header
     headers = () if request.key or navigates else _new_key(request, secrets.token_hex(16))
     value = {
         "group": site.service.settings.name,

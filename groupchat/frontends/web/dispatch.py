@@ -1,4 +1,4 @@
-"""From the head of a request to its handler, or to the reason why it is refused."""
+"""The way from the head of a request to its handler, or to a refusal."""
 
 from __future__ import annotations
 

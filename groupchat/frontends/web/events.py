@@ -104,7 +104,7 @@ class EventStream:
         self._channel.drop()
 
     def lost(self) -> None:
-        """End the stream without a word."""
+        """End the stream without a last event."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._site.service.subscriptions.close(subscription)

@@ -1,4 +1,4 @@
-"""What the head of a request says about where it comes from, and who sends it. Pure.
+"""Parsing and rules for the origin of a request, its host and its credentials. Pure.
 
 Three kinds of requests are refused:
 - The page of another site made the browser send it: browsers say so in `Sec-Fetch-Site` and `Origin`.
@@ -28,13 +28,13 @@ OWN_DOMAINS = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test
 """Domains whose names only the owner of a network gives out: RFC 6761, RFC 6762, RFC 8375."""
 
 COOKIE_SECONDS = 365 * 24 * 3600
-"""How long a browser keeps a cookie."""
+"""The lifetime of a cookie in a browser."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustedHosts:
-    """What an operator says about the network: `names` of this server, in lower case, that others could register; and
-    the networks of reverse `proxies`, which say for whom they forward a request.
+    """Hosts that the operator trusts: `names` of this server, in lower case, that others could register; and the
+    networks of reverse `proxies`, which say for whom they forward a request.
     """
 
     names: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""GET /healthz says if messages can be stored. GET /metrics has metrics for Prometheus."""
+"""GET /healthz: are messages stored? GET /metrics: metrics for Prometheus."""
 
 from __future__ import annotations
 

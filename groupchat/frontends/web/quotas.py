@@ -9,7 +9,7 @@ from groupchat.core.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
 
 
 class Quota:
-    """How many files are transferred at the same time. `what` is the participle that an error uses."""
+    """A count of the file transfers under way. `what` is a participle for the error, such as "sent"."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -29,7 +29,7 @@ class Quota:
 
 
 class Backlog:
-    """How many bytes of long answers are written and not yet taken by their readers."""
+    """A count of the bytes of long answers that are written, and not yet taken by their clients."""
 
     def __init__(self) -> None:
         self._hosts: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from groupchat.core.group import Group
 from groupchat.core.notices import Kind
 
 REMEMBERED = 1024
-"""How many rendered lines are cached: after a restart all clients ask for about the same ones."""
+"""The size of the cache of rendered lines: after a restart all clients ask for about the same ones."""
 
 
 class LineRenderer:

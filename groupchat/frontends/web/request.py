@@ -18,11 +18,11 @@ from groupchat.frontends.web.answers import Answer, Refusal
 
 COOKIE = "groupchat"
 MAX_FIELDS = 10
-"""How many fields a query may have."""
+"""The limit of fields in a query."""
 
 
 class BodyConsumer(Protocol):
-    """Reads a body while it arrives."""
+    """A reader of a body that arrives in parts."""
 
     def feed(self, data: bytes) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What one group serves over HTTP: its routes, and the state that all requests share."""
+"""The site of one group: its routes, and the state that all requests share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Handler = Callable[["Site", Request], Any]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers a request. One that is `open` shows nothing of the group, and needs no password.
+    """A handler, and its conditions. An `open` route shows nothing of the group, and needs no password.
 
     `takes` is how many bytes the body may have; -1 if the handler starts when the head is there, and reads the body.
     """
@@ -37,7 +37,7 @@ Routes = Mapping[str, Mapping[str, Route]]
 
 
 class Site:
-    """What handlers work with. `max_file` is the largest file that can be uploaded, in bytes."""
+    """The context of all handlers. `max_file` is the size of the largest file that can be uploaded, in bytes."""
 
     def __init__(
         self,
