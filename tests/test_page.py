@@ -15,7 +15,7 @@ from tests.slow import slow
 
 HERE = Path(__file__).parent / "browser"
 STATIC = HERE.parent.parent / "groupchat" / "frontends" / "web" / "static"
-SECONDS = 300
+SECONDS = 600
 MAX_BYTES = 60_000
 
 
