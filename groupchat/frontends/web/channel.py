@@ -171,7 +171,7 @@ class Channel(HTTPChannel):
 
     def _end_backlog(self) -> None:
         if self._backlog:
-            self.site.backlog.remove(self.host, self._backlog)
+            self.site.backlog.add(self.host, -self._backlog)
             self._backlog = 0
 
     def requestDone(self, request: Request) -> None:

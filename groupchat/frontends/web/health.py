@@ -36,9 +36,6 @@ class _Metrics:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def describe(self) -> list[Any]:
-        return []
-
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from groupchat.frontends.web.answers import Answer, Headers
 from groupchat.frontends.web.request import Request
-from groupchat.frontends.web.site import Handler, Route, Site
+from groupchat.frontends.web.site import Route, Site
 
 STATIC = Path(__file__).with_name("static")
 
@@ -36,7 +36,13 @@ class StaticFile:
     packed: bytes
     tag: bytes
 
-    def answer(self, request: Request) -> Answer:
+    @classmethod
+    def read(cls, path: Path) -> StaticFile:
+        data = path.read_bytes()
+        tag = sha256(data).hexdigest()[:16].encode()
+        return cls(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
+
+    def show(self, site: Site, request: Request) -> Answer:
         packs = "gzip" in (request.text("Accept-Encoding") or "").lower()
         tag = b'"%s%s"' % (self.tag, b"-gzip" if packs else b"")
         headers: Headers = (
@@ -62,19 +68,8 @@ def is_same(wanted: str | None, tag: str) -> bool:
 
 def routes() -> dict[str, dict[str, Route]]:
     """Return a route for each file in the folder; index.html is `/` as well."""
-    found = {f"/{path.name}": _route(path) for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
-    if "/index.html" in found:
-        found["/"] = found["/index.html"]
-    return found
-
-
-def _route(path: Path) -> dict[str, Route]:
-    data = path.read_bytes()
-    tag = sha256(data).hexdigest()[:16].encode()
-    static = StaticFile(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
-
-    def show(site: Site, request: Request) -> Answer:
-        return static.answer(request)
-
-    handler: Handler = show
-    return {"GET": Route(handler, open=True)}
+    paths = {f"/{path.name}": path for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
+    return {
+        name: {"GET": Route(StaticFile.read(path).show, open=True)}
+        for name, path in {**paths, "/": STATIC / "index.html"}.items()
+    }

@@ -167,11 +167,7 @@ class Request(http.Request):
     def run(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Answer with what this function returns, or fires with; None says that it answers by itself."""
         done: Deferred[Answer | None] = maybeDeferred(function, *arguments)
-        done.addCallbacks(self._returned, self._failed).addErrback(self._bug)
-
-    def _returned(self, answer: Answer | None) -> None:
-        if answer is not None:
-            self.answer(answer)
+        done.addCallbacks(self.answer, self._failed).addErrback(self._bug)
 
     def _failed(self, failure: Failure) -> None:
         try:
@@ -208,8 +204,8 @@ class Request(http.Request):
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def answer(self, answer: Answer) -> None:
-        if self.is_gone:
+    def answer(self, answer: Answer | None) -> None:
+        if answer is None or self.is_gone:
             return
         self.head(answer.status, answer.headers)
         if answer.status not in http.NO_BODY_CODES:
