@@ -54,15 +54,15 @@ def makeService(options: Options) -> service.IService:
     endpoints = [_endpoint("tcp", where, reactor, options["interface"]) for where in options["tcp"]]
     web_endpoints = [_endpoint("web", where, reactor, options["interface"]) for where in options["web"]]
     settings = Settings(
-        name=options["group"],
+        name=options["name"],
         max_members=options["max-members"],
         max_per_host=options["max-per-host"],
         rate=options["rate"],
         release=options["release"],
         hold=options["hold"],
-        stall=options["stall"],
-        idle=options["idle"],
-        keep=options["keep"],
+        stall=options["stall-timeout"],
+        idle=options["idle-days"],
+        keep=options["keep-lines"],
         keep_days=options["keep-days"],
     )
     group_service = GroupService(settings, _log(options, reactor), reactor, fail)
@@ -70,7 +70,7 @@ def makeService(options: Options) -> service.IService:
         max_connections=_room(options),
         max_quic=options["max-quic"],
         max_per_host=options["max-per-host"],
-        name_within=options["name-within"],
+        name_within=options["name-timeout"],
         password=options["password"],
     )
     shelf = _shelf(options, group_service, reactor)
@@ -79,7 +79,7 @@ def makeService(options: Options) -> service.IService:
 
     def five_messages() -> FiveMessages:
         other = quic.take if quic is not None else None
-        return FiveMessages(group_service, options["max-reply"], options["networks"], other)
+        return FiveMessages(group_service, options["max-reply"], options["udp-networks"], other)
 
     parts: list[service.Service] = [group_service]
     parts += [ShelfService(shelf)] if shelf is not None else []
@@ -94,9 +94,9 @@ def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf
     if options["files"] is None:
         return None
     limits = FileLimits(
-        max_file=options["max-file"] * MB,
-        max_total=options["max-files"] * MB,
-        max_member=options["max-share"] * MB,
+        max_file=options["max-file-size"] * MB,
+        max_total=options["files-quota"] * MB,
+        max_member=options["member-quota"] * MB,
         keep_free=options["keep-free"] * MB,
     )
     members = group_service.group.members
@@ -132,9 +132,9 @@ def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[ISt
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
 
-    max_file = min(options[name] for name in ("max-file", "max-files", "max-share")) * MB
+    max_file = min(options[name] for name in ("max-file-size", "files-quota", "member-quota")) * MB
     names = [*options["web-host"], socket.gethostname()]
-    known = Known(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
+    known = Known(frozenset(name.lower() for name in names), tuple(options["proxies"]))
     return WebService(Site(registry, routes(), registry.shelf, max_file, known), endpoints)
 
 

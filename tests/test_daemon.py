@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
 from groupchat.core.limits import EVERYWHERE
-from groupchat.options import Options
+from groupchat.options import GROUPS, RENAMED, Options
 from groupchat.tap import InOrder, makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.programs import need, unavailable
@@ -47,32 +47,32 @@ class OptionsTests(TestCase):
                 "tcp": [],
                 "web": [],
                 "web-host": [],
-                "web-proxy": None,
-                "web-proxies": (),
+                "trust-proxy": None,
+                "proxies": (),
                 "quic": 0,
                 "certificate": None,
                 "max-quic": 1_000,
                 "files": None,
-                "max-file": 1_000,
-                "max-files": 10_000,
-                "max-share": 2_000,
+                "max-file-size": 1_000,
+                "files-quota": 10_000,
+                "member-quota": 2_000,
                 "keep-free": 500,
                 "password-file": None,
                 "password": None,
-                "allow": None,
-                "networks": EVERYWHERE,
-                "group": "lobby",
+                "allow-udp": None,
+                "udp-networks": EVERYWHERE,
+                "name": "lobby",
                 "max-reply": 65_507,
                 "max-members": 10_000,
                 "max-per-host": 1_000,
                 "max-connections": 10_000,
                 "rate": 5,
-                "name-within": 60,
+                "name-timeout": 60,
                 "hold": 300,
-                "stall": 60,
+                "stall-timeout": 60,
                 "release": 60,
-                "idle": 30,
-                "keep": 100_000,
+                "idle-days": 30,
+                "keep-lines": 100_000,
                 "keep-days": 30,
                 "db": "groupchat.sqlite",
                 "durability": "full",
@@ -92,11 +92,11 @@ class OptionsTests(TestCase):
             ["--max-reply", "65508"],
             ["--max-members", "0"],
             ["--max-per-host", "-5"],
-            ["--keep", "0"],
-            ["--keep", "1_000"],
+            ["--keep-lines", "0"],
+            ["--keep-lines", "1_000"],
             ["--keep-days", "forever"],
             ["--release", "1.5"],
-            ["--idle", "thirty"],
+            ["--idle-days", "thirty"],
             ["--tcp"],
             ["--tcp", "65536"],
             ["--tcp", "0", "--tcp", "123456789"],
@@ -104,15 +104,15 @@ class OptionsTests(TestCase):
             ["--rate", "fast"],
             ["--hold", "-1"],
             ["--hold", "5m"],
-            ["--stall", "0"],
-            ["--name-within", "0"],
+            ["--stall-timeout", "0"],
+            ["--name-timeout", "0"],
             ["--max-connections", "0"],
             ["--max-connections", "1e4"],
-            ["--allow", "nonsense"],
-            ["--allow", ""],
-            ["--allow", "10.0.0.0/8,"],
-            ["--allow", "10.0.0.1/8"],
-            ["--allow", "10.0.0.0/33"],
+            ["--allow-udp", "nonsense"],
+            ["--allow-udp", ""],
+            ["--allow-udp", "10.0.0.0/8,"],
+            ["--allow-udp", "10.0.0.1/8"],
+            ["--allow-udp", "10.0.0.0/33"],
             ["--password-file", "/no/such/file", "--tcp", "0"],
             ["--password-file", "/", "--tcp", "0"],
             ["--password-file"],
@@ -121,15 +121,15 @@ class OptionsTests(TestCase):
             ["--interface", "fe80::1%lo"],
             ["--durability", "sometimes"],
             ["--db", ""],
-            ["--group", ""],
-            ["--group", "a\nb"],
-            ["--group", "x" * 65],
+            ["--name", ""],
+            ["--name", "a\nb"],
+            ["--name", "x" * 65],
             ["--files", "shared"],
             ["--certificate", "chat.pem"],
             ["--files", "", "--quic"],
             ["--max-quic", "0"],
-            ["--max-file", "0"],
-            ["--max-files", "1G"],
+            ["--max-file-size", "0"],
+            ["--files-quota", "1G"],
             ["--keep-free", "-1"],
             ["--no-such-option"],
             ["argument"],
@@ -147,9 +147,9 @@ class OptionsTests(TestCase):
             ("max-connections", "1"),
             ("rate", "0"),
             ("hold", "0"),
-            ("stall", "1"),
-            ("name-within", "1"),
-            ("keep", "1"),
+            ("stall-timeout", "1"),
+            ("name-timeout", "1"),
+            ("keep-lines", "1"),
         ]:
             self.assertEqual(self.parsed(f"--{name}", value)[name], int(value))
 
@@ -192,10 +192,10 @@ class OptionsTests(TestCase):
 
     def test_whose_datagrams_are_taken(self) -> None:
         password = ["--tcp", "0", "--password-file", self.password(b"secret\n")]
-        self.assertEqual(self.parsed()["networks"], EVERYWHERE)
-        self.assertEqual(self.parsed(*password)["networks"], ())
+        self.assertEqual(self.parsed()["udp-networks"], EVERYWHERE)
+        self.assertEqual(self.parsed(*password)["udp-networks"], ())
         for arguments in ([], password):
-            networks = self.parsed(*arguments, "--allow", "10.0.0.0/8, ::1/128,192.0.2.1")["networks"]
+            networks = self.parsed(*arguments, "--allow-udp", "10.0.0.0/8, ::1/128,192.0.2.1")["udp-networks"]
             self.assertEqual([str(network) for network in networks], ["10.0.0.0/8", "::1/128", "192.0.2.1/32"])
 
     def test_the_process_says_it_in_one_line_too(self) -> None:
@@ -212,8 +212,18 @@ class OptionsTests(TestCase):
     def test_version_and_help(self) -> None:
         self.assertEqual(twistd("groupchat", "--version").stdout, f"groupchat {__version__}\n")
         shown = twistd("groupchat", "--help").stdout
-        for name in Options().keys():  # noqa: SIM118 - usage.Options is no plain dict
-            self.assertIn(f"--{name}", shown)
+        for title, options in GROUPS.items():
+            self.assertIn(f"\n{title}:\n", shown)
+            for option in options:
+                self.assertRegex(shown, rf" --{option.name}\b")
+        for name in RENAMED:
+            self.assertNotRegex(shown, rf"--{name}[ \n]")
+
+    def test_older_names_of_options_are_accepted(self) -> None:
+        for older, name in RENAMED.items():
+            value = "10.0.0.0/8" if name in ("allow-udp", "trust-proxy") else "7"
+            for arguments in ([f"--{older}", value], [f"--{older}={value}"]):
+                self.assertEqual(str(self.parsed(*arguments)[name]), value, older)
 
 
 class PortInUseTests(TestCase):
@@ -339,7 +349,7 @@ class BackgroundTests(TestCase):
 class ServiceTests(TestCase):
     def test_what_twistd_starts(self) -> None:
         options = Options()
-        options.parseOptions(["--port", "0", "--group", "friends"])
+        options.parseOptions(["--port", "0", "--name", "friends"])
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
         self.assertEqual(children, ["GroupService", "UDPService"])
         options = Options()
