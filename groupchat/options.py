@@ -113,8 +113,9 @@ GROUPS: dict[str, list[Option]] = {
     "Limits": [
         _whole("max-members", "Number of members.", DEFAULTS.max_members, 1),
         _whole("max-per-host", "Members, and connections, of one IP address; 0 is no limit.", DEFAULTS.max_per_host),
-        _whole("max-connections", "Number of TCP connections.", LIMITS.max_connections, 1),
-        _whole("max-quic", "Number of QUIC connections; each may have several streams.", LIMITS.max_quic, 1),
+        _whole(
+            "max-connections", f"Number of connections; of QUIC at most {LIMITS.max_quic:,}.", LIMITS.max_connections, 1
+        ),
         _whole("rate", f"Texts a second of one member in the long run, {BURST} at once; 0 is no limit.", DEFAULTS.rate),
         Option(
             "max-reply",
@@ -125,8 +126,7 @@ GROUPS: dict[str, list[Option]] = {
         ),
     ],
     "Timeouts": [
-        _whole("name-timeout", "Seconds in which a connection must give its name.", LIMITS.name_within, 1),
-        _whole("stall-timeout", "Seconds after which a connection that takes no data is closed.", DEFAULTS.stall, 1),
+        _whole("timeout", "Seconds after which a connection without a name, or that takes no data, is closed.", 60, 1),
         _whole(
             "hold",
             "Seconds for which a numbered session or a page keeps its member after its connection ended.",
@@ -149,8 +149,8 @@ RENAMED = {
     "max-file": "max-file-size",
     "max-files": "files-quota",
     "max-share": "member-quota",
-    "name-within": "name-timeout",
-    "stall": "stall-timeout",
+    "name-within": "timeout",
+    "stall": "timeout",
     "web-proxy": "trust-proxy",
 }
 """Older names of options, which are accepted and not listed."""

@@ -84,7 +84,7 @@ def _settings(options: Options) -> Settings:
         rate=options["rate"],
         release=options["release"],
         hold=options["hold"],
-        stall=options["stall-timeout"],
+        stall=options["timeout"],
         idle=options["idle-days"],
         keep=options["keep-lines"],
         keep_days=options["keep-days"],
@@ -100,9 +100,9 @@ def _limits(options: Options) -> Limits:
         _logger.warn("Room for {room} connections only: this process may open {files} files", room=room, files=files)
     return Limits(
         max_connections=room,
-        max_quic=options["max-quic"],
+        max_quic=min(room, Limits().max_quic),
         max_per_host=options["max-per-host"],
-        name_within=options["name-timeout"],
+        name_within=options["timeout"],
         password=options["password"],
     )
 
