@@ -22,7 +22,8 @@ LAYERS = {
     "client": {"wire", "quic", "core"},
     "admin": {"service", "log", "core"},
     "options": {"core", "wire"},
-    "tap": {"options", "frontends", "service", "log", "files", "quic", "wire", "core"},
+    "daemon": {"core"},
+    "tap": {"options", "daemon", "frontends", "service", "log", "files", "quic", "wire", "core"},
     "__main__": {"client"},
 }
 """Every folder and module of the package, and what it may import besides itself."""

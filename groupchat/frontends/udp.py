@@ -214,7 +214,7 @@ class UDPService(service.Service):
     ) -> None:
         self._reactor = reactor
         self._group_service = group_service
-        self._number = number
+        self.number = number
         self._interfaces = interfaces
         self._make = make
         self._ports: list[Port] = []
@@ -222,11 +222,11 @@ class UDPService(service.Service):
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024. Raises CannotListenError."""
         for interface in self._interfaces:
-            port = Port(self._number, self._make(), interface, MAX_DATAGRAM, self._reactor)
+            port = Port(self.number, self._make(), interface, MAX_DATAGRAM, self._reactor)
             port.startListening()
             port.stopReading()
             self._ports.append(port)
-            self._number = port.getHost().port  # where any free port was asked for, it is one for all interfaces
+            self.number = port.getHost().port  # where any free port was asked for, it is one for all interfaces
 
     def startService(self) -> None:
         """Read datagrams from here on."""
@@ -239,7 +239,7 @@ class UDPService(service.Service):
             "Group {group} is open on UDP port {port} ({interfaces}). To join: groupchat HOST {port}, "
             "or socat - UDP-DATAGRAM:HOST:{port}; then type 1 and a name",
             group=self._group_service.settings.name,
-            port=self._number,
+            port=self.number,
             interfaces=", ".join(self._interfaces),
         )
 
