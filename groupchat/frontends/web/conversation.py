@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
 
 from groupchat.core.commands import Command, Leave, Rename, Say, SayAsGuest, Whisper
 from groupchat.core.errors import IllegalMessage
@@ -30,8 +28,6 @@ MAX_PAGE = 256 * 1024
 """The approximate limit of an answer with history, in bytes."""
 
 JOIN = "You are not in the group: join first."
-
-Answering = Generator[Deferred[Any], Any, Answer]
 
 
 def password(site: Site, request: Request) -> Answer:
@@ -75,8 +71,7 @@ def _new_key(request: Request, key: str) -> Headers:
     return ((b"Set-Cookie", guard.set_cookie(COOKIE, key, secure=request.secure)),)
 
 
-@inlineCallbacks
-def name(site: Site, request: Request) -> Answering:
+async def name(site: Site, request: Request) -> Answer:
     """Join; or rename a member."""
     wanted = _field(_body(request, "name"), "name")
     key = request.key or secrets.token_hex(16)
@@ -87,7 +82,7 @@ def name(site: Site, request: Request) -> Answering:
         session = site.sessions.use(secret)
         done = session.submit(site.service, Rename(wanted))
     try:
-        yield done
+        await done
     except IllegalMessage:
         member = session.member
         if member is None or nickname(wanted).shown != member.name:  # the same request again is fine
@@ -101,18 +96,17 @@ def name(site: Site, request: Request) -> Answering:
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
 
 
-@inlineCallbacks
-def messages(site: Site, request: Request) -> Answering:
+async def messages(site: Site, request: Request) -> Answer:
     """Say a text: as a member, to all or to one; or as a guest."""
     asked = _body(request, "text")
     text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
     if member is not None:
-        yield _submit(site, request, _saying(text, to, client_id))
+        await _submit(site, request, _saying(text, to, client_id))
     elif request.guest:
         if to is not None:
             raise Refusal(403, "A guest can only write to everyone.")
-        yield guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
+        await guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
     else:
         raise Refusal(403, f"{JOIN} Or say who you are: ?name=")
     return answers.of(_number_of(site, 0 if member is None else member.id, text))
@@ -135,20 +129,18 @@ def _saying(text: str, to: Any, client_id: int) -> Command:
     return Whisper(f"{to}: {text}", client_id)
 
 
-@inlineCallbacks
-def _submit(site: Site, request: Request, command: Command) -> Generator[Deferred[Any], Any, None]:
+async def _submit(site: Site, request: Request, command: Command) -> None:
     session = site.sessions.use(request.secret)
     try:
-        yield session.submit(site.service, command)
+        await session.submit(site.service, command)
     finally:
         session.released()
 
 
-@inlineCallbacks
-def leave(site: Site, request: Request) -> Answering:
+async def leave(site: Site, request: Request) -> Answer:
     """Leave the group. If the client is not in it, that is done already."""
     if request.member is not None:
-        yield _submit(site, request, Leave())
+        await _submit(site, request, Leave())
     return answers.nothing()
 
 

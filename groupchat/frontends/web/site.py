@@ -17,7 +17,7 @@ from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
 
 Handler = Callable[["Site", Request], Any]
-"""Returns an Answer, or a Deferred that fires with one; None says that the handler answers by itself."""
+"""A function or coroutine that returns an Answer; or None, if it answers by itself."""
 
 
 @dataclass(frozen=True, slots=True)
