@@ -38,14 +38,14 @@ def group_of(*events: Event, keep: int = 1000) -> Group:
 
 def give(group: Group, member: int, limit: int = 65_507) -> str:
     """What a poll gives a member, whose cursor moves."""
-    lines, cursor, passed = waiting(group, member, limit)
-    group.advance(group.members[member], cursor, passed)
+    lines, cursor, skipped = waiting(group, member, limit)
+    group.advance(group.members[member], cursor, skipped)
     return lines.decode()
 
 
 def waiting(group: Group, member: int, limit: int) -> Waiting:
     at = group.members[member]
-    return group.waiting(at, at.cursor, at.passed, limit)
+    return group.waiting(at, at.cursor, at.skipped, limit)
 
 
 class FoldTests(TestCase):
@@ -311,7 +311,7 @@ class WhisperTests(TestCase):
         one = group_of(*events[:5])
         for member in NAMES:
             give(one, member)
-        places = tuple([(m.id, m.cursor, m.passed, 0) for m in one.members.values()])
+        places = tuple([(m.id, m.cursor, m.skipped, 0) for m in one.members.values()])
         other = group_of(*events)
         other.apply(Seen(0.0, places))
         for event in events[5:]:
@@ -338,8 +338,8 @@ class PlaceTests(TestCase):
         """What it is given from there on, with the numbers."""
         group = group or self.group
         place = group.place(group.members[member], number)
-        runs, cursor, passed = group.runs(group.members[member], *place, 1 << 20)
-        self.assertEqual((cursor, group.hidden(group.members[member], passed)), (group.history.head, 0))
+        runs, cursor, skipped = group.runs(group.members[member], *place, 1 << 20)
+        self.assertEqual((cursor, group.hidden(group.members[member], skipped)), (group.history.head, 0))
         return [
             (first + index if first else 0, line.decode())
             for first, lines in runs

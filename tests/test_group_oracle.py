@@ -133,8 +133,8 @@ class Conversation(RuleBasedStateMachine):
         if who in self.ids:
             member = self.group.members[self.ids[who]]
             number = max(member.joined, self.group.history.first - 1, self.oracle.lines - back)
-            cursor, passed = self.group.place(member, number)
-            runs, cursor, passed = self.group.runs(member, cursor, passed, 1 << 20)
+            cursor, skipped = self.group.place(member, number)
+            runs, cursor, skipped = self.group.runs(member, cursor, skipped, 1 << 20)
             found = [
                 (first + index, line.decode())
                 for first, lines in runs
@@ -142,7 +142,7 @@ class Conversation(RuleBasedStateMachine):
             ]
             assert found == [(n, line) for n, line in self.oracle.given[member.id] if n > number]
             assert cursor == self.oracle.lines
-            assert self.group.hidden(member, passed) == 0
+            assert self.group.hidden(member, skipped) == 0
 
     @rule(who=ANYBODY, name=NAMES)
     def rename(self, who: int, name: str) -> None:
@@ -169,9 +169,9 @@ class Conversation(RuleBasedStateMachine):
     def poll(self, who: int, limit: int, delivered: bool) -> None:
         if who in self.ids:
             member = self.group.members[self.ids[who]]
-            lines, cursor, passed = self.group.waiting(member, member.cursor, member.passed, limit)
+            lines, cursor, skipped = self.group.waiting(member, member.cursor, member.skipped, limit)
             if delivered:
-                self.group.advance(member, cursor, passed)
+                self.group.advance(member, cursor, skipped)
                 assert bytes(lines) == self.oracle.give(member.id, limit).encode()
 
     @invariant()

@@ -137,7 +137,7 @@ class GuestSaid:
 
 
 Place = tuple[int, int, int, int]
-"""A member's id, its cursor, its `passed` (see `Member`), and the minute of its last contact."""
+"""A member's id, its cursor, its `skipped` (see `Member`), and the minute of its last contact."""
 
 
 @_event

@@ -19,7 +19,7 @@ Outcome = int | None
 """The number of the event, or None if it was refused (or was a Seen, which has no number)."""
 
 Waiting = tuple[bytes | bytearray, int, int]
-"""Lines joined with LF; and the cursor and the `passed` of who has been given them."""
+"""Lines joined with LF; and the cursor and the `skipped` of who has been given them."""
 
 Run = tuple[int, bytes | bytearray]
 """Lines with consecutive numbers, joined with LF, and the number of the first; 0 for what is no line of the group."""
@@ -31,7 +31,7 @@ class Member:
     `cursor` is the number of the last event that it has been given, or needs not be. Of those after it some are hidden
     to it: its own, and whispers among others. How many is told without a count per member and whisper: hidden to it so
     far are `own` + `Group.whispered` events, where `own` is how many of its own are no whispers, less the whispers to
-    it; and `passed` is that sum at its cursor.
+    it; and `skipped` is that sum at its cursor.
 
     `logged` is its last contact that the log knows of, on whatever node; a `Seen` tells it to the minute. What follows
     is no part of the fold: `contact` is when it was last heard of here, negative if never; `spent` and `paced` are how
@@ -51,13 +51,13 @@ class Member:
         "name",
         "own",
         "paced",
-        "passed",
         "secret",
         "since",
+        "skipped",
         "spent",
     )
 
-    def __init__(self, joined: Joined, number: int, passed: int) -> None:
+    def __init__(self, joined: Joined, number: int, skipped: int) -> None:
         self.id = joined.member
         self.name = joined.name
         self.key = joined.key
@@ -68,7 +68,7 @@ class Member:
         self.joined = self.cursor = number
         self.since = joined.at
         self.own = 0
-        self.passed = passed
+        self.skipped = skipped
         self.logged = joined.at
         self.contact = -1.0
         self.spent = self.paced = 0.0
@@ -91,7 +91,7 @@ class Group:
         self.by_secret: dict[str, Member] = {}
         self.per_host: Counter[str] = Counter()  # how many members each host has
         self.whispered = 0  # how many lines were whispers so far
-        self.moved: set[Member] = set()  # who has passed lines that it was given; for whoever records that to empty
+        self.moved: set[Member] = set()  # who has skipped lines that it was given; for whoever records that to empty
         self._fold: dict[type[Event], Callable[[Any], Outcome]] = {
             Said: self._said,
             Whispered: self._whispered,
@@ -190,12 +190,12 @@ class Group:
         return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
 
     def _seen(self, event: Seen) -> Outcome:
-        for member_id, cursor, passed, minute in event.places:
+        for member_id, cursor, skipped, minute in event.places:
             member = self.members.get(member_id)
             if member is None:
                 continue
             if cursor > member.cursor:
-                member.cursor, member.passed = cursor, passed
+                member.cursor, member.skipped = cursor, skipped
             member.logged = max(member.logged, minute * 60.0)
         return None
 
@@ -204,40 +204,40 @@ class Group:
         member = self.members.get(event.member)
         return member if member is not None and member.name == event.name else None
 
-    def hidden(self, member: Member, passed: int) -> int:
+    def hidden(self, member: Member, skipped: int) -> int:
         """How many events are hidden to a member, of those after the place where so many were."""
-        return member.own + self.whispered - passed
+        return member.own + self.whispered - skipped
 
     def behind(self, member: Member) -> int:
         """How many events wait for a member."""
-        return self.history.head - member.cursor - self.hidden(member, member.passed)
+        return self.history.head - member.cursor - self.hidden(member, member.skipped)
 
     def place(self, member: Member, number: int) -> tuple[int, int]:
-        """The cursor and the `passed` of who has been given all up to this event, whatever the member's own are.
+        """The cursor and the `skipped` of who has been given all up to this event, whatever the member's own are.
 
-        What is no longer kept counts as if it had been for the member: nobody knows by whom it was. So `passed` may be
+        What is no longer kept counts as if it had been for the member: nobody knows by whom it was. So `skipped` may be
         below zero, before the member joined.
         """
         cursor = min(number, self.history.head)
         return cursor, self.hidden(member, self.history.count_hidden(member.id, cursor))
 
-    def waiting(self, member: Member, cursor: int, passed: int, limit: int) -> Waiting:
+    def waiting(self, member: Member, cursor: int, skipped: int, limit: int) -> Waiting:
         """What waits for a member from there on, in at most `limit` bytes (but a longer line goes alone)."""
         history = self.history
         head = history.head
-        hidden = member.own + self.whispered - passed
+        hidden = member.own + self.whispered - skipped
         if cursor + 1 < history.first or hidden > 1 or (hidden and not history.is_by(member.id, head)):
-            runs, cursor, passed = self.runs(member, cursor, passed, limit)
-            return b"\n".join([lines for _, lines in runs]), cursor, passed
+            runs, cursor, skipped = self.runs(member, cursor, skipped, limit)
+            return b"\n".join([lines for _, lines in runs]), cursor, skipped
         # Whoever has just said something has that one line, the last, of its own: all before it is one slice.
         last = head - hidden
         lines, upto = history.read(cursor, last, limit)
-        return (lines, head, passed + hidden) if upto == last else (lines, upto, passed)
+        return (lines, head, skipped + hidden) if upto == last else (lines, upto, skipped)
 
-    def runs(self, member: Member, cursor: int, passed: int, limit: int) -> tuple[list[Run], int, int]:
+    def runs(self, member: Member, cursor: int, skipped: int, limit: int) -> tuple[list[Run], int, int]:
         """What `waiting` returns, in runs: where hidden lines stand between the others, or a part is no longer kept."""
         history = self.history
-        hidden = self.hidden(member, passed)
+        hidden = self.hidden(member, skipped)
         runs: list[Run] = []
         if cursor + 1 < history.first:
             kept = history.count_hidden(member.id, history.first - 1)
@@ -282,11 +282,11 @@ class Group:
             cursor = min(end, last)
         return lost, runs, last
 
-    def advance(self, member: Member, cursor: int, passed: int) -> None:
+    def advance(self, member: Member, cursor: int, skipped: int) -> None:
         """Move a member's cursor to where `waiting` said, once what it returned was given."""
-        if cursor - member.cursor > passed - member.passed:
+        if cursor - member.cursor > skipped - member.skipped:
             self.moved.add(member)
-        member.cursor, member.passed = cursor, passed
+        member.cursor, member.skipped = cursor, skipped
 
 
 def _gap(lines: int) -> bytes:
