@@ -6,8 +6,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.commands import Command, Files, Join, Leave, Rename, Say, SayAsGuest, Share
 from groupchat.core.errors import IllegalMessage, NotNow, Unavailable
-from groupchat.core.limits import BURST
-from groupchat.core.rules import MAX_SIZE
+from groupchat.core.limits import BURST, MAX_SIZE
 from groupchat.log.memory import MemoryLog
 from tests.connections import KEY, SessionTestCase
 from tests.logs import FailingLog

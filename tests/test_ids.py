@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.core.ids import MOST, WINDOW, Ids
+from groupchat.core.ids import MAX_ID, WINDOW, Ids
 
 
 class Remembering:
@@ -28,8 +28,8 @@ class Remembering:
 
 
 NEAR = st.integers(1, 3 * WINDOW)
-ANY = st.integers(1, MOST)
-EDGES = st.sampled_from([1, 2, WINDOW - 1, WINDOW, WINDOW + 1, MOST - WINDOW, MOST - WINDOW + 1, MOST - 1, MOST])
+ANY = st.integers(1, MAX_ID)
+EDGES = st.sampled_from([*(1, 2, WINDOW - 1, WINDOW, WINDOW + 1), *(MAX_ID - n for n in (0, 1, WINDOW - 1, WINDOW))])
 
 
 class WindowTests(TestCase):
@@ -62,11 +62,11 @@ class WindowTests(TestCase):
     def test_the_highest_id(self) -> None:
         ids = Ids()
         self.assertTrue(ids.use(1))
-        self.assertTrue(ids.use(MOST))
-        self.assertTrue(ids.use(MOST - WINDOW + 1))
-        self.assertTrue(ids.is_forgotten(MOST - WINDOW))
-        self.assertEqual((ids.last, ids.mask), (MOST, 1 << WINDOW - 1 | 1))
-        self.assertFalse(ids.use(MOST))
+        self.assertTrue(ids.use(MAX_ID))
+        self.assertTrue(ids.use(MAX_ID - WINDOW + 1))
+        self.assertTrue(ids.is_forgotten(MAX_ID - WINDOW))
+        self.assertEqual((ids.last, ids.mask), (MAX_ID, 1 << WINDOW - 1 | 1))
+        self.assertFalse(ids.use(MAX_ID))
         self.assertNotIn(1, ids)
 
     def test_it_goes_on_from_its_two_integers(self) -> None:

@@ -179,7 +179,7 @@ class GuestTests(TestCase):
     def refused(self, command: Share | SayAsGuest) -> str:
         with self.assertRaises(IllegalMessage) as raised:
             if isinstance(command, SayAsGuest):
-                self.rules.tell("10.0.0.9", command, NOW)
+                self.rules.say_as_guest("10.0.0.9", command, NOW)
             else:
                 self.rules.share("10.0.0.9", command, NOW)
         return str(raised.exception)
@@ -194,7 +194,7 @@ class GuestTests(TestCase):
             Shared(0, "Door", "door", "é", 0, NOW),
         )
         self.assertEqual(
-            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW), GuestSaid("Door", "door", "ding", NOW)
+            self.rules.say_as_guest("10.0.0.9", SayAsGuest("Door", "ding"), NOW), GuestSaid("Door", "door", "ding", NOW)
         )
 
     def test_a_member_must_be_here(self) -> None:
@@ -226,8 +226,8 @@ class GuestTests(TestCase):
             self.assertRaises(NotNow, share, "10.0.0.9", Share("x", 1, member=1), NOW)
         for _ in range(BURST // 2):
             self.rules.share("10.0.0.9", Share("x", 1, guest="Door"), NOW)
-            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW)
-        self.assertRaises(NotNow, self.rules.tell, "10.0.0.9", SayAsGuest("Cam", "x"), NOW)
+            self.rules.say_as_guest("10.0.0.9", SayAsGuest("Door", "ding"), NOW)
+        self.assertRaises(NotNow, self.rules.say_as_guest, "10.0.0.9", SayAsGuest("Cam", "x"), NOW)
         self.assertRaises(NotNow, self.rules.may_share, "10.0.0.9", 0, "Cam", NOW)
-        self.rules.tell("10.0.0.8", SayAsGuest("Cam", "x"), NOW)
+        self.rules.say_as_guest("10.0.0.8", SayAsGuest("Cam", "x"), NOW)
         self.rules.pace.check_join("10.0.0.9", NOW)

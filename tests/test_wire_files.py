@@ -9,27 +9,26 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_LINE
+from groupchat.core.limits import MAX_LINE, MAX_SIZE
 from groupchat.wire import files as wire_files
-from groupchat.wire.files import Get, List, Live, Password, Put, Sender, parse, parse_sender
+from groupchat.wire.files import Get, ListFiles, OpenLines, Password, Put, Sender, parse, parse_sender
 
 HASH = "0123456789abcdef" * 4
 KEY = "00112233445566778899aabbccddeeff"
-MOST = 2**63 - 1
 
 
 class RequestTests(SynchronousTestCase):
     def test_what_can_be_asked(self) -> None:
         for line, request in [
-            ("LINES", Live()),
-            ("FILES", List()),
+            ("LINES", OpenLines()),
+            ("FILES", ListFiles()),
             ("PASSWORD a  secret ", Password(b"a  secret ")),
             ("PASSWORD ", Password(b"")),
             ("GET 0 - a b", Get(0, "-", "a b")),
-            (f"GET {MOST} {HASH}  a: b ", Get(MOST, HASH, " a: b ")),
+            (f"GET {MAX_SIZE} {HASH}  a: b ", Get(MAX_SIZE, HASH, " a: b ")),
             (f"GET 7 {HASH[:16]} ü", Get(7, HASH[:16], "ü")),
             (f"PUT 0 {HASH} my photo (2).jpg", Put(0, HASH, "my photo (2).jpg")),
-            (f"PUT {MOST} {HASH} u\u0308", Put(MOST, HASH, "ü")),
+            (f"PUT {MAX_SIZE} {HASH} u\u0308", Put(MAX_SIZE, HASH, "ü")),
         ]:
             self.assertEqual(parse(line.encode()), request)
         self.assertEqual(parse(b"PASSWORD \xff"), Password(b"\xff"))
@@ -42,7 +41,7 @@ class RequestTests(SynchronousTestCase):
                 "GET 1e3 - a",
                 "GET +1 - a",
                 "GET \u0661 - a",
-                f"GET {MOST + 1} - a",
+                f"GET {MAX_SIZE + 1} - a",
                 "GET 0  - a",
                 "GET 0 - a\r",
                 "GET 0 - \0",
@@ -104,7 +103,7 @@ class RequestTests(SynchronousTestCase):
 class AnswerTests(SynchronousTestCase):
     def test_answers(self) -> None:
         for answer, line in [
-            (wire_files.passed(), "ok\n"),
+            (wire_files.accepted(), "ok\n"),
             (wire_files.count(3), "ok 3\n"),
             (wire_files.entry(" a: b", 5, None, 12.9), "5 - 12  a: b\n"),
             (wire_files.entry("ü", 5, HASH, 12), f"5 {HASH} 12 ü\n"),

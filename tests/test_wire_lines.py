@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.commands import Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.ids import MOST
-from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNENDED
+from groupchat.core.ids import MAX_ID
+from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNTERMINATED
 from groupchat.core.texts import MAX_BYTES
 from groupchat.wire import lines as wire_lines
 from groupchat.wire.lines import HELP, Help, Resume, Splitter
@@ -171,7 +171,7 @@ class SplitterTests(SynchronousTestCase):
                 for at in range(0, length, step):
                     self.assertEqual(feed(splitter, data[at : at + step]), [])
                     self.assertLessEqual(len(splitter._rest), MAX_LINE + 2)
-                    self.assertEqual(splitter.unended, min(at + step, length))
+                    self.assertEqual(splitter.unterminated, min(at + step, length))
                 line, after = feed(splitter, b"\nnext\n")
                 self.assertEqual((len(line), after), (MAX_LINE + 1, b"next"))
                 with self.assertRaises(IllegalMessage):
@@ -184,11 +184,11 @@ class SplitterTests(SynchronousTestCase):
             with self.assertRaises(IllegalMessage):
                 wire_lines.decode(got)
 
-    def test_unended_counts_from_the_last_end_of_line(self) -> None:
+    def test_unterminated_counts_from_the_last_end_of_line(self) -> None:
         splitter = Splitter()
-        for piece, unended in [(b"abc", 3), (b"de", 5), (b"f\n", 0), (b"a\nbc", 2), (b"d", 3), (b"\n\n", 0)]:
+        for piece, unterminated in [(b"abc", 3), (b"de", 5), (b"f\n", 0), (b"a\nbc", 2), (b"d", 3), (b"\n\n", 0)]:
             feed(splitter, piece)
-            self.assertEqual(splitter.unended, unended, piece)
+            self.assertEqual(splitter.unterminated, unterminated, piece)
 
     @given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
     @example([b"\xff", b"\xfa", b"\xff", b"\xf0"], 1)
@@ -233,9 +233,9 @@ class DecodeTests(GrammarTestCase):
             self.assertRefused(wire_lines.decode, raw, word)
 
     def test_a_text_of_the_most_bytes_fits_with_all_that_may_stand_before_it(self) -> None:
-        line = f"{MOST} /msg {'😀' * 32}: ".encode() + b"x" * MAX_BYTES
+        line = f"{MAX_ID} /msg {'😀' * 32}: ".encode() + b"x" * MAX_BYTES
         self.assertLessEqual(len(line), MAX_LINE)
-        self.assertLess(MAX_LINE, MAX_UNENDED)
+        self.assertLess(MAX_LINE, MAX_UNTERMINATED)
 
 
 class FirstTests(GrammarTestCase):
@@ -250,7 +250,7 @@ class FirstTests(GrammarTestCase):
             (f"/NUMBERED {KEY.lower()} Alice", Join("Alice", HASH)),
             (f"/numbered {KEY}", Join("", HASH)),
             (f"/resume {KEY} 0", Resume(HASH, 0)),
-            (f"/resume {KEY} {MOST}", Resume(HASH, MOST)),
+            (f"/resume {KEY} {MAX_ID}", Resume(HASH, MAX_ID)),
             ("/help", Help()),
             ("/Help me", Help()),
             ("/quit", Leave()),
@@ -293,7 +293,7 @@ class NumberedTests(GrammarTestCase):
             ("7  hi", (7, " hi")),
             ("7", (7, "")),
             ("007 hi", (7, "hi")),
-            (f"{MOST} hi", (MOST, "hi")),
+            (f"{MAX_ID} hi", (MAX_ID, "hi")),
         ]:
             self.assertEqual(wire_lines.numbered(line), parted)
 
@@ -305,11 +305,11 @@ class NumberedTests(GrammarTestCase):
             "-1 hi",
             " 1 hi",
             "1: hi",
-            f"{MOST + 1} hi",
+            f"{MAX_ID + 1} hi",
             "1" * 5000,
             "\N{SUPERSCRIPT TWO} hi",
         ]:
-            self.assertRefused(wire_lines.numbered, line, str(MOST))
+            self.assertRefused(wire_lines.numbered, line, str(MAX_ID))
 
 
 class CommandTests(GrammarTestCase):

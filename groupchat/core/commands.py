@@ -100,10 +100,10 @@ class Files:
     id: int = 0
 
 
-Look = Poll | Users | Recall | Files
+Query = Poll | Users | Recall | Files
 """What changes nothing, and is answered once all that was asked before is done."""
 
-Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | Look
+Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | Query
 
 LEAVE: Final = Leave()
 POLL: Final = Poll()

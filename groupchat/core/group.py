@@ -135,10 +135,10 @@ class Group:
         if address in self.by_address or event.secret in self.by_secret:
             return None
         number = self.history.append(event.member, event.line(), event.at)
-        self.restore(Member(event, number, self.whispered))
+        self.add(Member(event, number, self.whispered))
         return number
 
-    def restore(self, member: Member) -> None:
+    def add(self, member: Member) -> None:
         """Somebody is a member from here on."""
         self.members[member.id] = self.by_key[member.key] = member
         self.per_host[member.host] += 1

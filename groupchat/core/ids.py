@@ -9,7 +9,7 @@ from __future__ import annotations
 WINDOW = 64
 """How far behind the highest id that was used another can be, and it is still known whether it was used."""
 
-MOST = 2**63 - 1
+MAX_ID = 2**63 - 1
 """The highest id."""
 
 

@@ -59,7 +59,7 @@ QUEUED = 10_000
 MAX_LINE = MAX_BYTES + 256
 """The longest line that can be legal, in bytes: a text, and what may stand before it."""
 
-MAX_UNENDED = 64 * 1024
+MAX_UNTERMINATED = 64 * 1024
 """How much may come without an end of line, in bytes, before the connection is closed."""
 
 HISTORY = 20
@@ -122,6 +122,9 @@ class FileLimits:
     keep_free: int = 500_000_000  # on the disk
 
 
+MAX_SIZE = 2**63 - 1
+"""The largest size of a file that the log can store, in bytes."""
+
 MAX_FILES = 10_000
 """How many files there may be, with those under way; of more that are there, only the newest are listed."""
 
@@ -179,8 +182,8 @@ MAX_WEB_DOWNLOADS_EACH = 64
 MAX_WEB_AHEAD = 4 * 1024
 """How much may come, in bytes, while a request is under way, about."""
 
-MAX_WEB_UNTAKEN = 64 * 1024 * 1024
-MAX_WEB_UNTAKEN_EACH = 8 * 1024 * 1024
+MAX_WEB_UNSENT = 64 * 1024 * 1024
+MAX_WEB_UNSENT_EACH = 8 * 1024 * 1024
 """How many bytes of long answers wait to be taken before no more are given: in all, and to one host, about."""
 
 WEB_HEAD_SECONDS = 20.0

@@ -14,15 +14,12 @@ from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
-from groupchat.core.limits import Settings
+from groupchat.core.limits import MAX_SIZE, Settings
 from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname
 from groupchat.core.pace import Pace
 from groupchat.core.texts import check_text
 
 DAY = 86_400.0
-
-MAX_SIZE = 2**63 - 1
-"""The most that the log has room for, in bytes."""
 
 GRACE = 3_600.0
 """How long, in seconds, members can be heard of again before any is taken for silent for days."""
@@ -139,7 +136,7 @@ class Rules:
             self.pace.check_guest(host, now)
             self._guest(guest)
 
-    def tell(self, host: str, command: SayAsGuest, now: float) -> GuestSaid:
+    def say_as_guest(self, host: str, command: SayAsGuest, now: float) -> GuestSaid:
         text = check_text(command.text)
         self.pace.take_from(host, now)  # first: as for a rename
         guest = self._guest(command.name)

@@ -39,7 +39,7 @@ class Snapshots:
         self._refused = {(position, index) for position, index in state["refused"]}
         self._group.whispered = state.get("whispered", 0)
         for fields in state["members"]:
-            self._group.restore(_member(fields if snapshot.version > 1 else _upgraded(fields)))
+            self._group.add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
         return int(state["first"]) - 1
 
     def begin(self, entry: Entry) -> bool:

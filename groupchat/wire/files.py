@@ -26,8 +26,7 @@ from dataclasses import dataclass
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.filenames import check_name, is_listed
-from groupchat.core.ids import MOST
-from groupchat.core.limits import MAX_LINE
+from groupchat.core.limits import MAX_LINE, MAX_SIZE
 from groupchat.wire.lines import hashed
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -37,7 +36,7 @@ _UNKNOWN = "Say LINES, PASSWORD, FILES, GET or PUT."
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class OpenLines:
     """A live line from here on."""
 
 
@@ -49,7 +48,7 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
-class List:
+class ListFiles:
     """What is there?"""
 
 
@@ -76,9 +75,9 @@ class Put:
     name: str
 
 
-Request = Live | Password | List | Get | Put
+Request = OpenLines | Password | ListFiles | Get | Put
 
-_PLAIN: dict[str, Request] = {"LINES": Live(), "FILES": List()}
+_PLAIN: dict[str, Request] = {"LINES": OpenLines(), "FILES": ListFiles()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +140,15 @@ def _decode(line: bytes) -> str:
 
 
 def _number(digits: str) -> int:
-    if not _NUMBER.fullmatch(digits) or int(digits) > MOST:
-        raise IllegalMessage(f"A number of bytes is a whole number from 0 to {MOST}.")
+    if not _NUMBER.fullmatch(digits) or int(digits) > MAX_SIZE:
+        raise IllegalMessage(f"A number of bytes is a whole number from 0 to {MAX_SIZE}.")
     return int(digits)
 
 
 # Answers
 
 
-def passed() -> bytes:
+def accepted() -> bytes:
     return b"ok\n"
 
 

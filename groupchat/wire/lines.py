@@ -30,7 +30,7 @@ from hashlib import sha256
 
 from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.ids import MOST
+from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE
 
 HELP = """\
@@ -58,15 +58,15 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 class Splitter:
     """Takes bytes as they come, and makes lines of them as they are asked for: it holds no more than came.
 
-    `unended` is how many bytes are behind the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
+    `unterminated` is how many bytes are behind the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
     telnet, which may send a sign of its own instead of closing: half a line before a Ctrl-D counts. `marked` if the
     last bytes asked for a timing mark. All this is of what was made lines of.
     """
 
-    __slots__ = ("_at", "_raw", "_rest", "_sign", "ended", "marked", "unended")
+    __slots__ = ("_at", "_raw", "_rest", "_sign", "ended", "marked", "unterminated")
 
     def __init__(self) -> None:
-        self.unended = 0
+        self.unterminated = 0
         self.ended = False
         self.marked = False
         self._raw = b""  # of which nothing was made yet, from `_at` on
@@ -108,7 +108,7 @@ class Splitter:
         if self._sign or b"\xff" in data or self.marked:
             self._look_for_mark(data)
         lines = data.split(b"\n")
-        self.unended = len(lines[-1]) + (self.unended if len(lines) == 1 else 0)
+        self.unterminated = len(lines[-1]) + (self.unterminated if len(lines) == 1 else 0)
         lines[0] = self._rest + lines[0]
         rest = lines.pop()[: MAX_LINE + 2]
         if (b"\xff" in rest or b"\x04" in rest) and (sign := _END.search(rest)):
@@ -200,8 +200,8 @@ def hashed(key: str) -> str:
 def numbered(line: str) -> tuple[int, str]:
     """The id of a line in a numbered session, and the rest. Raises IllegalMessage."""
     number, _, rest = line.partition(" ")
-    if not _NUMBER.fullmatch(number) or not 0 < int(number) <= MOST:
-        raise IllegalMessage(f"In a numbered session each line begins with a number of its own, 1 to {MOST}.")
+    if not _NUMBER.fullmatch(number) or not 0 < int(number) <= MAX_ID:
+        raise IllegalMessage(f"In a numbered session each line begins with a number of its own, 1 to {MAX_ID}.")
     return int(number), rest
 
 
