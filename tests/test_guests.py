@@ -92,7 +92,7 @@ class SharingTests(SessionTestCase):
             self.assertEqual(fresh.told(), [("refused", command)], command)
         self.assertEqual(self.lines(), ["Alice has joined"])
         self.assertEqual(self.may_share(guest="alice"), "The name Alice is in use.")
-        self.assertEqual(self.may_share(member=1), "You are in the group no longer: join again.")
+        self.assertEqual(self.may_share(member=1), "You are no longer in the group: join again.")
         self.assertEqual(self.may_share(guest="Door"), "")
 
     def test_races(self) -> None:

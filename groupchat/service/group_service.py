@@ -409,7 +409,7 @@ class GroupService(service.Service):
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
-            self._displace(client, "You are in the group no longer: join again.")
+            self._displace(client, "You are no longer in the group: join again.")
 
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter
