@@ -16,7 +16,7 @@ FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 def check_text(text: str) -> str:
     """Return `text` unchanged. Raises IllegalMessage if it is not allowed."""
     if not text or text.isspace():
-        raise IllegalMessage("That text is empty.")
+        raise IllegalMessage("There is nothing in that text.")
     # A character takes at most four bytes, so most texts need not be encoded to be measured.
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         raise IllegalMessage(f"That text is longer than {MAX_BYTES} bytes.")
