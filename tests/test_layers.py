@@ -40,7 +40,7 @@ STILL_TANGLED = {
 }
 
 IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
-"""What core and wire may not import."""
+"""Modules that core and wire may not import."""
 
 
 def module_files() -> dict[str, Path]:
@@ -89,12 +89,16 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 
 class LayerTests(TestCase):
-    def setUp(self) -> None:
-        self.modules = module_files()
-        self.graph: dict[str, set[str]] = {}
-        self.outside: dict[str, set[str]] = {}
-        for name, path in self.modules.items():
-            self.graph[name], self.outside[name] = imported(path, self.modules)
+    modules: dict[str, Path]
+    graph: dict[str, set[str]]
+    outside: dict[str, set[str]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.modules = module_files()
+        found = {name: imported(path, cls.modules) for name, path in cls.modules.items()}
+        cls.graph = {name: ours for name, (ours, _) in found.items()}
+        cls.outside = {name: others for name, (_, others) in found.items()}
 
     def test_every_module_is_in_a_layer(self) -> None:
         self.assertEqual({name.split(".")[0] for name in self.modules if name}, set(LAYERS))

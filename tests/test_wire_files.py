@@ -1,4 +1,4 @@
-"""The grammar of shared files: what is said is understood, and anything else is refused in one line."""
+"""The grammar of QUIC streams: a legal line is parsed, and anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEY = "00112233445566778899aabbccddeeff"
 
 
 class RequestTests(SynchronousTestCase):
-    def test_what_can_be_asked(self) -> None:
+    def test_legal_requests(self) -> None:
         for line, request in [
             ("LINES", OpenLines()),
             ("FILES", ListFiles()),
@@ -33,7 +33,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(parse(line.encode()), request)
         self.assertEqual(parse(b"PASSWORD \xff"), Password(b"\xff"))
 
-    def test_what_cannot(self) -> None:
+    def test_refused_requests(self) -> None:
         for line in [
             *("", " ", "lines", "LINES ", "LINES x", "FILES ", "PASSWORD", "HELLO", "GET", "PUT", "GET / HTTP/1.1"),
             *("GET 0 -", "GET 0 - ", "GET 0 - .hidden", "GET 0 - a/b", "GET 0 - ..", "GET -1 - a", "GET 00 - a"),
@@ -59,7 +59,7 @@ class RequestTests(SynchronousTestCase):
         with self.assertRaisesRegex(IllegalMessage, "has at most 255 bytes; that one has 300"):
             parse(f"PUT 1 {HASH} {'a' * 300}".encode())
 
-    def test_who_sends(self) -> None:
+    def test_the_author_of_an_upload(self) -> None:
         secret = sha256(bytes.fromhex(KEY)).hexdigest()
         self.assertEqual(parse_sender(f"BY KEY {KEY}".encode()), Sender(secret=secret))
         self.assertEqual(parse_sender(b"BY ADDRESS"), Sender())
@@ -78,7 +78,7 @@ class RequestTests(SynchronousTestCase):
             with self.assertRaises(IllegalMessage, msg=line):
                 parse_sender(line.encode())
 
-    def test_where_a_file_begins(self) -> None:
+    def test_a_download_resumes_only_the_same_file(self) -> None:
         for asked, offset in [
             (Get(5, HASH, "a"), 5),
             (Get(5, HASH[:16], "a"), 5),
@@ -90,10 +90,10 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(asked.begin(10, HASH), offset)
 
     @given(st.binary(max_size=400) | st.text(max_size=100).map(lambda text: f"GET 0 - {text}".encode()))
-    def test_anything_is_understood_or_refused_in_one_line(self, line: bytes) -> None:
-        for understand in (parse, parse_sender):
+    def test_any_bytes_are_parsed_or_refused_in_one_line(self, line: bytes) -> None:
+        for parser in (parse, parse_sender):
             try:
-                understand(line)
+                parser(line)
             except IllegalMessage as why:
                 answer = wire_files.refusal(why)
                 self.assertEqual(answer.count(b"\n"), 1)
