@@ -16,7 +16,7 @@ CREATE TABLE event (
     key TEXT,                       -- of a joined or renamed: what no two names share; of a guest, too; of a whispered: the name of its reader
     host TEXT,                      -- of a joined: where it comes from
     port INTEGER,                   -- of a joined: where its datagrams come from, if they do
-    places BLOB,                    -- of a seen: for each place member, cursor, skipped, minute; each of 8 bytes, little-endian
+    places BLOB,                    -- of a seen: for each place member, cursor, passed, minute; each of 8 bytes, little-endian
     client_id INTEGER,              -- the client's own number for what it asked, if it gave one
     reader INTEGER,                 -- of a whispered: the member that it is for
     secret TEXT,                    -- of a joined: the hash of the key with which its session can be resumed, if it can
