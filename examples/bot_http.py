@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -54,7 +54,7 @@ with suppress(KeyboardInterrupt):
     while True:
         try:
             bot.run()
-        except OSError as error:  # such as urllib's errors
+        except (OSError, HTTPException) as error:
             if isinstance(error, HTTPError) and error.code in (400, 401, 409):
                 sys.exit(f"refused: {error.read().decode()}")
             print(f"{error}: trying again", file=sys.stderr)

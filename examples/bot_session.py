@@ -1,7 +1,8 @@
 """A bot in a numbered session, which answers "!time". Run: python3 bot_session.py HOST PORT NAME. Ctrl-C ends it.
 
-It misses nothing and says nothing twice, whatever becomes of its connections and of the server: it resumes after the
-last number that it saw, and sends again, with the same id, what was not confirmed.
+It misses nothing and says nothing twice, even if the connection breaks or the server is restarted: it resumes after the
+last number that it saw, and sends again, with the same id, what was not confirmed. If it is away for longer than the
+server holds its session (five minutes), it joins again.
 """
 
 import secrets
@@ -45,7 +46,8 @@ class Bot:
                         if line.endswith("\n"):  # without it, the line is not complete
                             self.handle(*line.rstrip("\r\n").split(" ", 1))
                 except KeyboardInterrupt:
-                    self.leave()
+                    with suppress(OSError):
+                        self.leave()
                     raise
 
     def leave(self) -> None:
@@ -63,7 +65,7 @@ class Bot:
         elif word == "no" and rest.startswith("0 "):
             if self.last < 0:
                 sys.exit(f"refused: {rest}")
-            self.begin()  # the server was away for too long, and holds the session no more
+            self.begin()  # the server does not hold the session any more
             self.connection.shutdown(socket.SHUT_RDWR)
         elif word in ("ok", "no"):
             self.unconfirmed.pop(int(rest.split(" ", 1)[0]), None)
