@@ -11,10 +11,12 @@ from pathlib import Path
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
+import groupchat
 from tests.daemon import TWISTD, running
 from tests.programs import need
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = Path(groupchat.__file__).parent
 PAGES = [path for folder in (".", "docs", "examples", "benchmarks") for path in sorted((ROOT / folder).glob("*.md"))]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 SECONDS = 60.0
@@ -41,6 +43,13 @@ class LinkTests(SynchronousTestCase):
                     self.assertIn(anchor, anchors(target.read_text()), f"{page.name}: {path}#{anchor}")
                 links += 1
         self.assertGreater(links, 30)
+
+    def test_modules_that_the_docs_name_exist(self) -> None:
+        text = (ROOT / "docs" / "architecture.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+        named = re.findall(r"`((?:core|wire|log|service|files|quic|frontends|client)/\w+)`", text)
+        self.assertGreater(len(named), 15)
+        found = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.glob("*/*")}
+        self.assertEqual([name for name in named if name not in found], [])
 
     def test_readme_has_at_most_150_lines(self) -> None:
         self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 150)
