@@ -13,7 +13,17 @@ from pathlib import Path
 from twisted.python import usage
 
 from groupchat import __version__
-from groupchat.core.limits import BURST, EVERYWHERE, FileLimits, Limits, Network, Settings
+from groupchat.core.limits import (
+    BURST,
+    EVERYWHERE,
+    KEEPALIVE,
+    MAX_LINE,
+    MAX_UNTERMINATED,
+    FileLimits,
+    Limits,
+    Network,
+    Settings,
+)
 from groupchat.wire.datagrams import MAX_REPLY
 
 DEFAULTS = Settings()
@@ -163,7 +173,15 @@ class Options(usage.Options):
     """The options of `twistd groupchat`. Once parsed, numbers are int."""
 
     synopsis = "[options]"
-    optFlags = [[option.name, option.short, option.help] for option in _ALL if not option.value]
+    longdesc = (
+        "A group chat that anything can join: five messages over UDP, live lines over TCP, lines and files over QUIC. "
+        "Nothing is missed. "
+        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNTERMINATED:,} without an end of line close a connection, and so "
+        f"does silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
+    )
+    optFlags = [
+        ["quic", None, "Lines and files over QUIC as well, which is reliable and encrypted UDP, on the same port."],
+    ]
     optParameters = [
         [option.name, option.short, option.default, option.help] for option in _ALL if option.value and not option.many
     ]

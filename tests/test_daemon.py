@@ -436,8 +436,9 @@ class WaysInTests(TestCase):
         )
 
     def test_the_client_beside_the_daemon_is_named_as_it_can_be_typed(self) -> None:
-        directory = Path(self.mktemp()).absolute()
-        (directory / "bin").mkdir(parents=True)
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-client-")).resolve()
+        self.addCleanup(shutil.rmtree, directory)
+        (directory / "bin").mkdir()
         (directory / "bin" / "groupchat").touch()
         self.patch(sys, "argv", [str(directory / "bin" / "twistd")])
         self.addCleanup(os.chdir, Path.cwd())

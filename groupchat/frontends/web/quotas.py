@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from groupchat.core.errors import NotNow
-from groupchat.core.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
+from groupchat.core.limits import MAX_WEB_UNSENT, MAX_WEB_UNSENT_EACH
 
 
 class HostCounter:
@@ -45,5 +45,5 @@ class Backlog(HostCounter):
 
     def check(self, host: str) -> None:
         """Raise NotNow if the backlog is too long to answer one more request of this host."""
-        if self._hosts[host] >= MAX_WEB_UNTAKEN_EACH or len(self) >= MAX_WEB_UNTAKEN:
+        if self._hosts[host] >= MAX_WEB_UNSENT_EACH or len(self) >= MAX_WEB_UNSENT:
             raise NotNow("Read the answers that were sent to you first.")
