@@ -113,6 +113,12 @@ class ShelfTestCase(TestCase):
             yield deferLater(reactor, 0.01)
         self.fail("It never was so.")
 
+    def owner_of(self, name: str) -> FileOwner:
+        catalog = self.shelf._contents().catalog
+        owner = catalog.owner(catalog.files[name])
+        assert owner is not None
+        return owner
+
     def parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.part"))
 
@@ -227,7 +233,7 @@ class MemoryReceiving:
     def finish(self) -> Deferred[str]:
         def act() -> str:
             if len(self._data) < self._size:
-                self.keep()
+                self.close()
                 raise NotNow(f"Only {len(self._data)} bytes came.")
             if self._sha256 not in ("", hash_of(self._data)):
                 self._end("drop")
@@ -246,15 +252,11 @@ class MemoryReceiving:
         self._shelf.parts[self._sha256, self._owner] = self._shelf.files.pop(self._name)
         return succeed(None)
 
-    def keep(self) -> Deferred[None]:
+    def close(self) -> Deferred[None]:
         if not self._over:
-            self._end("keep")
-            self._shelf.parts[self._sha256, self._owner] = self._data
-        return succeed(None)
-
-    def drop(self) -> Deferred[None]:
-        if not self._over:
-            self._end("drop")
+            self._end("keep" if self._sha256 else "drop")
+            if self._sha256:
+                self._shelf.parts[self._sha256, self._owner] = self._data
         return succeed(None)
 
     def _end(self, how: str) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import CannotShare, NotNow
-from groupchat.files import IReading, IReceiving, IShelf, hashing
+from groupchat.files import IReading, IReceiving, IShelf, hashing, shelf
 from groupchat.files.shelf import Shelf
 from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of
 
@@ -36,7 +36,7 @@ class ListingTests(ShelfTestCase):
         yield reading.close()
         receiving = yield self.begin("b", b"12", 1)
         verifyObject(IReceiving, receiving)
-        yield receiving.drop()
+        yield receiving.close()
 
     @inlineCallbacks
     def test_nothing(self) -> Steps:
@@ -180,7 +180,7 @@ class FetchingTests(ShelfTestCase):
         yield self.fetch("a")
         yield self.refused(self.shelf.open("b"), "There is no file b.")
         yield self.upload("c", b"abc")
-        yield (yield self.begin("d", b"abc", 1)).keep()
+        yield (yield self.begin("d", b"abc", 1)).close()
         yield self.refused((yield self.begin("e", b"abc", 1)).write(b"abc"), "more than")
         self.assertEqual(self.open_files(), before)
         yield self.shelf.stop()
@@ -188,7 +188,7 @@ class FetchingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_not_too_many_at_once(self) -> Steps:
-        self.patch(__import__("groupchat.files.shelf", fromlist=["files"]), "MAX_READINGS", 2)
+        self.patch(shelf, "MAX_READINGS", 2)
         self.put("a", b"abc")
         readings = yield gatherResults([self.shelf.open("a"), self.shelf.open("a")])
         yield self.refused(self.shelf.open("a"), "Too many")
@@ -207,8 +207,7 @@ class StartingTests(ShelfTestCase):
         yield self.open(SMALL)
         files = yield self.shelf.listing()
         self.assertEqual({file.sha256 for file in files}, {hash_of(b"abc"), hash_of(b"123")})
-        owner = self.shelf._index["b"].owner
-        assert owner is not None
+        owner = self.owner_of("b")
         self.assertEqual(owner.member, ALICE.member)
 
     @inlineCallbacks
@@ -286,7 +285,7 @@ class StartingTests(ShelfTestCase):
         ]:
             self.assertIsInstance((yield self.refused(asked, "")), NotNow)
         yield reading.close()
-        yield receiving.keep()
+        yield receiving.close()
         self.assertEqual([part.read_bytes() for part in self.parts()], [b"a"])
 
     @inlineCallbacks

@@ -34,7 +34,7 @@ class FakeTests(DeskTestCase):
         verifyObject(IReading, reading)
         verifyObject(IReceiving, receiving)
         reading.close()
-        receiving.drop()
+        receiving.close()
 
 
 class FirstLineTests(DeskTestCase):
@@ -76,7 +76,7 @@ class FirstLineTests(DeskTestCase):
             asker.lose()
         self.lobby.settle()
         self.assertEqual(len(self.lobby.clock.getDelayedCalls()), before)
-        self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
+        self.assertEqual((self.transfer_server.handlers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
 
     def test_a_bug_is_survived(self) -> None:
         self.patch(self.shelf, "listing", lambda: 1 / 0)
@@ -100,7 +100,7 @@ class FirstLineTests(DeskTestCase):
         self.assertEqual(self.ask("FILES\n"), "ok 0\n")
         self.shelf.files = {"a: b": b"abc", "ü": b""}
         self.assertEqual(self.ask("FILES\n"), f"ok 2\n3 {hash_of(b'abc')} 12 a: b\n0 {hash_of(b'')} 12 ü\n")
-        self.assertEqual(self.transfer_server.answers, {})
+        self.assertEqual(self.transfer_server.handlers, {})
 
     def test_lists_that_nobody_takes(self) -> None:
         self.shelf.files = {f"{number}" + "x" * 200: b"" for number in range(5_000)}
@@ -166,7 +166,7 @@ class GetTests(DeskTestCase):
         self.assertEqual(asker.heard(), f"ok {self.size} {hash_of(DATA)} 0\n".encode() + DATA)
         self.assertTrue(asker.is_over)
         self.assertIsNone(asker.pipe.producer)
-        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.handlers, self.shelf.open_now), ({}, 0))
 
     def test_nothing_in_it(self) -> None:
         self.shelf.files["empty"] = b""
@@ -224,7 +224,7 @@ class GetTests(DeskTestCase):
         self.assertFalse(asker.pipe.aborted)
         self.lobby.pass_time(2)
         self.assertTrue(asker.pipe.aborted)
-        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.handlers, self.shelf.open_now), ({}, 0))
         asker.lose()
 
     def test_who_is_slow_is_given_less_at_once_and_not_dropped(self) -> None:
@@ -261,7 +261,7 @@ class GetTests(DeskTestCase):
                 self.shelf.go_on()
             asker.lose()
             self.shelf.go_on()
-            self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.shelf.waiting), ({}, 0, []))
+            self.assertEqual((self.transfer_server.handlers, self.shelf.open_now, self.shelf.waiting), ({}, 0, []))
 
     def test_a_file_that_changes_is_not_mixed(self) -> None:
         asker = self.paused()
@@ -468,7 +468,7 @@ class PutLargeTests(DeskTestCase):
         self.assertTrue(asker.is_over)
         self.assertEqual(self.watch(), ["Alice shared photo.jpg (1.0 MB)"])
         self.assertEqual(self.shelf.files, {"photo.jpg": DATA})
-        self.assertEqual((self.transfer_server.answers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
+        self.assertEqual((self.transfer_server.handlers, self.shelf.open_now, self.peer.uploads), ({}, 0, 0))
 
     def test_back_pressure(self) -> None:
         self.shelf.slow = True
@@ -496,7 +496,7 @@ class PutLargeTests(DeskTestCase):
         self.assertTrue(asker.pipe.aborted)
         for _ in range(5):
             self.shelf.go_on()
-        self.assertEqual((self.transfer_server.answers, self.shelf.open_now), ({}, 0))
+        self.assertEqual((self.transfer_server.handlers, self.shelf.open_now), ({}, 0))
 
 
 class Client(Protocol):
@@ -556,4 +556,4 @@ class SocketTests(ShelfTestCase):
         fetched = yield ask(b"GET 0 - photo.jpg\n")
         self.assertEqual(fetched, f"ok {len(data)} {hash_of(data)} 0\n".encode() + data)
         self.assertEqual((yield ask(b"GET 0 - ../x\n")), b"no Write GET OFFSET SHA256 NAME.\n")
-        self.assertEqual(transfer_server.answers, {})
+        self.assertEqual(transfer_server.handlers, {})

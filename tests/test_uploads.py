@@ -15,7 +15,7 @@ from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_PARTS_EACH, FileLimits
-from groupchat.files import FileOwner, disk
+from groupchat.files import FileOwner, disk, index, quota
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -83,7 +83,7 @@ class UploadTests(ShelfTestCase):
 
         def look(path: Any) -> list[str]:
             names = listdir(path)
-            if path == self.shelf._disk.files:
+            if path == self.shelf._contents().catalog.disk.directory:
                 self.put("a", b"old")
             return names
 
@@ -181,7 +181,7 @@ class UnhashedTests(ShelfTestCase):
         yield receiving.write(DATA[:1000])
         again = yield self.shelf.receive("a", len(DATA), None, ALICE)
         self.assertEqual(again.offset, 0)
-        yield again.drop()
+        yield again.close()
         yield self.refused(receiving.finish(), "Only 1000 of")
         self.assertEqual(self.parts(), [])
 
@@ -213,7 +213,7 @@ class ResumingTests(ShelfTestCase):
     def test_wherever_it_breaks_off(self) -> Steps:
         data = os.urandom(1000)
         for cut in [0, 1, 499, 999, 1000]:
-            yield (yield self.begin("a", data, cut)).keep()
+            yield (yield self.begin("a", data, cut)).close()
             again = yield self.begin("a", data, 0)
             self.assertEqual(again.offset, cut)
             yield again.write(data[cut:])
@@ -235,12 +235,12 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_nobody_goes_on_with_anothers(self) -> Steps:
-        yield (yield self.begin("a", DATA, 1000)).keep()
+        yield (yield self.begin("a", DATA, 1000)).close()
         for other in [BOB, GUEST, replace(GUEST, name="Al"), replace(GUEST, host="10.0.0.1")]:
             receiving = yield self.begin("a", DATA, 0, other)
             self.assertEqual(receiving.offset, 0)
             yield receiving.write(b"x")
-            yield receiving.keep()
+            yield receiving.close()
         self.assertEqual((yield self.begin("a", DATA, 0)).offset, 1000)
 
     @inlineCallbacks
@@ -248,7 +248,7 @@ class ResumingTests(ShelfTestCase):
         first = yield self.begin("a", DATA, 10)
         why = yield self.refused(self.begin("a", DATA, 0), "already")
         self.assertIsInstance(why, NotNow)
-        yield first.keep()
+        yield first.close()
         yield self.begin("a", DATA, 0)
 
     @inlineCallbacks
@@ -260,7 +260,7 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_a_damaged_part_is_sent_again(self) -> Steps:
-        yield (yield self.begin("a", DATA, 1000)).keep()
+        yield (yield self.begin("a", DATA, 1000)).close()
         self.parts()[0].write_bytes(b"x" * 1000)
         receiving = yield self.begin("a", DATA, len(DATA))
         self.assertIsInstance((yield self.refused(receiving.finish(), "damaged")), NotNow)
@@ -268,13 +268,13 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_a_part_that_is_too_long_begins_anew(self) -> Steps:
-        yield (yield self.begin("a", b"abc", 1)).keep()
+        yield (yield self.begin("a", b"abc", 1)).close()
         self.parts()[0].write_bytes(b"x" * 1000)
         self.assertEqual((yield self.upload("a", b"abc")), "a")
 
     @inlineCallbacks
     def test_a_part_that_is_a_link_is_not_written_to(self) -> Steps:
-        yield (yield self.begin("a", b"abc", 1)).keep()
+        yield (yield self.begin("a", b"abc", 1)).close()
         part = self.parts()[0]
         part.unlink()
         victim = self.directory / "victim"
@@ -286,8 +286,8 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_old_parts_are_forgotten(self) -> Steps:
-        yield (yield self.begin("old", DATA, 10)).keep()
-        yield (yield self.begin("new", DATA[1:], 10)).keep()
+        yield (yield self.begin("old", DATA, 10)).close()
+        yield (yield self.begin("new", DATA[1:], 10)).close()
         old = next(part for part in self.parts() if part.read_bytes() == DATA[:10])
         yield self.shelf.stop()
         long_ago = time.time() - 25 * 3600
@@ -298,7 +298,9 @@ class ResumingTests(ShelfTestCase):
     @inlineCallbacks
     def test_a_crash_before_the_part_was_forgotten(self) -> Steps:
         receiving = yield self.begin("a", DATA, len(DATA))
-        patches = [self.patch(disk.Disk, name, lambda *_: None) for name in ("forget_part", "save")]
+        patches = [
+            self.patch(where, name, lambda *_: None) for where, name in [(disk.Disk, "forget_part"), (index, "save")]
+        ]
         yield receiving.finish()
         self.assertEqual(len(self.parts()), 1)
         yield self.shelf.stop()
@@ -306,8 +308,7 @@ class ResumingTests(ShelfTestCase):
             patch.restore()
         yield self.open(SMALL)
         self.assertEqual(self.parts(), [])
-        owner = self.shelf._index["a"].owner
-        assert owner is not None
+        owner = self.owner_of("a")
         self.assertEqual(owner.member, ALICE.member)
 
 
@@ -369,7 +370,7 @@ class RoomTests(ShelfTestCase):
     @inlineCallbacks
     def test_what_one_left_in_part_makes_room(self) -> Steps:
         for number in range(MAX_PARTS_EACH):
-            yield (yield self.begin("a", bytes(9) + b"%d" % number, 5)).keep()
+            yield (yield self.begin("a", bytes(9) + b"%d" % number, 5)).close()
         yield self.begin("other", DATA, 5, BOB)
         yield self.begin("b", DATA, 5)
         self.assertEqual(len(self.parts()), 2)
@@ -382,7 +383,7 @@ class RoomTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_how_many(self) -> Steps:
-        self.patch(__import__("groupchat.files.quota", fromlist=["quota"]), "MAX_FILES", 3)
+        self.patch(quota, "MAX_FILES", 3)
         for name in "ab":
             self.put(name, b"")
         yield self.begin("c", b"c", 0)

@@ -1,6 +1,6 @@
 """Hashes of files, computed one at a time: first those that somebody waits for, then the small ones.
 
-A long one is computed in slices, so that what is short need not wait for it. A file that changes meanwhile has none,
+A large file is hashed in slices, so that small ones need not wait for it. A file that changes meanwhile gets no hash
 until somebody asks again.
 """
 
@@ -20,10 +20,12 @@ from groupchat.files.disk import Changed, Disk, Entry
 from groupchat.files.threads import Threads
 
 SLICE = 64 * 1024 * 1024
-"""How many bytes are hashed before another file may have its turn."""
+"""How many bytes are hashed before it may be the turn of another file."""
 
 
 class _Job:
+    """A file to be hashed. `offset` bytes of it are."""
+
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.hasher = sha256()
@@ -32,33 +34,30 @@ class _Job:
 
 
 class Hasher:
-    """`on_hash` is called with each file and its hash, and `on_idle` when there is nothing more to do."""
+    """The queue of files to be hashed.
+
+    `on_hash` is called with each file and its hash, and `on_idle` when the queue is empty.
+    """
 
     def __init__(
-        self,
-        threads: Threads,
-        disk: Disk,
-        on_hash: Callable[[Entry, str], None],
-        on_idle: Callable[[], None],
-        on_bug: Callable[[Failure], None],
+        self, threads: Threads, disk: Disk, on_hash: Callable[[Entry, str], None], on_idle: Callable[[], None]
     ) -> None:
         self._threads = threads
         self._disk = disk
         self._on_hash = on_hash
         self._on_idle = on_idle
-        self._on_bug = on_bug
         self._jobs: dict[Entry, _Job] = {}
         self._queue: list[tuple[bool, int, int, _Job]] = []
         self._numbers = count()
         self._working = False
 
     def want(self, entry: Entry) -> None:
-        """Hash this file, when there is time."""
+        """Hash this file when there is time."""
         if entry not in self._jobs:
             self._put(_Job(entry))
 
     def hash_of(self, entry: Entry) -> Deferred[str]:
-        """Fires with the hash of this file. Fails with IllegalMessage if it is another by then."""
+        """Return the hash of this file. Fails with NotNow if the file has changed."""
         waits: Deferred[str] = Deferred()
         job = self._jobs.get(entry) or _Job(entry)
         job.waiting.append(waits)
@@ -66,7 +65,7 @@ class Hasher:
         return waits
 
     def stop(self) -> None:
-        """Nobody waits any more. To be called once `threads.stopping` is set."""
+        """Fail all that wait. Call it once the threads are stopping."""
         for job in tuple(self._jobs.values()):
             self._end(job, NotNow("The server is stopping: try again later."))
 
@@ -76,13 +75,13 @@ class Hasher:
         self._work()
 
     def _work(self) -> None:
-        if self._working or self._threads.stopping.is_set():
+        if self._working or self._threads.is_stopping():
             return
         while self._queue:
             job = heappop(self._queue)[-1]
             if self._jobs.get(job.entry) is job:
                 self._working = True
-                stopping = self._threads.stopping.is_set
+                stopping = self._threads.is_stopping
                 done = self._threads.run(self._disk.hash_some, job.entry, job.hasher, job.offset, SLICE, stopping)
                 done.addCallback(self._hashed, job).addErrback(self._failed, job).addBoth(self._go_on)
                 return
@@ -100,10 +99,9 @@ class Hasher:
     def _failed(self, failure: Failure, job: _Job) -> None:
         if failure.check(Changed):
             self._end(job, NotNow("That file is being changed: try again later."))
-            return
-        if not failure.check(NotNow):
-            self._on_bug(failure)
-        self._end(job, IllegalMessage("The server cannot read that file."))
+        else:
+            self._threads.report(failure)
+            self._end(job, IllegalMessage("The server cannot read that file."))
 
     def _go_on(self, result: Any) -> Any:
         self._working = False

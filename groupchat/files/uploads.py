@@ -1,173 +1,257 @@
-"""One file that comes to the shelf: it is hashed as it is written, and nobody sees it before it is whole."""
+"""Files that come to the shelf. Each is hashed as it is written, and nobody sees it before it is complete."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from hashlib import sha256 as new_hash
+from dataclasses import dataclass, replace
+from hashlib import sha256 as new_sha256
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, inlineCallbacks, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import PART_SECONDS
 from groupchat.files import FileOwner, IReceiving
-from groupchat.files.disk import Disk, Entry, Part, close, hash_range, sync, write_all
-from groupchat.files.threads import Threads
+from groupchat.files.catalog import Catalog
+from groupchat.files.disk import Entry, Part, PartFile
+from groupchat.files.quota import Quota
+
+CANNOT_WRITE = "The server cannot write that file."
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """What was said of a file before it came. Without a hash, nobody can go on with it."""
+class Expected:
+    """The file that was announced. Without a hash, it cannot be resumed."""
 
     name: str
     size: int
     sha256: str | None
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A part that was opened, of which so much is there, and is hashed."""
-
-    handle: int
-    offset: int
-    hasher: Any
+    def key(self, owner: FileOwner) -> str:
+        """Return what is the same for another try of the same owner. Guests are told apart by host and name."""
+        who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
+        sha256 = self.sha256 or secrets.token_hex()  # never the same again
+        return new_sha256("\0".join([*who, str(self.size), sha256]).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class ShelfOf:
-    """What a receiving needs of its shelf.
+class Uploads:
+    """The files that are being received, and the parts that are kept for a later try, by their keys."""
 
-    `publish` fires with the entry of the file, `over` is called once with how many bytes of the part are left (None if
-    there is no part), and `bug` with what cannot be explained.
-    """
+    def __init__(self, catalog: Catalog, quota: Quota, parts: list[Part], time_of_day: Callable[[], float]) -> None:
+        self.threads = catalog.threads
+        self.disk = catalog.disk
+        self._catalog = catalog
+        self._quota = quota
+        self._parts = {part.key: part for part in parts}
+        self._time_of_day = time_of_day
+        self._promised: dict[str, int] = {}  # the announced size of each file that is being received
+        self._receivings: dict[str, Receiving] = {}
 
-    threads: Threads
-    disk: Disk
-    publish: Callable[[Part, str, str], Deferred[Entry]]
-    withdraw: Callable[[Part, Entry, bool], Deferred[None]]
-    over: Callable[[Part, int | None], None]
-    bug: Callable[[Failure], None]
+    @inlineCallbacks
+    def receive(self, expected: Expected, owner: FileOwner) -> Generator[Deferred[Any], Any, IReceiving]:
+        """Begin to receive a file. See IShelf."""
+        self._quota.check_size(expected.size)
+        part: Part = yield self._catalog.lock.run(self._reserve, expected.key(owner), expected.size, owner)
+        file: PartFile | None = None
+        try:
+            file = yield self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
+            self.threads.check_running()
+        except Exception as why:
+            if file is not None:
+                yield self.threads.run(file.close)
+            self.ended(part, part.size)
+            if isinstance(why, OSError):
+                self.threads.report(Failure())
+                raise IllegalMessage(CANNOT_WRITE) from why
+            raise
+        receiving = self._receivings[part.key] = Receiving(self, part, expected, file)
+        return receiving
+
+    def stop(self) -> Deferred[Any]:
+        """End what is under way."""
+        return DeferredList([receiving.close() for receiving in self._receivings.values()])
+
+    # Room
+
+    @inlineCallbacks
+    def _reserve(self, key: str, size: int, owner: FileOwner) -> Generator[Deferred[Any], Any, Part]:
+        """Return the part for a file, once there is surely room for all of the file."""
+        self.threads.check_running()
+        if key in self._promised:
+            raise NotNow("That file is being sent already.")
+        yield self._catalog.scan()
+        part = self._parts.get(key) or Part(key, owner)
+        try:
+            yield self._check_room(part, size, owner)
+        except IllegalMessage:
+            if not (yield self._make_room(key, owner)):
+                raise
+            yield self._check_room(part, size, owner)
+        self._parts[key] = part
+        self._promised[key] = size
+        return part
+
+    @inlineCallbacks
+    def _check_room(self, part: Part, size: int, owner: FileOwner) -> Generator[Deferred[Any], Any, None]:
+        free = yield self.threads.run(self.disk.room)
+        usage, owner_of = self._quota.usage, self._catalog.owner
+        files = [usage(entry.size, entry.size, owner_of(entry)) for entry in self._catalog.files.values()]
+        parts = []
+        for other in self._parts.values():
+            if other.key != part.key:
+                receiving = self._receivings.get(other.key)
+                there = receiving.offset if receiving is not None else other.size
+                parts.append(usage(there, max(there, self._promised.get(other.key, 0)), other.owner))
+        self._quota.check(usage(part.size, size, owner), files, parts, free)
+
+    @inlineCallbacks
+    def _make_room(self, key: str, owner: FileOwner) -> Generator[Deferred[Any], Any, bool]:
+        """Forget the other parts of this owner that are not being sent. Returns False if there were none."""
+        account = self._quota.account
+        own = [part for part in self._idle() if part.key != key and account(part.owner) == account(owner)]
+        yield self._forget(own)
+        return bool(own)
+
+    def _idle(self) -> list[Part]:
+        return [part for part in self._parts.values() if part.key not in self._promised]
+
+    @inlineCallbacks
+    def _forget(self, parts: list[Part]) -> Generator[Deferred[Any], Any, None]:
+        for part in parts:
+            yield self.threads.run(self.disk.forget_part, part)
+            self._parts.pop(part.key, None)
+
+    def sweep(self) -> Deferred[None]:
+        """Forget the parts that nobody has resumed for long."""
+        return self._catalog.lock.run(self._sweep)
+
+    def _sweep(self) -> Deferred[None]:
+        oldest = self._time_of_day() - PART_SECONDS
+        return self._forget([part for part in self._idle() if part.at < oldest])
+
+    # The end of an upload
+
+    def ended(self, part: Part, left: int | None) -> None:
+        """A file is no longer being received. `left` bytes are kept in its part, or None if there is no part."""
+        self._promised.pop(part.key, None)
+        self._receivings.pop(part.key, None)
+        if left is None:
+            self._parts.pop(part.key, None)
+        else:
+            self._parts[part.key] = replace(part, size=left, at=self._time_of_day())
+
+    def publish(self, part: Part, name: str, sha256: str) -> Deferred[Entry]:
+        """Put a complete part on the shelf."""
+        return self._catalog.lock.run(self._publish, part, name, sha256)
+
+    @inlineCallbacks
+    def _publish(self, part: Part, name: str, sha256: str) -> Generator[Deferred[Any], Any, Entry]:
+        entry: Entry = yield self.threads.run(self.disk.publish, part, name)
+        yield self._catalog.add(entry, sha256, part.owner)
+        # Until the index is saved, only the part says whose the file is.
+        yield self.threads.run(self.disk.forget_part, part).addErrback(self.threads.report)
+        return entry
+
+    def withdraw(self, part: Part, entry: Entry, keep: bool) -> Deferred[None]:
+        """Take a file from the shelf again, and keep its part or not."""
+        return self._catalog.lock.run(self._withdraw, part, entry, keep)
+
+    @inlineCallbacks
+    def _withdraw(self, part: Part, entry: Entry, keep: bool) -> Generator[Deferred[Any], Any, None]:
+        is_there = yield self.threads.run(self.disk.withdraw, entry, part)
+        self._catalog.remove(entry)
+        if is_there and part.key not in self._parts:
+            self._parts[part.key] = replace(part, size=entry.size, at=self._time_of_day())
+            if not keep:
+                yield self._forget([part])
 
 
 @implementer(IReceiving)
 class Receiving:
-    """See IReceiving."""
+    """One file that is being received. See IReceiving. `_file` is None once it is over."""
 
-    def __init__(self, shelf: ShelfOf, part: Part, announced: Announced, opened: Opened) -> None:
-        self.offset = opened.offset
-        self._resumed = bool(opened.offset)
-        self._threads = shelf.threads
-        self._disk = shelf.disk
-        self._shelf = shelf
+    def __init__(self, uploads: Uploads, part: Part, expected: Expected, file: PartFile) -> None:
+        self.offset = file.offset
+        self._resumed = bool(file.offset)
+        self._uploads = uploads
+        self._threads = uploads.threads
         self._part = part
-        self._announced = announced
-        self._handle: int | None = opened.handle
-        self._hasher = opened.hasher
-        self._turns = DeferredLock()  # what is asked while something is under way waits for it
-        self._entry: Entry | None = None
+        self._expected = expected
+        self._file: PartFile | None = file
+        self._lock = DeferredLock()
+        self._published: Entry | None = None
 
     def write(self, data: bytes) -> Deferred[None]:
-        return self._turns.run(self._guarded, self._write, data)
+        return self._lock.run(self._guarded, self._write, data)
 
     def finish(self) -> Deferred[str]:
-        return self._turns.run(self._guarded, self._finish)
+        return self._lock.run(self._guarded, self._finish)
 
-    def keep(self) -> Deferred[None]:
-        return self._turns.run(self._keep if self._announced.sha256 else self._drop)
-
-    def drop(self) -> Deferred[None]:
-        return self._turns.run(self._drop)
+    def close(self) -> Deferred[None]:
+        return self._lock.run(self._close)
 
     def withdraw(self) -> Deferred[None]:
-        entry, self._entry = self._entry, None
-        keep = self._announced.sha256 is not None
-        return self._shelf.withdraw(self._part, entry, keep) if entry is not None else succeed(None)
+        entry, self._published = self._published, None
+        keep = self._expected.sha256 is not None
+        return self._uploads.withdraw(self._part, entry, keep) if entry is not None else succeed(None)
 
     @inlineCallbacks
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Generator[Deferred[Any], Any, Any]:
-        """What fails is over. What the remote cannot be blamed for is logged."""
-        if self._handle is None:
+        """End the upload if a function fails. Log what is no fault of the remote."""
+        if self._file is None:
             raise NotNow("That upload has ended: try again later.")
         try:
-            return (yield function(*arguments))
+            return (yield function(self._file, *arguments))
         except IllegalMessage:
             yield self._drop()
             raise
         except Exception:
-            self._shelf.bug(Failure())
+            self._threads.report(Failure())
             yield self._drop()
-            raise IllegalMessage("The server cannot write that file.") from None
+            raise IllegalMessage(CANNOT_WRITE) from None
 
     @inlineCallbacks
-    def _write(self, data: bytes) -> Generator[Deferred[Any], Any, None]:
-        if self.offset + len(data) > self._announced.size:
-            raise IllegalMessage(f"That is more than the {self._announced.size} bytes that were announced.")
-        yield self._threads.run(self._write_in_thread, self._handle, data, self.offset)
+    def _write(self, file: PartFile, data: bytes) -> Generator[Deferred[Any], Any, None]:
+        if self.offset + len(data) > self._expected.size:
+            raise IllegalMessage(f"That is more than the {self._expected.size} bytes that were announced.")
+        yield self._threads.run(file.write, data)
         self.offset += len(data)
 
-    def _write_in_thread(self, handle: int, data: bytes, offset: int) -> None:
-        write_all(handle, data, offset)
-        self._hasher.update(data)
-
     @inlineCallbacks
-    def _finish(self) -> Generator[Deferred[Any], Any, str]:
-        announced = self._announced
-        if self.offset != announced.size:
-            offset = self.offset
-            yield self._keep() if announced.sha256 else self._drop()
-            raise NotNow(f"Only {offset} of {announced.size} bytes came: send the rest.")
-        sha256 = self._hasher.hexdigest()
-        if announced.sha256 not in (None, sha256):
+    def _finish(self, file: PartFile) -> Generator[Deferred[Any], Any, str]:
+        expected = self._expected
+        if self.offset != expected.size:
+            yield self._close()
+            raise NotNow(f"Only {self.offset} of {expected.size} bytes came: send the rest.")
+        sha256 = file.hasher.hexdigest()
+        if expected.sha256 not in (None, sha256):
             if self._resumed:
                 raise NotNow("What was there of an earlier try is damaged: send all of it again.")
             raise IllegalMessage("Its SHA-256 is not the one that was announced.")
-        yield self._threads.run(sync, self._handle)
-        entry: Entry = yield self._shelf.publish(self._part, announced.name, sha256)
-        self._entry = entry
+        yield self._threads.run(file.sync)
+        entry: Entry = yield self._uploads.publish(self._part, expected.name, sha256)
+        self._published = entry
         yield self._end(None)
         return entry.name
 
     @inlineCallbacks
-    def _keep(self) -> Generator[Deferred[Any], Any, None]:
-        if self._handle is not None:
-            yield self._end(self.offset)
+    def _close(self) -> Generator[Deferred[Any], Any, None]:
+        if self._file is not None:
+            yield self._end(self.offset) if self._expected.sha256 else self._drop()
 
     @inlineCallbacks
     def _drop(self) -> Generator[Deferred[Any], Any, None]:
-        if self._handle is not None:
-            try:
-                yield self._threads.run(self._disk.forget_part, self._part)
-            except Exception:
-                self._shelf.bug(Failure())
+        if self._file is not None:
+            forgotten = self._threads.run(self._uploads.disk.forget_part, self._part)
+            yield forgotten.addErrback(self._threads.report)
             yield self._end(None)
 
     @inlineCallbacks
     def _end(self, left: int | None) -> Generator[Deferred[Any], Any, None]:
-        handle, self._handle = self._handle, None
-        try:
-            yield self._threads.run(close, handle)
-        except Exception:
-            self._shelf.bug(Failure())
-        self._shelf.over(self._part, left)
-
-
-def key_of(announced: Announced, owner: FileOwner) -> str:
-    """The same for another try of the same by the same owner: a guest is known by host and name."""
-    who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
-    sha256 = announced.sha256 or secrets.token_hex()  # never the same again
-    return new_hash("\0".join([*who, str(announced.size), sha256]).encode()).hexdigest()
-
-
-def hash_part(handle: int, hasher: Any, size: int, is_stopping: Callable[[], bool]) -> int:
-    """Hash what is there of an earlier try. Returns how much that is."""
-    there = os.fstat(handle).st_size
-    if there > size:
-        os.ftruncate(handle, 0)
-        there = 0
-    if hash_range(handle, hasher, 0, there, is_stopping) < there:
-        raise NotNow("The server is stopping: try again later.")
-    return there
+        file, self._file = self._file, None
+        if file is not None:
+            yield self._threads.run(file.close).addErrback(self._threads.report)
+        self._uploads.ended(self._part, left)

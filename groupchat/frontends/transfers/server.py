@@ -1,13 +1,14 @@
-"""What the answers to all streams have in common: see transfers.py for what a stream may ask.
+"""What the streams of all connections share, and what handles one request of a stream.
 
-An answer is a protocol that has a stream to itself, once its first line is read. It says why it ends, or it ends well.
-One that waits for the other side waits for a bounded time.
+A handler is a protocol that takes a stream over once the request is read. It sends an error, or ends well. One that
+waits for the other side does so for a bounded time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
@@ -24,83 +25,86 @@ from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.wire import files as wire_files
 
 REMEMBERED_SECONDS = 600
-"""For how long it is remembered what was uploaded: who did not hear of it sends it again."""
+"""How long an upload is remembered. A sender that missed the answer sends the file again."""
 
 REMEMBERED = 1_000
-"""How many uploads that is of, at most."""
+"""How many uploads are remembered at most."""
 
 STOP_SECONDS = 10.0
-"""How long stopping waits for files of which all came."""
+"""How long stopping waits for files that have come completely."""
 
 STOPPING = "The server is stopping: try again later."
+MISTAKE = NotNow("The server made a mistake: try again later.")
 
-Upload = tuple[object, ...]
-"""Whose a file is, and which one: the same if it is sent again."""
+UploadKey = tuple[object, ...]
+"""The owner of a file and what was announced of it: the same if it is sent again."""
 
 
 @dataclass(eq=False, slots=True)
 class Peer:
     """The other side of a connection, which may have many streams.
 
-    `address` is its host and port now; `close` ends the whole connection, saying why. `trusted` once it gave the
-    password, or if there is none.
+    `address` returns its current host and port, if they are proven; `close` ends the connection with a reason. A peer
+    is `trusted` once it gave the password, or if there is none.
     """
 
     host: str
     address: Callable[[], tuple[str, int] | None]
     close: Callable[[str], object]
     trusted: bool = False
-    attempts: int = 0  # how many wrong passwords came from there
-    uploads: int = 0  # how many are under way
-    downloads: int = 0  # likewise
-    listed: int = 0  # how many bytes of lists wait to be taken
+    attempts: int = 0  # wrong passwords
+    uploads: int = 0  # under way
+    downloads: int = 0  # under way
+    listed: int = 0  # bytes of lists that are not taken yet
 
 
 class TransferServer:
-    """Where streams ask for files. `lines` makes what takes a stream over that is to be a live line, for a peer."""
+    """The limits of transfers over all streams. `lines` makes the protocol of a stream that asks for live lines."""
 
     def __init__(self, registry: ConnectionRegistry, shelf: IShelf, lines: Callable[[Peer], Protocol | None]) -> None:
         self.registry = registry
         self.service = registry.group_service
         self.shelf = shelf
         self.lines = lines
-        self.answers: dict[Answer, Deferred[None]] = {}
-        self.received = 0
-        self.sent = 0
-        self._uploads: dict[Upload, Answer] = {}  # that are under way
-        self._listed = 0  # how many bytes of lists wait to be taken
-        self._remembered: dict[Upload, tuple[float, str]] = {}
+        self.handlers: dict[RequestHandler, Deferred[None]] = {}
+        """All handlers that are not done; each Deferred fires when its handler is."""
+        self._uploads: dict[UploadKey, RequestHandler] = {}
+        self._listed = 0
+        self._remembered: dict[UploadKey, tuple[float, str]] = {}
         self._stopping = False
 
     @property
     def stall(self) -> float:
-        """After how many seconds somebody who does nothing is not waited for."""
+        """The seconds after which a peer that does nothing is dropped."""
         return float(self.service.settings.stall)
 
-    def check_open(self) -> None:
+    def check_running(self) -> None:
+        """Raises NotNow once the server is stopping."""
         if self._stopping:
             raise NotNow(STOPPING)
 
-    def displace(self, upload: Upload) -> Deferred[None]:
-        """This very upload begins again: who had it before may be gone, and nobody knows yet. Fires once it ended."""
+    # Limits
+
+    def displace(self, upload: UploadKey) -> Deferred[None]:
+        """End an earlier try of this upload, whose peer may be gone without notice. Fires when it has ended."""
         earlier = self._uploads.get(upload)
-        ended = None if earlier is None or not earlier.gives_way() else self.answers.get(earlier)
+        ended = self.handlers.get(earlier) if earlier is not None and earlier.give_way() else None
         if ended is None:
             return succeed(None)
         told: Deferred[None] = Deferred()
         ended.addCallback(lambda result: told.callback(None))
         return told
 
-    def begin_upload(self, peer: Peer, upload: Upload, answer: Answer) -> None:
+    def begin_upload(self, peer: Peer, upload: UploadKey, handler: RequestHandler) -> None:
         """Raises NotNow if there are too many, or this one is under way."""
         if len(self._uploads) >= MAX_UPLOADS or peer.uploads >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
         if upload in self._uploads:
             raise NotNow("That file is being sent already.")
-        self._uploads[upload] = answer
+        self._uploads[upload] = handler
         peer.uploads += 1
 
-    def end_upload(self, peer: Peer, upload: Upload) -> None:
+    def end_upload(self, peer: Peer, upload: UploadKey) -> None:
         self._uploads.pop(upload, None)
         peer.uploads -= 1
 
@@ -111,153 +115,166 @@ class TransferServer:
         peer.downloads += 1
 
     def hold_list(self, peer: Peer, size: int) -> None:
-        """So many bytes wait to be taken; fewer, if it is below zero. Raises NotNow if they are too many."""
+        """Add to the bytes of lists that are not taken yet; `size` may be negative. Raises NotNow for too many."""
         if size > 0 and (self._listed + size > MAX_LISTED or peer.listed + size > MAX_LISTED_EACH):
             raise NotNow("Too many lists of files are being sent: try again later.")
         self._listed += size
         peer.listed += size
 
-    def member_at(self, peer: Peer) -> Member | None:
-        address = peer.address()
-        return None if address is None else self.service.group.by_address.get(address)
+    # Uploads that were shared
 
-    def remember(self, upload: Upload, name: str) -> None:
-        """Somebody uploaded this, and is told that it has this name now."""
-        now = self.registry.clock.seconds()
+    def remember(self, upload: UploadKey, name: str) -> None:
+        """Remember the name that an upload got."""
         while len(self._remembered) >= REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[upload] = (now, name)
+        self._remembered[upload] = (self.registry.clock.seconds(), name)
 
-    def recall(self, upload: Upload) -> str:
-        """The name that this very upload got not long ago, or nothing."""
+    def recall(self, upload: UploadKey) -> str:
+        """Return the name that this upload got not long ago, or an empty string."""
         at, name = self._remembered.get(upload, (float("-inf"), ""))
         return name if 0 <= self.registry.clock.seconds() - at < REMEMBERED_SECONDS else ""
 
-    def opened(self, answer: Answer) -> None:
-        self.answers[answer] = Deferred()
+    def member_at(self, peer: Peer) -> Member | None:
+        """Return the member with the address of this peer."""
+        address = peer.address()
+        return None if address is None else self.service.group.by_address.get(address)
 
-    def closed(self, answer: Answer) -> None:
-        """Nothing of an answer is under way, or ever will be. May be called again."""
-        ended = self.answers.pop(answer, None)
+    # Handlers
+
+    def opened(self, handler: RequestHandler) -> None:
+        self.handlers[handler] = Deferred()
+
+    def closed(self, handler: RequestHandler) -> None:
+        """Forget a handler that is done. May be called again."""
+        ended = self.handlers.pop(handler, None)
         if ended is not None:
             ended.callback(None)
 
     def stop(self) -> Deferred[Any]:
-        """End what is under way. Fires when what came of files is kept, and what came of them whole is on the shelf.
+        """End all handlers. Fires when parts of files are kept, and complete files are shared.
 
-        A group that does not say what became of a file, as when its log is broken, is not waited for for ever.
+        If the log is broken, sharing may never end; then it fires after STOP_SECONDS.
         """
         self._stopping = True
-        uploads = [ended for answer, ended in self.answers.items() if answer.is_upload]
-        for answer in tuple(self.answers):
-            answer.stop()
+        uploads = [ended for handler, ended in self.handlers.items() if handler.is_upload]
+        for handler in tuple(self.handlers):
+            handler.stop()
         stopped: Deferred[Any] = Deferred()
         stopped.addTimeout(STOP_SECONDS, self.registry.clock, onTimeoutCancel=lambda result, seconds: None)
         DeferredList(uploads).addCallback(lambda result: None if stopped.called else stopped.callback(result))
         return stopped
 
 
-@implementer(IHalfCloseableProtocol)
-class Answer(Protocol):
-    """One answer. `is_lost` once the stream has ended; `over` once all is said, or nothing more is to be."""
+class State(Enum):
+    """The state of a handler's stream."""
 
-    transport: Any  # ITransport and IConsumer, of whatever kind
+    OPEN = "there is more to send"
+    ENDING = "all is sent, and the other side takes it"
+    LOST = "the stream is gone"
+
+
+@implementer(IHalfCloseableProtocol)
+class RequestHandler(Protocol):
+    """The handler of one request, which has a stream to itself."""
+
+    transport: Any  # ITransport and IConsumer
     is_upload = False
 
     def __init__(self, transfer_server: TransferServer, peer: Peer) -> None:
         self.transfer_server = transfer_server
         self.peer = peer
-        self.is_lost = False
-        self.over = False
-        self._works = False
+        self.state = State.OPEN
+        self._working = False
         self._alarm: IDelayedCall | None = None
-
-    def begin(self) -> Deferred[Any] | None:
-        """The transport is there. Returns what is under way from here on."""
-
-    def connectionMade(self) -> None:
-        self.transfer_server.opened(self)
-        self._works = True
-        maybeDeferred(self.begin).addErrback(self.fail).addBoth(self._has_worked)
-
-    def _has_worked(self, _: object) -> None:
-        self._works = False
-        self._check_closed()
-
-    def _check_closed(self) -> None:
-        if not self._works and self.is_over:
-            self.transfer_server.closed(self)
 
     @property
     def is_over(self) -> bool:
-        return self.over or self.is_lost
+        return self.state is not State.OPEN
+
+    def begin(self) -> Deferred[Any] | None:
+        """Handle the request. A failure is sent to the peer."""
+
+    def stopped(self) -> None:
+        """Stop what is under way: the state is no longer OPEN."""
+
+    def timed_out(self) -> None:
+        """Handle that the time given to `wait` is over."""
+        self.abort()
+
+    def give_way(self) -> bool:
+        """End for another try of the same upload. Returns False if that is not possible."""
+        return False
+
+    def stop(self) -> None:
+        """Stop because the daemon does."""
+        self.refuse(NotNow(STOPPING))
+
+    # The stream
+
+    def connectionMade(self) -> None:
+        self.transfer_server.opened(self)
+        self._working = True
+        maybeDeferred(self.begin).addErrback(self.fail).addBoth(self._worked)
+
+    def _worked(self, _: object) -> None:
+        self._working = False
+        self._check_closed()
+
+    def _check_closed(self) -> None:
+        if not self._working and self.is_over:
+            self.transfer_server.closed(self)
 
     def readConnectionLost(self) -> None:
-        """The other side has sent its end. It may go on reading."""
+        """The peer sends nothing more. It may go on reading."""
 
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.is_lost = True
-        self.wait(0)
-        self.stopped()
+        self._go_to(State.LOST, 0)
         self._check_closed()
 
-    def gives_way(self) -> bool:
-        """Another try of the same begins. Returns whether this one ends for it."""
-        return False
-
-    def stopped(self) -> None:
-        """It is over: let what is under way know."""
+    def _go_to(self, state: State, seconds: float) -> None:
+        self.state = state
+        self.wait(seconds)
+        self.stopped()
 
     def wait(self, seconds: float) -> None:
-        """Call `waited` in so many seconds, and not when it was to be called before; never with 0."""
+        """Call `timed_out` after so many seconds, unless this is called again before; 0 is never."""
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = self.transfer_server.registry.clock.callLater(seconds, self._ring) if seconds else None
 
     def _ring(self) -> None:
-        self.abort() if self.over else self.waited()
+        self.abort() if self.is_over else self.timed_out()
 
-    def waited(self) -> None:
-        """It took too long."""
-        self.abort()
+    # The end
 
     def abort(self) -> None:
-        """End at once: what was sent is not all."""
-        self.over = True
-        self.wait(0)
-        self.stopped()
-        if not self.is_lost:
+        """Reset the stream, so that the peer knows that not all was sent."""
+        if self.state is not State.LOST:
+            self._go_to(State.ENDING, 0)
             self.transport.abortConnection()
-        self._check_closed()
+            self._check_closed()
 
     def end(self, last: bytes = b"") -> None:
-        """Say this, and end, once that is taken; who does not take it is not waited for."""
-        if self.is_over:
-            return
-        self.over = True
-        self.wait(self.transfer_server.stall)
-        self.stopped()
-        if last:
-            self.transport.write(last)
-        self.transport.loseConnection()
-        self._check_closed()
+        """Send this and end the stream. A peer that does not take it is dropped."""
+        if not self.is_over:
+            self._go_to(State.ENDING, self.transfer_server.stall)
+            if last:
+                self.transport.write(last)
+            self.transport.loseConnection()
+            self._check_closed()
 
     def refuse(self, why: IllegalMessage) -> None:
         self.end(wire_files.refusal(why))
 
     def fail(self, failure: Failure) -> None:
-        """What went wrong is told if it is the remote's to know, and else logged."""
+        """Send an error that is the fault of the remote; log any other one."""
         try:
             failure.raiseException()
         except IllegalMessage as why:
             self.refuse(why)
         except Exception:
             self.transfer_server.service.survive("answering a stream")
-            self.refuse(NotNow("The server made a mistake: try again later."))
-
-    def stop(self) -> None:
-        """The daemon stops."""
-        self.refuse(NotNow(STOPPING))
+            self.refuse(MISTAKE)

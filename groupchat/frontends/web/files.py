@@ -1,4 +1,4 @@
-"""What is on the shelf; a file from it, and a file to it."""
+"""The routes of shared files: the list, a download, and an upload."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""The files that are on the shelf: the directory as it was last scanned, and what the index knows of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
+from twisted.python.failure import Failure
+
+from groupchat.core.errors import NotNow
+from groupchat.files import File, FileOwner, index
+from groupchat.files.disk import Disk, Entry, Part
+from groupchat.files.hashing import Hasher
+from groupchat.files.index import Indexed
+from groupchat.files.threads import Threads
+
+
+class Catalog:
+    """All files that are there, by name. Hold `lock` to scan the directory and then change it."""
+
+    def __init__(self, threads: Threads, disk: Disk) -> None:
+        self.files: dict[str, Entry] = {}
+        self.lock = DeferredLock()
+        self.threads = threads
+        self.disk = disk
+        self._hasher = Hasher(threads, disk, self._hashed, self.save_soon)
+        self._index: dict[str, Indexed] = {}
+        self._unsaved = False
+        self._waiting: list[Deferred[list[File]]] = []
+
+    @inlineCallbacks
+    def load(self) -> Generator[Deferred[Any], Any, list[Part]]:
+        """Read what is on the disk. Returns the parts that are there."""
+        self._index = yield self.threads.run(index.load, self.disk.folder)
+        files = yield self.threads.run(self.disk.scan)
+        parts: list[Part]
+        parts, owners = yield self.threads.run(self.disk.load_parts, files)
+        for name, owner in owners.items():
+            self.learn(files[name], None, owner)
+        self._found(files)
+        return parts
+
+    @inlineCallbacks
+    def stop(self) -> Generator[Deferred[Any], Any, None]:
+        """Stop hashing, and save the index. Call it once the threads are stopping."""
+        self._hasher.stop()
+        yield self.lock.run(self.save)
+
+    # Listing
+
+    def listing(self) -> Deferred[list[File]]:
+        listed: Deferred[list[File]] = Deferred()
+        self._waiting.append(listed)
+        if len(self._waiting) == 1:  # else a scan is to begin soon
+            self.lock.run(self._list).addErrback(self.threads.report)
+        return listed
+
+    @inlineCallbacks
+    def _list(self) -> Generator[Deferred[Any], Any, None]:
+        waiting, self._waiting = self._waiting, []
+        try:
+            yield self.scan()
+        except Exception:
+            self.threads.report(Failure())
+            for listed in waiting:
+                listed.errback(NotNow("The server cannot read its files now."))
+            return
+        files = [File(entry.name, entry.size, entry.at, self.sha256(entry)) for entry in self.files.values()]
+        for listed in waiting:
+            listed.callback(files)
+
+    @inlineCallbacks
+    def scan(self) -> Generator[Deferred[Any], Any, None]:
+        """See what is in the directory now."""
+        self._found((yield self.threads.run(self.disk.scan)))
+
+    def _found(self, files: dict[str, Entry]) -> None:
+        self.files = files
+        known = {name: indexed for name, indexed in self._index.items() if files.get(name) == indexed.entry}
+        self._unsaved = self._unsaved or len(known) < len(self._index)
+        self._index = known
+        for entry in files.values():
+            if self.sha256(entry) is None:
+                self._hasher.want(entry)
+
+    # What is known of a file
+
+    def _indexed(self, entry: Entry) -> Indexed | None:
+        indexed = self._index.get(entry.name)
+        return indexed if indexed is not None and indexed.entry == entry else None
+
+    def sha256(self, entry: Entry) -> str | None:
+        indexed = self._indexed(entry)
+        return indexed.sha256 if indexed is not None else None
+
+    def owner(self, entry: Entry) -> FileOwner | None:
+        indexed = self._indexed(entry)
+        return indexed.owner if indexed is not None else None
+
+    def hash_of(self, entry: Entry) -> Deferred[str]:
+        """Compute the hash of a file. Fails with NotNow if the file has changed."""
+        return self._hasher.hash_of(entry)
+
+    def _hashed(self, entry: Entry, sha256: str) -> None:
+        if self.files.setdefault(entry.name, entry) == entry:
+            self.learn(entry, sha256, None)
+
+    def learn(self, entry: Entry, sha256: str | None, owner: FileOwner | None) -> None:
+        """Add to the index what is not None."""
+        self._index[entry.name] = Indexed(entry, sha256 or self.sha256(entry), owner or self.owner(entry))
+        self._unsaved = True
+
+    def add(self, entry: Entry, sha256: str, owner: FileOwner) -> Deferred[None]:
+        """Add a new file. Fires when the index is saved. The lock must be held."""
+        self.files[entry.name] = entry
+        self.learn(entry, sha256, owner)
+        return self.save()
+
+    def remove(self, entry: Entry) -> None:
+        self.files.pop(entry.name, None)
+        if self._index.pop(entry.name, None) is not None:
+            self._unsaved = True
+
+    # Saving
+
+    def save_soon(self) -> None:
+        if self._unsaved and not self.threads.is_stopping():
+            self.lock.run(self.save)
+
+    @inlineCallbacks
+    def save(self) -> Generator[Deferred[Any], Any, None]:
+        """Save the index if it has changed. If that fails, it is tried again later. The lock must be held."""
+        if self._unsaved:
+            self._unsaved = False
+            try:
+                yield self.threads.run(index.save, self.disk.folder, dict(self._index))
+            except Exception:
+                self._unsaved = True
+                self.threads.report(Failure())

@@ -1,0 +1,210 @@
+"""The handlers of requests on streams: for an error, a password, the list of files, a download and an upload."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Generator
+from hashlib import sha256
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import FILE_CHUNK, PASSWORD_ATTEMPTS
+from groupchat.files import File, FileOwner, IReading
+from groupchat.frontends.transfers.download import Download
+from groupchat.frontends.transfers.server import Peer, RequestHandler, State, TransferServer
+from groupchat.frontends.transfers.upload import Phase, Upload
+from groupchat.wire import files as wire_files
+from groupchat.wire.files import Get, Put, Sender
+
+MAX_EARLY = 16 * FILE_CHUNK
+"""How many bytes may come that were not asked for: a transport that is paused may still have some."""
+
+_WRONG = IllegalMessage("That is not the password.")
+
+
+class ErrorHandler(RequestHandler):
+    """An answer to what cannot be handled."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, why: IllegalMessage) -> None:
+        super().__init__(transfer_server, peer)
+        self._why = why
+
+    def begin(self) -> None:
+        self.refuse(self._why)
+
+
+class PasswordHandler(RequestHandler):
+    """PASSWORD: checked slowly, however many streams are used for guessing."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, given: bytes) -> None:
+        super().__init__(transfer_server, peer)
+        self._given = given
+        self._is_wrong = False
+
+    def begin(self) -> None:
+        registry, peer = self.transfer_server.registry, self.peer
+        password = registry.limits.password
+        if password is None or peer.trusted:
+            self._accept()
+        elif peer.attempts >= PASSWORD_ATTEMPTS:
+            self.refuse(_WRONG)  # also if it was asked before: the connection is being closed
+        elif pause := registry.pause_of(peer.host):
+            self.wait(pause)
+        elif hmac.compare_digest(sha256(self._given).digest(), sha256(password).digest()):
+            self._accept()
+        else:
+            peer.attempts += 1
+            self._is_wrong = True
+            registry.guessed(peer.host)
+            self.wait(registry.pause_of(peer.host))
+
+    def _accept(self) -> None:
+        self.peer.trusted = True
+        self.end(wire_files.passed())
+
+    def timed_out(self) -> None:
+        if not self._is_wrong:
+            self.begin()
+            return
+        self.refuse(_WRONG)
+        if self.peer.attempts >= PASSWORD_ATTEMPTS:
+            self.peer.close("That is not the password. Ask whoever runs this group for it.")
+
+
+class ListHandler(RequestHandler):
+    """FILES: the list of all files. The lists that are not taken yet are bounded."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer) -> None:
+        super().__init__(transfer_server, peer)
+        self._size = 0
+
+    @inlineCallbacks
+    def begin(self) -> Generator[Deferred[Any], Any, None]:
+        files: list[File] = yield self.transfer_server.shelf.listing()
+        if self.is_over:
+            return
+        lines = [wire_files.entry(file.name, file.size, file.sha256, file.at) for file in files]
+        answer = wire_files.count(len(files)) + b"".join(lines)
+        self.transfer_server.hold_list(self.peer, len(answer))
+        self._size = len(answer)
+        self.end(answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.transfer_server.hold_list(self.peer, -self._size)
+
+
+class DownloadHandler(RequestHandler):
+    """GET: a file, once its hash is known."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, get: Get) -> None:
+        super().__init__(transfer_server, peer)
+        self._get = get
+        self._download: Download | None = None
+
+    @inlineCallbacks
+    def begin(self) -> Generator[Deferred[Any], Any, None]:
+        self.transfer_server.begin_download(self.peer)
+        try:
+            reading: IReading = yield self.transfer_server.shelf.open(self._get.name)
+            try:
+                if not self.is_over:
+                    yield self._send(reading)
+            finally:
+                yield reading.close()
+        finally:
+            self.peer.downloads -= 1
+
+    @inlineCallbacks
+    def _send(self, reading: IReading) -> Generator[Deferred[Any], Any, None]:
+        server, size, sha256 = self.transfer_server, reading.file.size, reading.file.sha256 or "-"
+        offset = self._get.begin(size, sha256)
+        self.transport.write(wire_files.sending(size, sha256, offset))
+        self._download = Download(self.transport, server.registry.clock, server.stall, self.wait)
+        sent = yield self._download.run(reading, range(offset, size))
+        self.end() if sent else self.abort()
+
+    def stopped(self) -> None:
+        if self._download is not None:
+            self._download.stop()
+
+    def stop(self) -> None:
+        super().stop() if self._download is None else self.abort()
+
+
+class UploadHandler(RequestHandler):
+    """PUT: a file from the stream to the shelf. It is the `Source` of its Upload."""
+
+    is_upload = True
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, put: Put, sender: Sender) -> None:
+        super().__init__(transfer_server, peer)
+        self._put = put
+        self._sender = sender
+        self._upload = Upload(self, transfer_server.service, transfer_server.shelf)
+
+    @inlineCallbacks
+    def begin(self) -> Generator[Deferred[Any], Any, None]:
+        server, put, owner = self.transfer_server, self._put, self._owner()
+        server.check_running()
+        key = (owner.member or (owner.host, owner.name), put)
+        yield server.displace(key)
+        if self.is_over:
+            return
+        server.begin_upload(self.peer, key, self)
+        try:
+            if name := server.recall(key):
+                self.start(put.size)
+            else:
+                server.service.may_share(owner.host, owner.member, owner.guest)
+                name = yield self._upload.run(put.name, put.size, put.sha256, owner)
+                server.remember(key, name)
+            self.end(wire_files.done(name))
+        finally:
+            server.end_upload(self.peer, key)
+
+    def _owner(self) -> FileOwner:
+        """Return the owner of the file. Raises IllegalMessage."""
+        sender, group = self._sender, self.transfer_server.service.group
+        if sender.guest:
+            return FileOwner(0, self.peer.host, sender.guest)
+        member = group.by_secret.get(sender.secret) if sender.secret else self.transfer_server.member_at(self.peer)
+        if member is None:
+            what = "session" if sender.secret else "member with your address and port"
+            raise IllegalMessage(f"There is no such {what}.")
+        return FileOwner(member.id, self.peer.host, member.name)
+
+    def start(self, offset: int) -> None:
+        self.transport.write(wire_files.go(offset))
+
+    def hold(self, held: bool) -> None:
+        self.transport.pauseProducing() if held else self.transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.is_over and self._upload.phase is not Phase.FINISHING:
+            self._upload.feed(data)
+            if self._upload.unwritten > MAX_EARLY:
+                self.abort()
+
+    def readConnectionLost(self) -> None:
+        self._upload.end()
+
+    def stopped(self) -> None:
+        self._upload.lost() if self.state is State.LOST else self._upload.stop()
+
+    def timed_out(self) -> None:
+        self.refuse(NotNow("Nothing more came: send the rest later."))
+
+    def give_way(self) -> bool:
+        if self._upload.phase is Phase.FINISHING:
+            return False
+        self.refuse(NotNow("That file is sent on another connection now."))
+        return True
+
+    def stop(self) -> None:
+        if self._upload.phase is not Phase.FINISHING:
+            super().stop()
