@@ -112,7 +112,13 @@ class DeskTestCase(SynchronousTestCase):
             self.shelf.go_on()
             self.lobby.settle()
         self.assertEqual(
-            (self.transfer_server.handlers, self.shelf.open_now, self.peer.uploads, self.peer.downloads), ({}, 0, 0, 0)
+            (
+                self.transfer_server.handlers,
+                self.shelf.open_now,
+                len(self.transfer_server.uploads),
+                self.peer.downloads,
+            ),
+            ({}, 0, 0, 0),
         )
         self.assertEqual(self.peer.listed, 0)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from groupchat.core.errors import NotNow
@@ -24,28 +21,25 @@ class Catalog:
         self.lock = DeferredLock()
         self.threads = threads
         self.disk = disk
-        self._hasher = Hasher(threads, disk, self._hashed, self.save_soon)
+        self.hasher = Hasher(threads, disk, self._hashed, self.save_soon)
         self._index: dict[str, Indexed] = {}
         self._unsaved = False
         self._waiting: list[Deferred[list[File]]] = []
 
-    @inlineCallbacks
-    def load(self) -> Generator[Deferred[Any], Any, list[Part]]:
+    async def load(self) -> list[Part]:
         """Read what is on the disk. Returns the parts that are there."""
-        self._index = yield self.threads.run(index.load, self.disk.folder)
-        files = yield self.threads.run(self.disk.scan)
-        parts: list[Part]
-        parts, owners = yield self.threads.run(self.disk.load_parts, files)
+        self._index = await self.threads.run(index.load, self.disk.folder)
+        files = await self.threads.run(self.disk.scan)
+        parts, owners = await self.threads.run(self.disk.load_parts, files)
         for name, owner in owners.items():
             self.learn(files[name], None, owner)
         self._found(files)
         return parts
 
-    @inlineCallbacks
-    def stop(self) -> Generator[Deferred[Any], Any, None]:
+    async def stop(self) -> None:
         """Stop hashing, and save the index. Call it once the threads are stopping."""
-        self._hasher.stop()
-        yield self.lock.run(self.save)
+        self.hasher.stop()
+        await self.lock.run(self.save)
 
     # Listing
 
@@ -56,11 +50,10 @@ class Catalog:
             self.lock.run(self._list).addErrback(self.threads.report)
         return listed
 
-    @inlineCallbacks
-    def _list(self) -> Generator[Deferred[Any], Any, None]:
+    async def _list(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
-            yield self.scan()
+            await self.scan()
         except Exception:
             self.threads.report(Failure())
             for listed in waiting:
@@ -70,10 +63,9 @@ class Catalog:
         for listed in waiting:
             listed.callback(files)
 
-    @inlineCallbacks
-    def scan(self) -> Generator[Deferred[Any], Any, None]:
+    async def scan(self) -> None:
         """See what is in the directory now."""
-        self._found((yield self.threads.run(self.disk.scan)))
+        self._found(await self.threads.run(self.disk.scan))
 
     def _found(self, files: dict[str, Entry]) -> None:
         self.files = files
@@ -82,7 +74,7 @@ class Catalog:
         self._index = known
         for entry in files.values():
             if self.sha256(entry) is None:
-                self._hasher.want(entry)
+                self.hasher.want(entry)
 
     # What is known of a file
 
@@ -98,10 +90,6 @@ class Catalog:
         indexed = self._indexed(entry)
         return indexed.owner if indexed is not None else None
 
-    def hash_of(self, entry: Entry) -> Deferred[str]:
-        """Compute the hash of a file. Fails with NotNow if the file has changed."""
-        return self._hasher.hash_of(entry)
-
     def _hashed(self, entry: Entry, sha256: str) -> None:
         if self.files.setdefault(entry.name, entry) == entry:
             self.learn(entry, sha256, None)
@@ -111,11 +99,11 @@ class Catalog:
         self._index[entry.name] = Indexed(entry, sha256 or self.sha256(entry), owner or self.owner(entry))
         self._unsaved = True
 
-    def add(self, entry: Entry, sha256: str, owner: FileOwner) -> Deferred[None]:
-        """Add a new file. Fires when the index is saved. The lock must be held."""
+    async def add(self, entry: Entry, sha256: str, owner: FileOwner) -> None:
+        """Add a new file, and save the index. The lock must be held."""
         self.files[entry.name] = entry
         self.learn(entry, sha256, owner)
-        return self.save()
+        await self.save()
 
     def remove(self, entry: Entry) -> None:
         self.files.pop(entry.name, None)
@@ -128,13 +116,12 @@ class Catalog:
         if self._unsaved and not self.threads.is_stopping():
             self.lock.run(self.save)
 
-    @inlineCallbacks
-    def save(self) -> Generator[Deferred[Any], Any, None]:
+    async def save(self) -> None:
         """Save the index if it has changed. If that fails, it is tried again later. The lock must be held."""
         if self._unsaved:
             self._unsaved = False
             try:
-                yield self.threads.run(index.save, self.disk.folder, dict(self._index))
+                await self.threads.run(index.save, self.disk.folder, dict(self._index))
             except Exception:
                 self._unsaved = True
                 self.threads.report(Failure())

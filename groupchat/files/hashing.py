@@ -7,6 +7,7 @@ until somebody asks again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import count
@@ -23,14 +24,14 @@ SLICE = 64 * 1024 * 1024
 """How many bytes are hashed before it may be the turn of another file."""
 
 
+@dataclass(eq=False, slots=True)
 class _Job:
-    """A file to be hashed. `offset` bytes of it are."""
+    """A file to be hashed. `offset` bytes of it are; each of `waiting` fires with the hash."""
 
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.hasher = sha256()
-        self.offset = 0
-        self.waiting: list[Deferred[str]] = []
+    entry: Entry
+    hasher: Any = field(default_factory=sha256)
+    offset: int = 0
+    waiting: list[Deferred[str]] = field(default_factory=list)
 
 
 class Hasher:

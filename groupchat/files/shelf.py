@@ -6,13 +6,13 @@ Changes of the directory take turns: each scans it, decides, and acts before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,10 +22,9 @@ from groupchat.core.filenames import check_name
 from groupchat.core.limits import FILE_THREADS, MAX_READINGS, FileLimits
 from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.catalog import Catalog
-from groupchat.files.disk import Disk
+from groupchat.files.disk import Changed, Disk, OpenFile
 from groupchat.files.quota import Quota
-from groupchat.files.reading import Reading
-from groupchat.files.threads import Threads
+from groupchat.files.threads import Threads, returns_deferred
 from groupchat.files.uploads import Expected, Uploads
 
 SCAN_SECONDS = 60
@@ -69,38 +68,37 @@ class Shelf:
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
 
-    @inlineCallbacks
-    def start(self) -> Generator[Deferred[Any], Any, None]:
+    @returns_deferred
+    async def start(self) -> None:
         """Open the directory; create it if it is not there. Fails with CannotShare."""
         self._threads.start()
         disk: Disk | None = None
         try:
-            disk = yield self._threads.run(Disk, self._directory)
+            disk = await self._threads.run(Disk, self._directory)
             catalog = Catalog(self._threads, disk)
-            parts = yield catalog.load()
+            parts = await catalog.load()
         except Exception:
-            yield self._close(disk)
+            await self._close(disk)
             raise
         uploads = Uploads(catalog, self._quota, parts, self._time_of_day)
         self._open = _Contents(catalog, uploads)
         self._ticker.start(SCAN_SECONDS, now=False)
-        yield uploads.sweep()
+        await uploads.sweep()
 
-    @inlineCallbacks
-    def stop(self) -> Generator[Deferred[Any], Any, None]:
+    @returns_deferred
+    async def stop(self) -> None:
         """Keep the parts that came, and close. Waits for what is under way."""
         if self._open is None or self._threads.is_stopping():
             return
         self._ticker.stop()
         self._threads.stopping.set()
-        yield self._open.uploads.stop()
-        yield DeferredList([reading.close() for reading in tuple(self._readings)])
-        yield self._open.catalog.stop()
-        yield self._close(self._open.catalog.disk)
+        await self._open.uploads.stop()
+        await DeferredList([reading.close() for reading in tuple(self._readings)])
+        await self._open.catalog.stop()
+        await self._close(self._open.catalog.disk)
 
-    @inlineCallbacks
-    def _close(self, disk: Disk | None) -> Generator[Deferred[Any], Any, None]:
-        yield self._threads.stop()
+    async def _close(self, disk: Disk | None) -> None:
+        await self._threads.stop()
         if disk is not None:
             disk.close()
 
@@ -111,31 +109,29 @@ class Shelf:
             raise NotNow("The server is starting: try again later.")
         return self._open
 
-    @inlineCallbacks
-    def _tick(self) -> Generator[Deferred[Any], Any, None]:
+    async def _tick(self) -> None:
         self._scans += 1
         try:
             contents = self._contents()
-            yield contents.catalog.listing()
+            await contents.catalog.listing()
             contents.catalog.save_soon()
             if self._scans % SWEEP_SCANS == 0:
-                yield contents.uploads.sweep()
+                await contents.uploads.sweep()
         except Exception:
             self._threads.report(Failure())
 
-    @inlineCallbacks
-    def listing(self) -> Generator[Deferred[Any], Any, list[File]]:
-        files: list[File] = yield self._contents().catalog.listing()
-        return files
+    @returns_deferred
+    async def listing(self) -> list[File]:
+        return await self._contents().catalog.listing()
 
-    @inlineCallbacks
-    def open(self, name: str, hashed: bool = True) -> Generator[Deferred[Any], Any, IReading]:
+    @returns_deferred
+    async def open(self, name: str, hashed: bool = True) -> IReading:
         contents = self._contents()
         if len(self._readings) + self._opening >= MAX_READINGS:
             raise NotNow("Too many files are being fetched: try again later.")
         self._opening += 1
         try:
-            opened = yield self._threads.run(contents.catalog.disk.open, name)
+            opened = await self._threads.run(contents.catalog.disk.open, name)
             reading = Reading(self._threads, opened, self._readings.discard)
             self._readings.add(reading)
         finally:
@@ -144,18 +140,45 @@ class Shelf:
             self._threads.check_running()
             sha256 = contents.catalog.sha256(opened.entry)
             if sha256 is None and hashed:
-                sha256 = yield contents.catalog.hash_of(opened.entry)
+                sha256 = await contents.catalog.hasher.hash_of(opened.entry)
             self._threads.check_running()
         except Exception:
-            yield reading.close()
+            await reading.close()
             raise
         reading.file = replace(reading.file, sha256=sha256)
         return reading
 
-    @inlineCallbacks
-    def receive(
-        self, name: str, size: int, sha256: str | None, owner: FileOwner
-    ) -> Generator[Deferred[Any], Any, IReceiving]:
+    @returns_deferred
+    async def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> IReceiving:
         expected = Expected(check_name(name), size, sha256)
-        receiving: IReceiving = yield self._contents().uploads.receive(expected, owner)
-        return receiving
+        return await self._contents().uploads.receive(expected, owner)
+
+
+@implementer(IReading)
+class Reading:
+    """An open file. `closed` is called when it is closed."""
+
+    def __init__(self, threads: Threads, opened: OpenFile, closed: Callable[[Reading], None]) -> None:
+        self.file = File(opened.entry.name, opened.entry.size, opened.entry.at)
+        self._threads = threads
+        self._opened: OpenFile | None = opened
+        self._closed = closed
+        self._lock = DeferredLock()
+
+    @returns_deferred
+    async def read(self, offset: int, size: int) -> bytes:
+        async with self._lock:
+            if self._opened is None:
+                raise NotNow("That file is closed.")
+            try:
+                return await self._threads.run(self._opened.read, offset, size)
+            except (OSError, Changed) as why:
+                raise NotNow("That file has changed meanwhile.") from why
+
+    @returns_deferred
+    async def close(self) -> None:
+        async with self._lock:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                await self._threads.run(opened.close)
+                self._closed(self)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,12 +15,23 @@ from twisted.python.threadpool import ThreadPool
 
 from groupchat.core.errors import IllegalMessage, NotNow
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 REPORT_SECONDS = 60
 """How often a problem is logged at most, so that nobody can flood the log."""
 
 _STOPPING = "The server is stopping: try again later."
+
+
+def returns_deferred(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """Make a coroutine function return a Deferred, as an interface promises."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return call
 
 
 class Threads:
@@ -32,14 +43,13 @@ class Threads:
     _logger = Logger()
 
     def __init__(self, reactor: Any, most: int, name: str) -> None:
-        self.reactor = reactor
+        self._reactor = reactor
         self._most = most
         self._name = name
         self._pool: ThreadPool | None = None
         self.stopping = Event()
         self.is_stopping = self.stopping.is_set
-        self._under_way = 0
-        self._idle: Deferred[None] | None = None
+        self._under_way: set[Deferred[Any]] = set()
         self._reported = float("-inf")
 
     def start(self) -> None:
@@ -51,19 +61,17 @@ class Threads:
         """Call a function in a thread. Fails with NotNow if there are no threads."""
         if self._pool is None:
             return fail(NotNow(_STOPPING))
-        self._under_way += 1
-        done: Deferred[T] = deferToThreadPool(self.reactor, self._pool, function, *arguments)
-        return done.addBoth(self._ended)
+        done: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *arguments)
+        self._under_way.add(done)
+        return done.addBoth(self._ended, done)
 
-    def _ended(self, result: Any) -> Any:
-        self._under_way -= 1
-        if self._idle is not None:
-            self.reactor.callLater(0, self._check_idle)  # the callbacks of this Deferred may have more to do
+    def _ended(self, result: Any, done: Deferred[Any]) -> Any:
+        self._under_way.discard(done)
         return result
 
     def report(self, failure: Failure) -> None:
         """Log a failure that is no fault of the remote."""
-        now = self.reactor.seconds()
+        now = self._reactor.seconds()
         if not failure.check(IllegalMessage) and now - self._reported >= REPORT_SECONDS:
             self._reported = now
             self._logger.failure("The shelf of files has a problem", failure=failure)
@@ -73,20 +81,10 @@ class Threads:
         if self.is_stopping():
             raise NotNow(_STOPPING)
 
-    def stop(self) -> Deferred[None]:
-        """Fires when all that is under way has ended, and so have the threads."""
-        if self._pool is None:
-            return succeed(None)
-        self._idle = Deferred()
-        self.reactor.callLater(0, self._check_idle)
-        return self._idle.addCallback(lambda _: self._stop_pool())
-
-    def _check_idle(self) -> None:
-        if not self._under_way and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
-
-    def _stop_pool(self) -> None:
+    async def stop(self) -> None:
+        """Wait for all that is under way, and for what that has to do next; then end the threads."""
+        while self._under_way:
+            await DeferredList(self._under_way)
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()

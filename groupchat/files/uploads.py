@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256 as new_sha256
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -18,6 +18,7 @@ from groupchat.files import FileOwner, IReceiving
 from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Entry, Part, PartFile
 from groupchat.files.quota import Quota
+from groupchat.files.threads import returns_deferred
 
 CANNOT_WRITE = "The server cannot write that file."
 
@@ -50,18 +51,18 @@ class Uploads:
         self._promised: dict[str, int] = {}  # the announced size of each file that is being received
         self._receivings: dict[str, Receiving] = {}
 
-    @inlineCallbacks
-    def receive(self, expected: Expected, owner: FileOwner) -> Generator[Deferred[Any], Any, IReceiving]:
+    async def receive(self, expected: Expected, owner: FileOwner) -> IReceiving:
         """Begin to receive a file. See IShelf."""
         self._quota.check_size(expected.size)
-        part: Part = yield self._catalog.lock.run(self._reserve, expected.key(owner), expected.size, owner)
+        async with self._catalog.lock:
+            part = await self._reserve(expected.key(owner), expected.size, owner)
         file: PartFile | None = None
         try:
-            file = yield self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
+            file = await self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
             self.threads.check_running()
         except Exception as why:
             if file is not None:
-                yield self.threads.run(file.close)
+                await self.threads.run(file.close)
             self.ended(part, part.size)
             if isinstance(why, OSError):
                 self.threads.report(Failure())
@@ -76,27 +77,25 @@ class Uploads:
 
     # Room
 
-    @inlineCallbacks
-    def _reserve(self, key: str, size: int, owner: FileOwner) -> Generator[Deferred[Any], Any, Part]:
+    async def _reserve(self, key: str, size: int, owner: FileOwner) -> Part:
         """Return the part for a file, once there is surely room for all of the file."""
         self.threads.check_running()
         if key in self._promised:
             raise NotNow("That file is being sent already.")
-        yield self._catalog.scan()
+        await self._catalog.scan()
         part = self._parts.get(key) or Part(key, owner)
         try:
-            yield self._check_room(part, size, owner)
+            await self._check_room(part, size, owner)
         except IllegalMessage:
-            if not (yield self._make_room(key, owner)):
+            if not await self._make_room(key, owner):
                 raise
-            yield self._check_room(part, size, owner)
+            await self._check_room(part, size, owner)
         self._parts[key] = part
         self._promised[key] = size
         return part
 
-    @inlineCallbacks
-    def _check_room(self, part: Part, size: int, owner: FileOwner) -> Generator[Deferred[Any], Any, None]:
-        free = yield self.threads.run(self.disk.room)
+    async def _check_room(self, part: Part, size: int, owner: FileOwner) -> None:
+        free = await self.threads.run(self.disk.room)
         usage, owner_of = self._quota.usage, self._catalog.owner
         files = [usage(entry.size, entry.size, owner_of(entry)) for entry in self._catalog.files.values()]
         parts = []
@@ -107,30 +106,26 @@ class Uploads:
                 parts.append(usage(there, max(there, self._promised.get(other.key, 0)), other.owner))
         self._quota.check(usage(part.size, size, owner), files, parts, free)
 
-    @inlineCallbacks
-    def _make_room(self, key: str, owner: FileOwner) -> Generator[Deferred[Any], Any, bool]:
+    async def _make_room(self, key: str, owner: FileOwner) -> bool:
         """Forget the other parts of this owner that are not being sent. Returns False if there were none."""
         account = self._quota.account
         own = [part for part in self._idle() if part.key != key and account(part.owner) == account(owner)]
-        yield self._forget(own)
+        await self._forget(own)
         return bool(own)
 
     def _idle(self) -> list[Part]:
         return [part for part in self._parts.values() if part.key not in self._promised]
 
-    @inlineCallbacks
-    def _forget(self, parts: list[Part]) -> Generator[Deferred[Any], Any, None]:
+    async def _forget(self, parts: list[Part]) -> None:
         for part in parts:
-            yield self.threads.run(self.disk.forget_part, part)
+            await self.threads.run(self.disk.forget_part, part)
             self._parts.pop(part.key, None)
 
-    def sweep(self) -> Deferred[None]:
+    async def sweep(self) -> None:
         """Forget the parts that nobody has resumed for long."""
-        return self._catalog.lock.run(self._sweep)
-
-    def _sweep(self) -> Deferred[None]:
-        oldest = self._time_of_day() - PART_SECONDS
-        return self._forget([part for part in self._idle() if part.at < oldest])
+        async with self._catalog.lock:
+            oldest = self._time_of_day() - PART_SECONDS
+            await self._forget([part for part in self._idle() if part.at < oldest])
 
     # The end of an upload
 
@@ -143,30 +138,24 @@ class Uploads:
         else:
             self._parts[part.key] = replace(part, size=left, at=self._time_of_day())
 
-    def publish(self, part: Part, name: str, sha256: str) -> Deferred[Entry]:
+    async def publish(self, part: Part, name: str, sha256: str) -> Entry:
         """Put a complete part on the shelf."""
-        return self._catalog.lock.run(self._publish, part, name, sha256)
-
-    @inlineCallbacks
-    def _publish(self, part: Part, name: str, sha256: str) -> Generator[Deferred[Any], Any, Entry]:
-        entry: Entry = yield self.threads.run(self.disk.publish, part, name)
-        yield self._catalog.add(entry, sha256, part.owner)
-        # Until the index is saved, only the part says whose the file is.
-        yield self.threads.run(self.disk.forget_part, part).addErrback(self.threads.report)
+        async with self._catalog.lock:
+            entry = await self.threads.run(self.disk.publish, part, name)
+            await self._catalog.add(entry, sha256, part.owner)
+            # Until the index is saved, only the part says whose the file is.
+            await self.threads.run(self.disk.forget_part, part).addErrback(self.threads.report)
         return entry
 
-    def withdraw(self, part: Part, entry: Entry, keep: bool) -> Deferred[None]:
+    async def withdraw(self, part: Part, entry: Entry, keep: bool) -> None:
         """Take a file from the shelf again, and keep its part or not."""
-        return self._catalog.lock.run(self._withdraw, part, entry, keep)
-
-    @inlineCallbacks
-    def _withdraw(self, part: Part, entry: Entry, keep: bool) -> Generator[Deferred[Any], Any, None]:
-        is_there = yield self.threads.run(self.disk.withdraw, entry, part)
-        self._catalog.remove(entry)
-        if is_there and part.key not in self._parts:
-            self._parts[part.key] = replace(part, size=entry.size, at=self._time_of_day())
-            if not keep:
-                yield self._forget([part])
+        async with self._catalog.lock:
+            is_there = await self.threads.run(self.disk.withdraw, entry, part)
+            self._catalog.remove(entry)
+            if is_there and part.key not in self._parts:
+                self._parts[part.key] = replace(part, size=entry.size, at=self._time_of_day())
+                if not keep:
+                    await self._forget([part])
 
 
 @implementer(IReceiving)
@@ -193,65 +182,59 @@ class Receiving:
     def close(self) -> Deferred[None]:
         return self._lock.run(self._close)
 
-    def withdraw(self) -> Deferred[None]:
+    @returns_deferred
+    async def withdraw(self) -> None:
         entry, self._published = self._published, None
-        keep = self._expected.sha256 is not None
-        return self._uploads.withdraw(self._part, entry, keep) if entry is not None else succeed(None)
+        if entry is not None:
+            await self._uploads.withdraw(self._part, entry, keep=self._expected.sha256 is not None)
 
-    @inlineCallbacks
-    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Generator[Deferred[Any], Any, Any]:
+    async def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """End the upload if a function fails. Log what is no fault of the remote."""
         if self._file is None:
             raise NotNow("That upload has ended: try again later.")
         try:
-            return (yield function(self._file, *arguments))
+            return await function(self._file, *arguments)
         except IllegalMessage:
-            yield self._drop()
+            await self._drop()
             raise
         except Exception:
             self._threads.report(Failure())
-            yield self._drop()
+            await self._drop()
             raise IllegalMessage(CANNOT_WRITE) from None
 
-    @inlineCallbacks
-    def _write(self, file: PartFile, data: bytes) -> Generator[Deferred[Any], Any, None]:
+    async def _write(self, file: PartFile, data: bytes) -> None:
         if self.offset + len(data) > self._expected.size:
             raise IllegalMessage(f"That is more than the {self._expected.size} bytes that were announced.")
-        yield self._threads.run(file.write, data)
+        await self._threads.run(file.write, data)
         self.offset += len(data)
 
-    @inlineCallbacks
-    def _finish(self, file: PartFile) -> Generator[Deferred[Any], Any, str]:
+    async def _finish(self, file: PartFile) -> str:
         expected = self._expected
         if self.offset != expected.size:
-            yield self._close()
+            await self._close()
             raise NotNow(f"Only {self.offset} of {expected.size} bytes came: send the rest.")
         sha256 = file.hasher.hexdigest()
         if expected.sha256 not in (None, sha256):
             if self._resumed:
                 raise NotNow("What was there of an earlier try is damaged: send all of it again.")
             raise IllegalMessage("Its SHA-256 is not the one that was announced.")
-        yield self._threads.run(file.sync)
-        entry: Entry = yield self._uploads.publish(self._part, expected.name, sha256)
+        await self._threads.run(file.sync)
+        entry = await self._uploads.publish(self._part, expected.name, sha256)
         self._published = entry
-        yield self._end(None)
+        await self._end(None)
         return entry.name
 
-    @inlineCallbacks
-    def _close(self) -> Generator[Deferred[Any], Any, None]:
+    async def _close(self) -> None:
         if self._file is not None:
-            yield self._end(self.offset) if self._expected.sha256 else self._drop()
+            await (self._end(self.offset) if self._expected.sha256 else self._drop())
 
-    @inlineCallbacks
-    def _drop(self) -> Generator[Deferred[Any], Any, None]:
+    async def _drop(self) -> None:
         if self._file is not None:
-            forgotten = self._threads.run(self._uploads.disk.forget_part, self._part)
-            yield forgotten.addErrback(self._threads.report)
-            yield self._end(None)
+            await self._threads.run(self._uploads.disk.forget_part, self._part).addErrback(self._threads.report)
+            await self._end(None)
 
-    @inlineCallbacks
-    def _end(self, left: int | None) -> Generator[Deferred[Any], Any, None]:
+    async def _end(self, left: int | None) -> None:
         file, self._file = self._file, None
         if file is not None:
-            yield self._threads.run(file.close).addErrback(self._threads.report)
+            await self._threads.run(file.close).addErrback(self._threads.report)
         self._uploads.ended(self._part, left)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
@@ -38,16 +38,15 @@ class Download:
         self._full: Deferred[None] | None = None  # fires when the consumer takes more
         self._full_since = 0.0
 
-    @inlineCallbacks
-    def run(self, reading: IReading, part: range) -> Generator[Deferred[Any], Any, bool]:
+    async def run(self, reading: IReading, part: range) -> bool:
         """Send these bytes. Fires with False if not all could be sent: it was stopped, or the file has changed."""
         at = part.start
         self._consumer.registerProducer(self, True)
         try:
             while at < part.stop and not self._stopped:
-                data: bytes = yield reading.read(at, min(self._chunk, part.stop - at))
+                data = await reading.read(at, min(self._chunk, part.stop - at))
                 if self._full is not None:
-                    yield self._full
+                    await self._full
                 if not self._stopped:
                     self._consumer.write(data)
                     at += len(data)

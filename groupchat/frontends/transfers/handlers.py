@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Generator
 from hashlib import sha256
-from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import FILE_CHUNK, PASSWORD_ATTEMPTS
-from groupchat.files import File, FileOwner, IReading
+from groupchat.files import FileOwner, IReading
 from groupchat.frontends.transfers.download import Download
 from groupchat.frontends.transfers.server import Peer, RequestHandler, State, TransferServer
 from groupchat.frontends.transfers.upload import Phase, Upload
@@ -82,9 +79,8 @@ class ListHandler(RequestHandler):
         super().__init__(transfer_server, peer)
         self._size = 0
 
-    @inlineCallbacks
-    def begin(self) -> Generator[Deferred[Any], Any, None]:
-        files: list[File] = yield self.transfer_server.shelf.listing()
+    async def begin(self) -> None:
+        files = await self.transfer_server.shelf.listing()
         if self.is_over:
             return
         lines = [wire_files.entry(file.name, file.size, file.sha256, file.at) for file in files]
@@ -106,27 +102,27 @@ class DownloadHandler(RequestHandler):
         self._get = get
         self._download: Download | None = None
 
-    @inlineCallbacks
-    def begin(self) -> Generator[Deferred[Any], Any, None]:
+    async def begin(self) -> None:
         self.transfer_server.begin_download(self.peer)
         try:
-            reading: IReading = yield self.transfer_server.shelf.open(self._get.name)
+            reading = await self.transfer_server.shelf.open(self._get.name)
             try:
                 if not self.is_over:
-                    yield self._send(reading)
+                    await self._send(reading)
             finally:
-                yield reading.close()
+                await reading.close()
         finally:
             self.peer.downloads -= 1
 
-    @inlineCallbacks
-    def _send(self, reading: IReading) -> Generator[Deferred[Any], Any, None]:
+    async def _send(self, reading: IReading) -> None:
         server, size, sha256 = self.transfer_server, reading.file.size, reading.file.sha256 or "-"
         offset = self._get.begin(size, sha256)
         self.transport.write(wire_files.sending(size, sha256, offset))
         self._download = Download(self.transport, server.registry.clock, server.stall, self.wait)
-        sent = yield self._download.run(reading, range(offset, size))
-        self.end() if sent else self.abort()
+        if await self._download.run(reading, range(offset, size)):
+            self.end()
+        else:
+            self.abort()
 
     def stopped(self) -> None:
         if self._download is not None:
@@ -139,40 +135,41 @@ class DownloadHandler(RequestHandler):
 class UploadHandler(RequestHandler):
     """PUT: a file from the stream to the shelf. It is the `Source` of its Upload."""
 
-    is_upload = True
-
     def __init__(self, transfer_server: TransferServer, peer: Peer, put: Put, sender: Sender) -> None:
         super().__init__(transfer_server, peer)
         self._put = put
         self._sender = sender
         self._upload = Upload(self, transfer_server.service, transfer_server.shelf)
 
-    @inlineCallbacks
-    def begin(self) -> Generator[Deferred[Any], Any, None]:
+    async def begin(self) -> None:
         server, put, owner = self.transfer_server, self._put, self._owner()
         server.check_running()
         key = (owner.member or (owner.host, owner.name), put)
-        yield server.displace(key)
+        await server.displace(key)
         if self.is_over:
             return
-        server.begin_upload(self.peer, key, self)
+        server.begin_upload(key, self)
         try:
             if name := server.recall(key):
                 self.start(put.size)
             else:
                 server.service.may_share(owner.host, owner.member, owner.guest)
-                name = yield self._upload.run(put.name, put.size, put.sha256, owner)
+                name = await self._upload.run(put.name, put.size, put.sha256, owner)
                 server.remember(key, name)
             self.end(wire_files.done(name))
         finally:
-            server.end_upload(self.peer, key)
+            del server.uploads[key]
 
     def _owner(self) -> FileOwner:
         """Return the owner of the file. Raises IllegalMessage."""
         sender, group = self._sender, self.transfer_server.service.group
         if sender.guest:
             return FileOwner(0, self.peer.host, sender.guest)
-        member = group.by_secret.get(sender.secret) if sender.secret else self.transfer_server.member_at(self.peer)
+        address = self.peer.address()
+        if sender.secret:
+            member = group.by_secret.get(sender.secret)
+        else:
+            member = None if address is None else group.by_address.get(address)
         if member is None:
             what = "session" if sender.secret else "member with your address and port"
             raise IllegalMessage(f"There is no such {what}.")

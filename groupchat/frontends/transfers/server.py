@@ -6,19 +6,18 @@ waits for the other side does so for a bounded time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.group import Member
 from groupchat.core.limits import MAX_DOWNLOADS_EACH, MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
 from groupchat.files import IShelf
 from groupchat.frontends.connections import ConnectionRegistry
@@ -53,7 +52,6 @@ class Peer:
     close: Callable[[str], object]
     trusted: bool = False
     attempts: int = 0  # wrong passwords
-    uploads: int = 0  # under way
     downloads: int = 0  # under way
     listed: int = 0  # bytes of lists that are not taken yet
 
@@ -68,7 +66,7 @@ class TransferServer:
         self.lines = lines
         self.handlers: dict[RequestHandler, Deferred[None]] = {}
         """All handlers that are not done; each Deferred fires when its handler is."""
-        self._uploads: dict[UploadKey, RequestHandler] = {}
+        self.uploads: dict[UploadKey, RequestHandler] = {}
         self._listed = 0
         self._remembered: dict[UploadKey, tuple[float, str]] = {}
         self._stopping = False
@@ -85,28 +83,20 @@ class TransferServer:
 
     # Limits
 
-    def displace(self, upload: UploadKey) -> Deferred[None]:
+    def displace(self, upload: UploadKey) -> Deferred[Any]:
         """End an earlier try of this upload, whose peer may be gone without notice. Fires when it has ended."""
-        earlier = self._uploads.get(upload)
+        earlier = self.uploads.get(upload)
         ended = self.handlers.get(earlier) if earlier is not None and earlier.give_way() else None
-        if ended is None:
-            return succeed(None)
-        told: Deferred[None] = Deferred()
-        ended.addCallback(lambda result: told.callback(None))
-        return told
+        return DeferredList([] if ended is None else [ended])
 
-    def begin_upload(self, peer: Peer, upload: UploadKey, handler: RequestHandler) -> None:
+    def begin_upload(self, upload: UploadKey, handler: RequestHandler) -> None:
         """Raises NotNow if there are too many, or this one is under way."""
-        if len(self._uploads) >= MAX_UPLOADS or peer.uploads >= MAX_UPLOADS_EACH:
+        own = sum(other.peer is handler.peer for other in self.uploads.values())
+        if len(self.uploads) >= MAX_UPLOADS or own >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
-        if upload in self._uploads:
+        if upload in self.uploads:
             raise NotNow("That file is being sent already.")
-        self._uploads[upload] = handler
-        peer.uploads += 1
-
-    def end_upload(self, peer: Peer, upload: UploadKey) -> None:
-        self._uploads.pop(upload, None)
-        peer.uploads -= 1
+        self.uploads[upload] = handler
 
     def begin_download(self, peer: Peer) -> None:
         """Raises NotNow if there are too many."""
@@ -134,15 +124,7 @@ class TransferServer:
         at, name = self._remembered.get(upload, (float("-inf"), ""))
         return name if 0 <= self.registry.clock.seconds() - at < REMEMBERED_SECONDS else ""
 
-    def member_at(self, peer: Peer) -> Member | None:
-        """Return the member with the address of this peer."""
-        address = peer.address()
-        return None if address is None else self.service.group.by_address.get(address)
-
     # Handlers
-
-    def opened(self, handler: RequestHandler) -> None:
-        self.handlers[handler] = Deferred()
 
     def closed(self, handler: RequestHandler) -> None:
         """Forget a handler that is done. May be called again."""
@@ -156,7 +138,7 @@ class TransferServer:
         If the log is broken, sharing may never end; then it fires after STOP_SECONDS.
         """
         self._stopping = True
-        uploads = [ended for handler, ended in self.handlers.items() if handler.is_upload]
+        uploads = [self.handlers[handler] for handler in self.uploads.values()]
         for handler in tuple(self.handlers):
             handler.stop()
         stopped: Deferred[Any] = Deferred()
@@ -178,7 +160,6 @@ class RequestHandler(Protocol):
     """The handler of one request, which has a stream to itself."""
 
     transport: Any  # ITransport and IConsumer
-    is_upload = False
 
     def __init__(self, transfer_server: TransferServer, peer: Peer) -> None:
         self.transfer_server = transfer_server
@@ -191,7 +172,7 @@ class RequestHandler(Protocol):
     def is_over(self) -> bool:
         return self.state is not State.OPEN
 
-    def begin(self) -> Deferred[Any] | None:
+    def begin(self) -> Coroutine[Deferred[Any], Any, None] | None:
         """Handle the request. A failure is sent to the peer."""
 
     def stopped(self) -> None:
@@ -212,7 +193,7 @@ class RequestHandler(Protocol):
     # The stream
 
     def connectionMade(self) -> None:
-        self.transfer_server.opened(self)
+        self.transfer_server.handlers[self] = Deferred()
         self._working = True
         maybeDeferred(self.begin).addErrback(self.fail).addBoth(self._worked)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 
 from groupchat.core.commands import Share
 from groupchat.core.errors import NotNow
@@ -90,46 +89,44 @@ class Upload:
 
     # The upload
 
-    @inlineCallbacks
-    def run(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Generator[Deferred[Any], Any, str]:
+    async def run(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> str:
         """Receive the file and share it. Fires with the name that it got.
 
         However it ends, what came is kept for another try if the hash was announced. Fails with IllegalMessage.
         """
         self._source.wait(0)
-        receiving: IReceiving = yield self._shelf.receive(name, size, sha256, owner)
+        receiving = await self._shelf.receive(name, size, sha256, owner)
         try:
             if self.phase is not Phase.STOPPED:
                 self._source.start(receiving.offset)
-            yield self._write_to(receiving)
+            await self._write_to(receiving)
             if self.phase is Phase.STOPPED:
                 raise NotNow("Nothing more came: send the rest later.")
             self.phase = Phase.FINISHING
             self._source.wait(0)
-            shown: str = yield receiving.finish()
+            shown = await receiving.finish()
         finally:
-            yield receiving.close()
+            await receiving.close()
         try:
-            yield guests.submit(self._service, owner.host, Share(shown, size, owner.member, owner.guest))
+            await guests.submit(self._service, owner.host, Share(shown, size, owner.member, owner.guest))
         except Exception:
-            yield receiving.withdraw()
+            await receiving.withdraw()
             raise
         return shown
 
-    @inlineCallbacks
-    def _write_to(self, receiving: IReceiving) -> Generator[Deferred[Any], Any, None]:
+    async def _write_to(self, receiving: IReceiving) -> None:
         """Write what comes, until no more does."""
         while True:
             if self._chunks:
                 if self.phase is not Phase.STOPPED:
                     self._source.wait(0)  # for the disk, however long that takes
-                yield receiving.write(self._take())
+                await receiving.write(self._take())
             elif self.phase is not Phase.RECEIVING:
                 return
             else:
                 self._source.wait(self._service.settings.stall)
                 self._changed = Deferred()
-                yield self._changed
+                await self._changed
 
     def _take(self) -> bytes:
         data, self._chunks, self.unwritten = b"".join(self._chunks), [], 0

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote
-
-from twisted.internet.defer import Deferred, inlineCallbacks
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
@@ -46,25 +42,22 @@ KINDS = {
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
-@inlineCallbacks
-def download(site: Site, request: Request) -> Generator[Deferred[Any], Any, Answer | None]:
+async def download(site: Site, request: Request) -> Answer | None:
     site.downloads.take(request.peer, MAX_WEB_DOWNLOADS_EACH, MAX_READINGS)
     try:
         try:
-            reading: IReading = yield site.shelf.open(request.name, hashed=False)
+            reading = await site.shelf.open(request.name, hashed=False)
         except IllegalMessage as why:
             raise why if isinstance(why, NotNow) else Refusal(404, str(why)) from None
         try:
-            answer: Answer | None = yield _send(site, request, reading)
-            return answer
+            return await _send(site, request, reading)
         finally:
-            yield reading.close()
+            await reading.close()
     finally:
         site.downloads.give_back(request.peer)
 
 
-@inlineCallbacks
-def _send(site: Site, request: Request, reading: IReading) -> Generator[Deferred[Any], Any, Answer | None]:
+async def _send(site: Site, request: Request, reading: IReading) -> Answer | None:
     file = reading.file
     tag = f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{int(file.at * 1e6):x}"'
     headers = _headers(file, tag)
@@ -84,7 +77,7 @@ def _send(site: Site, request: Request, reading: IReading) -> Generator[Deferred
     request.write(b"")
     sending = Download(request.channel, site.clock, site.stall, request.channel.wait)
     request.notifyFinish().addBoth(lambda _: sending.stop())
-    if request.method == b"HEAD" or (yield sending.run(reading, part)):
+    if request.method == b"HEAD" or await sending.run(reading, part):
         request.finish()
     elif not request.is_gone:
         request.channel.drop()  # the client knows the size, and so that this was not all

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
-
 from groupchat.core.limits import MAX_UPLOADS, MAX_UPLOADS_EACH
 from groupchat.files import FileOwner
 from groupchat.frontends.transfers.upload import Upload
@@ -36,13 +31,10 @@ def upload(site: Site, request: Request) -> None:
     request.run(_receive, site, request, receiving, int(length), owner)
 
 
-@inlineCallbacks
-def _receive(
-    site: Site, request: Request, receiving: Upload, length: int, owner: FileOwner
-) -> Generator[Deferred[Any], Any, Answer]:
+async def _receive(site: Site, request: Request, receiving: Upload, length: int, owner: FileOwner) -> Answer:
     session = site.sessions.use(request.secret) if owner.member else None
     try:
-        name = yield receiving.run(request.name, length, None, owner)
+        name = await receiving.run(request.name, length, None, owner)
     finally:
         site.uploads.give_back(request.peer)
         if session is not None:
