@@ -99,13 +99,6 @@ class OpenFile:
             raise Changed
         return data
 
-    def hash(self, hasher: Any, offset: int, end: int, is_stopping: Callable[[], bool]) -> int:
-        """Hash from `offset` to `end`, or until stopping. Returns the offset that was reached. Raises Changed."""
-        offset = _hash(self._handle, hasher, offset, end, is_stopping)
-        if self._look() != self.entry:
-            raise Changed
-        return offset
-
     def close(self) -> None:
         os.close(self._handle)
 
@@ -119,14 +112,14 @@ class PartFile:
         self.hasher = sha256()
 
     def resume(self, size: int, is_stopping: Callable[[], bool]) -> None:
-        """Hash what is there from an earlier try; throw it away if it is longer than `size`."""
-        there = os.fstat(self._handle).st_size
-        if there > size:
+        """Hash what is there from an earlier try; throw it away if it is longer than `size`. Raises NotNow."""
+        if os.fstat(self._handle).st_size > size:
             os.ftruncate(self._handle, 0)
-            there = 0
-        self.offset = _hash(self._handle, self.hasher, 0, there, is_stopping)
-        if self.offset < there:
-            raise NotNow("The server is stopping: try again later.")
+        while data := os.pread(self._handle, _READ_SIZE, self.offset):
+            if is_stopping():
+                raise NotNow("The server is stopping: try again later.")
+            self.hasher.update(data)
+            self.offset += len(data)
 
     def write(self, data: bytes) -> None:
         """Append data. Raises NotNow if the disk is full, or OSError."""
@@ -213,7 +206,12 @@ class Disk:
         with closing(file):
             if file.entry != entry:
                 raise Changed
-            return file.hash(hasher, offset, min(entry.size, offset + size), is_stopping)
+            end = min(entry.size, offset + size)
+            while offset < end and not is_stopping():
+                data = file.read(offset, min(_READ_SIZE, end - offset))
+                hasher.update(data)
+                offset += len(data)
+        return offset
 
     # Parts
 
@@ -318,16 +316,6 @@ def sync_folder(handle: int) -> None:
     except OSError as why:
         if why.errno != errno.EINVAL:
             raise
-
-
-def _hash(handle: int, hasher: Any, offset: int, end: int, is_stopping: Callable[[], bool]) -> int:
-    while offset < end and not is_stopping():
-        data = os.pread(handle, min(_READ_SIZE, end - offset), offset)
-        if not data:
-            raise Changed
-        hasher.update(data)
-        offset += len(data)
-    return offset
 
 
 def _entry(name: str, status: os.stat_result) -> Entry:

@@ -56,19 +56,18 @@ class Uploads:
         self._quota.check_size(expected.size)
         async with self._catalog.lock:
             part = await self._reserve(expected.key(owner), expected.size, owner)
-        file: PartFile | None = None
         try:
             file = await self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
-            self.threads.check_running()
         except Exception as why:
-            if file is not None:
-                await self.threads.run(file.close)
             self.ended(part, part.size)
             if isinstance(why, OSError):
                 self.threads.report(Failure())
                 raise IllegalMessage(CANNOT_WRITE) from why
             raise
         receiving = self._receivings[part.key] = Receiving(self, part, expected, file)
+        if self.threads.is_stopping():
+            await receiving.close()
+            self.threads.check_running()
         return receiving
 
     def stop(self) -> Deferred[Any]:
