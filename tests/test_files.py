@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest import skipUnless
@@ -160,6 +161,15 @@ class FetchingTests(ShelfTestCase):
         yield self.fetch("a")
         self.put("a", b"newer")
         self.assertEqual((yield self.fetch("a")), b"newer")
+
+    @inlineCallbacks
+    def test_a_replaced_file_is_not_hashed_for_the_old_one(self) -> Steps:
+        self.put("a", b"old")
+        catalog = self.shelf._contents().catalog
+        with closing(catalog.disk.open("a")) as file:
+            self.put("b", b"new")
+            (self.directory / "b").rename(self.directory / "a")
+            yield self.refused(catalog.hasher.hash_of(file.entry), "being changed")
 
     @inlineCallbacks
     def test_small_files_are_hashed_before_a_large_one(self) -> Steps:

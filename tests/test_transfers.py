@@ -242,6 +242,9 @@ class GetTests(StreamTestCase):
         self.assertEqual(sizes[0], FILE_CHUNK)
         self.assertEqual(sizes[-1], FILE_CHUNK // 16)
         self.assertFalse(client.transport.aborted)
+        client.transport.sender.resumeProducing()
+        self.lobby.pass_time(600)  # the disk is slow now
+        self.assertFalse(client.transport.aborted)
 
     def test_transfers_of_one_peer_are_limited(self) -> None:
         self.shelf.slow = True
@@ -404,6 +407,12 @@ class PutTests(StreamTestCase):
         client.send(b"abcd")
         self.lobby.pass_time(600)
         self.assertEqual(client.received_text(), "go 0\n")
+        for _ in range(4):
+            self.shelf.go_on()
+        client.end()
+        self.lobby.pass_time(600)
+        self.shelf.go_on()
+        self.assertEqual(client.received_text(), "ok a\n")
 
     def test_transfers_of_one_peer_are_limited(self) -> None:
         clients = [self.put(f"{number}", b"%d" % number) for number in range(MAX_UPLOADS_EACH)]

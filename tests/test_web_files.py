@@ -257,6 +257,15 @@ class UploadTests(WebTestCase):
         self.lobby.settle()
         self.assertEqual((self.shelf.files, self.shelf.parts, self.shelf.events), ({}, {}, ["drop"]))
 
+    def test_a_complete_upload_outlives_its_connection(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        line = self.put()
+        line.lose()
+        for _ in range(10):
+            self.shelf.go_on()
+        self.assertEqual(self.told()[-1], "Alice shared a.bin (1.0 kB)")
+
     def test_a_silent_upload_times_out(self) -> None:
         self.join()
         line = self.line()
