@@ -73,41 +73,35 @@ class Hasher:
     def _put(self, job: _Job) -> None:
         self._jobs[job.entry] = job
         heappush(self._queue, (not job.waiting, job.entry.size - job.offset, next(self._numbers), job))
-        self._work()
+        if not self._working:
+            self._working = True
+            Deferred.fromCoroutine(self._work())
 
-    def _work(self) -> None:
-        if self._working or self._threads.is_stopping():
-            return
-        while self._queue:
+    async def _work(self) -> None:
+        while self._queue and not self._threads.is_stopping():
             job = heappop(self._queue)[-1]
             if self._jobs.get(job.entry) is job:
-                self._working = True
-                stopping = self._threads.is_stopping
-                done = self._threads.run(self._disk.hash_some, job.entry, job.hasher, job.offset, SLICE, stopping)
-                done.addCallback(self._hashed, job).addErrback(self._failed, job).addBoth(self._go_on)
-                return
+                await self._hash(job)
+        self._working = False
         self._on_idle()
 
-    def _hashed(self, offset: int, job: _Job) -> None:
-        job.offset = offset
-        if offset < job.entry.size:
-            self._put(job)
-            return
-        digest = job.hasher.hexdigest()
-        self._on_hash(job.entry, digest)
-        self._end(job, digest)
-
-    def _failed(self, failure: Failure, job: _Job) -> None:
-        if failure.check(Changed):
+    async def _hash(self, job: _Job) -> None:
+        """Hash one slice of a file."""
+        run, stopping = self._threads.run, self._threads.is_stopping
+        try:
+            job.offset = await run(self._disk.hash_some, job.entry, job.hasher, job.offset, SLICE, stopping)
+        except Changed:
             self._end(job, NotNow("That file is being changed: try again later."))
-        else:
-            self._threads.report(failure)
+        except Exception:
+            self._threads.report(Failure())
             self._end(job, IllegalMessage("The server cannot read that file."))
-
-    def _go_on(self, result: Any) -> Any:
-        self._working = False
-        self._work()
-        return result
+        else:
+            if job.offset < job.entry.size:
+                self._put(job)
+                return
+            digest = job.hasher.hexdigest()
+            self._on_hash(job.entry, digest)
+            self._end(job, digest)
 
     def _end(self, job: _Job, result: str | IllegalMessage) -> None:
         self._jobs.pop(job.entry, None)

@@ -15,13 +15,7 @@ from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_LINE
-from groupchat.frontends.transfers.handlers import (
-    DownloadHandler,
-    ErrorHandler,
-    ListHandler,
-    PasswordHandler,
-    UploadHandler,
-)
+from groupchat.frontends.transfers import handlers
 from groupchat.frontends.transfers.server import MISTAKE, Peer, TransferServer
 from groupchat.wire import files as wire_files
 from groupchat.wire.files import Get, List, Live, Password, Put
@@ -84,7 +78,7 @@ class TransferStream(Protocol):
             self._alarm.cancel()
 
     def _refuse(self, why: IllegalMessage) -> None:
-        self._hand_over(ErrorHandler(self._server, self._peer, why))
+        self._hand_over(handlers.ErrorHandler(self._server, self._peer, why))
 
     def _hand_over(self, handler: IProtocol) -> None:
         self._disarm()
@@ -108,7 +102,7 @@ class TransferStream(Protocol):
         """Read a line of the head. Raises IllegalMessage."""
         server, peer = self._server, self._peer
         if self._put is not None:
-            self._hand_over(UploadHandler(server, peer, self._put, wire_files.parse_sender(line)))
+            self._hand_over(handlers.UploadHandler(server, peer, self._put, wire_files.parse_sender(line)))
             return
         asked = wire_files.parse(line)
         if not peer.trusted and not isinstance(asked, Live | Password):
@@ -120,10 +114,10 @@ class TransferStream(Protocol):
                     raise NotNow("There are no live lines now: try again later.")
                 self._hand_over(lines)
             case Password():
-                self._hand_over(PasswordHandler(server, peer, asked.given))
+                self._hand_over(handlers.PasswordHandler(server, peer, asked.given))
             case List():
-                self._hand_over(ListHandler(server, peer))
+                self._hand_over(handlers.ListHandler(server, peer))
             case Get():
-                self._hand_over(DownloadHandler(server, peer, asked))
+                self._hand_over(handlers.DownloadHandler(server, peer, asked))
             case Put():
                 self._put = asked
