@@ -75,7 +75,7 @@ class IReading(Interface):
 class IReceiving(Interface):
     """A file that is being received. It is over after `finish`, `close`, or any failure."""
 
-    offset: int = Attribute("The number of bytes that are there. At first, these are from an earlier try.")
+    offset: int = Attribute("The number of bytes in the part. At first, these are from an earlier try.")
 
     def write(data: bytes) -> Deferred[None]:
         """Append data. Wait for the Deferred before the next call. Fails with IllegalMessage if there is too much."""
@@ -87,7 +87,7 @@ class IReceiving(Interface):
         """Take the file from the shelf again, after `finish`. If its hash was announced, it can be resumed."""
 
     def close() -> Deferred[None]:
-        """Stop. If the hash was announced, what came is kept for a later try. Does nothing if it is over."""
+        """Stop. If the hash was announced, the part is kept for a later try. Does nothing if it is over."""
 
 
 @implementer(IShelf)

@@ -1,4 +1,4 @@
-"""The files that are on the shelf: the directory as it was last scanned, and what the index knows of its files."""
+"""The files on the shelf: the directory as it was last scanned, and what the index says of its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from groupchat.files.threads import Threads
 
 
 class Catalog:
-    """All files that are there, by name. Hold `lock` to scan the directory and then change it."""
+    """All files on the shelf, by name. Hold `lock` to scan the directory and then change it."""
 
     def __init__(self, threads: Threads, disk: Disk) -> None:
         self.files: dict[str, Entry] = {}
@@ -27,7 +27,7 @@ class Catalog:
         self._waiting: list[Deferred[list[File]]] = []
 
     async def load(self) -> list[Part]:
-        """Read what is on the disk. Returns the parts that are there."""
+        """Read the index and the directory. Returns the parts."""
         self._index = await self.threads.run(index.load, self.disk.folder)
         files = await self.threads.run(self.disk.scan)
         parts, owners = await self.threads.run(self.disk.load_parts, files)
@@ -46,7 +46,7 @@ class Catalog:
     def listing(self) -> Deferred[list[File]]:
         listed: Deferred[list[File]] = Deferred()
         self._waiting.append(listed)
-        if len(self._waiting) == 1:  # else a scan is to begin soon
+        if len(self._waiting) == 1:  # otherwise a scan is about to begin
             self.lock.run(self._list).addErrback(self.threads.report)
         return listed
 
@@ -64,7 +64,7 @@ class Catalog:
             listed.callback(files)
 
     async def scan(self) -> None:
-        """See what is in the directory now."""
+        """Update the catalog from the directory."""
         self._found(await self.threads.run(self.disk.scan))
 
     def _found(self, files: dict[str, Entry]) -> None:
@@ -76,7 +76,7 @@ class Catalog:
             if self.sha256(entry) is None:
                 self.hasher.want(entry)
 
-    # What is known of a file
+    # The index
 
     def _indexed(self, entry: Entry) -> Indexed | None:
         indexed = self._index.get(entry.name)
@@ -95,7 +95,7 @@ class Catalog:
             self.learn(entry, sha256, None)
 
     def learn(self, entry: Entry, sha256: str | None, owner: FileOwner | None) -> None:
-        """Add to the index what is not None."""
+        """Put the hash and the owner into the index. What is None stays as it was."""
         self._index[entry.name] = Indexed(entry, sha256 or self.sha256(entry), owner or self.owner(entry))
         self._unsaved = True
 

@@ -1,4 +1,4 @@
-"""The directory of the shelf. Everything here may block: call it in a thread.
+"""The directory of the shelf. All of these functions may block: call them in a thread.
 
 No name leads out of the directory: files are opened relative to it, never through a link, and only regular files are
 read. An existing file is never replaced. The hidden folder has what belongs to the shelf itself: the index, and the
@@ -54,7 +54,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of a file that came so far. The name says whose it is, and `key` of which file."""
+    """The bytes of an incomplete upload. `key` identifies the owner and the file; `name` tells the owner, too."""
 
     key: str
     owner: FileOwner
@@ -67,7 +67,7 @@ class Part:
 
 
 class Changed(Exception):
-    """A file is not the one that was expected."""
+    """A file that is not the one that was expected."""
 
 
 @contextmanager
@@ -93,7 +93,7 @@ class OpenFile:
         return _entry(self._name, os.fstat(self._handle))
 
     def read(self, offset: int, size: int) -> bytes:
-        """Raises Changed if the file has changed since it was opened."""
+        """Return at most `size` bytes. Raises Changed if the file has changed since it was opened."""
         data = os.pread(self._handle, size, offset)
         if self._look() != self.entry or len(data) != max(0, min(size, self.entry.size - offset)):
             raise Changed
@@ -112,7 +112,7 @@ class PartFile:
         self.hasher = sha256()
 
     def resume(self, size: int, is_stopping: Callable[[], bool]) -> None:
-        """Hash what is there from an earlier try; throw it away if it is longer than `size`. Raises NotNow."""
+        """Hash the bytes of an earlier try; throw them away if they are more than `size`. Raises NotNow."""
         if os.fstat(self._handle).st_size > size:
             os.ftruncate(self._handle, 0)
         while data := os.pread(self._handle, _READ_SIZE, self.offset):
@@ -132,7 +132,7 @@ class PartFile:
         self.offset = offset
 
     def sync(self) -> None:
-        """Make it durable. Raises NotNow if the disk is full, or OSError."""
+        """Make the part durable. Raises NotNow if the disk is full, or OSError."""
         with _full_is_not_now():
             os.fsync(self._handle)
 
@@ -144,7 +144,7 @@ class Disk:
     """The directory and its hidden folder, opened and locked: only one process can have them open."""
 
     def __init__(self, path: Path) -> None:
-        """Raises CannotShare."""
+        """Open the directory; create it if it is missing. Raises CannotShare."""
         self._open: list[int] = []
         try:
             if not path.exists():
@@ -189,7 +189,7 @@ class Disk:
         """Open a file to read it. Raises IllegalMessage if there is none of this name."""
         if not is_listed(name):
             raise IllegalMessage("There is no such file.")
-        with suppress(OSError, ValueError):  # it is not there, is a link, or must not be read
+        with suppress(OSError, ValueError):  # the file is missing, is a link, or must not be read
             if stat.S_ISREG(os.stat(name, dir_fd=self.directory, follow_symlinks=False).st_mode):
                 handle = os.open(name, os.O_RDONLY | FILE_FLAGS, dir_fd=self.directory)
                 if stat.S_ISREG(os.fstat(handle).st_mode):
@@ -323,7 +323,7 @@ def _entry(name: str, status: os.stat_result) -> Entry:
 
 
 def _regular(entry: os.DirEntry[str]) -> Entry | None:
-    with suppress(OSError):  # it is gone
+    with suppress(OSError):  # the file is gone
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode):
             return _entry(entry.name, status)

@@ -62,7 +62,7 @@ def _values(indexed: Indexed) -> list[Any]:
 
 
 def _indexed(name: str, values: list[Any]) -> Indexed:
-    """Raises TypeError or ValueError for what `save` did not write."""
+    """Raise TypeError or ValueError for what `save` did not write."""
     size, mtime, inode, sha256, member, host = values
     if not all(isinstance(value, int) for value in (size, mtime, inode, member)) or not isinstance(host, str):
         raise ValueError(name)

@@ -1,7 +1,7 @@
 """The shelf: a directory whose regular files are shared, whoever put them there.
 
-Two rules. The state of the shelf is kept in the reactor, and calls that block are in disk.py and index.py, for threads.
-Changes of the directory take turns: each scans it, decides, and acts before the next one scans.
+Two rules. The reactor's thread owns the state of the shelf; calls that block are in disk.py and index.py, and run in
+other threads. Changes of the directory take turns: each scans it, decides, and acts before the next one scans.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SWEEP_SCANS = 60
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """What a shelf has while it is open."""
+    """The contents of a shelf while it is open."""
 
     catalog: Catalog
     uploads: Uploads
@@ -46,7 +46,7 @@ class _Contents:
 class Shelf:
     """The shelf in a directory, which is opened by `start`.
 
-    `is_member` tells if there is a member of this id. `time_of_day` returns seconds since the epoch.
+    `is_member` returns True for the id of a member. `time_of_day` returns seconds since the epoch.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Shelf:
 
     @returns_deferred
     async def stop(self) -> None:
-        """Keep the parts that came, and close. Waits for what is under way."""
+        """Close the shelf, and keep the parts. Waits for work that is under way."""
         if self._open is None or self._threads.is_stopping():
             return
         self._ticker.stop()
@@ -103,7 +103,7 @@ class Shelf:
             disk.close()
 
     def _contents(self) -> _Contents:
-        """Return what is there while the shelf is open. Raises NotNow at other times."""
+        """Return the contents. Raises NotNow unless the shelf is open."""
         self._threads.check_running()
         if self._open is None:
             raise NotNow("The server is starting: try again later.")

@@ -37,7 +37,7 @@ def returns_deferred(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[
 class Threads:
     """At most `most` threads. There is none before `start`, since a daemon forks, and threads do not survive that.
 
-    Set `stopping` to ask calls that take long to end early.
+    Set `stopping` to make long calls end early.
     """
 
     _logger = Logger()
@@ -70,19 +70,19 @@ class Threads:
         return result
 
     def report(self, failure: Failure) -> None:
-        """Log a failure that is no fault of the remote."""
+        """Log a failure that is not the fault of the remote."""
         now = self._reactor.seconds()
         if not failure.check(IllegalMessage) and now - self._reported >= REPORT_SECONDS:
             self._reported = now
             self._logger.failure("The shelf of files has a problem", failure=failure)
 
     def check_running(self) -> None:
-        """Raises NotNow once the threads are stopping."""
+        """Raise NotNow once the threads are stopping."""
         if self.is_stopping():
             raise NotNow(_STOPPING)
 
     async def stop(self) -> None:
-        """Wait for all that is under way, and for what that has to do next; then end the threads."""
+        """Wait for all calls that are under way, and for those that follow from them; then end the threads."""
         while self._under_way:
             await DeferredList(self._under_way)
         pool, self._pool = self._pool, None

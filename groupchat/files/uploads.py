@@ -1,4 +1,4 @@
-"""Files that come to the shelf. Each is hashed as it is written, and nobody sees it before it is complete."""
+"""Uploads to the shelf. A file is hashed as it is written, and is not listed before it is complete."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Expected:
     sha256: str | None
 
     def key(self, owner: FileOwner) -> str:
-        """Return what is the same for another try of the same owner. Guests are told apart by host and name."""
+        """Return an identifier that is the same for each try of one owner. Guests are told apart by host and name."""
         who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
-        sha256 = self.sha256 or secrets.token_hex()  # never the same again
+        sha256 = self.sha256 or secrets.token_hex()  # it cannot be resumed
         return new_sha256("\0".join([*who, str(self.size), sha256]).encode()).hexdigest()
 
 
@@ -71,13 +71,13 @@ class Uploads:
         return receiving
 
     def stop(self) -> Deferred[Any]:
-        """End what is under way."""
+        """End the uploads that are under way."""
         return DeferredList([receiving.close() for receiving in self._receivings.values()])
 
-    # Room
+    # Space
 
     async def _reserve(self, key: str, size: int, owner: FileOwner) -> Part:
-        """Return the part for a file, once there is surely room for all of the file."""
+        """Return the part of a file, and reserve space for the whole file."""
         self.threads.check_running()
         if key in self._promised:
             raise NotNow("That file is being sent already.")
@@ -129,7 +129,7 @@ class Uploads:
     # The end of an upload
 
     def ended(self, part: Part, left: int | None) -> None:
-        """A file is no longer being received. `left` bytes are kept in its part, or None if there is no part."""
+        """End an upload. `left` bytes are kept in its part; None means that there is no part."""
         self._promised.pop(part.key, None)
         self._receivings.pop(part.key, None)
         if left is None:
@@ -147,7 +147,7 @@ class Uploads:
         return entry
 
     async def withdraw(self, part: Part, entry: Entry, keep: bool) -> None:
-        """Take a file from the shelf again, and keep its part or not."""
+        """Take a file from the shelf again, and keep it as a part if `keep` is true."""
         async with self._catalog.lock:
             is_there = await self.threads.run(self.disk.withdraw, entry, part)
             self._catalog.remove(entry)
@@ -188,7 +188,7 @@ class Receiving:
             await self._uploads.withdraw(self._part, entry, keep=self._expected.sha256 is not None)
 
     async def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """End the upload if a function fails. Log what is no fault of the remote."""
+        """Call a function, and end the upload if it fails. Log errors that are not the fault of the remote."""
         if self._file is None:
             raise NotNow("That upload has ended: try again later.")
         try:
@@ -215,7 +215,7 @@ class Receiving:
         sha256 = file.hasher.hexdigest()
         if expected.sha256 not in (None, sha256):
             if self._resumed:
-                raise NotNow("What was there of an earlier try is damaged: send all of it again.")
+                raise NotNow("The part from an earlier try is damaged: send the whole file again.")
             raise IllegalMessage("Its SHA-256 is not the one that was announced.")
         await self._threads.run(file.sync)
         entry = await self._uploads.publish(self._part, expected.name, sha256)

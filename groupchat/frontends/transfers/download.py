@@ -1,4 +1,4 @@
-"""One file on its way from the shelf to a connection. It is read no faster than it is taken, one chunk ahead."""
+"""The download of one file, from the shelf to a connection. It reads one chunk ahead of what is taken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from groupchat.core.limits import FILE_CHUNK
 from groupchat.files import IReading
 
 MIN_CHUNK = FILE_CHUNK // 16
-"""The smallest chunk, in bytes: a slow reader takes it before it counts as stalled."""
+"""The smallest chunk, in bytes. A slow reader can take it before it counts as stalled."""
 
 SLOW_SECONDS = 1.0
 """A reader that needs longer for a chunk gets smaller ones."""
@@ -39,7 +39,7 @@ class Download:
         self._full_since = 0.0
 
     async def run(self, reading: IReading, part: range) -> bool:
-        """Send these bytes. Fires with False if not all could be sent: it was stopped, or the file has changed."""
+        """Send these bytes. Returns False if not all were sent, because of `stop` or a change of the file."""
         at = part.start
         self._consumer.registerProducer(self, True)
         try:

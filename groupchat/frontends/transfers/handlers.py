@@ -18,13 +18,13 @@ from groupchat.wire import files as wire_files
 from groupchat.wire.files import Get, Put, Sender
 
 MAX_EARLY = 16 * FILE_CHUNK
-"""How many bytes may come that were not asked for: a transport that is paused may still have some."""
+"""How many bytes may come unasked: a transport that is paused may still deliver some."""
 
 _WRONG = IllegalMessage("That is not the password.")
 
 
 class ErrorHandler(RequestHandler):
-    """An answer to what cannot be handled."""
+    """The answer to a request that is refused."""
 
     def __init__(self, transfer_server: TransferServer, peer: Peer, why: IllegalMessage) -> None:
         super().__init__(transfer_server, peer)
@@ -35,7 +35,7 @@ class ErrorHandler(RequestHandler):
 
 
 class PasswordHandler(RequestHandler):
-    """PASSWORD: checked slowly, however many streams are used for guessing."""
+    """PASSWORD: a check that is slow for whoever guesses, on however many streams."""
 
     def __init__(self, transfer_server: TransferServer, peer: Peer, given: bytes) -> None:
         super().__init__(transfer_server, peer)
@@ -48,7 +48,7 @@ class PasswordHandler(RequestHandler):
         if password is None or peer.trusted:
             self._accept()
         elif peer.attempts >= PASSWORD_ATTEMPTS:
-            self.refuse(_WRONG)  # also if it was asked before: the connection is being closed
+            self.refuse(_WRONG)  # without a check: the connection is about to be closed
         elif pause := registry.pause_of(peer.host):
             self.wait(pause)
         elif hmac.compare_digest(sha256(self._given).digest(), sha256(password).digest()):

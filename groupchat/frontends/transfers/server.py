@@ -1,7 +1,7 @@
-"""What the streams of all connections share, and what handles one request of a stream.
+"""The server of all streams that transfer files, and the base class of the handlers of their requests.
 
-A handler is a protocol that takes a stream over once the request is read. It sends an error, or ends well. One that
-waits for the other side does so for a bounded time.
+A handler is a protocol that takes over a stream once the request is read. It ends the stream with an answer or an
+error, and waits for the other side only for a bounded time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REMEMBERED = 1_000
 """How many uploads are remembered at most."""
 
 STOP_SECONDS = 10.0
-"""How long stopping waits for files that have come completely."""
+"""How long stopping waits for complete files to be shared."""
 
 STOPPING = "The server is stopping: try again later."
 MISTAKE = NotNow("The server made a mistake: try again later.")
@@ -57,7 +57,7 @@ class Peer:
 
 
 class TransferServer:
-    """The limits of transfers over all streams. `lines` makes the protocol of a stream that asks for live lines."""
+    """The transfers over all streams, and their limits. `lines` makes the protocol of a stream for live lines."""
 
     def __init__(self, registry: ConnectionRegistry, shelf: IShelf, lines: Callable[[Peer], Protocol | None]) -> None:
         self.registry = registry
@@ -65,7 +65,7 @@ class TransferServer:
         self.shelf = shelf
         self.lines = lines
         self.handlers: dict[RequestHandler, Deferred[None]] = {}
-        """All handlers that are not done; each Deferred fires when its handler is."""
+        """All handlers that are not done. The Deferred of each fires when it is."""
         self.uploads: dict[UploadKey, RequestHandler] = {}
         self._listed = 0
         self._remembered: dict[UploadKey, tuple[float, str]] = {}
@@ -77,7 +77,7 @@ class TransferServer:
         return float(self.service.settings.stall)
 
     def check_running(self) -> None:
-        """Raises NotNow once the server is stopping."""
+        """Raise NotNow once the server is stopping."""
         if self._stopping:
             raise NotNow(STOPPING)
 
@@ -90,7 +90,7 @@ class TransferServer:
         return DeferredList([] if ended is None else [ended])
 
     def begin_upload(self, upload: UploadKey, handler: RequestHandler) -> None:
-        """Raises NotNow if there are too many, or this one is under way."""
+        """Count an upload. Raises NotNow if there are too many, or this one is under way."""
         own = sum(other.peer is handler.peer for other in self.uploads.values())
         if len(self.uploads) >= MAX_UPLOADS or own >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
@@ -99,19 +99,19 @@ class TransferServer:
         self.uploads[upload] = handler
 
     def begin_download(self, peer: Peer) -> None:
-        """Raises NotNow if there are too many."""
+        """Count a download. Raises NotNow if there are too many."""
         if peer.downloads >= MAX_DOWNLOADS_EACH:
             raise NotNow("You are fetching too many files at once: try again later.")
         peer.downloads += 1
 
     def hold_list(self, peer: Peer, size: int) -> None:
-        """Add to the bytes of lists that are not taken yet; `size` may be negative. Raises NotNow for too many."""
+        """Count bytes of lists that are not taken yet. A negative `size` frees them. Raises NotNow for too many."""
         if size > 0 and (self._listed + size > MAX_LISTED or peer.listed + size > MAX_LISTED_EACH):
             raise NotNow("Too many lists of files are being sent: try again later.")
         self._listed += size
         peer.listed += size
 
-    # Uploads that were shared
+    # Completed uploads
 
     def remember(self, upload: UploadKey, name: str) -> None:
         """Remember the name that an upload got."""
@@ -151,7 +151,7 @@ class State(Enum):
     """The state of a handler's stream."""
 
     OPEN = "there is more to send"
-    ENDING = "all is sent, and the other side takes it"
+    ENDING = "all is sent, but not all is taken"
     LOST = "the stream is gone"
 
 
@@ -179,11 +179,11 @@ class RequestHandler(Protocol):
         """Stop what is under way: the state is no longer OPEN."""
 
     def timed_out(self) -> None:
-        """Handle that the time given to `wait` is over."""
+        """Handle the end of the time that was given to `wait`."""
         self.abort()
 
     def give_way(self) -> bool:
-        """End for another try of the same upload. Returns False if that is not possible."""
+        """End in favour of another try of the same upload. Returns False if it is too late for that."""
         return False
 
     def stop(self) -> None:
@@ -206,7 +206,7 @@ class RequestHandler(Protocol):
             self.transfer_server.closed(self)
 
     def readConnectionLost(self) -> None:
-        """The peer sends nothing more. It may go on reading."""
+        """Ignore that the peer sends nothing more: it may go on reading."""
 
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
@@ -251,7 +251,7 @@ class RequestHandler(Protocol):
         self.end(wire_files.refusal(why))
 
     def fail(self, failure: Failure) -> None:
-        """Send an error that is the fault of the remote; log any other one."""
+        """Send an error to the peer. An error that is not its fault is logged."""
         try:
             failure.raiseException()
         except IllegalMessage as why:

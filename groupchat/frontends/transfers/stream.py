@@ -1,7 +1,7 @@
-"""The beginning of a stream: its first line says what it is for. See wire/files.py.
+"""The first line of a stream, which says what the stream is for. See wire/files.py.
 
-Each stream is one request and its answer, and one connection may have many. The protocol that takes a stream over is
-fed what came after that line.
+Each stream is one request and its answer, and one connection may have many. The protocol that takes over a
+stream gets the data after that line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One file on its way from a connection to the shelf. No more of it is taken than is written."""
+"""The upload of one file, from a connection to the shelf. It takes data no faster than the disk does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source(Protocol):
         """Ask for the bytes from `offset` on."""
 
     def hold(self, held: bool) -> None:
-        """Take no data for now; or take data again, if `held` is false."""
+        """Pause the connection; resume it if `held` is false."""
 
     def wait(self, seconds: float) -> None:
         """End the connection after so many seconds without data; 0 is never."""
@@ -32,18 +32,18 @@ class Phase(Enum):
     """What may still happen to an upload."""
 
     RECEIVING = "data may come"
-    COMPLETE = "all data came, and some of it is not written"
-    STOPPED = "no data is wanted; what came is kept"
+    COMPLETE = "all data came, but not all is written"
+    STOPPED = "no more data is taken; what was received is kept"
     FINISHING = "all data is written: the file is checked and shared"
 
 
 class Upload:
-    """The upload of one file. When it is on the shelf, the group is told."""
+    """The upload of one file. The group is told when the file is on the shelf."""
 
     def __init__(self, source: Source, service: GroupService, shelf: IShelf) -> None:
         self.phase = Phase.RECEIVING
         self.unwritten = 0
-        """The number of bytes that came and are not written yet."""
+        """The number of bytes that were received and are not written yet."""
         self._source = source
         self._service = service
         self._shelf = shelf
@@ -54,7 +54,7 @@ class Upload:
     # The data
 
     def feed(self, data: bytes) -> None:
-        """Take data. If the disk is slow, the source is held."""
+        """Take data. Pauses the source if too much of it is not written yet."""
         self._chunks.append(data)
         self.unwritten += len(data)
         if self.unwritten >= FILE_CHUNK and not self._held:
@@ -63,13 +63,13 @@ class Upload:
         self._wake()
 
     def end(self) -> None:
-        """All data came."""
+        """Note that all data came."""
         if self.phase is Phase.RECEIVING:
             self._go_to(Phase.COMPLETE)
 
     def lost(self) -> None:
-        """The connection is lost. If all data came, the upload goes on."""
-        self._held = False  # nothing is left to be resumed
+        """Note that the connection is lost. If all data came, the upload goes on."""
+        self._held = False  # there is nothing to resume
         if self.phase is Phase.RECEIVING:
             self._go_to(Phase.STOPPED)
 
@@ -90,9 +90,9 @@ class Upload:
     # The upload
 
     async def run(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> str:
-        """Receive the file and share it. Fires with the name that it got.
+        """Receive the file and share it. Returns the name that it got.
 
-        However it ends, what came is kept for another try if the hash was announced. Fails with IllegalMessage.
+        Raises IllegalMessage. If the hash was announced, what was received is kept for another try.
         """
         self._source.wait(0)
         receiving = await self._shelf.receive(name, size, sha256, owner)
@@ -115,11 +115,11 @@ class Upload:
         return shown
 
     async def _write_to(self, receiving: IReceiving) -> None:
-        """Write what comes, until no more does."""
+        """Write data until no more comes."""
         while True:
             if self._chunks:
                 if self.phase is not Phase.STOPPED:
-                    self._source.wait(0)  # for the disk, however long that takes
+                    self._source.wait(0)  # the disk may take its time
                 await receiving.write(self._take())
             elif self.phase is not Phase.RECEIVING:
                 return

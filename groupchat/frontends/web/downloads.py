@@ -80,7 +80,7 @@ async def _send(site: Site, request: Request, reading: IReading) -> Answer | Non
     if request.method == b"HEAD" or await sending.run(reading, part):
         request.finish()
     elif not request.is_gone:
-        request.channel.drop()  # the client knows the size, and so that this was not all
+        request.channel.drop()  # the client knows from Content-Length that the file is incomplete
     return None
 
 

@@ -1,4 +1,4 @@
-"""PUT /files/NAME: a file to the shelf. The group is told once it is there."""
+"""PUT /files/NAME: an upload of the whole body. It cannot be resumed, since its hash is not announced."""
 
 from __future__ import annotations
 
