@@ -13,6 +13,8 @@ from zope.interface import Attribute, Interface, implementer
 
 from groupchat.core.errors import IllegalMessage
 
+STOPPING = "The server is stopping: try again later."
+
 
 @dataclass(frozen=True, slots=True)
 class File:

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
 from groupchat.core.filenames import folded, is_listed, numbered
 from groupchat.core.limits import MAX_FILES
-from groupchat.files import FileOwner
+from groupchat.files import STOPPING, FileOwner
 
 FOLDER = ".groupchat"
 LOCK = "lock"
@@ -117,7 +117,7 @@ class PartFile:
             os.ftruncate(self._handle, 0)
         while data := os.pread(self._handle, _READ_SIZE, self.offset):
             if is_stopping():
-                raise NotNow("The server is stopping: try again later.")
+                raise NotNow(STOPPING)
             self.hasher.update(data)
             self.offset += len(data)
 

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.files import STOPPING
 from groupchat.files.disk import Changed, Disk, Entry
 from groupchat.files.threads import Threads
 
@@ -68,7 +69,7 @@ class Hasher:
     def stop(self) -> None:
         """Fail all that wait. Call it once the threads are stopping."""
         for job in tuple(self._jobs.values()):
-            self._end(job, NotNow("The server is stopping: try again later."))
+            self._end(job, NotNow(STOPPING))
 
     def _put(self, job: _Job) -> None:
         self._jobs[job.entry] = job

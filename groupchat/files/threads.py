@@ -14,14 +14,13 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.files import STOPPING
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 REPORT_SECONDS = 60
 """How often a problem is logged at most, so that nobody can flood the log."""
-
-_STOPPING = "The server is stopping: try again later."
 
 
 def returns_deferred(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
@@ -60,7 +59,7 @@ class Threads:
     def run(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Call a function in a thread. Fails with NotNow if there are no threads."""
         if self._pool is None:
-            return fail(NotNow(_STOPPING))
+            return fail(NotNow(STOPPING))
         done: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *arguments)
         self._under_way.add(done)
         return done.addBoth(self._ended, done)
@@ -79,7 +78,7 @@ class Threads:
     def check_running(self) -> None:
         """Raise NotNow once the threads are stopping."""
         if self.is_stopping():
-            raise NotNow(_STOPPING)
+            raise NotNow(STOPPING)
 
     async def stop(self) -> None:
         """Wait for all calls that are under way, and for those that follow from them; then end the threads."""

@@ -151,7 +151,7 @@ class UploadHandler(RequestHandler):
         server.begin_upload(key, self)
         try:
             if name := server.recall(key):
-                self.start(put.size)
+                self.ask(put.size)
             else:
                 server.service.may_share(owner.host, owner.member, owner.guest)
                 name = await self._upload.run(put.name, put.size, put.sha256, owner)
@@ -175,7 +175,7 @@ class UploadHandler(RequestHandler):
             raise IllegalMessage(f"There is no such {what}.")
         return FileOwner(member.id, self.peer.host, member.name)
 
-    def start(self, offset: int) -> None:
+    def ask(self, offset: int) -> None:
         self.transport.write(wire_files.go(offset))
 
     def hold(self, held: bool) -> None:

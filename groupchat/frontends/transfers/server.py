@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_DOWNLOADS_EACH, MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
-from groupchat.files import IShelf
+from groupchat.files import STOPPING, IShelf
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.wire import files as wire_files
 
@@ -32,7 +32,6 @@ REMEMBERED = 1_000
 STOP_SECONDS = 10.0
 """How long stopping waits for complete files to be shared."""
 
-STOPPING = "The server is stopping: try again later."
 MISTAKE = NotNow("The server made a mistake: try again later.")
 
 UploadKey = tuple[object, ...]

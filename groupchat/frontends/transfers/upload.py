@@ -18,7 +18,7 @@ from groupchat.service.group_service import GroupService
 class Source(Protocol):
     """The connection that a file comes from."""
 
-    def start(self, offset: int) -> None:
+    def ask(self, offset: int) -> None:
         """Ask for the bytes from `offset` on."""
 
     def hold(self, held: bool) -> None:
@@ -98,7 +98,7 @@ class Upload:
         receiving = await self._shelf.receive(name, size, sha256, owner)
         try:
             if self.phase is not Phase.STOPPED:
-                self._source.start(receiving.offset)
+                self._source.ask(receiving.offset)
             await self._write_to(receiving)
             if self.phase is Phase.STOPPED:
                 raise NotNow("Nothing more came: send the rest later.")

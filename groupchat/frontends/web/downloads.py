@@ -15,14 +15,8 @@ from groupchat.frontends.web.pages import is_same
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
 
-IMAGES = {
-    "avif": b"image/avif",
-    "gif": b"image/gif",
-    "jpeg": b"image/jpeg",
-    "jpg": b"image/jpeg",
-    "png": b"image/png",
-    "webp": b"image/webp",
-}
+IMAGES = {suffix: b"image/" + suffix.encode() for suffix in ("avif", "gif", "jpeg", "png", "webp")}
+IMAGES["jpg"] = IMAGES["jpeg"]
 """Images, which a browser may show: nothing in them can run."""
 
 KINDS = {

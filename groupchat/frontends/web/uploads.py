@@ -49,7 +49,7 @@ class _Body:
         self._request = request
         self._channel = request.channel  # the request forgets it when the connection is lost
 
-    def start(self, offset: int) -> None:
+    def ask(self, offset: int) -> None:
         self._request.proceed()
 
     def hold(self, held: bool) -> None:
