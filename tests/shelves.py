@@ -112,7 +112,7 @@ class ShelfTestCase(TestCase):
 
     def owner_of(self, name: str) -> FileOwner:
         catalog = self.shelf._contents().catalog
-        owner = catalog.owner(catalog.files[name])
+        owner = catalog.known(catalog.files[name]).owner
         assert owner is not None
         return owner
 

@@ -59,7 +59,7 @@ class Catalog:
             for listed in waiting:
                 listed.errback(NotNow("The server cannot read its files now."))
             return
-        files = [File(entry.name, entry.size, entry.at, self.sha256(entry)) for entry in self.files.values()]
+        files = [File(entry.name, entry.size, entry.at, self.known(entry).sha256) for entry in self.files.values()]
         for listed in waiting:
             listed.callback(files)
 
@@ -73,22 +73,15 @@ class Catalog:
         self._unsaved = self._unsaved or len(known) < len(self._index)
         self._index = known
         for entry in files.values():
-            if self.sha256(entry) is None:
+            if self.known(entry).sha256 is None:
                 self.hasher.want(entry)
 
     # The index
 
-    def _indexed(self, entry: Entry) -> Indexed | None:
+    def known(self, entry: Entry) -> Indexed:
+        """Return what is known of a file."""
         indexed = self._index.get(entry.name)
-        return indexed if indexed is not None and indexed.entry == entry else None
-
-    def sha256(self, entry: Entry) -> str | None:
-        indexed = self._indexed(entry)
-        return indexed.sha256 if indexed is not None else None
-
-    def owner(self, entry: Entry) -> FileOwner | None:
-        indexed = self._indexed(entry)
-        return indexed.owner if indexed is not None else None
+        return indexed if indexed is not None and indexed.entry == entry else Indexed(entry)
 
     def _hashed(self, entry: Entry, sha256: str) -> None:
         if self.files.setdefault(entry.name, entry) == entry:
@@ -96,7 +89,8 @@ class Catalog:
 
     def learn(self, entry: Entry, sha256: str | None, owner: FileOwner | None) -> None:
         """Put the hash and the owner into the index. What is None stays as it was."""
-        self._index[entry.name] = Indexed(entry, sha256 or self.sha256(entry), owner or self.owner(entry))
+        known = self.known(entry)
+        self._index[entry.name] = Indexed(entry, sha256 or known.sha256, owner or known.owner)
         self._unsaved = True
 
     async def add(self, entry: Entry, sha256: str, owner: FileOwner) -> None:

@@ -156,12 +156,10 @@ class Disk:
             os.fchmod(self.folder, 0o700)
             lock = self._keep(os.open(LOCK, os.O_RDWR | os.O_CREAT | FILE_FLAGS, 0o600, dir_fd=self.folder))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise CannotShare(f"cannot share {path}: another groupchat does") from None
         except OSError as why:
             self.close()
-            raise CannotShare(f"cannot share {path}: {why.strerror or why}") from why
+            reason = "another groupchat does" if isinstance(why, BlockingIOError) else why.strerror or why
+            raise CannotShare(f"cannot share {path}: {reason}") from why
 
     def _keep(self, handle: int) -> int:
         self._open.append(handle)

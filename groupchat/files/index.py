@@ -25,8 +25,8 @@ class Indexed:
     """What the index says of a file: the hash if it was computed, and the owner if it was uploaded."""
 
     entry: Entry
-    sha256: str | None
-    owner: FileOwner | None
+    sha256: str | None = None
+    owner: FileOwner | None = None
 
 
 def load(folder: int) -> dict[str, Indexed]:

@@ -138,7 +138,7 @@ class Shelf:
             self._opening -= 1
         try:
             self._threads.check_running()
-            sha256 = contents.catalog.sha256(opened.entry)
+            sha256 = contents.catalog.known(opened.entry).sha256
             if sha256 is None and hashed:
                 sha256 = await contents.catalog.hasher.hash_of(opened.entry)
             self._threads.check_running()

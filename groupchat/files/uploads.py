@@ -95,8 +95,8 @@ class Uploads:
 
     async def _check_room(self, part: Part, size: int, owner: FileOwner) -> None:
         free = await self.threads.run(self.disk.room)
-        usage, owner_of = self._quota.usage, self._catalog.owner
-        files = [usage(entry.size, entry.size, owner_of(entry)) for entry in self._catalog.files.values()]
+        usage, known = self._quota.usage, self._catalog.known
+        files = [usage(entry.size, entry.size, known(entry).owner) for entry in self._catalog.files.values()]
         parts = []
         for other in self._parts.values():
             if other.key != part.key:

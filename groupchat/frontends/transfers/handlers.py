@@ -9,7 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import FILE_CHUNK, PASSWORD_ATTEMPTS
+from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, PASSWORD_ATTEMPTS
 from groupchat.files import FileOwner, IReading
 from groupchat.frontends.transfers.download import Download
 from groupchat.frontends.transfers.server import Peer, RequestHandler, State, TransferServer
@@ -103,7 +103,9 @@ class DownloadHandler(RequestHandler):
         self._download: Download | None = None
 
     async def begin(self) -> None:
-        self.transfer_server.begin_download(self.peer)
+        if self.peer.downloads >= MAX_DOWNLOADS_EACH:
+            raise NotNow("You are fetching too many files at once: try again later.")
+        self.peer.downloads += 1
         try:
             reading = await self.transfer_server.shelf.open(self._get.name)
             try:
@@ -118,7 +120,7 @@ class DownloadHandler(RequestHandler):
         server, size, sha256 = self.transfer_server, reading.file.size, reading.file.sha256 or "-"
         offset = self._get.begin(size, sha256)
         self.transport.write(wire_files.sending(size, sha256, offset))
-        self._download = Download(self.transport, server.registry.clock, server.stall, self.wait)
+        self._download = Download(self.transport, server.registry.clock, server.service.settings.stall, self.wait)
         if await self._download.run(reading, range(offset, size)):
             self.end()
         else:

@@ -14,11 +14,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_DOWNLOADS_EACH, MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
+from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
 from groupchat.files import STOPPING, IShelf
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.wire import files as wire_files
@@ -70,11 +71,6 @@ class TransferServer:
         self._remembered: dict[UploadKey, tuple[float, str]] = {}
         self._stopping = False
 
-    @property
-    def stall(self) -> float:
-        """The seconds after which a peer that does nothing is dropped."""
-        return float(self.service.settings.stall)
-
     def check_running(self) -> None:
         """Raise NotNow once the server is stopping."""
         if self._stopping:
@@ -97,12 +93,6 @@ class TransferServer:
             raise NotNow("That file is being sent already.")
         self.uploads[upload] = handler
 
-    def begin_download(self, peer: Peer) -> None:
-        """Count a download. Raises NotNow if there are too many."""
-        if peer.downloads >= MAX_DOWNLOADS_EACH:
-            raise NotNow("You are fetching too many files at once: try again later.")
-        peer.downloads += 1
-
     def hold_list(self, peer: Peer, size: int) -> None:
         """Count bytes of lists that are not taken yet. A negative `size` frees them. Raises NotNow for too many."""
         if size > 0 and (self._listed + size > MAX_LISTED or peer.listed + size > MAX_LISTED_EACH):
@@ -122,14 +112,6 @@ class TransferServer:
         """Return the name that this upload got not long ago, or an empty string."""
         at, name = self._remembered.get(upload, (float("-inf"), ""))
         return name if 0 <= self.registry.clock.seconds() - at < REMEMBERED_SECONDS else ""
-
-    # Handlers
-
-    def closed(self, handler: RequestHandler) -> None:
-        """Forget a handler that is done. May be called again."""
-        ended = self.handlers.pop(handler, None)
-        if ended is not None:
-            ended.callback(None)
 
     def stop(self) -> Deferred[Any]:
         """End all handlers. Fires when parts of files are kept, and complete files are shared.
@@ -155,7 +137,7 @@ class State(Enum):
 
 
 @implementer(IHalfCloseableProtocol)
-class RequestHandler(Protocol):
+class RequestHandler(Protocol, TimeoutMixin):
     """The handler of one request, which has a stream to itself."""
 
     transport: Any  # ITransport and IConsumer
@@ -165,7 +147,6 @@ class RequestHandler(Protocol):
         self.peer = peer
         self.state = State.OPEN
         self._working = False
-        self._alarm: IDelayedCall | None = None
 
     @property
     def is_over(self) -> bool:
@@ -201,8 +182,11 @@ class RequestHandler(Protocol):
         self._check_closed()
 
     def _check_closed(self) -> None:
+        """Forget this handler once it is done."""
         if not self._working and self.is_over:
-            self.transfer_server.closed(self)
+            done = self.transfer_server.handlers.pop(self, None)
+            if done is not None:
+                done.callback(None)
 
     def readConnectionLost(self) -> None:
         """Ignore that the peer sends nothing more: it may go on reading."""
@@ -221,12 +205,13 @@ class RequestHandler(Protocol):
 
     def wait(self, seconds: float) -> None:
         """Call `timed_out` after so many seconds, unless this is called again before; 0 is never."""
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-        self._alarm = self.transfer_server.registry.clock.callLater(seconds, self._ring) if seconds else None
+        self.setTimeout(seconds or None)
 
-    def _ring(self) -> None:
+    def timeoutConnection(self) -> None:
         self.abort() if self.is_over else self.timed_out()
+
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        return self.transfer_server.registry.clock.callLater(period, func)
 
     # The end
 
@@ -240,7 +225,7 @@ class RequestHandler(Protocol):
     def end(self, last: bytes = b"") -> None:
         """Send this and end the stream. A peer that does not take it is dropped."""
         if not self.is_over:
-            self._go_to(State.ENDING, self.transfer_server.stall)
+            self._go_to(State.ENDING, self.transfer_server.service.settings.stall)
             if last:
                 self.transport.write(last)
             self.transport.loseConnection()

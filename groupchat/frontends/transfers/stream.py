@@ -6,10 +6,12 @@ stream gets the data after that line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -22,7 +24,7 @@ from groupchat.wire.files import Get, List, Live, Password, Put
 
 
 @implementer(IHalfCloseableProtocol)
-class TransferStream(Protocol):
+class TransferStream(Protocol, TimeoutMixin):
     """One stream of a peer, until its request is read."""
 
     transport: Any
@@ -35,10 +37,12 @@ class TransferStream(Protocol):
         self._handler: Any = None  # the protocol that took the stream over
 
     def connectionMade(self) -> None:
-        registry = self._server.registry
-        self._alarm = registry.clock.callLater(registry.limits.name_within, self._timed_out)
+        self.setTimeout(self._server.registry.limits.name_within)
 
-    def _timed_out(self) -> None:
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        return self._server.registry.clock.callLater(period, func)
+
+    def timeoutConnection(self) -> None:
         self._refuse(NotNow("You asked for nothing. Come back when you know what you want."))
 
     def dataReceived(self, data: bytes) -> None:
@@ -69,19 +73,15 @@ class TransferStream(Protocol):
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._disarm()
+        self.setTimeout(None)
         if self._handler is not None:
             self._handler.connectionLost(reason)
-
-    def _disarm(self) -> None:
-        if self._alarm.active():
-            self._alarm.cancel()
 
     def _refuse(self, why: IllegalMessage) -> None:
         self._hand_over(handlers.ErrorHandler(self._server, self._peer, why))
 
     def _hand_over(self, handler: IProtocol) -> None:
-        self._disarm()
+        self.setTimeout(None)
         rest, self._head = self._head, b""
         self._handler = handler
         handler.makeConnection(self.transport)
