@@ -44,7 +44,10 @@ def load(folder: int) -> dict[str, Indexed]:
 
 def save(folder: int, index: dict[str, Indexed]) -> None:
     """Write the index, all or nothing. Raises OSError."""
-    files = {name: _values(indexed) for name, indexed in index.items()}
+    files = {}
+    for name, indexed in index.items():
+        entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
+        files[name] = [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
     data = json.dumps({"version": VERSION, "files": files}, ensure_ascii=False).encode()
     temporary = f"{INDEX}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE_FLAGS
@@ -54,11 +57,6 @@ def save(folder: int, index: dict[str, Indexed]) -> None:
         os.fsync(file.fileno())
     os.rename(temporary, INDEX, src_dir_fd=folder, dst_dir_fd=folder)
     sync_folder(folder)
-
-
-def _values(indexed: Indexed) -> list[Any]:
-    entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
-    return [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
 
 
 def _indexed(name: str, values: list[Any]) -> Indexed:

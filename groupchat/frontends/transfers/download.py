@@ -61,6 +61,8 @@ class Download:
         self._stopped = True
         self._wake()
 
+    stopProducing = stop
+
     def pauseProducing(self) -> None:
         if self._full is None and not self._stopped:
             self._full = Deferred()
@@ -73,9 +75,6 @@ class Download:
             self._chunk = max(MIN_CHUNK, self._chunk // 2) if is_slow else min(FILE_CHUNK, self._chunk * 2)
             self._wait(0)
             self._wake()
-
-    def stopProducing(self) -> None:
-        self.stop()
 
     def _wake(self) -> None:
         full, self._full = self._full, None

@@ -1,4 +1,4 @@
-"""The handlers of requests on streams: for an error, a password, the list of files, a download and an upload."""
+"""The handlers of requests on streams: for a password, the list of files, a download and an upload."""
 
 from __future__ import annotations
 
@@ -21,17 +21,6 @@ MAX_EARLY = 16 * FILE_CHUNK
 """How many bytes may come unasked: a transport that is paused may still deliver some."""
 
 _WRONG = IllegalMessage("That is not the password.")
-
-
-class ErrorHandler(RequestHandler):
-    """The answer to a request that is refused."""
-
-    def __init__(self, transfer_server: TransferServer, peer: Peer, why: IllegalMessage) -> None:
-        super().__init__(transfer_server, peer)
-        self._why = why
-
-    def begin(self) -> None:
-        self.refuse(self._why)
 
 
 class PasswordHandler(RequestHandler):

@@ -153,7 +153,7 @@ class RequestHandler(Protocol, TimeoutMixin):
         return self.state is not State.OPEN
 
     def begin(self) -> Coroutine[Deferred[Any], Any, None] | None:
-        """Handle the request. A failure is sent to the peer."""
+        """Handle the request, unless the caller does. A failure is sent to the peer."""
 
     def stopped(self) -> None:
         """Stop what is under way: the state is no longer OPEN."""

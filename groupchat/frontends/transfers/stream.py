@@ -18,7 +18,7 @@ from zope.interface import implementer
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_LINE
 from groupchat.frontends.transfers import handlers
-from groupchat.frontends.transfers.server import MISTAKE, Peer, TransferServer
+from groupchat.frontends.transfers.server import MISTAKE, Peer, RequestHandler, TransferServer
 from groupchat.wire import files as wire_files
 from groupchat.wire.files import Get, List, Live, Password, Put
 
@@ -78,7 +78,9 @@ class TransferStream(Protocol, TimeoutMixin):
             self._handler.connectionLost(reason)
 
     def _refuse(self, why: IllegalMessage) -> None:
-        self._hand_over(handlers.ErrorHandler(self._server, self._peer, why))
+        handler = RequestHandler(self._server, self._peer)
+        self._hand_over(handler)
+        handler.refuse(why)
 
     def _hand_over(self, handler: IProtocol) -> None:
         self.setTimeout(None)
