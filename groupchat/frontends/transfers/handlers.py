@@ -50,7 +50,7 @@ class PasswordHandler(RequestHandler):
 
     def _accept(self) -> None:
         self.peer.trusted = True
-        self.end(wire_files.passed())
+        self.end(wire_files.accepted())
 
     def timed_out(self) -> None:
         if not self._is_wrong:

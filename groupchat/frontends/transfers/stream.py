@@ -110,14 +110,14 @@ class TransferStream(Protocol, TimeoutMixin):
         if not peer.trusted and not isinstance(asked, OpenLines | Password):
             raise IllegalMessage("This group has a password: say it first (PASSWORD, or --password-file).")
         match asked:
-            case Live():
+            case OpenLines():
                 lines = server.lines(peer)
                 if lines is None:
                     raise NotNow("There are no live lines now: try again later.")
                 self._hand_over(lines)
             case Password():
                 self._hand_over(handlers.PasswordHandler(server, peer, asked.given))
-            case List():
+            case ListFiles():
                 self._hand_over(handlers.ListHandler(server, peer))
             case Get():
                 self._hand_over(handlers.DownloadHandler(server, peer, asked))
