@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import TestCase
 
+import groupchat.core.history as history_module
 from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group, Waiting
 from groupchat.core.ids import WINDOW
@@ -461,10 +462,12 @@ class WaitingTests(TestCase):
 
 class HistoryTests(TestCase):
     def test_lines_no_longer_kept_are_freed(self) -> None:
+        self.patch(history_module, "BLOCK", 1_000)
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), keep=100)
         for number in range(10_000):
             group.apply(said(BOB, "Bob", f"{number:06}"))
-        self.assertLess(len(group.history._text), 1_300 * len("Bob: 000000\n"))
+        history = group.history
+        self.assertLess(len(history._text) + sum(map(len, history._blocks)), 1_500 * len("Bob: 000000\n"))
         self.assertEqual(len(group.history._authors), len(group.history._bounds) - 1)
         lines = give(group, ALICE).split("\n")
         self.assertEqual(lines[0], "* 9901 lines are no longer kept")
@@ -506,7 +509,9 @@ class HistoryTests(TestCase):
 
     def test_a_whisper_is_for_its_author_and_its_reader(self) -> None:
         history = self.conversation().history
-        found = {reader: [number for number in range(1, 9) if history.is_for(reader, number)] for reader in (0, *NAMES)}
+        found = {
+            reader: [number for run in history.withheld(reader).shown(0, 8) for number in run] for reader in (0, *NAMES)
+        }
         self.assertEqual(
             found,
             {0: [1, 2, 3, 5, 7], ALICE: [1, 2, 3, 4, 5, 6, 7], BOB: [1, 2, 3, 4, 5, 7, 8], EVE: [1, 2, 3, 5, 6, 7, 8]},
@@ -534,7 +539,9 @@ class HistoryTests(TestCase):
         for number in range(10_000):
             group.apply(whispered(ALICE, BOB, "psst") if number % 2 else said(ALICE, "Alice", "hi"))
         history = group.history
-        self.assertLess(len(history._whispers), 600)
-        self.assertEqual(len(history._whispers), len(history._readers))
+        index = history._visibility
+        for found in (index.whispers, index.readers, index.own[ALICE], *index.readable.values()):
+            self.assertLess(len(found), 1200)
+        self.assertEqual(set(index.own), {ALICE})  # the lines of the joins are gone
         self.assertEqual(give(group, EVE).split("\n"), ["* 4950 lines are no longer kept", *["Alice: hi"] * 50])
         self.assertEqual(len(give(group, BOB).split("\n")), 101)

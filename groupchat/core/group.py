@@ -7,6 +7,7 @@ when it is applied, and changes nothing: the first in the log wins.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -238,8 +239,13 @@ class Group:
         lines, upto = history.read(cursor, last, limit)
         return (lines, head, skipped + hidden) if upto == last else (lines, upto, skipped)
 
-    def runs(self, member: Member, cursor: int, skipped: int, limit: int) -> tuple[list[Run], int, int]:
-        """Return what `waiting` does, with the lines in runs: lines between two runs are hidden, or no longer kept."""
+    def runs(
+        self, member: Member, cursor: int, skipped: int, limit: int, most: int = sys.maxsize
+    ) -> tuple[list[Run], int, int]:
+        """Return what `waiting` does, with the lines in runs, at most `most` lines.
+
+        Lines between two runs are hidden, or no longer kept. There are at most RANGES runs (see history.py).
+        """
         history = self.history
         hidden = self.hidden(member, skipped)
         runs: list[Run] = []
@@ -249,20 +255,15 @@ class Group:
             cursor, hidden = history.first - 1, kept
             if lost:
                 runs.append((0, _gap(lost)))
-        room = limit - sum(len(lines) + 1 for _, lines in runs)
-        while cursor < history.head:
-            upto = history.next_hidden(member.id, cursor, cursor + 1) - 1
-            if upto == cursor:
-                cursor, hidden = cursor + 1, hidden - 1
-                continue
-            fitting = history.fit(cursor, history.head, room)
-            if fitting == cursor and runs:
-                break
-            upto = history.next_hidden(member.id, cursor + 1, max(fitting, cursor + 1)) - 1
-            first = cursor + 1
-            lines, cursor = history.read(cursor, upto, room)
-            runs.append((first, lines))
-            room -= len(lines) + 1
+        if history.head - cursor > hidden:  # otherwise nothing is to be found
+            room = limit - sum(len(lines) + 1 for _, lines in runs)
+            shown = history.hidden(member.id).shown(cursor, history.head)
+            for run in history.take(shown, room, most, alone=not runs)[0]:
+                hidden -= run.start - 1 - cursor
+                lines, cursor = history.read(run.start - 1, run.stop - 1, limit)
+                runs.append((run.start, lines))
+        if history.head - cursor == hidden:
+            cursor, hidden = history.head, 0
         return runs, cursor, member.own + self.whispered - hidden
 
     def seen_by(self, member: Member, cursor: int, limit: int, most: int) -> tuple[range, list[range], int]:
@@ -270,21 +271,13 @@ class Group:
 
         They are at most `most` lines, in at most `limit` bytes; a longer line goes alone. The result is the range of
         lines that are no longer kept, the ranges of lines to show, without whispers among others, and the cursor after
-        them.
+        them. If there is nothing to show, that is the end.
         """
         history = self.history
         lost = range(cursor + 1, history.first)
         cursor = max(cursor, history.first - 1)
-        if cursor >= history.head:
-            return lost, [], cursor
-        last = max(cursor + 1, history.fit(cursor, min(history.head, cursor + most), limit))
-        runs: list[range] = []
-        while cursor < last:
-            end = history.next_withheld(member.id, cursor, last)
-            if end > cursor + 1:
-                runs.append(range(cursor + 1, end))
-            cursor = min(end, last)
-        return lost, runs, last
+        runs, is_all = history.take(history.withheld(member.id).shown(cursor, history.head), limit, most)
+        return lost, runs, max(cursor, history.head) if is_all else runs[-1].stop - 1
 
     def advance(self, member: Member, cursor: int, skipped: int) -> None:
         """Move a member's cursor to where `waiting` said, once the member was given what it returned."""

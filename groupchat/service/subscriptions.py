@@ -3,6 +3,8 @@
 A live reader has a place in the conversation, and no queue. It is woken once in a reactor turn in which something
 happened, reads on from its place, and gets it in one piece. While it takes nothing more, it is not woken; when it does
 again, it reads on.
+
+What all readers together are given in one turn is limited: the rest of them have their turn next.
 """
 
 from __future__ import annotations
@@ -17,8 +19,18 @@ from groupchat.core.group import Group, Member, Run
 AT_ONCE = 32 * 1024
 """The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
 
-LINES_AT_ONCE = 128
+LINES_AT_ONCE = 512
+"""The most lines that a reader is given in one turn."""
+
+JSON_LINES_AT_ONCE = 128
 """The most lines that an onlooker is given in one turn: there is more to write of each."""
+
+WORK = 1_000
+"""What all readers are given in one turn: each reader counts 1, each line that is written for it and each CHUNK of
+bytes 1 more. The last one may go beyond it, so a turn does at most WORK + LINES_AT_ONCE.
+"""
+
+CHUNK = 4096
 
 Render = Callable[[Sequence[Run]], bytes]
 """How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
@@ -26,11 +38,19 @@ Render = Callable[[Sequence[Run]], bytes]
 Picture = Callable[[range, Sequence[range]], bytes]
 """How a front end writes lines by their numbers: those that are no longer kept, and runs of those that are."""
 
-Rendered = dict[tuple[int, Render | Picture | None], tuple[bytes, int]]
-"""What was read in this turn from a place after which nothing is hidden: it is the same for every reader there.
 
-By the place, and by how it is written.
-"""
+class Turn:
+    """What is done in one turn: `work` is how much may still be.
+
+    `rendered` has what was read from a place after which nothing is hidden, which is the same for every reader there,
+    by the place and by how it is written.
+    """
+
+    __slots__ = ("rendered", "work")
+
+    def __init__(self) -> None:
+        self.work = WORK
+        self.rendered: dict[tuple[int, Render | Picture | None], tuple[bytes, int]] = {}
 
 
 class IReader(Interface):
@@ -75,28 +95,33 @@ class Subscription:
     def stopProducing(self) -> None:
         self._subscriptions.close(self)
 
-    def read(self, group: Group, rendered: Rendered) -> None:
+    def read(self, group: Group, turn: Turn) -> None:
         """Give what there is after this place, and move it."""
         member = self.member
         if self.skipped == member.own + group.whispered:
             key = self.cursor, self.render
-            found = rendered.get(key)
+            found = turn.rendered.get(key)
             if found is None:
-                found = rendered[key] = self._take(group)[:2]
+                found = turn.rendered[key] = self._take(group, turn)[:2]
             lines, self.cursor = found
         else:
-            lines, self.cursor, self.skipped = self._take(group)
+            lines, self.cursor, self.skipped = self._take(group, turn)
+        turn.work -= 1 + len(lines) // CHUNK
         if lines:
             self.reader.give(lines)
         if self.cursor > member.cursor:
             group.advance(member, self.cursor, self.skipped)
 
-    def _take(self, group: Group) -> tuple[bytes, int, int]:
-        if self.render is not None:
-            runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE)
-            return self.render(runs), cursor, skipped
-        waiting, cursor, skipped = group.waiting(self.member, self.cursor, self.skipped, AT_ONCE)
-        return bytes(waiting) + b"\n" if waiting else b"", cursor, skipped
+    def _take(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
+        before = self.cursor - self.skipped
+        runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE, LINES_AT_ONCE)
+        turn.work -= min(cursor - skipped - before, LINES_AT_ONCE)
+        return (self.render or with_ends)(runs), cursor, skipped
+
+
+def with_ends(runs: Sequence[Run]) -> bytes:
+    """Return runs of lines as they are, each with its LF."""
+    return b"".join([piece for _, lines in runs for piece in (lines, b"\n")])
 
 
 class Onlooker(Subscription):
@@ -113,22 +138,24 @@ class Onlooker(Subscription):
         super().__init__(subscriptions, member, (cursor, 0), reader, None)
         self._picture = picture
 
-    def read(self, group: Group, rendered: Rendered) -> None:
+    def read(self, group: Group, turn: Turn) -> None:
         if group.history.has_whispers(self.cursor):
-            lines, self.cursor = self._look(group)
+            lines, self.cursor = self._look(group, turn)
         else:
             key = self.cursor, self._picture
-            found = rendered.get(key)
+            found = turn.rendered.get(key)
             if found is None:
-                found = rendered[key] = self._look(group)
+                found = turn.rendered[key] = self._look(group, turn)
             lines, self.cursor = found
+        turn.work -= 1 + len(lines) // CHUNK
         if lines:
             self.reader.give(lines)
         if self.cursor > self.member.cursor:
             group.advance(self.member, *group.place(self.member, self.cursor))
 
-    def _look(self, group: Group) -> tuple[bytes, int]:
-        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, LINES_AT_ONCE)
+    def _look(self, group: Group, turn: Turn) -> tuple[bytes, int]:
+        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, JSON_LINES_AT_ONCE)
+        turn.work -= sum(map(len, runs))
         return self._picture(lost, runs), cursor
 
 
@@ -141,6 +168,8 @@ class Subscriptions:
         self._survive = survive
         self._awake: dict[Subscription, None] = {}
         self._paused: dict[Subscription, float] = {}  # since when, the longest first
+        self._round: list[Subscription] = []  # who was awake when this round began, and had no turn yet, the first last
+        self._happened = False  # something, since then
         self._waking = False
         self.delivered = 0
         """How many lines were passed by live readers in all: given, or hidden to them."""
@@ -186,28 +215,36 @@ class Subscriptions:
             subscription.reader.drop()
 
     def wake(self) -> None:
-        """Something has happened: everybody who is awake is given it in the next turn."""
-        if self._awake and not self._waking:
+        """Something has happened: everybody who is awake is given it in the next turn, or the first ones with room."""
+        if self._awake:
+            self._happened = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._waking:
             self._waking = True
             self._clock.callLater(0, self._turn)
 
     def _give(self) -> bool:
-        """Give each that is awake what comes next. Returns whether there is more for one of them."""
-        rendered: Rendered = {}
-        more = False
-        for subscription in tuple(self._awake):
-            if subscription.cursor < self._group.history.head and subscription in self._awake:
-                before = subscription.cursor
+        """Give those that are awake what comes next, as many as one turn has room for. Return True if there is more."""
+        if not self._round:
+            self._round, self._happened = [*reversed(self._awake)], False
+        turn, group, awake, waiting = Turn(), self._group, self._awake, self._round
+        head = group.history.head
+        while waiting and turn.work > 0:
+            subscription = waiting.pop()
+            before = subscription.cursor
+            if before < head and subscription in awake:
                 try:
-                    subscription.read(self._group, rendered)
+                    subscription.read(group, turn)
                     self.delivered += subscription.cursor - before
                 except Exception:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)
                     subscription.reader.drop()
-                if subscription.cursor < self._group.history.head and subscription in self._awake:
-                    more = True
-        return more
+                if subscription.cursor < head and subscription in awake:
+                    self._happened = True
+        return bool(waiting) or self._happened
 
     def are_behind(self) -> bool:
         """Whether there is something that was not given to everybody yet."""
@@ -217,4 +254,4 @@ class Subscriptions:
     def _turn(self) -> None:
         self._waking = False
         if self._give():
-            self.wake()
+            self._wake()
