@@ -51,11 +51,13 @@ class History:
         "entry",
         "first",
         "head",
+        "ranges",
     )
 
     def __init__(self, keep: int) -> None:
         self.first = 1
         self.head = 0
+        self.ranges = 0  # that were taken so far, by all readers
         self.entry = 0  # the position in the log of the entry that is being applied
         self._keep = keep
         self._stored = 1  # the number of the oldest line in memory, which may be older than `first`
@@ -79,7 +81,7 @@ class History:
         self._authors.append(author)
         self._entries.append(self.entry)
         # Times never go back, even if a clock is set back: forget() relies on their order.
-        if at > self._time:
+        if at > self._time:  # noqa: PLR1730  max() takes as long as a third of this method
             self._time = at
         self._times.append(self._time)
         self.head = head = self.head + 1
@@ -183,9 +185,7 @@ class History:
         end = bisect_right(bounds, bounds[front] + limit + 1, front, upto + 2 - self._stored) - 1
         return max(after, self._stored + end - 1)
 
-    def take(
-        self, shown: Iterable[range], limit: int, most: int, *, alone: bool = True
-    ) -> tuple[list[range], bool]:
+    def take(self, shown: Iterable[range], limit: int, most: int, *, alone: bool = True) -> tuple[list[range], bool]:
         """Return what fits of these ranges of lines, and True if that is all of them.
 
         What fits is `limit` bytes with an LF between the lines, and `most` lines, in at most RANGES ranges. A first
@@ -202,8 +202,12 @@ class History:
                 limit -= self._bounds[upto + 1 - self._stored] - self._bounds[run.start - self._stored]
                 most -= upto - after
             if upto < run.stop - 1 or len(taken) == RANGES:
-                return taken, False
-        return taken, True
+                is_all = False
+                break
+        else:
+            is_all = True
+        self.ranges += len(taken)
+        return taken, is_all
 
     def read(self, after: int, upto: int, limit: int) -> tuple[bytes | bytearray, int]:
         """Return the lines after `after`, up to `upto` or as many as fit, joined with LF, and the number of the last.

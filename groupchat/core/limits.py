@@ -80,9 +80,6 @@ MAX_HISTORY = 200
 MAX_ANSWER = 64 * 1024
 """The most bytes of lines in the answer to /history, and in a greeting."""
 
-MAX_SEARCHED = 10_000
-"""How far back /history searches, in lines."""
-
 MAX_USERS = 200
 """Members that /users shows."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 NEAR = 64
@@ -138,6 +138,8 @@ class LeftOut:
 
     def last(self, most: int, after: int, upto: int) -> list[int]:
         """Return the last lines after `after`, up to `upto`, that are not left out: at most so many, oldest first."""
+        if upto <= after:
+            return []
         shown = self._shown_after(after)
         surplus = shown(upto) - most
         if surplus > 0:

@@ -31,11 +31,9 @@ from zope.interface import Attribute, Interface, implementer
 from groupchat.core.errors import CannotListen
 from groupchat.core.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, STOP_SECONDS, Limits
 from groupchat.files import IShelf
+from groupchat.frontends.budget import Budget
 from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
-
-LINES_AT_ONCE = 256
-"""How many lines of all connections are read before the rest of the reactor has its turn, if each has read one."""
 
 STEP = 0.02
 """How often stopping looks whether there is still something to wait for, in seconds."""
@@ -83,10 +81,10 @@ class ConnectionRegistry(Factory):
         self.connections: dict[IConnected, None] = {}
         self.total = 0
         self.refused = 0
+        self.budget = Budget(clock, group_service.survive)
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
         self._closing: dict[IConnected, float] = {}  # likewise
-        self._read = 0  # how many lines all of them have read in this turn
         self._guessed: dict[str, float] = {}  # which addresses gave a wrong password, and when
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
@@ -140,19 +138,6 @@ class ConnectionRegistry(Factory):
         self._per_host[connection.host] -= 1
         if not self._per_host[connection.host]:
             del self._per_host[connection.host]
-
-    def room(self) -> int:
-        """How many lines a connection may read now: few once others have read many in this turn, but one at least."""
-        return max(1, LINES_AT_ONCE - self._read)
-
-    def have_read(self, lines: int) -> None:
-        """A connection has read so many lines."""
-        if lines and not self._read:
-            self.clock.callLater(0, self._begin_turn)
-        self._read += lines
-
-    def _begin_turn(self) -> None:
-        self._read = 0
 
     def guessed(self, host: str) -> None:
         """A wrong password came from this address."""

@@ -24,6 +24,7 @@ from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNTERMINATED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.files import File
 from groupchat.frontends import listings
+from groupchat.frontends.budget import LISTING
 from groupchat.frontends.connections import ConnectionRegistry, IConnected, writer
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import IReader, Subscription
@@ -58,6 +59,7 @@ class Lines(Protocol):
         self._full = False  # takes nothing more for now
         self._held = False  # is asked to send nothing for now
         self._working = False
+        self._long = False  # has asked for a long answer in this turn, and asks for nothing more in it
         self._over = False  # nothing more comes
         self._ended = False  # and lines were made of all that came
         self._soon = False  # is to read on in the next turn
@@ -159,11 +161,13 @@ class Lines(Protocol):
         if self._working:
             return
         self._working = True
-        most, count = min(AT_ONCE, self._registry.room()), 0
+        budget, count = self._registry.budget, 0
+        self._long = False
         try:
-            while count < most and not self._is_held_up() and self._split():
+            while count < AT_ONCE and budget.room > 0 and not self._is_held_up() and self._split():
                 line = self._lines.pop(0)
                 count += 1
+                budget.spend(1)
                 if not self._read(line):
                     self._lines.insert(0, line)
                     break
@@ -172,9 +176,8 @@ class Lines(Protocol):
             self._work_soon()
         finally:
             self._working = False
-            self._registry.have_read(count)
         if not self._closing:
-            self._go_on(may_read=count == most)
+            self._go_on(may_read=count == AT_ONCE or budget.room <= 0 or self._long)
 
     def _go_on(self, *, may_read: bool) -> None:
         """Read on in the next turn, or leave; and let more come in only when all that came is read."""
@@ -191,7 +194,7 @@ class Lines(Protocol):
         """In the next turn, so that nothing is asked in the middle of an answer."""
         if not self._soon and (self._lines or self._splitter or self._over or self._ended):
             self._soon = True
-            self._registry.clock.callLater(0, self._work)
+            self._registry.budget.wait(self._work)
 
     def _split(self) -> bool:
         """Make some lines of what has come, if none are left. Returns whether there are any."""
@@ -227,7 +230,7 @@ class Lines(Protocol):
         joins = self._seat is not None and self._seat.member is None
         before = 0 if self._seat is None else len(self._seat.queue or ())  # also on the connection before this one
         room = asked < QUEUE and before < QUEUE
-        return self._closing or self._full or self._resting or not room or (joins and bool(asked))
+        return self._closing or self._full or self._resting or self._long or not room or (joins and bool(asked))
 
     def _leave(self) -> None:
         """Everything that came before the end of input is done."""
@@ -383,6 +386,8 @@ class Lines(Protocol):
         elif self._under_way:
             return False  # nor are several long answers there at once
         elif not isinstance(asked, Help):
+            self._long = True
+            self._registry.budget.spend(LISTING)
             self._submit(seat, asked)
         elif refused is not None:
             self._tell_why(client_id, refused)

@@ -26,6 +26,7 @@ from zope.interface import implementer
 from groupchat.core.commands import Command, Join
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import Address
+from groupchat.core.history import RANGES as MAX_RANGES
 from groupchat.core.limits import EVERYWHERE, Network
 from groupchat.service.group_service import GroupService
 from groupchat.service.seats import IClient, Seat
@@ -36,6 +37,10 @@ MAX_DATAGRAM = 16_384
 
 AT_ONCE = 64
 """How many datagrams are read before the rest of the reactor has its turn."""
+
+STEP = 8
+RANGES = 2 * MAX_RANGES
+"""Nor more once the answers are of so many ranges of lines, which is looked at after each few datagrams."""
 
 FIRST_OTHER = b"\x40"
 """What is not text at all, though it comes to the same port, begins with this byte or a higher one."""
@@ -64,13 +69,14 @@ class Port(udp.Port):
         receive: Callable[[int], tuple[bytes, Address]] = self.socket.recvfrom
         if self.addressFamily == socket.AF_INET6:
             receive = self._receive_with_zone
-        received = self.protocol.datagramReceived
-        count = 0
+        received, history = self.protocol.datagramReceived, self.protocol.history
+        count, ranges = 0, history.ranges + RANGES
         try:
-            while count < AT_ONCE:
-                datagram, address = receive(MAX_DATAGRAM)
-                count += 1
-                received(datagram, address)
+            while count < AT_ONCE and history.ranges < ranges:
+                for _ in range(STEP):
+                    datagram, address = receive(MAX_DATAGRAM)
+                    count += 1
+                    received(datagram, address)
         except OSError:
             pass  # nothing more to read, or an error about a datagram sent earlier
         self.protocol.datagrams += count
@@ -105,6 +111,7 @@ class FiveMessages(DatagramProtocol):
         self.drops = 0
         self._service = group_service
         self._group = group_service.group
+        self.history = group_service.group.history
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
         self._max_reply = max_reply

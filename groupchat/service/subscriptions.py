@@ -26,11 +26,11 @@ JSON_LINES_AT_ONCE = 128
 """The most lines that an onlooker is given in one turn: there is more to write of each."""
 
 WORK = 1_000
-"""What all readers are given in one turn: each reader counts 1, each line that is written for it and each CHUNK of
-bytes 1 more. The last one may go beyond it, so a turn does at most WORK + LINES_AT_ONCE.
-"""
-
 CHUNK = 4096
+RANGE = 8
+"""The work of one turn: each reader counts 1, each line that is written for it and each CHUNK of bytes 1 more, and each
+range of lines RANGE more, because what lies between two ranges has to be found. The last reader may go beyond it.
+"""
 
 Render = Callable[[Sequence[Run]], bytes]
 """How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
@@ -115,7 +115,7 @@ class Subscription:
     def _take(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
         before = self.cursor - self.skipped
         runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE, LINES_AT_ONCE)
-        turn.work -= min(cursor - skipped - before, LINES_AT_ONCE)
+        turn.work -= min(cursor - skipped - before, LINES_AT_ONCE) + RANGE * len(runs)
         return (self.render or with_ends)(runs), cursor, skipped
 
 
@@ -155,7 +155,7 @@ class Onlooker(Subscription):
 
     def _look(self, group: Group, turn: Turn) -> tuple[bytes, int]:
         lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, JSON_LINES_AT_ONCE)
-        turn.work -= sum(map(len, runs))
+        turn.work -= sum(map(len, runs)) + RANGE * len(runs)
         return self._picture(lost, runs), cursor
 
 

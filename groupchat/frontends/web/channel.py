@@ -21,6 +21,7 @@ from groupchat.core.limits import (
     WEB_IDLE_SECONDS,
     WEB_LINGER_SECONDS,
 )
+from groupchat.frontends.budget import PER_KIB, REQUEST
 from groupchat.frontends.connections import IConnected
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
@@ -63,6 +64,7 @@ class Channel(HTTPChannel):
         self.site = site
         self._state = State.IDLE
         self._stream: Any = None  # an EventStream
+        self._turn = -1  # in which it was last answered
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
@@ -163,8 +165,18 @@ class Channel(HTTPChannel):
 
     # Answering
 
+    def may_answer(self) -> bool:
+        """Return True if one more request may be answered in this turn, which then counts as begun."""
+        budget = self.site.registry.budget
+        if budget.room <= 0 or self._turn == budget.turn:
+            return False
+        self._turn = budget.turn
+        budget.spend(REQUEST)
+        return True
+
     def answered(self, size: int) -> None:
-        """Count an answer of so many bytes as backlog until the client takes it."""
+        """Count an answer of so many bytes as work, and as backlog until the client takes it."""
+        self.site.registry.budget.spend(size * PER_KIB // 1024)
         if self.is_full and not self._backlog and self._state is not State.CLOSING:
             self._backlog = size
             self.site.backlog.add(self.host, size)
