@@ -4,7 +4,7 @@ However many members a line waits for, it is here once; what waits for a member 
 Lines are numbered 1, 2, 3 ... in the order in which they were added; `first` is the oldest that is still kept.
 A whisper is a line for one reader only. Who is shown which lines: see visibility.py.
 
-Beside its text a line takes 40 bytes, a whisper 72.
+Beside its text a line takes about 75 bytes, and a whisper 115.
 """
 
 from __future__ import annotations
