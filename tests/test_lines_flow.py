@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groupchat.core.limits import MAX_ANSWER, QUEUE
-from groupchat.frontends.budget import WORK
+from groupchat.frontends.budget import NAMES, WORK
 from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
@@ -100,7 +100,7 @@ class BackPressureTests(LobbyTestCase):
         for caller in callers:
             caller.send(*["no: name"] * 100)
         refused = [caller.transport.value().count(b"\n") for caller in callers]
-        self.assertEqual(sum(refused), WORK)
+        self.assertEqual(sum(refused), -(-WORK // (1 + NAMES)))
         for caller in callers:
             self.assertEqual(len(caller.heard()), 100)
             self.assertEqual(caller.transport.producerState, "producing")

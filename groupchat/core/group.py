@@ -217,6 +217,11 @@ class Group:
         """Return how many lines wait for a member."""
         return self.history.head - member.cursor - self.hidden(member, member.skipped)
 
+    def all_behind(self) -> int:
+        """Return how many lines wait for all members together."""
+        passed = sum([member.cursor + member.own - member.skipped for member in self.members.values()])
+        return (self.history.head - self.whispered) * len(self.members) - passed
+
     def place(self, member: Member, number: int) -> tuple[int, int]:
         """Return the `cursor` and `skipped` of a member that has been given everything up to this line.
 

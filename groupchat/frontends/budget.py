@@ -17,6 +17,9 @@ WORK = 256
 LISTING = 64
 """The work of a long answer: /users, /history or /files."""
 
+NAMES = 8
+"""The work of a line in which names are looked for: a first line, a new name, /msg."""
+
 REQUEST = 16
 """The work of a request over HTTP, without its answer."""
 

@@ -31,6 +31,7 @@ from zope.interface import Attribute, Interface, implementer
 from groupchat.core.errors import CannotListen
 from groupchat.core.limits import BACKLOG, KEEPALIVE, PASSWORD_PAUSE, SEND_BUFFER, STOP_SECONDS, Limits
 from groupchat.files import IShelf
+from groupchat.frontends import listings
 from groupchat.frontends.budget import Budget
 from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
@@ -82,6 +83,7 @@ class ConnectionRegistry(Factory):
         self.total = 0
         self.refused = 0
         self.budget = Budget(clock, group_service.survive)
+        self._greeting = -1, b""  # what it was at this line
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
         self._closing: dict[IConnected, float] = {}  # likewise
@@ -138,6 +140,14 @@ class ConnectionRegistry(Factory):
         self._per_host[connection.host] -= 1
         if not self._per_host[connection.host]:
             del self._per_host[connection.host]
+
+    def greeting(self) -> bytes:
+        """Return what a new connection is told. It is the same until something happens."""
+        head = self.group_service.group.history.head
+        if self._greeting[0] != head:
+            words = [*listings.greeting(self.group_service), "What is your name?"]
+            self._greeting = head, notes(words)
+        return self._greeting[1]
 
     def guessed(self, host: str) -> None:
         """A wrong password came from this address."""

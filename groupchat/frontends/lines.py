@@ -24,7 +24,7 @@ from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNTERMINATED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.files import File
 from groupchat.frontends import listings
-from groupchat.frontends.budget import LISTING
+from groupchat.frontends.budget import LISTING, NAMES
 from groupchat.frontends.connections import ConnectionRegistry, IConnected, writer
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import IReader, Subscription
@@ -295,10 +295,11 @@ class Lines(Protocol):
 
     def _greet(self) -> None:
         self._greeted = self._group.history.head
-        self.give(notes([*listings.greeting(self._service), "What is your name?"]))
+        self.give(self._registry.greeting())
 
     def _introduce(self, raw: bytes) -> None:
         """A line of somebody who is no member yet."""
+        self._registry.budget.spend(NAMES)
         if wire_lines.is_http(raw):
             self.close("This is no web server.")
             return
@@ -381,6 +382,8 @@ class Lines(Protocol):
             asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
             refused = why
+        if isinstance(asked, Whisper | Rename):
+            self._registry.budget.spend(NAMES)
         if not isinstance(asked, Help | Users | Files | Recall):
             self._submit(seat, asked)
         elif self._under_way:
