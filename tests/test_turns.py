@@ -6,13 +6,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import groupchat.service.subscriptions as subscriptions_module
-from groupchat.core.events import Joined, Said, Whispered
+from groupchat.core.events import Address, Joined, Said, Whispered
 from groupchat.core.group import Group
 from groupchat.core.limits import MAX_HISTORY
 from groupchat.frontends.budget import LISTING, REQUEST, WORK, Budget
+from groupchat.log.memory import Store
+from groupchat.service.group_service import BEGUN_AT_ONCE
 from groupchat.service.subscriptions import RANGE, Subscriptions
 from groupchat.wire.lines import with_numbers
 from tests.lobby import KEY, LobbyTestCase
+from tests.logs import LateLog
+from tests.node import Node
 from tests.readers import Reader
 from tests.web import KEY as WEB_KEY
 from tests.web import WebTestCase
@@ -198,3 +202,42 @@ class WebTests(WebTestCase):
         self.assertLess(max(found), MOST)
         self.assertLess(len(found), 10)
         self.assertEqual(self.group.by_secret[next(iter(self.site.sessions._sessions))].cursor, self.group.history.head)
+
+
+class QueueTests(SynchronousTestCase):
+    def start(self) -> tuple[Node, list[Address]]:
+        """Let 50 members say something, which is stored a second later, and poll ten times without waiting."""
+        clock = Clock()
+        node = Node(LateLog(Store(), clock, 1.0), clock)
+        addresses = [("10.0.0.1", port) for port in range(1, 51)]
+        for address in addresses:
+            node.send(address[1], f"1 N{address[1]}")
+        node.clock.pump([0, 1, 0, 1, 0])
+        node.port.sent.clear()
+        for address in addresses:
+            for request in ("2 hi", *["5"] * 10):
+                node.send(address[1], request)
+        turns(clock)
+        self.assertEqual(node.port.sent, [])
+        return node, addresses
+
+    def check(self, node: Node, addresses: list[Address]) -> None:
+        for address in addresses:
+            self.assertEqual(len([1 for _, to in node.port.sent if to == address]), 11)
+
+    def test_commands_that_a_commit_releases_share_turns(self) -> None:
+        node, addresses = self.start()
+        node.clock.rightNow += 1
+        sent, most = 0, len(addresses) + BEGUN_AT_ONCE
+        for _ in range(20):
+            turn(node.clock)
+            self.assertLessEqual(len(node.port.sent) - sent, most)
+            sent, most = len(node.port.sent), BEGUN_AT_ONCE
+        self.check(node, addresses)
+
+    def test_stopping_waits_for_released_commands(self) -> None:
+        node, addresses = self.start()
+        drained = node.service.drain()
+        node.clock.pump([1.0, 0, 1.0, 0])
+        self.assertTrue(self.successResultOf(drained))
+        self.check(node, addresses)

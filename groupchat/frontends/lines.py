@@ -22,6 +22,7 @@ from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename,
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNTERMINATED, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.core.names import MAX_CHARACTERS
 from groupchat.files import File
 from groupchat.frontends import listings
 from groupchat.frontends.budget import LISTING, NAMES
@@ -382,8 +383,8 @@ class Lines(Protocol):
             asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
             refused = why
-        if isinstance(asked, Whisper | Rename):
-            self._registry.budget.spend(NAMES)
+        if isinstance(asked, Whisper | Rename):  # a name may end at any space
+            self._registry.budget.spend(NAMES * (1 + raw.count(b" ", 0, MAX_CHARACTERS)))
         if not isinstance(asked, Help | Users | Files | Recall):
             self._submit(seat, asked)
         elif self._under_way:

@@ -60,6 +60,9 @@ SNAPSHOT_EVENTS = 50_000
 PLACES = 8
 """How many recorded cursors count as one event more, for the room that they take in the log."""
 
+BEGUN_AT_ONCE = 64
+"""How many commands that had to wait are begun in one turn: a commit may release thousands."""
+
 IN_BATCH = (Say, Whisper)
 """What one source says without waiting goes as one entry: none of it changes whether the rest is allowed."""
 
@@ -82,12 +85,15 @@ class GroupService(service.Service):
         self._rules = Rules(self.group, settings)
         self._log = log
         self._appender: Appender[Waiter] = Appender(log, clock, self._given_up, self._break)
+        self._clock = clock
         self._seconds = clock.seconds
         self._fatal = fatal
         self._broken = False
         self._survived = float("-inf")  # when a bug was last logged
         self._upkeep = Upkeep(self.group, self.seats, self._rules, settings, self._do)
         self._queued = 0
+        self._room = BEGUN_AT_ONCE  # how many of these may be begun in this turn
+        self._released: list[Seat] = []  # that go on in the next turn
         self.refused = 0
         self.dropped = 0
         """How many commands were refused, and how many had no answer."""
@@ -157,6 +163,7 @@ class GroupService(service.Service):
 
     def drain(self) -> Deferred[bool]:
         """Fires with True when no command is under way, with False after seconds in which they could not be stored."""
+        self._begin_released(QUEUED)
         return succeed(False) if self._broken else self._appender.drain()
 
     def is_well(self) -> bool:
@@ -437,14 +444,34 @@ class GroupService(service.Service):
         seat.busy -= 1
         if type(done) is Join:
             self._rules.joined(seat.host)
+        if seat.queue:
+            self._begin_queued(seat)
+        if seat.member is None and not seat.queue:
+            self.seats.clear(seat)
+
+    def _begin_queued(self, seat: Seat) -> None:
+        """Begin what waits on a seat, as far as this turn has room."""
         while seat.queue and (not seat.busy or self._joins_batch(seat, seat.queue[0])):
+            if not self._room:
+                self._released.append(seat)
+                break
+            if self._room == BEGUN_AT_ONCE:
+                self._clock.callLater(0, self._begin_released, BEGUN_AT_ONCE)
+            self._room -= 1
             task = seat.queue.pop(0)
             if not self._start(seat, task):
                 seat.queue.insert(0, task)
                 break
             self._queued -= 1
-        if seat.member is None:
-            self.seats.clear(seat)
+
+    def _begin_released(self, room: int) -> None:
+        """A turn begins: go on with the seats that had no room in the one before."""
+        self._room = room
+        seats, self._released = self._released, []
+        for seat in seats:
+            self._begin_queued(seat)
+            if seat.member is None and not seat.queue:
+                self.seats.clear(seat)
 
     def _answer(self, seat: Seat, command: Command) -> None:
         if seat.client is not None:
