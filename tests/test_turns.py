@@ -12,7 +12,7 @@ from groupchat.core.limits import MAX_HISTORY
 from groupchat.frontends.budget import LISTING, REQUEST, WORK, Budget
 from groupchat.log.memory import Store
 from groupchat.service.group_service import BEGUN_AT_ONCE
-from groupchat.service.subscriptions import RANGE, Subscriptions
+from groupchat.service.subscriptions import Subscriptions
 from groupchat.wire.lines import with_numbers
 from tests.lobby import KEY, LobbyTestCase
 from tests.logs import LateLog
@@ -76,7 +76,7 @@ class LiveTests(SynchronousTestCase):
         self.group.apply(Said(1, "M1", "one", 0.0))
         self.subscriptions.wake()
         turn(self.clock)
-        self.assertEqual(sum(len(reader.pieces) for reader in readers), subscriptions_module.WORK - 1 - RANGE)
+        self.assertEqual(sum(len(reader.pieces) for reader in readers), subscriptions_module.READERS)
         self.group.apply(Said(1, "M1", "two", 0.0))
         self.subscriptions.wake()
         self.assertLess(max(turns(self.clock)), MOST)

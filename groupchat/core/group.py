@@ -253,6 +253,9 @@ class Group:
         """
         history = self.history
         hidden = self.hidden(member, skipped)
+        if not hidden and cursor + 1 >= history.first:
+            lines, upto = history.read(cursor, min(history.head, cursor + most), limit)
+            return ([(cursor + 1, lines)] if lines else []), upto, skipped
         runs: list[Run] = []
         if cursor + 1 < history.first:
             kept = history.count_hidden(member.id, history.first - 1)

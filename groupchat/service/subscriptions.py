@@ -9,7 +9,9 @@ What all readers together are given in one turn is limited: the rest of them hav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from operator import length_hint
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import Interface, implementer
@@ -28,9 +30,12 @@ JSON_LINES_AT_ONCE = 128
 WORK = 1_000
 CHUNK = 4096
 RANGE = 8
-"""The work of one turn: each reader counts 1, each line that is written for it and each CHUNK of bytes 1 more, and each
-range of lines RANGE more, because what lies between two ranges has to be found. The last reader may go beyond it.
+"""The work of one turn: each line that is written counts 1; each range of lines RANGE more, because what lies between
+two ranges has to be found; and each CHUNK of bytes that a reader is given 1 more. The last reader may go beyond it.
 """
+
+READERS = 1_000
+"""How many readers have their turn in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
 """How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
@@ -43,14 +48,14 @@ class Turn:
     """What is done in one turn: `work` is how much may still be.
 
     `rendered` has what was read from a place after which nothing is hidden, which is the same for every reader there,
-    by the place and by how it is written.
+    by the place and by how it is written: the bytes, the place after it, and the work of giving it.
     """
 
     __slots__ = ("rendered", "work")
 
     def __init__(self) -> None:
         self.work = WORK
-        self.rendered: dict[tuple[int, Render | Picture | None], tuple[bytes, int]] = {}
+        self.rendered: dict[tuple[int, Render | Picture | None], tuple[bytes, int, int]] = {}
 
 
 class IReader(Interface):
@@ -102,11 +107,14 @@ class Subscription:
             key = self.cursor, self.render
             found = turn.rendered.get(key)
             if found is None:
-                found = turn.rendered[key] = self._take(group, turn)[:2]
-            lines, self.cursor = found
+                lines, cursor, _ = self._take(group, turn)
+                found = turn.rendered[key] = lines, cursor, len(lines) // CHUNK
+            lines, self.cursor, work = found
+            if work:
+                turn.work -= work
         else:
             lines, self.cursor, self.skipped = self._take(group, turn)
-        turn.work -= 1 + len(lines) // CHUNK
+            turn.work -= len(lines) // CHUNK
         if lines:
             self.reader.give(lines)
         if self.cursor > member.cursor:
@@ -140,23 +148,23 @@ class Onlooker(Subscription):
 
     def read(self, group: Group, turn: Turn) -> None:
         if group.history.has_whispers(self.cursor):
-            lines, self.cursor = self._look(group, turn)
+            found = self._look(group, turn)
         else:
             key = self.cursor, self._picture
-            found = turn.rendered.get(key)
-            if found is None:
-                found = turn.rendered[key] = self._look(group, turn)
-            lines, self.cursor = found
-        turn.work -= 1 + len(lines) // CHUNK
+            known = turn.rendered.get(key)
+            found = turn.rendered[key] = self._look(group, turn) if known is None else known
+        lines, self.cursor, work = found
+        turn.work -= work
         if lines:
             self.reader.give(lines)
         if self.cursor > self.member.cursor:
             group.advance(self.member, *group.place(self.member, self.cursor))
 
-    def _look(self, group: Group, turn: Turn) -> tuple[bytes, int]:
+    def _look(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
         lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, JSON_LINES_AT_ONCE)
         turn.work -= sum(map(len, runs)) + RANGE * len(runs)
-        return self._picture(lost, runs), cursor
+        lines = self._picture(lost, runs)
+        return lines, cursor, len(lines) // CHUNK
 
 
 class Subscriptions:
@@ -168,7 +176,7 @@ class Subscriptions:
         self._survive = survive
         self._awake: dict[Subscription, None] = {}
         self._paused: dict[Subscription, float] = {}  # since when, the longest first
-        self._round: list[Subscription] = []  # who was awake when this round began, and had no turn yet, the first last
+        self._round: Iterator[Subscription] | None = None  # who was awake when it began, and had no turn yet
         self._happened = False  # something, since then
         self._waking = False
         self.delivered = 0
@@ -227,12 +235,11 @@ class Subscriptions:
 
     def _give(self) -> bool:
         """Give those that are awake what comes next, as many as one turn has room for. Return True if there is more."""
-        if not self._round:
-            self._round, self._happened = [*reversed(self._awake)], False
-        turn, group, awake, waiting = Turn(), self._group, self._awake, self._round
+        if self._round is None:
+            self._round, self._happened = iter(tuple(self._awake)), False
+        turn, group, awake = Turn(), self._group, self._awake
         head = group.history.head
-        while waiting and turn.work > 0:
-            subscription = waiting.pop()
+        for subscription in islice(self._round, READERS):
             before = subscription.cursor
             if before < head and subscription in awake:
                 try:
@@ -244,7 +251,12 @@ class Subscriptions:
                     subscription.reader.drop()
                 if subscription.cursor < head and subscription in awake:
                     self._happened = True
-        return bool(waiting) or self._happened
+                if turn.work <= 0:
+                    break
+        if length_hint(self._round):
+            return True
+        self._round = None
+        return self._happened
 
     def are_behind(self) -> bool:
         """Whether there is something that was not given to everybody yet."""
