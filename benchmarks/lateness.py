@@ -7,6 +7,7 @@ the probe polls idle daemons, too: they show the machine itself.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import tempfile
 import time
@@ -61,13 +62,15 @@ def run(settings: Settings) -> list[Target]:
         _fill_shelf(directory / "shelf")
         for history in (EMPTY, *HISTORIES):
             report.progress(f"lateness: a history, {history}")
-            _remove(directory)
-            _fill(directory / FILE, HISTORIES.get(history))
+            _fill(directory / "made.sqlite", HISTORIES.get(history))
             for _ in range(settings.rounds):
+                _remove(directory, FILE)
+                shutil.copyfile(directory / "made.sqlite", directory / FILE)
                 try:
                     _measure(history, directory, settings, found)
                 except (servers.ServerError, load.LoadError, OSError) as error:
                     found.setdefault((history, "start"), Outcome()).error = str(error)
+            _remove(directory, "made.sqlite")
     report.progress("")
     title = f"Lateness at {DEFAULTS.keep:,} lines, {DEFAULTS.max_members:,} members, {MAX_FILES:,} files"
     report.table(title, COLUMNS, [_row(*key, outcome) for key, outcome in found.items()])
@@ -278,8 +281,8 @@ def _events(public: int | None) -> Iterator[Event]:
             yield Whispered(ALICE, "Alice", BOB, "Bob", "x", now)
 
 
-def _remove(directory: Path) -> None:
-    for path in directory.glob(f"{FILE}*"):
+def _remove(directory: Path, name: str) -> None:
+    for path in directory.glob(f"{name}*"):
         path.unlink()
 
 

@@ -84,13 +84,13 @@ class LiveTests(SynchronousTestCase):
             self.assertEqual(reader.lines(), ["M1: one", "M1: two"])
 
     def test_readers_far_behind_share_several_turns(self) -> None:
-        for public in (1, 2, 70, 1000):
+        for public in (1, 2, 70):
             self.setUp()
-            whisper(self.group, LINES // 2, public)
-            wanted = [f"{n + 3} M1: x" for n in range(0, LINES // 2, public)][-50 if public < 1000 else -10 :]
+            whisper(self.group, 12_000, public)
+            wanted = [f"{n + 3} M1: x" for n in range(0, 12_000, public)][-10:]
             first, readers = self.group.history.head, list[Reader]()
-            join(self.group, 3, 20)
-            for member in range(3, 23):
+            join(self.group, 3, 8)
+            for member in range(3, 11):
                 readers.append(Reader())
                 place = self.group.place(self.group.members[member], member * 1000)
                 self.subscriptions.open(self.group.members[member], place, readers[-1], with_numbers)
