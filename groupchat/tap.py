@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application import service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -24,7 +23,7 @@ from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits,
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.frontends.transfers.server import TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
 from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everywhere
@@ -74,7 +73,7 @@ def makeService(options: Options) -> service.IService:
         password=options["password"],
     )
     shelf = _shelf(options, group_service, reactor)
-    registry = ConnectionRegistry(group_service, limits, reactor, Lines, shelf)
+    registry = ConnectionRegistry(group_service, limits, reactor, LinesProtocol, shelf)
     quic = _quic(options, registry) if options["quic"] else None
 
     def five_messages() -> FiveMessages:
@@ -115,9 +114,7 @@ def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
             load(Path(options["certificate"]))
         except CannotListen as why:
             sys.exit(f"twistd groupchat: {why}")
-    transfer_server = TransferServer(
-        registry, registry.shelf or NoShelf(), lambda peer: registry.buildProtocol(IPv4Address("UDP", peer.host, 0))
-    )
+    transfer_server = TransferServer(registry, registry.shelf or NoShelf(), lambda peer: registry.connect(peer.host))
     quic = Quic(
         registry.limits,
         registry.clock,

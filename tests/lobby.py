@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.limits import Limits
 from groupchat.frontends.connections import ConnectionRegistry
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.log import ILog
 from groupchat.log.memory import Store
 from groupchat.wire import lines as wire_lines
@@ -34,7 +34,7 @@ class Caller:
         self._step = step
         self.transport = StringTransport()
         protocol = lobby.registry.buildProtocol(IPv4Address("TCP", host, 40_000))
-        assert isinstance(protocol, Lines), protocol
+        assert isinstance(protocol, LinesProtocol), protocol
         self.lines = protocol
         self.lines.makeConnection(self.transport)
 
@@ -84,7 +84,7 @@ class Lobby(Node):
         clock = clock or Clock()
         clock.rightNow = 12 * 3600.0
         super().__init__(log, clock, **settings)
-        self.registry = ConnectionRegistry(self.service, limits or Limits(), clock, Lines)
+        self.registry = ConnectionRegistry(self.service, limits or Limits(), clock, LinesProtocol)
         self.registry.start()
 
     def settle(self) -> None:

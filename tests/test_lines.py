@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
 from groupchat.core.limits import BURST, GREETING_LINES, MAX_NAMES, PASSWORD_ATTEMPTS, PASSWORD_PAUSE, Limits
-from groupchat.frontends.connections import IConnected
+from groupchat.frontends.lines.dialogue import ILinesConnection
 from groupchat.service.seats import IConnection
 from groupchat.service.subscriptions import IReader
 from groupchat.wire.lines import HELP
@@ -17,8 +17,10 @@ from tests.lobby import ASKED, WELCOME, Lobby, LobbyTestCase
 
 class InterfaceTests(LobbyTestCase):
     def test_a_connection_is_what_it_says(self) -> None:
-        for interface in (IConnection, IConnected, IReader, IHalfCloseableProtocol, IPushProducer):
-            self.assertTrue(verifyObject(interface, self.lobby.call().lines))
+        connection = self.lobby.call().lines
+        for interface in (ILinesConnection, IReader, IHalfCloseableProtocol, IPushProducer):
+            self.assertTrue(verifyObject(interface, connection))
+        self.assertTrue(verifyObject(IConnection, connection.dialogue))
 
 
 class ConversationTests(LobbyTestCase):

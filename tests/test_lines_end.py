@@ -86,7 +86,7 @@ class EndTests(LobbyTestCase):
             alice.send_bytes(b"before\n" + sign)
             for _ in range(100):
                 alice.send_bytes(b"after\n" * 100)
-            self.assertFalse(alice.lines._lines or alice.lines._splitter)
+            self.assertFalse(alice.lines.has_unread)
             alice.heard()
             said = ["Alice has joined", "Alice: before", "Alice has left the group"]
             self.assertEqual(self.lobby.watch(), said)
@@ -162,6 +162,14 @@ class EndTests(LobbyTestCase):
         self.assertTrue(alice.is_closing)
         alice.send("more")
         self.assertEqual(alice.heard(), [])
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_nothing_after_quit_is_read_on_a_lost_connection(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("/quit", "/users", "Ghost")
+        alice.lose()
+        self.assertAllIsGone("loss")
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
 
     def test_a_line_without_an_end_is_not_read_for_ever(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groupchat.core.limits import MAX_ANSWER, QUEUE
-from groupchat.frontends.connections import LINES_AT_ONCE as ALL_LINES_AT_ONCE
-from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
+from groupchat.frontends.connections.registry import LINES_AT_ONCE as ALL_LINES_AT_ONCE
+from groupchat.frontends.lines.protocol import AT_ONCE as LINES_AT_ONCE
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
 from tests.lobby import WELCOME, Caller, Lobby, LobbyTestCase, late_lobby
@@ -144,7 +144,7 @@ class BackPressureTests(LobbyTestCase):
 
     def waits(self, caller: Caller) -> bool:
         """Whether something that came is not read yet."""
-        return bool(caller.lines._lines or caller.lines._splitter)
+        return caller.lines.has_unread
 
     def test_it_is_read_no_faster_than_it_is_answered(self) -> None:
         self.lobby = late_lobby()
@@ -156,10 +156,10 @@ class BackPressureTests(LobbyTestCase):
         self.lobby.pass_time(1)
         self.assertEqual(alice.heard()[-1], WELCOME.format("Alice"))
         alice.send(*[str(number) for number in range(1000)])
-        most = len(alice.lines._under_way)
+        most = len(alice.lines.dialogue._unanswered)
         for _ in range(200):
             self.lobby.settle()
-            most = max(most, len(alice.lines._under_way))
+            most = max(most, len(alice.lines.dialogue._unanswered))
             self.assertEqual(alice.transport.producerState, "paused" if self.waits(alice) else "producing")
             self.lobby.clock.advance(1.0)
         self.assertEqual(most, QUEUE)
@@ -208,4 +208,4 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(alice.transport.producerState, "paused")
         alice.lines.close("Enough.")
         self.assertEqual((alice.transport.producerState, alice.transport.producer), ("producing", None))
-        self.assertEqual(alice.lines._lines, [])
+        self.assertFalse(alice.lines.has_unread)

@@ -6,6 +6,7 @@ import re
 
 from groupchat.core.errors import Unavailable
 from groupchat.core.limits import QUEUE
+from groupchat.frontends.lines.protocol import State
 from groupchat.wire.lines import HELP
 from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
 from tests.logs import FailingLog
@@ -118,7 +119,7 @@ class NumberedTests(LobbyTestCase):
             self.open(Lobby(hold=100))
             program = self.lobby.program("Robot")
             end(program)
-            if not program.lines._lost:
+            if program.lines.state is not State.CLOSED:
                 self.assertTrue(program.is_closing)
                 program.lose()
             self.lobby.settle()

@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.limits import STOP_SECONDS, Limits
-from groupchat.frontends.connections import STEP, ConnectionRegistry, Refused
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.connections import ConnectionRegistry, Refused
+from groupchat.frontends.connections.registry import STEP
+from groupchat.frontends.lines import LinesProtocol
 from tests.lobby import OTHER_KEY, STOPPING, Caller, Lobby, late_lobby
 
 TOO_MANY = b"* There are too many connections: try again later.\n"
@@ -63,14 +64,14 @@ class LimitTests(SynchronousTestCase):
     def test_those_without_an_ip_address_count_as_one(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=1))
         protocol = lobby.registry.buildProtocol(UNIXAddress("/run/chat"))
-        assert isinstance(protocol, Lines)
+        assert isinstance(protocol, LinesProtocol)
         protocol.makeConnection(StringTransport())
         self.assertIsInstance(lobby.registry.buildProtocol(None), Refused)
-        self.assertIsInstance(lobby.registry.buildProtocol(IPv6Address("TCP", "::1", 1)), Lines)
+        self.assertIsInstance(lobby.registry.buildProtocol(IPv6Address("TCP", "::1", 1)), LinesProtocol)
 
     def test_before_the_start_none_is_taken(self) -> None:
         lobby = Lobby()
-        registry = ConnectionRegistry(lobby.service, Limits(), lobby.clock, Lines)
+        registry = ConnectionRegistry(lobby.service, Limits(), lobby.clock, LinesProtocol)
         self.assertIsNone(registry.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
 
     def test_whoever_does_not_take_the_refusal_is_not_waited_for(self) -> None:

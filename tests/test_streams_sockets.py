@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 from groupchat.core.errors import CannotListen
 from groupchat.core.limits import KEEPALIVE, SEND_BUFFER, Limits, Settings
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService, tune, writer
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.log.memory import MemoryLog
 from groupchat.service.group_service import GroupService
 from tests.lobby import STOPPING, WELCOME
@@ -219,7 +219,7 @@ class ServiceTests(TestCase):
 
     def setUp(self) -> Any:
         self.group_service = GroupService(Settings(), MemoryLog(), reactor, self.fail)
-        self.registry = ConnectionRegistry(self.group_service, Limits(), reactor, Lines)
+        self.registry = ConnectionRegistry(self.group_service, Limits(), reactor, LinesProtocol)
         self.endpoint = KnownEndpoint(reactor, 0, "127.0.0.1")
         self.service = StreamService(self.registry, [self.endpoint])
         self.addCleanup(self.group_service.stopService)
