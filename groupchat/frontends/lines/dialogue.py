@@ -54,9 +54,6 @@ class ILinesConnection(IConnected):
     def subscribe(member: Member, place: tuple[int, int], render: Render | None) -> None:
         """Send what comes after a place, as it comes."""
 
-    def read() -> None:
-        """Read lines now."""
-
     def read_soon() -> None:
         """Read lines in the next turn of the reactor."""
 
@@ -144,7 +141,7 @@ class Dialogue:
     def _end_penalty(self, then: Callable[[], None]) -> None:
         self._phase = Phase.PASSWORD
         then()
-        self._connection.read()
+        self._connection.read_soon()
 
     def _refuse_password(self) -> None:
         if self._attempts >= PASSWORD_ATTEMPTS:
@@ -178,11 +175,12 @@ class Dialogue:
                 self._note("Write your name, and you are in the group.", *wire_lines.HELP)
             case Leave():
                 self._connection.close("Bye.")
-            case Join() if not self._joined_before(asked):
-                self._phase = Phase.JOINING
-                self._seat = Seat(self._connection.host)
-                self._seat.client = self
-                self._submit(asked)
+            case Join():
+                if not self._joined_before(asked):
+                    self._phase = Phase.JOINING
+                    self._seat = Seat(self._connection.host)
+                    self._seat.client = self
+                    self._submit(asked)
 
     def _joined_before(self, asked: Join) -> bool:
         """Resume the session that this very join began on an earlier connection. Return False if there is none."""
