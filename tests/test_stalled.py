@@ -1,4 +1,4 @@
-"""Live readers that take nothing: they cost no memory, lose nothing, and are parted from in the end."""
+"""Stalled live readers: they cost no memory, lose no lines, and are dropped in the end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 from tests.certificates import make_certificate
-from tests.daemon import Daemon, LineMember
+from tests.daemon import Daemon, DaemonTestCase, LineMember
 from tests.members import LAST_OF_HELP
 from tests.sessions import Session
-from tests.test_conversation import DaemonTestCase
 
 READERS = 100
 TEXTS = 50_000
@@ -34,13 +33,13 @@ class StalledTests(DaemonTestCase):
         return session
 
     def say(self, talker: LineMember, count: int) -> list[str]:
-        """Say so much, and wait until all of it is said."""
+        """Say `count` texts, and wait until all of them are said."""
         texts = [f"{number} {'x' * (number % 200)}" for number in range(count)]
         talker.send(*texts, "/help")
         talker.receive_until(LAST_OF_HELP)
         return texts
 
-    def test_a_hundred_of_them_take_no_memory_and_get_everything_once_they_read(self) -> None:
+    def test_a_hundred_stalled_readers_cost_no_memory(self) -> None:
         daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "3600")
         readers = [self.lines(daemon, SMALL) for _ in range(READERS // 2)]
         for number, reader in enumerate(readers):
@@ -57,7 +56,7 @@ class StalledTests(DaemonTestCase):
         self.assertEqual(sessions[7].lines()[-TEXTS:], expected)
         self.assertLess(self.most_memory(daemon), MOST_MEMORY)
 
-    def test_over_tls(self) -> None:
+    def test_a_hundred_stalled_readers_over_tls(self) -> None:
         directory = tempfile.TemporaryDirectory(prefix="groupchat-tls-")
         self.addCleanup(directory.cleanup)
         key, certificate = make_certificate(Path(directory.name))
@@ -75,13 +74,13 @@ class StalledTests(DaemonTestCase):
         self.assertEqual([readers[7].receive() for _ in expected], expected)
 
     def most_memory(self, daemon: Daemon) -> int:
-        """The most that the daemon has held so far, in KiB."""
+        """Return the peak memory of the daemon, in KiB."""
         status = Path(f"/proc/{daemon.process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found, status
         return int(found[1])
 
-    def test_one_that_stalls_too_long_is_closed_and_its_session_goes_on(self) -> None:
+    def test_a_dropped_session_can_be_resumed(self) -> None:
         daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "1")
         session = self.session(daemon, "Reader", SMALL)
         talker = self.lines(daemon)
@@ -96,7 +95,7 @@ class StalledTests(DaemonTestCase):
         session.settle()
         self.assertEqual(talker.receive(), "Reader: I am back")
 
-    def test_one_without_a_number_leaves_when_it_is_closed(self) -> None:
+    def test_a_dropped_plain_connection_leaves(self) -> None:
         daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "1")
         reader, talker = self.lines(daemon, SMALL), self.lines(daemon)
         reader.join("Reader")
@@ -107,7 +106,7 @@ class StalledTests(DaemonTestCase):
             reader.receive_all()
 
     def wait_for(self, member: LineMember, user: str) -> None:
-        """Wait until this is a line of /users."""
+        """Wait until a line of /users begins with `user`."""
         until = time.monotonic() + SECONDS
         shown: list[str] = []
         while not any(line.startswith(user) for line in shown):

@@ -1,4 +1,4 @@
-"""The ports of live lines, and what is written to their connections: on real sockets."""
+"""Ports, socket options and writing, on real sockets."""
 
 from __future__ import annotations
 
@@ -31,16 +31,12 @@ PATIENCE = 20.0
 
 
 class Silent(Protocol):
-    """The protocol of whoever listens for nothing."""
-
-
-def silence() -> Factory:
-    return Factory.forProtocol(Silent)
+    """A protocol that does nothing."""
 
 
 class PortTests(TestCase):
     def listen(self, number: int, interface: str | None) -> Any:
-        port = self.successResultOf(PortEndpoint(reactor, number, interface).listen(silence()))
+        port = self.successResultOf(PortEndpoint(reactor, number, interface).listen(Factory.forProtocol(Silent)))
         self.addCleanup(port.stopListening)
         return port
 
@@ -53,36 +49,36 @@ class PortTests(TestCase):
         except OSError as error:
             self.skipTest(f"this machine has no IPv6: {error}")
 
-    def test_it_is_an_endpoint(self) -> None:
+    def test_port_endpoint_provides_its_interface(self) -> None:
         self.assertTrue(verifyObject(IStreamServerEndpoint, PortEndpoint(reactor, 0, None)))
 
-    def test_everywhere(self) -> None:
+    def test_a_port_on_all_addresses(self) -> None:
         number = self.listen(0, None).getHost().port
         self.connect("127.0.0.1", number)
         self.connect("127.0.0.2", number)
         self.need_ipv6()
         self.connect("::1", number)
 
-    def test_on_one_address_only(self) -> None:
+    def test_a_port_on_one_address(self) -> None:
         number = self.listen(0, "127.0.0.2").getHost().port
         self.connect("127.0.0.2", number)
         with self.assertRaises(ConnectionRefusedError):
             self.connect("127.0.0.1", number)
 
-    def test_on_one_address_of_ipv6(self) -> None:
+    def test_a_port_on_one_ipv6_address(self) -> None:
         self.need_ipv6()
         number = self.listen(0, "::1").getHost().port
         self.connect("::1", number)
         with self.assertRaises(ConnectionRefusedError):
             self.connect("127.0.0.1", number)
 
-    def test_a_port_that_is_in_use(self) -> None:
+    def test_a_port_in_use_cannot_be_bound(self) -> None:
         number = self.listen(0, "127.0.0.1").getHost().port
-        self.failureResultOf(PortEndpoint(reactor, number, "127.0.0.1").listen(silence()), OSError)
+        self.failureResultOf(PortEndpoint(reactor, number, "127.0.0.1").listen(Factory.forProtocol(Silent)), OSError)
         with self.assertRaises(OSError):
             PortEndpoint(reactor, number, "127.0.0.1").bind()
 
-    def test_the_socket_of_a_connection_is_tuned(self) -> None:
+    def test_options_of_a_tcp_socket_are_set(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
         client = socket.create_connection(server.getsockname())
@@ -104,7 +100,7 @@ class PortTests(TestCase):
             client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
         )
 
-    def test_what_has_no_tcp_socket_is_left_alone(self) -> None:
+    def test_other_transports_are_left_alone(self) -> None:
         tune(StringTransport())
         transport = StringTransport()
         one, other = socket.socketpair()
@@ -119,8 +115,8 @@ class PortTests(TestCase):
         tune(transport)
 
 
-class GuestSaid(Protocol):
-    """Somebody is told of its transport."""
+class Connected(Protocol):
+    """Fires a Deferred with its transport."""
 
     def __init__(self, made: Deferred[Any]) -> None:
         self._made = made
@@ -130,26 +126,26 @@ class GuestSaid(Protocol):
 
 
 class WriterTests(TestCase):
-    """Writing past Twisted's buffer, which looks at `dataBuffer` and `_tempDataLen` of its transport."""
+    """Writing at once, round the buffer of Twisted."""
 
     @inlineCallbacks
     def setUp(self) -> Any:  # type: ignore[override]
         made: Deferred[Any] = Deferred()
-        factory = Factory.forProtocol(lambda: GuestSaid(made))
+        factory = Factory.forProtocol(lambda: Connected(made))
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=PATIENCE)
         self.addCleanup(self.client.close)
         self.transport = yield made
 
-    def test_a_little_is_sent_at_once(self) -> None:
+    def test_data_is_sent_at_once(self) -> None:
         writer(self.transport)(b"hello\n")
         self.assertEqual((self.transport.dataBuffer, self.transport._tempDataLen), (b"", 0))
-        self.assertEqual(self.client.recv(100), b"hello\n")  # though the reactor had no turn
+        self.assertEqual(self.client.recv(100), b"hello\n")  # the reactor had no turn
         self.transport.loseConnection()
 
     @inlineCallbacks
-    def test_more_than_the_kernel_takes_comes_in_order(self) -> Any:
+    def test_more_than_the_kernel_takes_arrives_in_order(self) -> Any:
         write = writer(self.transport)
         pieces = [b"%07d " % number * 4096 for number in range(1000)]  # 32 MB
         for piece in pieces:
@@ -170,7 +166,7 @@ class WriterTests(TestCase):
         self.transport.loseConnection()
 
     @inlineCallbacks
-    def test_to_somebody_who_is_gone(self) -> Any:
+    def test_writing_to_a_closed_connection_loses_it(self) -> Any:
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.client.close()
         write = writer(self.transport)
@@ -180,7 +176,7 @@ class WriterTests(TestCase):
             write(b"anybody?\n")
             yield deferLater(reactor, 0.01, lambda: None)
 
-    def test_what_is_no_tcp_is_written_to_as_usual(self) -> None:
+    def test_other_transports_are_written_to_as_usual(self) -> None:
         transport = StringTransport()
         writer(transport)(b"hello")
         self.assertEqual(transport.value(), b"hello")
@@ -192,7 +188,7 @@ class WriterTests(TestCase):
 
 @implementer(IStreamServerEndpoint)
 class NoEndpoint:
-    """An endpoint that cannot be had: it fails, or raises."""
+    """An endpoint that cannot listen: it fails, or raises."""
 
     def __init__(self, raises: bool) -> None:
         self._raises = raises
@@ -204,7 +200,7 @@ class NoEndpoint:
 
 
 class KnownEndpoint(PortEndpoint):
-    """Remembers on which port it listens."""
+    """An endpoint that remembers its port."""
 
     def listen(self, protocolFactory: Any) -> Deferred[Any]:
         return super().listen(protocolFactory).addCallback(self._remember)
@@ -226,7 +222,7 @@ class ServiceTests(TestCase):
         return self.group_service.startService()
 
     def connect(self) -> socket.socket:
-        """A connection, which need not be taken yet: the kernel does that."""
+        """Return a connection, which the kernel accepts before the daemon does."""
         connected = socket.create_connection(("127.0.0.1", self.endpoint.number), timeout=PATIENCE)
         connected.setblocking(False)
         self.addCleanup(connected.close)
@@ -234,7 +230,7 @@ class ServiceTests(TestCase):
 
     @inlineCallbacks
     def received(self, connected: socket.socket, upto: bytes) -> Any:
-        """What comes, until it ends with this; empty is the end of the connection."""
+        """Return the bytes up to and including `upto`, or, if that is empty, up to the end of the connection."""
         data = b""
         deadline = reactor.seconds() + PATIENCE
         while not upto or not data.endswith(upto):
@@ -250,7 +246,7 @@ class ServiceTests(TestCase):
         return data
 
     @inlineCallbacks
-    def test_a_connection_that_comes_early_waits_and_one_at_the_end_is_told(self) -> Any:
+    def test_early_connections_wait_and_late_ones_are_told(self) -> Any:
         self.service.privilegedStartService()
         connected = self.connect()
         connected.send(b"Alice\n")
@@ -272,7 +268,7 @@ class ServiceTests(TestCase):
         self.assertEqual([(event["total"], event["refused"]) for event in events if "total" in event], [(1, 0)])
 
     @inlineCallbacks
-    def test_it_binds_when_it_starts_if_that_was_not_done_before(self) -> Any:
+    def test_start_binds_if_privileged_start_did_not(self) -> Any:
         yield self.service.startService()
         connected = self.connect()
         yield self.received(connected, b"* What is your name?\n")
@@ -281,7 +277,7 @@ class ServiceTests(TestCase):
             self.connect()
 
     @inlineCallbacks
-    def test_an_endpoint_that_cannot_be_had(self) -> Any:
+    def test_an_endpoint_that_fails_is_reported(self) -> Any:
         for raises, why in [(False, "in use"), (True, "no such interface")]:
             service = StreamService(self.registry, [NoEndpoint(raises)])
             with self.assertRaises(CannotListen) as caught:
