@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from twisted.trial.unittest import TestCase
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-START_SECONDS = 20
-STOP_SECONDS = 20
+SECONDS = START_SECONDS = STOP_SECONDS = 20.0  # to wait for anything, also on a busy machine
 
 ILLEGAL = "Illegal message"
 
@@ -52,7 +51,7 @@ class Daemon:
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._listening.wait(START_SECONDS):
+        if not self._listening.wait(SECONDS):
             self.stop()
             raise AssertionError(f"the daemon did not start:\n{self.output}")
         found = re.search(r"UDP port (\d+)", self.output)
@@ -74,11 +73,11 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(STOP_SECONDS)
+                self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(SECONDS)
         if self.process.stdout is not None:
             self.process.stdout.close()
         if self._own_directory:
@@ -89,7 +88,7 @@ class Daemon:
         """End it with SIGKILL, at once."""
         self.process.kill()
         self.process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(SECONDS)
 
     def again(self, *options: str) -> Daemon:
         """Start another daemon on the same port, in the same directory."""
@@ -99,7 +98,7 @@ class Daemon:
 class UDPMember:
     """A socket that sends requests and waits for replies."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, seconds: float = 5.0) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", *, seconds: float = SECONDS) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.settimeout(seconds)
@@ -130,7 +129,7 @@ class LineMember:
         self, port: int, host: str = "127.0.0.1", *, trust: str = "", buffer: int = 0, source: str = ""
     ) -> None:
         plain = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        plain.settimeout(20.0)
+        plain.settimeout(SECONDS)
         if buffer:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         try:

@@ -6,9 +6,8 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 
-from tests.daemon import LineMember, UDPMember
+from tests.daemon import SECONDS, LineMember, UDPMember
 
-SECONDS = 20.0
 LAST_OF_HELP = "* A line that begins with // is said, with one of them."
 FIRST_WORDS = "* What is your name?"
 

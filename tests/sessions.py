@@ -8,7 +8,8 @@ import struct
 import time
 from collections.abc import Callable
 
-SECONDS = 20.0
+from tests.daemon import SECONDS
+
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 

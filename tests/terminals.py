@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-SECONDS = 20.0
+from tests.daemon import SECONDS
 
 # The terminal becomes the controlling terminal of the program, so Ctrl-C is a signal.
 ON_A_TERMINAL = """

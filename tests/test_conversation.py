@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from tests.daemon import ILLEGAL, Daemon, DaemonTestCase, UDPMember
+from tests.daemon import ILLEGAL, SECONDS, Daemon, DaemonTestCase, UDPMember
 from tests.programs import need
-
-SECONDS = 20.0
 
 
 class CourseTests(DaemonTestCase):
@@ -76,10 +74,13 @@ class WireTests(DaemonTestCase):
         self.assertEqual(six.ask("5"), "Four has joined\nFour: hi")
 
     def test_interface_limits_where_it_listens(self) -> None:
-        daemon = self.start("--interface", "127.0.0.2")
+        daemon = self.start("--interface", "127.0.0.2", "--tcp", "0")
         self.assertEqual(self.member(daemon, "127.0.0.2").ask("1 Alice"), "")
+        socket.create_connection(("127.0.0.2", daemon.tcp[0]), SECONDS).close()
         with self.assertRaises(OSError):
             self.member(daemon, "127.0.0.1").ask("1 Bob")
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", daemon.tcp[0]), SECONDS)
 
     def test_longest_texts_fill_replies_to_the_limit(self) -> None:
         daemon = self.start()

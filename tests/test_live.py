@@ -211,16 +211,6 @@ class MixedTests(TransportCase):
             print(f"SEED={seed} gave this")
             raise
 
-    def test_lines_before_a_name_is_given_are_not_lost(self) -> None:
-        self.start()
-        alice, bob = self.polling(), self.live()
-        with self.assertRaises(Refused):
-            bob.join("*")
-        alice.join("Alice")
-        alice.say("one")
-        bob.join("Bob")
-        self.all_see([bob], "Alice has joined", "Alice: one")
-
     def test_end_of_input_leaves_after_all_lines_are_said(self) -> None:
         self.start("--rate", "0")
         alice = self.polling()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.certificates import make_certificate
-from tests.daemon import Daemon, DaemonTestCase, LineMember
+from tests.daemon import SECONDS, Daemon, DaemonTestCase, LineMember
 from tests.members import LAST_OF_HELP
 from tests.sessions import Session
 
@@ -16,7 +17,6 @@ READERS = 100
 TEXTS = 50_000
 MOST_MEMORY = 120 * 1024  # in KiB
 SMALL = 4096
-SECONDS = 20.0
 
 
 class StalledTests(DaemonTestCase):
@@ -39,19 +39,23 @@ class StalledTests(DaemonTestCase):
         talker.receive_until(LAST_OF_HELP)
         return texts
 
-    def test_a_hundred_stalled_readers_cost_no_memory(self) -> None:
-        daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "3600")
-        readers = [self.lines(daemon, SMALL) for _ in range(READERS // 2)]
+    def stall(self, daemon: Daemon, readers: Sequence[LineMember]) -> list[str]:
+        """Say much that these do not read, check the memory of the daemon, and let one of them read it all."""
         for number, reader in enumerate(readers):
+            self.addCleanup(reader.close)
             reader.join(f"reader {number}")
-        sessions = [self.session(daemon, f"session {number}", SMALL) for number in range(READERS // 2)]
         talker = self.lines(daemon)
         talker.join("Talker")
-        texts = self.say(talker, TEXTS)
+        expected = [f"Talker: {text}" for text in self.say(talker, TEXTS)]
         self.assertLess(self.most_memory(daemon), MOST_MEMORY)
-        expected = [f"Talker: {text}" for text in texts]
         readers[7].receive_until("Talker has joined")
         self.assertEqual([readers[7].receive() for _ in expected], expected)
+        return expected
+
+    def test_a_hundred_stalled_readers_cost_no_memory(self) -> None:
+        daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "3600")
+        sessions = [self.session(daemon, f"session {number}", SMALL) for number in range(READERS // 2)]
+        expected = self.stall(daemon, [LineMember(daemon.tcp[0], buffer=SMALL) for _ in range(READERS // 2)])
         sessions[7].read_until(lambda: sessions[7].lines()[-1:] == expected[-1:])
         self.assertEqual(sessions[7].lines()[-TEXTS:], expected)
         self.assertLess(self.most_memory(daemon), MOST_MEMORY)
@@ -62,16 +66,7 @@ class StalledTests(DaemonTestCase):
         key, certificate = make_certificate(Path(directory.name))
         tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         daemon = self.start("--tcp", "0", "--tcp", tls, "--db", ":memory:", "--rate", "0", "--stall", "3600")
-        readers = [LineMember(daemon.tcp[1], trust=str(certificate), buffer=SMALL) for _ in range(READERS)]
-        for number, reader in enumerate(readers):
-            self.addCleanup(reader.close)
-            reader.join(f"reader {number}")
-        talker = self.lines(daemon)
-        talker.join("Talker")
-        expected = [f"Talker: {text}" for text in self.say(talker, TEXTS)]
-        self.assertLess(self.most_memory(daemon), MOST_MEMORY)
-        readers[7].receive_until("Talker has joined")
-        self.assertEqual([readers[7].receive() for _ in expected], expected)
+        self.stall(daemon, [LineMember(daemon.tcp[1], trust=str(certificate), buffer=SMALL) for _ in range(READERS)])
 
     def most_memory(self, daemon: Daemon) -> int:
         """Return the peak memory of the daemon, in KiB."""

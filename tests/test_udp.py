@@ -19,12 +19,11 @@ from groupchat.core.limits import Settings
 from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.service.group_service import GroupService
+from tests.daemon import SECONDS
 from tests.logs import LateLog
 from tests.node import Node
 
 reactor: Any = installed
-
-SECONDS = 20.0
 
 
 class UDPServiceTests(TestCase):

@@ -121,7 +121,7 @@ class Dialogue:
 
     def _check_password(self, given: bytes) -> bool:
         if pause := self._registry.pause_of(self._connection.host):
-            self._penalize(pause, lambda: None)
+            self._penalize(pause, self._end_penalty)
             return False
         password = self._registry.limits.password
         assert password is not None
@@ -136,18 +136,18 @@ class Dialogue:
 
     def _penalize(self, seconds: float, then: Callable[[], None]) -> None:
         self._phase = Phase.PENALTY
-        self._registry.clock.callLater(seconds, self._end_penalty, then)
-
-    def _end_penalty(self, then: Callable[[], None]) -> None:
-        self._phase = Phase.PASSWORD
-        then()
-        self._connection.read_soon()
+        self._registry.clock.callLater(seconds, then)
 
     def _refuse_password(self) -> None:
         if self._attempts >= PASSWORD_ATTEMPTS:
             self._connection.close("That is not the password. Ask whoever runs this group for it.")
         else:
             self._note("That is not the password. What is it?")
+        self._end_penalty()
+
+    def _end_penalty(self) -> None:
+        self._phase = Phase.PASSWORD
+        self._connection.read_soon()
 
     # The name, or the session
 
