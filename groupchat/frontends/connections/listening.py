@@ -48,9 +48,9 @@ class PortEndpoint:
 
 
 class PortsService(service.Service):
-    """Listens on some endpoints. Connections that come before `startService` wait in the kernel, where it can."""
+    """A service that listens on some endpoints. Connections that come before it starts wait in the kernel."""
 
-    what = ""  # the name of what it listens for, for an error
+    what = ""  # for which it listens, in words
 
     def __init__(self, factory: Factory, endpoints: Sequence[IStreamServerEndpoint]) -> None:
         self._factory = factory
@@ -97,7 +97,7 @@ class PortsService(service.Service):
 
 
 class StreamService(PortsService):
-    """Live lines on some endpoints. It also starts and stops the registry, whose connections may come by other ways."""
+    """Live lines on some endpoints, and the start and stop of the registry, also for connections of QUIC and HTTP."""
 
     what = "lines"
     _logger = Logger()

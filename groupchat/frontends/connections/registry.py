@@ -21,7 +21,7 @@ from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
 
 LINES_AT_ONCE = 256
-"""How many lines all connections read before the rest of the reactor has its turn, if each has read one."""
+"""How many lines all connections read in one turn of the reactor; each of them may read at least one."""
 
 STEP = 0.02
 """How often stopping checks if there is still something to wait for, in seconds."""
@@ -44,7 +44,7 @@ class IConnected(Interface):
 
 @implementer(IProtocolNegotiationFactory)
 class ConnectionRegistry(Factory):
-    """All connections of one group, and their limits. `make` makes the protocol of one, for a host.
+    """All connections of one group, and their limits. `make` returns the protocol for a connection.
 
     `shelf` has the shared files, if files are shared.
     """
@@ -86,7 +86,7 @@ class ConnectionRegistry(Factory):
         return self.connect(host_of(addr))
 
     def connect(self, host: str) -> Protocol | None:
-        """Return the protocol of a connection from a host; one that refuses if there is no room; None before start."""
+        """Return the protocol for a connection from a host: `Refused` if there is no room, and None before `start`."""
         why = self.why_not(host)
         if why:
             self.refused += 1
@@ -94,9 +94,9 @@ class ConnectionRegistry(Factory):
         return self._make(self, host) if self.ready else None
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Return what TLS clients may offer (ALPN, RFC 7301): a client that offers none of it is refused.
+        """Return the protocols that TLS clients may offer (ALPN, RFC 7301). Others are refused.
 
-        Browsers and curl are let in to be told in words that this is no web server.
+        HTTP is among them so that browsers and curl are told in words that this is no web server.
         """
         return [b"groupchat", *HTTP_ALPN]
 
@@ -109,7 +109,7 @@ class ConnectionRegistry(Factory):
             return "There are too many connections from your address."
         return ""
 
-    # The states of a connection
+    # What connections report
 
     def opened(self, connection: IConnected, transport: Any) -> None:
         tune(transport)
@@ -133,7 +133,7 @@ class ConnectionRegistry(Factory):
         if not self._per_host[connection.host]:
             del self._per_host[connection.host]
 
-    # Limits of their input
+    # Limits on input
 
     def room(self) -> int:
         """Return how many lines a connection may read now: at least 1, however many others read."""
@@ -165,7 +165,7 @@ class ConnectionRegistry(Factory):
             now = self.clock.seconds()
             for connection in _longer_than(self.limits.name_within, self._unnamed, now):
                 connection.close("You gave no name. Come back when you have one.")
-                self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a handshake may never end
+                self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a TLS handshake may never end
             for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
                 connection.drop()
             self._guessed = {host: at for host, at in self._guessed.items() if self.pause_of(host)}
@@ -178,7 +178,7 @@ class ConnectionRegistry(Factory):
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], Any, None]:
-        """Answer all commands, send everybody what is left, say why, and close."""
+        """Answer all commands, send all lines that wait, and close every connection."""
         if self._ticker.running:
             self._ticker.stop()
         yield self.group_service.drain()

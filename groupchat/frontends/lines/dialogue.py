@@ -26,17 +26,17 @@ from groupchat.wire.lines import Help, Resume, notes
 
 
 class Phase(Enum):
-    """What the next line is."""
+    """The meaning of the next line."""
 
     PASSWORD = auto()  # the password
-    PENALTY = auto()  # nothing yet: after a wrong password the next one has to wait
-    NAME = auto()  # a name, or what begins or resumes a numbered session
-    JOINING = auto()  # nothing yet: the name is not answered
+    PENALTY = auto()  # it has to wait: a wrong password was given
+    NAME = auto()  # a name, or the opening of a numbered session
+    JOINING = auto()  # it has to wait: the join is not answered
     MEMBER = auto()  # a text or a command
 
 
 class NotUnderstood(NamedTuple):
-    """A line that asks for nothing that there is."""
+    """A line that could not be understood, with its id and the reason."""
 
     id: int
     why: IllegalMessage
@@ -86,7 +86,9 @@ class Dialogue:
         """Return True if the next line can be read."""
         if self._phase in (Phase.PENALTY, Phase.JOINING):
             return False
-        queued = 0 if self._seat is None else len(self._seat.queue or ())  # also by an earlier connection
+        queued = (
+            0 if self._seat is None else len(self._seat.queue or ())
+        )  # also from an earlier connection of this session
         return len(self._unanswered) < QUEUE and queued < QUEUE
 
     def is_idle(self) -> bool:
@@ -94,7 +96,7 @@ class Dialogue:
         return not self._unanswered and self._phase is not Phase.PENALTY
 
     def line_received(self, raw: bytes) -> bool:
-        """Read a line. Return False if it has to wait for earlier answers, to be received again."""
+        """Read a line. Return False if it has to wait, and is to be received again."""
         if self._phase is Phase.PASSWORD:
             return self._check_password(raw)
         if not raw:
@@ -105,14 +107,14 @@ class Dialogue:
         return self._ask(raw)
 
     def leave(self) -> None:
-        """Leave, or let a numbered session be held: everything that came before is answered."""
+        """Leave, or let a numbered session be held: the input has ended, and all of it is answered."""
         if self._phase is Phase.MEMBER and not self.numbered:
             self._submit(Leave())
         else:
             self._connection.close()
 
     def hang_up(self) -> None:
-        """Give the seat up: the connection is lost."""
+        """Give up the seat: the connection is lost."""
         seat, self._seat = self._seat, None
         if seat is not None and seat.client is self:
             self._service.hang_up(seat, hold=self.numbered)
@@ -163,7 +165,7 @@ class Dialogue:
         try:
             asked = wire_lines.parse_first(wire_lines.decode(raw))
             if self.numbered and isinstance(asked, Join) and not asked.secret:
-                # A program that did not wait for its session: this line is no name.
+                # This line is no name: a program sent it without waiting for its session.
                 raise IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
             if isinstance(asked, Resume):
                 self._take_over(asked.secret, asked.number)
@@ -266,7 +268,7 @@ class Dialogue:
         self._unanswered.pop(id(command), None)
         if isinstance(command, Join):
             self._phase, self._seat = Phase.NAME, None
-            if not (self._connection.is_open and self._joined_before(command)):  # the name may be its own already
+            if not (self._connection.is_open and self._joined_before(command)):  # an earlier connection may have joined
                 self._refuse_name(why)
         elif isinstance(command, Leave) and self._connection.input_ended and not self.numbered:
             self._connection.close(str(why))  # the member leaves as soon as that can be stored
@@ -301,7 +303,7 @@ class Dialogue:
             self._connection.read_soon()
 
     def _recall(self, member: Member, command: Recall) -> None:
-        """Answer with the last lines as they came; a program is given their numbers, too."""
+        """Answer with the last lines as they came; for a program, with their numbers."""
         last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
         if self.numbered:
             self._reply(command.id, [b"%d %s" % numbered for numbered in last])

@@ -1,7 +1,7 @@
-"""One connection: bytes become lines, and the dialogue reads these no faster than it answers them.
+"""The transport side of a live connection: bytes become lines, which are read no faster than they are answered.
 
-A connection has no queue. It is sent what follows its place in the conversation, as fast as the other side takes it. So
-a slow or hostile peer costs some buffers, and no more.
+A connection has no queue. It is sent what follows its place in the conversation, as fast as the peer takes it. So a
+slow or hostile peer costs some buffers, and no more.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ AT_ONCE = 64
 
 
 class State(Enum):
-    """What a connection still does."""
+    """The state of a connection."""
 
-    OPEN = auto()  # everything
-    CLOSING = auto()  # its last line is written; it reads nothing more
-    LOST = auto()  # it cannot write, but carries out the lines that came
-    CLOSED = auto()  # nothing
+    OPEN = auto()  # it reads and writes
+    CLOSING = auto()  # its last line is written, and it reads no more
+    LOST = auto()  # it cannot write, but still carries out the lines that came
+    CLOSED = auto()  # it does nothing more
 
 
 class Input(Enum):
-    """How far the bytes of a connection have come."""
+    """The state of the input of a connection."""
 
-    RECEIVING = auto()  # more may come
-    RECEIVED = auto()  # the last byte came
-    SPLIT = auto()  # all of it was split into lines
+    RECEIVING = auto()  # more bytes may come
+    RECEIVED = auto()  # no more bytes come
+    SPLIT = auto()  # all of it is split into lines, and what still comes does not count
 
 
 class Turn(Enum):
-    """When lines are read."""
+    """The state of the reading of lines."""
 
-    IDLE = auto()  # when something happens
-    PLANNED = auto()  # in the next turn of the reactor
-    READING = auto()  # at this moment
+    IDLE = auto()  # the next event starts it
+    PLANNED = auto()  # it begins in the next turn of the reactor
+    READING = auto()  # it is going on
 
 
 @implementer(ILinesConnection, IReader, IHalfCloseableProtocol, IPushProducer)
@@ -84,7 +84,7 @@ class LinesProtocol(Protocol):
             return
         self._splitter.feed(data)
         if self._input is Input.SPLIT:
-            self._splitter.lines(len(data))  # these are not read; only a timing mark among them is answered
+            self._splitter.lines(len(data))  # drops them; only a timing mark is answered
             self._answer_mark()
         else:
             self.read()
@@ -130,7 +130,7 @@ class LinesProtocol(Protocol):
         return self.state is State.OPEN
 
     def give(self, lines: bytes) -> None:
-        if self.is_open:
+        if self.state is State.OPEN:
             self._write(lines)
 
     def subscribe(self, member: Member, place: tuple[int, int], render: Render | None) -> None:
@@ -160,7 +160,7 @@ class LinesProtocol(Protocol):
         self._unsubscribe()
         self._registry.closing(self)
         if self._input_paused:
-            self.transport.resumeProducing()  # TLS has to read the close of the other side
+            self.transport.resumeProducing()  # TLS has to read the peer's close
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -188,7 +188,7 @@ class LinesProtocol(Protocol):
         return self._input is Input.SPLIT
 
     def read(self) -> None:
-        """Read lines now. The service must not be running: see `read_soon`."""
+        """Read lines now. This must not be called in the middle of an answer: see `read_soon`."""
         if self._turn is not Turn.IDLE:
             return
         self._turn = Turn.READING
@@ -209,7 +209,7 @@ class LinesProtocol(Protocol):
             self._after_reading(read_on=failed or count == most)
 
     def read_soon(self) -> None:
-        """Read lines in the next turn, so that no command is submitted in the middle of an answer."""
+        """Read lines in the next turn of the reactor, so no command is submitted in the middle of an answer."""
         if self._turn is Turn.IDLE and (self.has_unread or self._input is not Input.RECEIVING):
             self._turn = Turn.PLANNED
             self._registry.clock.callLater(0, self._begin_turn)
@@ -238,7 +238,7 @@ class LinesProtocol(Protocol):
         return bool(self._lines)
 
     def _end_input(self) -> None:
-        """Take bytes without an end of line as the last line, but not those of a program: it sends that line again."""
+        """Count an unfinished line as the last one, but not that of a program, which sends the whole line again."""
         self._input = Input.SPLIT
         last = self._splitter.finish()
         if not self.dialogue.numbered and not any(map(asks_for_numbers, [*self._lines, *last])):
@@ -249,7 +249,7 @@ class LinesProtocol(Protocol):
         self._splitter.clear()
 
     def _after_reading(self, *, read_on: bool) -> None:
-        """Plan to read on, or end; and receive more only when all input is read."""
+        """Plan to read on, or leave at the end of input; and receive more bytes only once all lines are read."""
         unread = self.has_unread
         if read_on and (unread or self._input is Input.RECEIVED):
             self.read_soon()
