@@ -94,7 +94,7 @@ class ConnectionRegistry(Factory):
         return self._make(self, host) if self.ready else None
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Return the protocols that TLS clients may offer (ALPN, RFC 7301). Others are refused.
+        """Return the protocols that TLS clients may offer (ALPN, RFC 7301): one that offers others only is refused.
 
         HTTP is among them so that browsers and curl are told in words that this is no web server.
         """
