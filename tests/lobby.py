@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -70,9 +70,9 @@ class Caller:
         """End the sending."""
         self.lines.readConnectionLost()
 
-    def lose(self) -> None:
+    def lose(self, *, reset: bool = False) -> None:
         """Lose the connection."""
-        self.lines.connectionLost(Failure(ConnectionDone()))
+        self.lines.connectionLost(Failure(ConnectionLost() if reset else ConnectionDone()))
 
 
 class Lobby(Node):

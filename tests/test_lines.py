@@ -287,13 +287,16 @@ class PasswordTests(LobbyTestCase):
         self.assertEqual(self.lobby.call("10.0.0.10").ask("sésame")[-1], ASKED)
 
     def test_refusal_is_sent_after_a_half_close(self) -> None:
-        caller = self.lobby.call()
-        caller.ask("wrong")
-        caller.half_close()
-        self.assertFalse(caller.is_closing)
-        self.lobby.pass_time(PASSWORD_PAUSE)
-        self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
-        self.assertTrue(caller.is_closing)
+        for sign in (b"", b"\x04"):
+            caller = self.lobby.call()
+            caller.heard()
+            caller.send_bytes(b"wrong\n" + sign)
+            if not sign:
+                caller.half_close()
+            self.assertFalse(caller.is_closing)
+            self.lobby.pass_time(PASSWORD_PAUSE)
+            self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
+            self.assertTrue(caller.is_closing)
 
     def test_connection_lost_before_the_refusal(self) -> None:
         caller = self.lobby.call()

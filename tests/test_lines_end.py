@@ -78,6 +78,14 @@ class EndTests(LobbyTestCase):
         said = ["Alice has joined", "Alice: one", "Alice: two", "Alice has left the group"]
         self.assertEqual(self.lobby.watch(), said)
 
+    def test_a_reset_discards_unread_lines(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("one", "two")
+        alice.lose(reset=True)
+        self.assertAllIsGone("reset")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
     def test_input_after_the_end_is_discarded(self) -> None:
         for sign in (b"\x04", b"\xff\xf4"):
             self.open(Lobby())

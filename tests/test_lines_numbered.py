@@ -8,7 +8,7 @@ from groupchat.core.errors import Unavailable
 from groupchat.core.limits import QUEUE
 from groupchat.frontends.lines.protocol import State
 from groupchat.wire.lines import HELP
-from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
+from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase, late_lobby
 from tests.logs import FailingLog
 
 
@@ -166,6 +166,17 @@ class NumberedTests(LobbyTestCase):
         self.assertEqual(second.heard(), ["session 2 0 Robot", "ok 1"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
+    def test_a_closed_connection_takes_over_no_session(self) -> None:
+        self.lobby = late_lobby()
+        first, second = self.lobby.call(), self.lobby.call()
+        for caller in (first, second):
+            caller.send(f"/numbered {KEY} Robot")
+            caller.heard()
+        second.lines.close("Enough.")
+        self.lobby.pass_time(2)
+        self.assertEqual(first.heard(), ["session 1 0 Robot"])
+        self.assertFalse(first.is_closing)
+
     def test_unread_lines_of_a_lost_session_have_no_effect(self) -> None:
         """The program sends the lines again. Even a line that would begin a session is not read."""
         program = self.lobby.program("Robot")
@@ -174,7 +185,7 @@ class NumberedTests(LobbyTestCase):
         program.lose()
         self.lobby.settle()
         self.assertEqual(set(self.lobby.service.group.by_key), {"bob", "robot"})
-        self.assertNotIn("Robot: half a li", self.lobby.watch())
+        self.assertFalse({"Robot: 99", "Robot: half a li"} & set(self.lobby.watch()))
         self.assertEqual(self.lobby.service.seats.live[next(iter(self.lobby.service.seats.live))].client, None)
 
     def test_unread_resume_of_a_lost_session_has_no_effect(self) -> None:
