@@ -24,7 +24,7 @@ else:
 
 
 class RestartContract(Suite):
-    """What a node finds when it starts on the log of another. Each kind of log has its own `restart`."""
+    """The state of a node that starts on the log of another. Each kind of log has its own `restart`."""
 
     def restart(self, kill: bool) -> None:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What a live front end says of the group: a greeting, the members, the files."""
+"""Answers about the group that live front ends share: a greeting, the members, the files."""
 
 from __future__ import annotations
 

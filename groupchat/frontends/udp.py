@@ -32,10 +32,10 @@ from groupchat.service.seats import IClient, Seat
 from groupchat.wire.datagrams import CLOSE, REFUSAL, list_of_names, parse
 
 MAX_DATAGRAM = 16_384
-"""How much of a datagram is read, in bytes: more than a legal one has, so one that is cut is illegal anyway."""
+"""The most bytes of a datagram that are read: more than a legal one has, so one that is cut is illegal anyway."""
 
 AT_ONCE = 64
-"""How many datagrams are read before the rest of the reactor has its turn."""
+"""The number of datagrams that are read before the rest of the reactor has its turn."""
 
 FIRST_OF_QUIC = b"\x40"
 """Datagrams of QUIC, on the same port, begin with this byte or a higher one; the five messages do not."""
@@ -44,7 +44,7 @@ Send = Callable[[bytes, Address], object]
 OfferToQuic = Callable[[bytes, Address, Send], bool]
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""How many bytes of unread datagrams the kernel is asked to buffer; it may buffer fewer."""
+"""The bytes of unread datagrams that the kernel is asked to buffer; it may buffer fewer."""
 
 
 class Port(udp.Port):
@@ -168,7 +168,7 @@ class FiveMessages(DatagramProtocol):
         member, address = seat.member, seat.address
         assert address is not None
         if member is None:
-            self._reply(CLOSE, address)  # it has just left
+            self._reply(CLOSE, address)  # the member has left
         elif isinstance(command, Join):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)

@@ -21,10 +21,10 @@ from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
 
 LINES_AT_ONCE = 256
-"""How many lines all connections read in one turn of the reactor; each of them may read at least one."""
+"""The number of lines that all connections read in one turn of the reactor. Each may read at least one."""
 
 STEP = 0.02
-"""How often stopping checks if there is still something to wait for, in seconds."""
+"""The seconds between two checks, while stopping, if there is still something to wait for."""
 
 HTTP_ALPN = [b"http/1.1", b"http/1.0"]
 """The versions of HTTP that the page speaks, as TLS names them: RFC 7301."""
@@ -69,8 +69,8 @@ class ConnectionRegistry(Factory):
         self.total = 0
         self.refused = 0
         self._per_host: Counter[str] = Counter()
-        self._unnamed: dict[IConnected, float] = {}  # since when, the longest first
-        self._closing: dict[IConnected, float] = {}  # likewise
+        self._unnamed: dict[IConnected, float] = {}  # since when, in this order
+        self._closing: dict[IConnected, float] = {}  # since when, in this order
         self._lines_read = 0  # by all connections in this turn
         self._guessed: dict[str, float] = {}  # when each host last gave a wrong password
         self._ticker = LoopingCall(self._tick)

@@ -1,4 +1,4 @@
-"""The dialogue on one connection: the password if there is one, then a name, then the conversation."""
+"""The dialogue on a live connection: the password if there is one, then a name, then the conversation."""
 
 from __future__ import annotations
 
@@ -86,9 +86,8 @@ class Dialogue:
         """Return True if the next line can be read."""
         if self._phase in (Phase.PENALTY, Phase.JOINING):
             return False
-        queued = (
-            0 if self._seat is None else len(self._seat.queue or ())
-        )  # also from an earlier connection of this session
+        # A resumed session may have commands of an earlier connection in its queue.
+        queued = 0 if self._seat is None else len(self._seat.queue or ())
         return len(self._unanswered) < QUEUE and queued < QUEUE
 
     def is_idle(self) -> bool:
@@ -226,7 +225,7 @@ class Dialogue:
         except IllegalMessage as why:
             asked = NotUnderstood(client_id, why)
         if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall):
-            return False  # they are answered in their order, and only one long answer is held at a time
+            return False  # answers come in order, and only one long answer is held at a time
         match asked:
             case Help():
                 self._reply(asked.id, wire_lines.HELP)

@@ -23,7 +23,7 @@ from groupchat.service.subscriptions import IReader, Render, Subscription
 from groupchat.wire.lines import NO_TIMING_MARK, Splitter, asks_for_numbers, notes
 
 AT_ONCE = 64
-"""How many lines of one connection are read before other connections have their turn."""
+"""The number of lines that one connection reads before the others have their turn."""
 
 
 class State(Enum):
@@ -55,7 +55,7 @@ class Turn(Enum):
 class LinesProtocol(Protocol):
     """A connection for live lines."""
 
-    transport: Any  # ITransport and IConsumer, of whatever kind
+    transport: Any  # some ITransport and IConsumer
 
     def __init__(self, registry: ConnectionRegistry, host: str) -> None:
         self.host = host
