@@ -32,7 +32,7 @@ LAYERS = {
 INTERFACES_ONLY = {"log", "files"}
 """Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
 
-SHARED_BY_FRONTENDS = {"connections", "guests", "transfers", "listings"}
+SHARED_BY_FRONTENDS = {"connections", "guests", "transfers"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
 
 STILL_TANGLED = {

@@ -13,9 +13,8 @@ from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from groupchat.quic import MAX_GAPS, MAX_HANDSHAKE, STREAMS, WINDOW
-from tests.daemon import Daemon, LineMember
+from tests.daemon import ILLEGAL, Daemon, DaemonTestCase, LineMember
 from tests.quic_peer import QuicPeer, crypto_frame, stream_frame
-from tests.test_conversation import ILLEGAL, DaemonTestCase
 
 MB = 1_000_000
 ASKED = b"* What is your name?\n"
