@@ -26,10 +26,10 @@ from typing import Any, NoReturn
 
 from groupchat import __version__
 from groupchat.core.errors import CannotOpen, LogError
-from groupchat.core.events import GuestSaid, Line, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
-from groupchat.log import Entry, database
+from groupchat.log import Entry, Snapshot, database
 from groupchat.log.database import Reader
 from groupchat.service.snapshots import Snapshots
 
@@ -48,50 +48,51 @@ AT_ONCE = 200  # how many entries are read at once; each may be hundreds of even
 LARGE = 5_000  # from how many pages (of 4 KiB) on a backup shows how far it is
 
 
-class Replay(Snapshots):
-    """The log of a file, folded as the daemon folds it: its lines, one after another, and the group they lead to.
+class Replay:
+    """The log of a file, folded as the daemon folds it: its lines one after another, and the group that they lead to.
 
-    That takes memory for the members, and not for the lines. `read` calls a function with a connection.
+    It takes memory for the members, and not for the lines. `read` calls a function with a connection.
     """
 
     def __init__(self, read: Callable[[Callable[[sqlite3.Connection], Any]], Any]) -> None:
         self.group = Group(keep=1)
-        super().__init__(self.group)
+        self.position = 0
+        """The position of the last entry that was read."""
+        self.number = 0
+        """The number of the last line."""
+        self.snapshot: Snapshot | None = read(database.load_snapshot)
         self._read = read
-        self.snapshot = read(database.load_snapshot)
-        self.number = 0  # of the last line
+        self._snapshots = Snapshots(self.group)
         if self.snapshot is not None:
             with _applying("The snapshot"):
-                self.position = self.load(self.snapshot)
-            self.number = self._head - read(self._count_known)
+                self.position = self._snapshots.load(self.snapshot)
+            self.number = self._snapshots.first_number(read(self._count_covered)) - 1
 
-    def _count_known(self, connection: sqlite3.Connection) -> int:
-        """How many lines are in the entries that the snapshot knows."""
-        events = database.count_events(connection, self.position, self._known)
-        return events.total() - events["seen"] - len(self._refused)
+    def _count_covered(self, connection: sqlite3.Connection) -> int:
+        """Return the number of lines, refused ones included, in the entries that the snapshot covers."""
+        assert self.snapshot is not None
+        events = database.count_events(connection, self.position, self.snapshot.position)
+        return events.total() - events["seen"]
 
     def lines(self) -> Iterator[tuple[int, Line]]:
-        """The lines that are kept, each with its number. Raises LogError."""
+        """Yield the lines that are kept, each with its number. Raises LogError."""
         while entries := self._read(self._fetch):
             for entry in entries:
-                for line in self._apply(entry):
+                for line in self._fold(entry):
                     self.number += 1
                     yield self.number, line
-        self.caught_up()
+        self._snapshots.caught_up()
 
     def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
         with _applying(f"What comes after entry {self.position}"):
             return list(database.read(connection, self.position, AT_ONCE))
 
-    def _apply(self, entry: Entry) -> list[Line]:
-        """Fold an entry. Returns its lines: what was refused is none."""
+    def _fold(self, entry: Entry) -> list[Line]:
         if entry.position != self.position + 1:
             raise LogError(f"Entry {self.position + 1} is needed, and the next that is there is {entry.position}.")
+        self.position = entry.position
         with _applying(f"Entry {entry.position}"):
-            if not self.begin(entry):
-                return self.lines_of(entry)
-            taken = [event for event in entry.events if self.group.apply(event) is not None]
-            return [event for event in taken if not isinstance(event, Seen)]
+            return self._snapshots.fold(entry)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ PORTS = range(15_000, 30_000)
 """Where a free port is looked for: systems give none of these to whoever asks for any, while no daemon has it."""
 
 _PROGRAM = f"""
-from groupchat.service.group_service import group_service as service
+from groupchat.service import group_service as service
 assert service.SNAPSHOT_EVENTS > {SNAPSHOT_EVENTS}
 service.SNAPSHOT_EVENTS = {SNAPSHOT_EVENTS}
 from twisted.scripts.twistd import run

@@ -155,7 +155,7 @@ class SharingTests(SessionTestCase):
         for command in (Share("x", 1, member=alice.member.id), SayAsGuest("Door", "ding"), Share("y", 2, guest="Cam")):
             self.connection().ask(command)
             self.settle()
-        self.node.service._save()
+        self.node.service._saver.save()
         self.settle()
         lines, place = self.lines(), (alice.member.own, self.group.behind(alice.member))
         self.use(Node(MemoryLog(self.store), self.clock))

@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-import groupchat.service.group_service as service_module
+import groupchat.service.command_queue as command_queue_module
 from groupchat.core.errors import LogError, Unavailable, Unknown
 from groupchat.core.events import Event, Left, Seen
 from groupchat.core.group import Group
@@ -267,7 +267,7 @@ class OrderTests(SynchronousTestCase):
 
     def test_so_many_wait_in_all(self) -> None:
         clock = Clock()
-        self.patch(service_module, "QUEUED", 100)
+        self.patch(command_queue_module, "QUEUED", 100)
         node = Node(LateLog(Store(), clock, 5.0), clock)
         for who in range(50):
             for request in (f"1 member{who}", "5", "5", "5"):

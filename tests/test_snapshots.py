@@ -27,10 +27,8 @@ class Node:
         self.snapshots = Snapshots(self.group)
 
     def fold(self, entry: Entry) -> list[int | None]:
-        if not self.snapshots.begin(entry):
-            return []
         outcomes = []
-        for event in entry.events:
+        for event in self.snapshots.begin(entry):
             outcome = self.group.apply(event)
             if outcome is None and not isinstance(event, Seen):
                 self.snapshots.refused(entry, event)
