@@ -29,8 +29,8 @@ from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
-from groupchat.log import Entry, Snapshot, database
-from groupchat.log.database import Reader
+from groupchat.log import Entry, Snapshot, database, tables
+from groupchat.log.reader import Reader, open_to_read
 from groupchat.service.snapshots import Snapshots
 
 DESCRIPTION = """\
@@ -60,7 +60,7 @@ class Replay:
         """The position of the last entry that was read."""
         self.number = 0
         """The number of the last line."""
-        self.snapshot: Snapshot | None = read(database.load_snapshot)
+        self.snapshot: Snapshot | None = read(tables.load_snapshot)
         self._read = read
         self._snapshots = Snapshots(self.group)
         if self.snapshot is not None:
@@ -71,7 +71,7 @@ class Replay:
     def _count_covered(self, connection: sqlite3.Connection) -> int:
         """Return the number of lines, refused ones included, in the entries that the snapshot covers."""
         assert self.snapshot is not None
-        events = database.count_events(connection, self.position, self.snapshot.position)
+        events = tables.count_events(connection, self.position, self.snapshot.position)
         return events.total() - events["seen"]
 
     def lines(self) -> Iterator[tuple[int, Line]]:
@@ -85,7 +85,7 @@ class Replay:
 
     def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
         with _applying(f"What comes after entry {self.position}"):
-            return list(database.read(connection, self.position, AT_ONCE))
+            return list(tables.read(connection, self.position, AT_ONCE))
 
     def _fold(self, entry: Entry) -> list[Line]:
         if entry.position != self.position + 1:
@@ -124,14 +124,14 @@ def check(given: argparse.Namespace) -> int:
 
 def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]], str]:
     """What is in a file, as far as that can be told, and what is wrong with it: nothing if it is sound."""
-    facts: list[tuple[str, object]] = [("format", database.VERSION)]
-    if damage := database.check(connection, "integrity_check"):
+    facts: list[tuple[str, object]] = [("format", tables.VERSION)]
+    if damage := tables.check(connection, "integrity_check"):
         return facts, f"it is damaged ({damage})."
-    beginning, head = database.span(connection)
-    entries = database.count_entries(connection)
-    events = database.count_events(connection, 0, sys.maxsize)
+    beginning, head = tables.span(connection)
+    entries = tables.count_entries(connection)
+    events = tables.count_events(connection, 0, sys.maxsize)
     facts += [("first kept", beginning), ("head", head), ("entries", entries), ("events", _listed(events))]
-    if entries != head - beginning + 1 or events != database.count_events(connection, beginning - 1, head):
+    if entries != head - beginning + 1 or events != tables.count_events(connection, beginning - 1, head):
         return facts, f"What it holds are not the entries {beginning} to {head}, and their events."
     try:
         return facts, _fold(connection, facts)
@@ -141,13 +141,13 @@ def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]],
 
 def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> str:
     """Fold the log, add to the facts, and say what is wrong with it."""
-    beginning, head = database.span(connection)
+    beginning, head = tables.span(connection)
     replay = Replay(lambda function: function(connection))
     position = replay.snapshot.position if replay.snapshot else 0
     facts.append(("snapshot", f"of entry {position}" if replay.snapshot else "none"))
     if not beginning - 1 <= replay.position <= position <= head:
         return f"It holds the entries {beginning} to {head}, and needs those after {replay.position} to {position}."
-    kinds = Counter(type(line).__name__.lower() for _, line in replay.lines())
+    kinds = Counter(tables.KINDS[type(line)] for _, line in replay.lines())
     numbers = f", numbers {replay.number - kinds.total() + 1} to {replay.number}" if kinds else ""
     facts += [("lines", _listed(kinds) + numbers), ("members", len(replay.group.members))]
     last = replay.group.history.head
@@ -186,7 +186,7 @@ def _json_line(number: int, line: Line) -> str:
     found: dict[str, object] = {
         "number": number,
         "at": _utc(line.at),
-        "kind": type(line).__name__.lower(),
+        "kind": tables.KINDS[type(line)],
         "member": str(line.member) if line.member else None,
         "name": line.name,
     }
@@ -301,8 +301,8 @@ def _show_progress(_status: int, remaining: int, pages: int) -> None:
 
 def _check_copy(part: Path) -> None:
     try:
-        with closing(database.open_to_read(part, immutable=True)) as connection:
-            damage = database.check(connection, "quick_check")
+        with closing(open_to_read(part, immutable=True)) as connection:
+            damage = tables.check(connection, "quick_check")
     except sqlite3.Error as error:
         damage = str(error)
     if damage:

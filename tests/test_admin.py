@@ -24,8 +24,9 @@ from groupchat import __version__, admin
 from groupchat.core.errors import CannotOpen
 from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group
-from groupchat.log import database
-from groupchat.log.database import Database, Reader, span
+from groupchat.log import tables
+from groupchat.log.database import Database
+from groupchat.log.reader import Reader
 from groupchat.service.snapshots import VERSION, Snapshots
 from tests.daemon import Daemon, UDPMember
 
@@ -139,7 +140,7 @@ class DaemonFileTests(Files):
         """See that every command tells what was said in `converse`."""
         facts = self.facts()
         self.assertEqual(facts["lines"], "5 (2 joined, 1 renamed, 2 said), numbers 1 to 5")
-        self.assertEqual((facts["format"], facts["first kept"], facts["members"]), (str(database.VERSION), "1", "2"))
+        self.assertEqual((facts["format"], facts["first kept"], facts["members"]), (str(tables.VERSION), "1", "2"))
         self.assertEqual(facts["head"], facts["entries"])
         words = ["Alice has joined", "Bob has joined", "Bob: Hi Alice", "Alice changed his name to Alicia"]
         words.append("Bob: bye: \u0437\U0001f98a")
@@ -224,9 +225,9 @@ class DaemonFileTests(Files):
         self.addCleanup(database.close)
 
         def look_twice(connection: sqlite3.Connection) -> tuple[object, object]:
-            before = span(connection)
+            before = tables.span(connection)
             database.append([("more", alice(1)[0])])
-            return before, span(connection)
+            return before, tables.span(connection)
 
         self.assertEqual(Reader(self.file).read(look_twice), ((1, 3), (1, 3)))
 
@@ -520,7 +521,7 @@ class UnsoundTests(Files):
 
     def test_another_format(self) -> None:
         for version, words in [
-            (database.VERSION + 1, "newer groupchat"),
+            (tables.VERSION + 1, "newer groupchat"),
             (1, "older groupchat"),
             (0, "older groupchat"),
         ]:

@@ -26,8 +26,9 @@ from groupchat.core.events import Said
 from groupchat.core.history import History
 from groupchat.core.limits import Settings
 from groupchat.frontends.udp import FiveMessages, UDPService
-from groupchat.log.database import VERSION, Database
+from groupchat.log.database import Database
 from groupchat.log.sqlite import SqliteLog
+from groupchat.log.tables import VERSION
 from groupchat.service.group_service import GroupService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.durable import DurableNode

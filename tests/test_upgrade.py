@@ -7,7 +7,7 @@ import sqlite3
 from twisted.internet.task import Clock
 
 from groupchat.core.commands import Say, SayAsGuest, Share
-from groupchat.log.database import VERSION
+from groupchat.log.tables import VERSION
 from tests.connections import Connection
 from tests.durable import DurableNode
 from tests.test_restart import Directory
