@@ -558,7 +558,7 @@ class UnsoundTests(Files):
             ("UPDATE snapshot SET position = 10", "after 0 to 10"),
             ("UPDATE snapshot SET state = x'6e6f'", "snapshot cannot be applied"),
             (self.state('"refused":[]', '"refused":[[2,7]]'), "last line is number 9, by its entries 10"),
-            (self.state(",1,0,2,", ",1,9,2,"), "waits for Alice cannot be right"),
+            (self.state(",1,0,2,", ",1,9,2,"), "The cursor of Alice cannot be right"),
         ]:
             self.write(*alice(9), snapshot_after=3)
             self.execute(statement)

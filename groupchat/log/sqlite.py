@@ -1,8 +1,8 @@
 """A log in one SQLite file, with one writer thread.
 
-The thread is fed what each reactor turn appends, and commits all that has come meanwhile in one transaction: batches
-form by themselves while the commit before them runs. The reactor is told once a batch. Whatever the thread cannot
-explain ends it, and with it the daemon: nothing is acknowledged into the void.
+The thread commits in one transaction all appends that came during the commit before, so that batches form by
+themselves. It reports to the reactor once a batch. An unexpected exception ends the thread, and with it the daemon, so
+that no append is acknowledged which was not stored.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot
 from groupchat.log.database import Database
 
 MOST_EVENTS = 512
-"""How many events a transaction takes, but for the last entry of it."""
+"""A transaction with this many events takes no further entry."""
 
 READ_AT_ONCE = 1_000
-"""How many entries are read at once when a tail catches up."""
+"""The number of entries that are read at once while a tail catches up."""
 
 TRIM_AT_ONCE = 500
-"""How many entries are forgotten in one transaction, so that appends need not wait for long."""
+"""The number of entries that are deleted in one transaction, so that appends need not wait for long."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class _Append:
 
 @dataclass(slots=True)
 class _Call:
-    """Something else to do in the thread."""
+    """Any other job for the thread."""
 
     function: Callable[[], Any]
     done: Deferred[Any]
@@ -53,7 +53,7 @@ _Job = _Append | _Call
 
 
 class _Tail:
-    """A reader. `live` once it has caught up: from then on it is given entries as they are committed."""
+    """A reader. It is `live` once it has caught up; then it is given entries as they are committed."""
 
     def __init__(self, after: int, on_entry: OnEntry) -> None:
         self.position = after
@@ -82,7 +82,7 @@ class SqliteLog:
         self._synchronous = synchronous
         self._check = check
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._database: Database | None = None  # the thread's; here it is only asked whether it is there
+        self._database: Database | None = None  # only the thread uses it; the reactor only checks that it is open
         self._ended: Deferred[None] = Deferred()
         self._closing = False
         self._lost: Lost = lambda failure: None
@@ -109,11 +109,11 @@ class SqliteLog:
         self._tails.append(tail)
         reading = self.read(after, READ_AT_ONCE)
         while entries := (yield reading):
-            reading = self.read(entries[-1].position, READ_AT_ONCE)  # while these are given
+            reading = self.read(entries[-1].position, READ_AT_ONCE)  # the thread reads on while these are given
             for entry in entries:
                 tail.give(entry)
             if tail.stopped:
-                reading.addErrback(lambda failure: None)  # nobody waits for it any more
+                reading.addErrback(lambda failure: None)  # it is not needed
                 break
         tail.live = True
         return tail.stop
@@ -134,7 +134,7 @@ class SqliteLog:
     def trim(self, before: int, seen_before: int) -> Any:
         yield self._call(lambda database: database.forget_seen(seen_before))
         while (yield self._call(lambda database: database.trim(before, TRIM_AT_ONCE))):
-            pass  # appends that came meanwhile have had their turn
+            pass  # the thread does other jobs between two of these
 
     def close(self) -> Deferred[None]:
         if self._closing or self._database is None:
@@ -157,7 +157,7 @@ class SqliteLog:
         return self._database
 
     def _committed(self, batch: Sequence[_Append], entries: Sequence[Entry | None]) -> None:
-        """What was stored is given to every tail, and then acknowledged."""
+        """Give each stored entry to every tail, and then acknowledge it."""
         for append, entry in zip(batch, entries, strict=True):
             if entry is not None:
                 for tail in self._tails:
@@ -194,7 +194,7 @@ class SqliteLog:
         self._tell(self._thread_ended, failure)
 
     def _work(self, database: Database) -> None:
-        """Do every job, in order, up to the one that says to end."""
+        """Do every job in order, until there is None."""
         job = self._jobs.get()
         while job is not None:
             if isinstance(job, _Append):
@@ -204,7 +204,7 @@ class SqliteLog:
                 job = self._jobs.get()
 
     def _commit_from(self, database: Database, first: _Append) -> _Job | None:
-        """Commit this and the appends that wait behind it. Returns the job after them."""
+        """Commit an append and those that wait behind it. Return the job after them."""
         batch, events = [first], len(first.events)
         while events < MOST_EVENTS and not self._jobs.empty():
             job = self._jobs.get()
