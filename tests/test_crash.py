@@ -38,14 +38,14 @@ class CrashTests(TestCase):
         self.assertGreater(outcome.verdict.acknowledged, 100)
         self.assertEqual((outcome.verdict.again, outcome.verdict.stored, outcome.cut_off), (0, 0, 0))
 
-    def test_a_log_in_memory_does_not_pass(self) -> None:
+    def test_a_log_in_memory_fails_the_check(self) -> None:
         outcome = self.crash(KILLS, ["--db", ":memory:", "--rate", "0"])
         self.assertGreater(outcome.verdict.errors["refused"], 0)
         self.assertLess(outcome.kills, KILLS)
 
 
 class ReadingTests(TestCase):
-    def test_a_line_is_what_happened_and_to_whom(self) -> None:
+    def test_a_line_is_split_into_key_and_shown_name(self) -> None:
         for line, key, shown in [
             ("Al: hi: there", ": hi: there", "Al"),
             ("Al: B has joined", ": B has joined", "Al"),
@@ -91,23 +91,23 @@ class JudgeTests(TestCase):
     def errors(self) -> dict[str, int]:
         return dict(judge(self.record).errors)
 
-    def test_all_is_well(self) -> None:
+    def test_a_correct_run_has_no_errors(self) -> None:
         verdict = judge(self.record)
         self.assertFalse(verdict.described)
         self.assertEqual((verdict.acknowledged, verdict.stored, verdict.again), (5, 0, 0))
 
-    def test_a_lost_text(self) -> None:
+    def test_a_lost_text_is_an_error(self) -> None:
         self.rearrange(self.c, "a: a-1", "b: b-1", "b: b-2", "a: a-3")
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"lost": 1})
         self.assertIn("c never received", verdict.described[0])
         self.assertIn("a-2", verdict.described[0])
 
-    def test_a_text_that_nobody_received(self) -> None:
+    def test_a_text_that_nobody_received_is_lost(self) -> None:
         self.deed("a: a-4", 5)
         self.assertEqual(self.errors(), {"lost": 3})
 
-    def test_nothing_is_lost_to_who_was_not_there_or_has_not_asked(self) -> None:
+    def test_a_reader_misses_nothing_outside_its_time(self) -> None:
         self.deed("a: a-4", 5)
         for reader in self.record.readers:
             reader.until = 5.4
@@ -126,7 +126,7 @@ class JudgeTests(TestCase):
         self.assertEqual(verdict.errors, {"lost": 90})
         self.assertEqual(len(verdict.described), 10)
 
-    def test_a_text_that_was_given_just_before_a_kill_may_come_again(self) -> None:
+    def test_a_text_given_just_before_a_kill_may_come_again(self) -> None:
         self.record.kills = [50 + AGAIN_SECONDS, 60, 70]
         self.receive(self.c, "b: b-2", "a: a-3", at=59.5, life=1)
         self.receive(self.c, "a: a-3", at=69, life=2)
@@ -135,48 +135,48 @@ class JudgeTests(TestCase):
         self.assertFalse(verdict.described)
         self.assertEqual((verdict.again, verdict.oldest_again), (4, AGAIN_SECONDS))
 
-    def test_a_doubled_text(self) -> None:
+    def test_a_doubled_text_is_an_error(self) -> None:
         self.record.kills = [50 + AGAIN_SECONDS + 0.1]
         self.receive(self.c, "a: a-3", at=60, life=1)
         self.assertEqual(self.errors(), {"doubled": 1})
 
-    def test_a_text_doubled_without_a_kill(self) -> None:
+    def test_a_text_doubled_without_a_kill_is_an_error(self) -> None:
         self.record.kills = [51]
         self.receive(self.c, "a: a-3", at=50.1)
         self.assertEqual(self.errors(), {"doubled": 1})
 
-    def test_a_text_that_came_again_long_before_the_next_kill(self) -> None:
+    def test_a_text_doubled_over_two_kills_is_an_error(self) -> None:
         self.record.kills = [51, 60]
         self.receive(self.c, "a: a-3", at=52, life=1)
         self.assertEqual(self.errors(), {})
         self.receive(self.c, "a: a-3", at=61, life=2)
         self.assertEqual(self.errors(), {"doubled": 1})
 
-    def test_a_text_that_was_not_acknowledged_is_doubled_like_any(self) -> None:
+    def test_a_doubled_unacknowledged_text_is_an_error(self) -> None:
         self.deed("a: a-4", 5, acknowledged=False)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a: a-4")
         self.receive(self.c, "a: a-4")
         self.assertEqual(self.errors(), {"doubled": 1})
 
-    def test_disorder_among_members(self) -> None:
+    def test_disorder_between_authors_is_an_error(self) -> None:
         self.rearrange(self.c, "b: b-1", "a: a-1", "a: a-2", "b: b-2", "a: a-3")
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"out of order": 1})
         self.assertIn("': a-1'", verdict.described[0])
 
-    def test_disorder_of_one_author(self) -> None:
+    def test_disorder_of_one_author_is_an_error(self) -> None:
         for reader in (self.c, self.d):
             self.rearrange(reader, "b: b-1", "a: a-2", "a: a-1", "b: b-2", "a: a-3")
         self.rearrange(self.b, "a: a-2", "a: a-1", "a: a-3")
         self.assertEqual(self.errors(), {"out of order": 3})
 
-    def test_what_comes_again_is_no_disorder(self) -> None:
+    def test_lines_that_come_again_are_not_out_of_order(self) -> None:
         self.record.kills = [51]
         self.receive(self.c, "b: b-1", "a: a-2", "b: b-2", "a: a-3", at=52, life=1)
         self.assertEqual(self.errors(), {})
 
-    def test_an_unacknowledged_text_that_everybody_received(self) -> None:
+    def test_an_unacknowledged_text_may_reach_everybody(self) -> None:
         self.deed("a: a-4", 5, acknowledged=False)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a: a-4")
@@ -184,50 +184,50 @@ class JudgeTests(TestCase):
         self.assertFalse(verdict.described)
         self.assertEqual((verdict.acknowledged, verdict.stored), (5, 1))
 
-    def test_an_unacknowledged_text_that_nobody_received(self) -> None:
+    def test_an_unacknowledged_text_may_reach_nobody(self) -> None:
         self.deed("a: a-4", 5, acknowledged=False)
         verdict = judge(self.record)
         self.assertFalse(verdict.described)
         self.assertEqual((verdict.acknowledged, verdict.stored), (5, 0))
 
-    def test_a_half_seen_unacknowledged_text(self) -> None:
+    def test_a_half_seen_unacknowledged_text_is_an_error(self) -> None:
         self.deed("a: a-4", 5, acknowledged=False)
         self.receive(self.c, "a: a-4")
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"half seen": 2})
         self.assertIn("b never received", verdict.described[0])
 
-    def test_an_unacknowledged_text_that_may_still_come(self) -> None:
+    def test_an_unsettled_text_may_still_come(self) -> None:
         self.deed("a: a-4", 5, acknowledged=False).settled = 41
         self.receive(self.c, "a: a-4")
         self.assertEqual(self.errors(), {})
 
-    def test_lines_of_ones_own_and_lines_that_nobody_made(self) -> None:
+    def test_own_lines_and_unknown_lines_are_errors(self) -> None:
         self.receive(self.a, "a: a-3")
         self.receive(self.b, "a: a-99", "* 5 lines are no longer kept")
         self.assertEqual(self.errors(), {"foreign": 3})
 
-    def test_a_new_name(self) -> None:
+    def test_a_new_name_is_followed(self) -> None:
         self.deed("a changed his name to a.1", 5)
         self.deed("a.1: a-4", 6)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a changed his name to a.1", "a.1: a-4")
         self.assertEqual(self.errors(), {})
 
-    def test_a_name_that_was_changed_already(self) -> None:
+    def test_a_former_name_is_an_error(self) -> None:
         self.deed("a changed his name to a.1", 5)
         self.deed("a: a-4", 6)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a changed his name to a.1", "a: a-4")
         self.assertEqual(self.errors(), {"misnamed": 3})
 
-    def test_the_name_of_somebody_else(self) -> None:
+    def test_the_name_of_somebody_else_is_an_error(self) -> None:
         self.rearrange(self.c, "a: a-1", "b: b-1", "a: a-2", "b: b-2", "b: a-3")
         self.assertEqual(self.errors(), {"misnamed": 1})
         self.rearrange(self.a, "x: b-1", "x: b-2")
         self.assertEqual(self.errors(), {"misnamed": 3})
 
-    def test_the_list_of_names(self) -> None:
+    def test_the_list_of_names_is_checked(self) -> None:
         self.deed("g.1 has joined", 5).author = "g"
         self.deed("g.1 has left the group", 6).author = "g"
         self.deed("g.2 has joined", 7).author = "g"
@@ -239,7 +239,7 @@ class JudgeTests(TestCase):
             self.d.listed = wrong
             self.assertEqual(self.errors(), {"misnamed": 1}, wrong)
 
-    def test_a_refused_request(self) -> None:
+    def test_a_refused_request_is_an_error(self) -> None:
         self.record.refusals.append("'5' of c")
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"refused": 1})

@@ -56,7 +56,7 @@ class Directory(SynchronousTestCase):
 
 
 class RestartTests(Directory):
-    def test_after_a_kill_everybody_is_who_and_where_they_were(self) -> None:
+    def test_names_and_cursors_survive_a_kill(self) -> None:
         node = self.node()
         node.join(["Alice", "Bob"])
         node.clock.advance(1)
@@ -70,7 +70,7 @@ class RestartTests(Directory):
         self.assertEqual(again.ask(3, "1 Eve"), "Robert, Alice")
         self.assertEqual(again.ask(4, "1 robert"), ILLEGAL)
 
-    def test_after_a_stop_nothing_is_given_again(self) -> None:
+    def test_no_line_is_given_again_after_a_stop(self) -> None:
         node = self.node()
         node.join(["Alice", "Bob"])
         node.ask(2, "2 hi")
@@ -80,7 +80,7 @@ class RestartTests(Directory):
         again = self.node(clock=node.clock)
         self.assertEqual(again.ask(1, "5"), "Bob: ho")
 
-    def test_after_a_kill_what_was_given_before_the_last_second_is_not_given_again(self) -> None:
+    def test_only_lines_of_the_last_second_come_again_after_a_kill(self) -> None:
         node = self.node()
         node.join(["Alice", "Bob"])
         node.ask(2, "2 one")
@@ -91,7 +91,7 @@ class RestartTests(Directory):
         node.ask(1, "5")
         self.assertEqual(self.after_a_kill(node).ask(1, "5"), "Bob: two")
 
-    def test_nobody_was_silent_while_nobody_could_be_heard(self) -> None:
+    def test_downtime_does_not_count_as_silence(self) -> None:
         node = self.node(idle=1)
         node.join(["Alice", "Bob"])
         node.stop()
@@ -104,7 +104,7 @@ class RestartTests(Directory):
         again.settle()
         self.assertEqual(again.ask(1, "5"), "Bob has left the group")
 
-    def test_once_a_day_what_is_too_old_leaves_the_file(self) -> None:
+    def test_old_entries_are_deleted_from_the_file_once_a_day(self) -> None:
         node = self.node(keep_days=1)
         node.join(["Alice", "Bob"])
         node.ask(2, "2 old")
@@ -137,7 +137,7 @@ class RestartTests(Directory):
         again.pass_time(300)
         self.assertTrue(str(again.ask(1, "5")).endswith("Bob: waiting"))
 
-    def test_the_file_is_its_owners_alone(self) -> None:
+    def test_only_the_owner_can_read_the_file(self) -> None:
         self.node().join(["Alice"])
         files = list(self.directory.glob("group.sqlite*"))
         self.assertGreater(len(files), 1)
@@ -146,7 +146,7 @@ class RestartTests(Directory):
 
 
 class RefusedTests(Directory):
-    def test_what_was_refused_is_no_line_and_hides_none_though_records_are_forgotten(self) -> None:
+    def test_refused_events_stay_refused_after_seens_are_deleted(self) -> None:
         self.patch(service_module, "SNAPSHOT_EVENTS", 10)
         node = self.node()
         node.join(["Alice", "Bob"])
@@ -219,7 +219,7 @@ class RandomRestartTests(Directory):
         if dice.random() < 0.7:
             node.settle()
 
-    def test_it(self) -> None:
+    def test_a_node_that_starts_again_has_the_same_state(self) -> None:
         self.patch(service_module, "SNAPSHOT_EVENTS", 25)
         self.patch(History, "least_surplus", 3)
         for seed in range(12):
@@ -236,7 +236,7 @@ class RandomRestartTests(Directory):
                 self.assertEqual(self.state(again), self.state(node), f"seed {seed}")
                 node = again
 
-    def test_the_file_does_not_grow_with_age(self) -> None:
+    def test_the_file_does_not_grow_for_ever(self) -> None:
         self.patch(service_module, "SNAPSHOT_EVENTS", 100)
         self.patch(History, "least_surplus", 10)
         node = self.node(keep=50)
@@ -260,7 +260,7 @@ class RandomRestartTests(Directory):
 
 class DurabilityTests(TestCase):
     @inlineCallbacks
-    def test_nothing_leaves_before_it_is_on_the_disk(self) -> Any:
+    def test_nothing_is_sent_before_it_is_on_the_disk(self) -> Any:
         directory = Path(tempfile.mkdtemp(prefix="groupchat-durable-"))
         self.addCleanup(shutil.rmtree, directory)
         held = Flag()
@@ -311,7 +311,7 @@ class FullDiskTests(Directory):
 
         node.thread_reactor.wait(node.file_log._call(set_limit))
 
-    def test_what_cannot_be_stored_is_not_answered_and_it_goes_on_when_there_is_room(self) -> None:
+    def test_texts_are_unanswered_while_the_disk_is_full(self) -> None:
         node = self.node()
         node.join(["Alice", "Bob"])
         self.limit(node, 1)
@@ -347,24 +347,24 @@ class FileTests(Directory):
         self.assertIn(str(path), result.stderr)
         return result.stderr
 
-    def test_a_file_that_is_no_database(self) -> None:
+    def test_a_file_that_is_no_database_is_refused(self) -> None:
         self.path.write_text("Dear diary, " * 1000)
         self.assertIn("file is not a database", self.refused(self.path))
 
-    def test_a_database_of_another_program(self) -> None:
+    def test_a_database_of_another_program_is_refused(self) -> None:
         with sqlite3.connect(self.path) as connection:
             connection.execute("CREATE TABLE bookmarks (url TEXT)")
         connection.close()
         self.assertIn("another program", self.refused(self.path))
 
-    def test_a_newer_format(self) -> None:
+    def test_a_newer_format_is_refused(self) -> None:
         Database(self.path).close()
         with sqlite3.connect(self.path) as connection:
             connection.execute("PRAGMA user_version=99")
         connection.close()
         self.assertIn("newer groupchat", self.refused(self.path))
 
-    def test_a_damaged_file(self) -> None:
+    def test_a_damaged_file_is_refused(self) -> None:
         log = Database(self.path)
         for number in range(200):
             log.append([(str(number), [Said(1, "Alice", "x" * 400, 0.0)])])
@@ -374,14 +374,14 @@ class FileTests(Directory):
         self.path.write_bytes(content)
         self.refused(self.path)
 
-    def test_a_missing_directory(self) -> None:
+    def test_a_missing_directory_is_refused(self) -> None:
         self.assertIn("no directory", self.refused(self.directory / "nowhere" / "group.sqlite"))
 
-    def test_a_directory_in_its_place(self) -> None:
+    def test_a_directory_is_refused(self) -> None:
         self.path.mkdir()
         self.refused(self.path)
 
-    def test_a_file_that_another_daemon_has(self) -> None:
+    def test_a_file_in_use_by_another_daemon_is_refused(self) -> None:
         daemon = Daemon()
         self.addCleanup(daemon.stop)
         result = subprocess.run(
@@ -395,7 +395,7 @@ class FileTests(Directory):
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
         self.assertIn("in use by another daemon", result.stderr)
 
-    def test_what_is_found_is_made_durable_where_it_is_also_through_a_link(self) -> None:
+    def test_opening_syncs_the_files_behind_a_symbolic_link(self) -> None:
         if not Path("/proc/self/fd").exists():
             self.skipTest("needs /proc, to see which files are synced")
         elsewhere = self.directory / "elsewhere"
@@ -415,7 +415,7 @@ class FileTests(Directory):
         Database(self.path).close()
         self.assertEqual(synced, [str(found), f"{found}-wal", str(found.parent)])
 
-    def test_a_read_only_file(self) -> None:
+    def test_a_read_only_file_is_refused(self) -> None:
         Database(self.path).close()
         self.path.chmod(0o400)
         try:
@@ -538,7 +538,7 @@ class UpgradeTests(Directory):
             ],
         )
 
-    def test_it_is_copied_and_upgraded_and_everybody_goes_on(self) -> None:
+    def test_the_file_is_copied_upgraded_and_used(self) -> None:
         node = self.node(clock=self.clock)
         self.see(node)
         self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (VERSION, 13)))
@@ -550,7 +550,7 @@ class UpgradeTests(Directory):
         self.assertEqual(node.ask(9, "1 BOB"), ILLEGAL)
         self.assertEqual(node.ask(9, "1 Eve"), "Bob, Zoë, Al")
 
-    def test_what_starts_on_it_again_finds_the_same_and_makes_no_other_copy(self) -> None:
+    def test_a_second_start_makes_no_other_copy(self) -> None:
         node = self.node(clock=self.clock)
         copy = self.copy.stat()
         again = self.after_a_kill(node)
@@ -559,20 +559,20 @@ class UpgradeTests(Directory):
         self.see(self.node(clock=self.clock))
         self.assertEqual(self.copy.stat().st_mtime_ns, copy.st_mtime_ns)
 
-    def test_without_its_snapshot_it_comes_to_the_same(self) -> None:
+    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
         connection = sqlite3.connect(self.path)
         connection.execute("DELETE FROM snapshot")
         connection.commit()
         connection.close()
         self.see(self.node(clock=self.clock))
 
-    def test_an_upgrade_that_was_cut_off_is_done_again(self) -> None:
+    def test_an_unfinished_upgrade_is_repeated(self) -> None:
         for left in (self.copy, Path(f"{self.copy}.part")):
             left.write_bytes(b"half a copy")
         self.see(self.node(clock=self.clock))
         self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (VERSION, 13)))
 
-    def test_a_copy_that_cannot_be_made_is_said_and_nothing_is_changed(self) -> None:
+    def test_nothing_is_upgraded_without_a_copy(self) -> None:
         Path(f"{self.copy}.part").mkdir()
         with self.assertRaisesRegex(CannotOpen, "group.sqlite cannot be used: .*part"):
             Database(self.path)
@@ -595,7 +595,7 @@ class ProcessTests(TestCase):
         bob.ask("2 after")
         self.assertEqual(alice.ask("5"), "Bob has joined\nBob: before\nBob: after")
 
-    def test_in_memory_nothing_is_left(self) -> None:
+    def test_a_log_in_memory_creates_no_file(self) -> None:
         daemon = Daemon("--db", ":memory:")
         member = UDPMember(daemon.port)
         self.addCleanup(member.close)
@@ -621,7 +621,7 @@ class ProcessTests(TestCase):
 
 
 class StopWhileStartingTests(Directory):
-    def test_a_stop_before_everything_is_folded_leaves_the_file_as_it_is(self) -> None:
+    def test_a_stop_during_the_start_changes_nothing(self) -> None:
         self.patch(service_module, "SNAPSHOT_EVENTS", 40)
         self.patch(sqlite_module, "READ_AT_ONCE", 3)
         node = self.node()

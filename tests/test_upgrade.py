@@ -1,4 +1,4 @@
-"""A file of the second format, which a daemon left, is upgraded; that of the first is in test_restart.py."""
+"""A file of the second format is upgraded. test_restart.py has a file of the first."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ CREATE TABLE snapshot (
 PRAGMA application_id = 1735552885;
 PRAGMA user_version = 2;
 """
-"""Its tables but for their comments, and its rows with shorter ids of entries."""
+"""The tables without their comments, and the rows with shorter entry ids."""
 
 SECOND_STATE = (
     '{"first":1,"head":6,"members":[[11,"Alice","alice","10.0.0.1",1,null,1,1700000000.0,6,1,-1,1700000000.0,0,0],'
@@ -70,7 +70,7 @@ SECOND_STATE = (
 
 
 class UpgradeTests(Directory):
-    """In it are records of cursors, a snapshot after entry 7, and what was done after it."""
+    """A file with cursor records, a snapshot after entry 7, and entries after it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -90,7 +90,7 @@ class UpgradeTests(Directory):
         return found
 
     def see(self, node: DurableNode) -> None:
-        """Everybody is who and where they were, and all that was said is there."""
+        """See that names, cursors and lines are as before."""
         group = node.service.group
         self.assertEqual(
             [(m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()],
@@ -115,7 +115,7 @@ class UpgradeTests(Directory):
             ],
         )
 
-    def test_it_is_copied_and_upgraded_and_everybody_goes_on(self) -> None:
+    def test_the_file_is_copied_upgraded_and_used(self) -> None:
         node = self.node(clock=self.clock)
         self.see(node)
         self.assertEqual((self.version("group.sqlite.v2"), self.version("group.sqlite")), (2, VERSION))
@@ -135,7 +135,7 @@ class UpgradeTests(Directory):
             [bytes(line).decode() for _, line in again.service.group.history.last(3, 0, 1000)], new.split("\n")
         )
 
-    def test_without_its_snapshot_it_comes_to_the_same(self) -> None:
+    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
         connection = sqlite3.connect(self.path)
         connection.execute("DELETE FROM snapshot")
         connection.commit()
