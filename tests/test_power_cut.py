@@ -1,4 +1,4 @@
-"""The log after a power cut, and that the disk which this is shown on loses what a disk may lose."""
+"""The log after a power cut, and the rules of the simulated disk."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.powercut import Disk, Record, cut, rehearse
+from tests.slow import slow
 
 CUTS = 240
+FEW_CUTS = 48
 
 
 class PowerCutTests(SynchronousTestCase):
-    def test_full_loses_nothing_acknowledged(self) -> None:
-        figures = rehearse("FULL", CUTS)
+    def check_full(self, cuts: int) -> None:
+        figures = rehearse("FULL", cuts)
         self.assertEqual(([], []), (figures.damages, figures.losses))
-        self.assertEqual((CUTS, 0), (figures.cuts, figures.lost))
+        self.assertEqual((cuts, 0), (figures.cuts, figures.lost))
         self.assertGreater(figures.checkpoints, 8)
 
+    def test_full_loses_nothing_acknowledged_in_a_few_cuts(self) -> None:
+        self.check_full(FEW_CUTS)
+
+    @slow
+    def test_full_loses_nothing_acknowledged(self) -> None:
+        self.check_full(CUTS)
+
+    @slow
     def test_normal_may_lose_the_end_and_damages_nothing(self) -> None:
         figures = rehearse("NORMAL", CUTS // 2)
         self.assertEqual([], figures.damages)
         self.assertGreater(figures.lost, 0)
 
     def test_a_disk_that_ignores_fsync_fails_the_check(self) -> None:
-        figures = rehearse("FULL", CUTS // 3, honest=False)
+        figures = rehearse("FULL", FEW_CUTS, honest=False)
         self.assertTrue(figures.damages)
         self.assertTrue(figures.losses)
 
@@ -47,7 +57,7 @@ DIRECTORY = (opened("", fd=4), synced(fd=4))
 
 class DiskTests(SynchronousTestCase):
     def left(self, *records: Record) -> set[bytes | None]:
-        """What may be in the file `a` after a cut; None if it may be gone."""
+        """Return all contents that the file `a` may have after a cut; None among them if it may be gone."""
         disk = Disk({})
         for record in records:
             disk.play(record)

@@ -1,4 +1,4 @@
-"""What survives: a stop, a kill, a full disk, and whatever else may be the matter with a file."""
+"""Restarts after a stop, a kill and a full disk, and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ reactor: Any = installed
 
 
 class Directory(SynchronousTestCase):
-    """A test with a directory of its own."""
+    """A test case with a directory of its own."""
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="groupchat-restart-"))
@@ -50,7 +50,7 @@ class Directory(SynchronousTestCase):
         return DurableNode(path or self.path, **settings)
 
     def after_a_kill(self, node: DurableNode, **settings: Any) -> DurableNode:
-        """What a new process finds if the one of this node ends now. The node itself goes on."""
+        """Return the node that a new process would start if this one were killed now. This node goes on."""
         self.copies += 1
         return self.node(node.cut_off(self.directory / str(self.copies)), clock=node.clock, **settings)
 
@@ -120,7 +120,7 @@ class RestartTests(Directory):
         self.assertEqual(node.ask(1, "5"), "* 1 line is no longer kept\nBob: new")
 
     def save(self, node: DurableNode) -> None:
-        """Let a snapshot that was begun be saved, and what it lets go of be forgotten."""
+        """Wait until a snapshot that was begun is saved, and the log is trimmed."""
         for _ in range(4):
             node.settle()
 
@@ -153,7 +153,7 @@ class RefusedTests(Directory):
         for number in range(12):
             node.ask(2, f"2 {number}")
             node.ask(1, "5")
-            # In one turn, and so in one entry: a record of cursors, a join, one that it refuses, and a text.
+            # All in one turn, and so in one entry: cursors, a join, another join that is refused, and a text.
             node.clock.callLater(1, node.send, 5, "1 Eve")
             node.clock.callLater(1, node.send, 6, "1 EVE")
             node.clock.callLater(1, node.send, 2, "2 in the same turn")
@@ -178,7 +178,7 @@ class RefusedTests(Directory):
 
 
 class RandomRestartTests(Directory):
-    """Whatever was done, and whenever snapshots were saved: what starts again is what was there."""
+    """Random commands, with snapshots at random times: a node that starts again has the same state."""
 
     NAMES = ("Al", "Bo", "Cy", "Dee", "al", "BO")
 
@@ -207,7 +207,7 @@ class RandomRestartTests(Directory):
         match dice.randrange(12):
             case 0 | 1:
                 node.send(who, f"1 {dice.choice(self.NAMES)}")
-                node.send(7 - who, f"1 {dice.choice(self.NAMES)}")  # maybe the same one in the same turn
+                node.send(7 - who, f"1 {dice.choice(self.NAMES)}")  # perhaps the same name in the same turn
             case 2:
                 node.send(who, f"3 {dice.choice(self.NAMES)}")
             case 3:
@@ -230,7 +230,7 @@ class RandomRestartTests(Directory):
                 for _ in range(dice.randrange(60)):
                     self.do_something(node, dice)
                 node.settle()
-                node.clock.advance(1)  # where everybody is by now is recorded
+                node.clock.advance(1)  # the cursors are recorded
                 node.settle()
                 again = self.after_a_kill(node, keep=keep, release=0)
                 self.assertEqual(self.state(again), self.state(node), f"seed {seed}")
@@ -330,7 +330,7 @@ class FullDiskTests(Directory):
 
 
 class FileTests(Directory):
-    """Each thing that may be the matter with the file is said in one line, and leaves it as it is."""
+    """Files that cannot be used: the reason is one line, and the file is not changed."""
 
     def refused(self, path: Path) -> str:
         before = path.read_bytes() if path.is_file() else None
@@ -423,7 +423,7 @@ class FileTests(Directory):
         except CannotOpen as why:
             self.assertIn("cannot be opened for writing", str(why))
         else:
-            self.skipTest("whoever runs this may write to read-only files")
+            self.skipTest("this user may write to read-only files")
 
 
 FIRST_VERSION = """
@@ -468,7 +468,7 @@ CREATE TABLE snapshot (
 PRAGMA application_id = 1735552885;
 PRAGMA user_version = 1;
 """
-"""What a daemon of the first release left: its tables but for their comments, and its rows but for two with a blob."""
+"""A file of the first release: the tables without their comments, and the rows without two that have a blob."""
 
 FIRST_PLACES = (
     "0B00000000000000080000000000000002000000000000001655B00100000000"
@@ -483,7 +483,7 @@ FIRST_STATE = (
 
 
 class UpgradeTests(Directory):
-    """A file of the first release: in it are a record of cursors, a snapshot, and what was done after both."""
+    """A file of the first release, with a cursor record, a snapshot, and entries after both."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -502,7 +502,7 @@ class UpgradeTests(Directory):
         self.clock.advance(1_700_000_070)
 
     def version(self, path: Path) -> tuple[int, int]:
-        """The format of a file, and how many events are in it."""
+        """Return the version of a file, and the number of events in it."""
         connection = sqlite3.connect(path)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         count = connection.execute("SELECT count(*) FROM event").fetchone()[0]
@@ -510,7 +510,7 @@ class UpgradeTests(Directory):
         return version, count
 
     def see(self, node: DurableNode) -> None:
-        """Everybody is who and where they were, and all that was said is there."""
+        """See that names, cursors and lines are as before."""
         group = node.service.group
         self.assertEqual(
             [(m.id, m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()],
@@ -632,7 +632,7 @@ class StopWhileStartingTests(Directory):
         node.settle()
         for calls in range(1, 60, 7):
             copy = node.cut_off(self.directory / f"stopped{calls}")
-            log = SqliteLog(copy, node.thread_reactor)  # type: ignore[arg-type]  # all it needs of a reactor
+            log = SqliteLog(copy, node.thread_reactor)  # type: ignore[arg-type]  # the part of a reactor that it needs
             service = GroupService(Settings(), log, node.clock, self.fail)
             started = service.startService()
             for _ in range(calls):
