@@ -153,12 +153,10 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
     last = replay.group.history.head
     if replay.number != last:
         return f"By its snapshot the last line is number {last}, by its entries {replay.number}."
-    wrong = [m.name for m in replay.group.members.values() if not _is_possible(replay.group, m)]
-    return f"The cursor of {wrong[0]} cannot be right." if wrong else ""
-
-
-def _is_possible(group: Group, member: Member) -> bool:
-    return 0 <= group.hidden(member, member.passed) <= group.history.head - member.cursor
+    for member in replay.group.members.values():
+        if not 0 <= replay.group.hidden(member, member.passed) <= last - member.cursor:
+            return f"The cursor of {member.name} cannot be right."
+    return ""
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -265,10 +263,10 @@ def backup(given: argparse.Namespace) -> int:
     try:
         reader.read(lambda connection: _copy(connection, part))
         _check_copy(part)
-        _sync(part)
+        database.sync(part)
         _check_free(to)
         part.rename(to)
-        _sync(to.parent)
+        database.sync(to.parent)
     finally:
         for suffix in ("", "-journal"):
             Path(f"{part}{suffix}").unlink(missing_ok=True)
@@ -307,12 +305,6 @@ def _check_copy(part: Path) -> None:
         damage = str(error)
     if damage:
         raise LogError(f"no backup was made: the copy would be damaged ({damage}).")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)

@@ -85,7 +85,7 @@ class Files(TestCase):
         return daemon
 
     def member(self, daemon: Daemon) -> UDPMember:
-        member = UDPMember(daemon.port)
+        member = UDPMember(daemon.port, seconds=20.0)
         self.addCleanup(member.close)
         return member
 

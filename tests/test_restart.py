@@ -583,7 +583,7 @@ class ProcessTests(TestCase):
     def test_members_go_on_from_the_same_sockets_after_a_kill(self) -> None:
         daemon = Daemon()
         self.addCleanup(daemon.directory.cleanup)
-        alice, bob = UDPMember(daemon.port), UDPMember(daemon.port)
+        alice, bob = UDPMember(daemon.port, seconds=20.0), UDPMember(daemon.port, seconds=20.0)
         self.addCleanup(alice.close)
         self.addCleanup(bob.close)
         alice.ask("1 Alice")
@@ -597,7 +597,7 @@ class ProcessTests(TestCase):
 
     def test_a_log_in_memory_creates_no_file(self) -> None:
         daemon = Daemon("--db", ":memory:")
-        member = UDPMember(daemon.port)
+        member = UDPMember(daemon.port, seconds=20.0)
         self.addCleanup(member.close)
         member.ask("1 Alice")
         self.assertEqual(list(Path(daemon.directory.name).iterdir()), [])

@@ -370,7 +370,7 @@ class SeenTests(SynchronousTestCase):
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 61)
         alice = self.node.service.group.by_key["alice"]
-        self.assertEqual(self.seen(), [])
+        self.assertEqual((self.seen(), self.node.service.dropped), ([], 0))
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 60)
         (record,) = self.seen()

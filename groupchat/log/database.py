@@ -81,9 +81,7 @@ class Database:
         target = self.path.resolve()  # of a symbolic link: SQLite keeps the other files beside the target
         for path in (target.with_name(f"{target.name}-wal"), target.parent):
             if path.exists():
-                handle = os.open(path, os.O_RDONLY)
-                os.fsync(handle)
-                os.close(handle)
+                sync(path)
 
     def _check_format(self, with_check: bool) -> None:
         """Create the tables in a new file. See that an old one is ours and sound, and upgrade it if need be."""
@@ -186,6 +184,13 @@ def backup(connection: sqlite3.Connection, to: Path, progress: Callable[[int, in
     os.close(os.open(to, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(to)) as target:
         connection.backup(target, pages=1000, progress=progress)
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _locked(path: Path) -> int:

@@ -45,7 +45,7 @@ class _Append:
 class _Call:
     """Any other job for the thread."""
 
-    function: Callable[[], Any]
+    function: Callable[[Database], Any]
     done: Deferred[Any]
 
 
@@ -82,7 +82,7 @@ class SqliteLog:
         self._synchronous = synchronous
         self._check = check
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._database: Database | None = None  # only the thread uses it; the reactor only checks that it is open
+        self._is_open = False
         self._ended: Deferred[None] = Deferred()
         self._closing = False
         self._lost: Lost = lambda failure: None
@@ -128,7 +128,7 @@ class SqliteLog:
         return self._call(lambda database: database.save_snapshot(position, version, state))
 
     def load_snapshot(self) -> Deferred[Snapshot | None]:
-        return self._call(lambda database: database.load_snapshot())
+        return self._call(Database.load_snapshot)
 
     @inlineCallbacks
     def trim(self, before: int, seen_before: int) -> Any:
@@ -137,7 +137,7 @@ class SqliteLog:
             pass  # the thread does other jobs between two of these
 
     def close(self) -> Deferred[None]:
-        if self._closing or self._database is None:
+        if self._closing or not self._is_open:
             return succeed(None)
         self._closing = True
         for tail in self._tails:
@@ -149,12 +149,8 @@ class SqliteLog:
         if self._closing:
             return fail(Unavailable("the log is closed"))
         done: Deferred[Any] = Deferred()
-        self._jobs.put(_Call(lambda: function(self._the_database()), done))
+        self._jobs.put(_Call(function, done))
         return done
-
-    def _the_database(self) -> Database:
-        assert self._database is not None
-        return self._database
 
     def _committed(self, batch: Sequence[_Append], entries: Sequence[Entry | None]) -> None:
         """Give each stored entry to every tail, and then acknowledge it."""
@@ -180,10 +176,11 @@ class SqliteLog:
 
     def _run(self, opened: Deferred[None]) -> None:
         try:
-            database = self._database = Database(self._path, self._synchronous, check=self._check)
+            database = Database(self._path, self._synchronous, check=self._check)
         except BaseException:
             self._tell(opened.errback, Failure())
             return
+        self._is_open = True
         self._tell(opened.callback, None)
         failure = None
         try:
@@ -200,7 +197,7 @@ class SqliteLog:
             if isinstance(job, _Append):
                 job = self._commit_from(database, job)
             else:
-                self._do(job)
+                self._do(database, job)
                 job = self._jobs.get()
 
     def _commit_from(self, database: Database, first: _Append) -> _Job | None:
@@ -224,9 +221,9 @@ class SqliteLog:
         else:
             self._tell(self._committed, batch, entries)
 
-    def _do(self, job: _Call) -> None:
+    def _do(self, database: Database, job: _Call) -> None:
         try:
-            result = job.function()
+            result = job.function(database)
         except LogError:
             self._tell(job.done.errback, Failure())
         else:

@@ -14,7 +14,6 @@ from groupchat.core.group import Outcome
 from groupchat.core.limits import QUEUE, QUEUED
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler, Unanswered
-from groupchat.service.replies import Replies
 from groupchat.service.seats import InternalCommand, Seat, Seats, Task, Waiter
 
 TEXTS = (Say, Whisper)
@@ -22,9 +21,10 @@ TEXTS = (Say, Whisper)
 
 
 class CommandQueue:
-    """Begins the commands of a group when it is their turn, and settles them once the log has their events.
+    """Begins commands when it is their turn, and tells their clients what became of them.
 
-    While it is `closed`, every command is dropped.
+    While it is `closed`, every command is dropped. `survive` is called while handling an unexpected exception, of a
+    client too: it must not stop the group.
     """
 
     def __init__(
@@ -32,14 +32,16 @@ class CommandQueue:
         handler: CommandHandler,
         seats: Seats,
         appender: Appender,
-        replies: Replies,
         survive: Callable[[str], None],
     ) -> None:
         self.closed = False
+        self.refused = 0
+        """The number of commands that were refused."""
+        self.dropped = 0
+        """The number of commands that got no answer."""
         self._handler = handler
         self._seats = seats
         self._appender = appender
-        self._replies = replies
         self._survive = survive
         self._queued = 0  # in all seats' queues
 
@@ -60,17 +62,17 @@ class CommandQueue:
             seat.queue.append(task)
             self._queued += 1
         else:
-            self._replies.drop(seat, task)
+            self._drop(seat, task)
 
     def _begin(self, seat: Seat, task: Task) -> bool:
         """Return False if the task must wait: a refusal is given only after what was asked before is answered."""
         if self.closed:
-            self._replies.drop(seat, task)
+            self._drop(seat, task)
             return True
         try:
             event = self._handler.handle(seat, task)
             if event is None:
-                self._replies.answer(seat, task)
+                self._answer(seat, task)
             else:
                 seat.busy += 1
                 seat.batch = self._appender.entry if type(task) in TEXTS else 0
@@ -78,19 +80,19 @@ class CommandQueue:
         except IllegalMessage as why:
             if seat.busy:
                 return False
-            self._replies.refuse(seat, task, why)
+            self._refuse(seat, task, why)
         except Unanswered:
-            self._replies.drop(seat, task)
+            self._drop(seat, task)
         except Exception:
             self._survive("beginning a command")
-            self._replies.drop(seat, task)
+            self._drop(seat, task)
         return True
 
     def settle(self, waiter: Waiter, outcome: Outcome) -> None:
         """Answer a task whose event was applied, and go on with its seat."""
         seat, task = waiter
         if outcome is not None:
-            self._replies.answer(seat, task)
+            self._answer(seat, task)
         elif not isinstance(task, InternalCommand):
             self._settle_refused(seat, task)
         self._release(seat, task)
@@ -99,16 +101,16 @@ class CommandQueue:
         """Drop a task whose event was surely not stored, and go on with its seat."""
         seat, task = waiter
         self._handler.not_stored(task)
-        self._replies.drop(seat, task)
+        self._drop(seat, task)
         self._release(seat, task)
 
     def _settle_refused(self, seat: Seat, command: Command) -> None:
         try:
             self._handler.check_lost(seat, command)
         except IllegalMessage as why:
-            self._replies.refuse(seat, command, why)
+            self._refuse(seat, command, why)
         else:
-            self._replies.answer(seat, command)
+            self._answer(seat, command)
 
     def _release(self, seat: Seat, done: Task) -> None:
         """End a task, and begin what its seat has queued meanwhile."""
@@ -122,3 +124,28 @@ class CommandQueue:
             self._queued -= 1
         if seat.member is None:
             self._seats.clear(seat)
+
+    def _answer(self, seat: Seat, task: Task) -> None:
+        if seat.client is not None and not isinstance(task, InternalCommand):
+            try:
+                seat.client.answered(seat, task)
+            except Exception:
+                self._survive("answering")
+
+    def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
+        self.refused += 1
+        if seat.client is not None and not isinstance(task, InternalCommand):
+            try:
+                seat.client.refused(seat, task, why)
+            except Exception:
+                self._survive("refusing")
+
+    def _drop(self, seat: Seat, task: Task) -> None:
+        if isinstance(task, InternalCommand):
+            return
+        self.dropped += 1
+        if seat.client is not None:
+            try:
+                seat.client.dropped(seat, task)
+            except Exception:
+                self._survive("dropping a command")

@@ -32,8 +32,7 @@ from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
-from groupchat.service.replies import Replies
-from groupchat.service.seats import IConnection, Seat, Seats, Task, Vacate, Waiter
+from groupchat.service.seats import IClient, IConnection, Seat, Seats, Task, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.service.upkeep import Upkeep
@@ -55,7 +54,6 @@ class GroupService(service.Service):
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
-        self.replies = Replies(self.survive)
         self._snapshots = Snapshots(self.group)
         self._saver = SnapshotSaver(self._snapshots, log, self.survive)
         self._rules = Rules(self.group, settings)
@@ -65,7 +63,7 @@ class GroupService(service.Service):
         self._upkeep = Upkeep(self.seats, self._rules, settings, self._submit)
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
-        self._queue = CommandQueue(handler, self.seats, self._appender, self.replies, self.survive)
+        self._queue = CommandQueue(handler, self.seats, self._appender, self.survive)
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
         self._ticker = LoopingCall(self._tick)
@@ -130,12 +128,12 @@ class GroupService(service.Service):
     @property
     def refused(self) -> int:
         """The number of commands that were refused."""
-        return self.replies.refused
+        return self._queue.refused
 
     @property
     def dropped(self) -> int:
         """The number of commands that got no answer."""
-        return self.replies.dropped
+        return self._queue.dropped
 
     # For front ends
 
@@ -164,7 +162,7 @@ class GroupService(service.Service):
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
         member.contact = self._seconds()
-        self.replies.displace(old, "This session goes on on another connection.")
+        self._displace(old, "This session goes on on another connection.")
         return seat
 
     def hang_up(self, seat: Seat, *, hold: bool) -> None:
@@ -257,7 +255,16 @@ class GroupService(service.Service):
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
-            self.replies.displace(client, "You are in the group no longer: join again.")
+            self._displace(client, "You are in the group no longer: join again.")
+
+    def _displace(self, client: IClient | None, why: str) -> None:
+        """Tell a connection that it has lost its seat."""
+        connection = IConnection(client, None)
+        if connection is not None:
+            try:
+                connection.displaced(why)
+            except Exception:
+                self.survive("taking a seat away")
 
     def _break(self, failure: Failure) -> None:
         """Stop answering and appending for good: the state can no longer be trusted."""
