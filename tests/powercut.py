@@ -411,7 +411,7 @@ class Disk:
 # The cut.
 
 Fate = Callable[[int, object], float]
-"""Returns the probability that a change, or each sector of it, is kept, given its index and its file."""
+"""A function of a change's index and file: the probability that the change, or each sector of it, is kept."""
 
 
 def _all_or_nothing(rng: Random, at: int) -> Fate:

@@ -1,4 +1,4 @@
-"""What is acknowledged survives `kill -9`, and the checker of that finds every kind of error. See tests/crash.py."""
+"""Acknowledged requests survive `kill -9`, and the checker finds every kind of error. See tests/crash.py."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class SharingTests(SessionTestCase):
         self.settle()
         self.assertEqual(fresh.told(), [("answered", share)])
         self.assertEqual((bob.given(), alice.told()), (["Alice shared photo.jpg (2.1 MB)\n"], []))
-        self.assertEqual(self.group.behind(alice.member), 1)  # that Bob has joined
+        self.assertEqual(self.group.behind(alice.member), 1)  # Bob's join
         self.assertEqual(alice.member.own, 1)
         self.assertIsNone(fresh.seat.member)
 

@@ -201,7 +201,7 @@ class LiveTests(SynchronousTestCase):
         clock, store = Clock(), Store()
         lobby = Lobby(LateLog(store, clock, 0.0), clock)
         alice = lobby.enter("Alice")
-        other = Node(LateLog(store, clock, 0.0), clock)  # which takes its start for that of the whole group
+        other = Node(LateLog(store, clock, 0.0), clock)  # a node that starts ends all connections
         self.assertEqual(alice.heard(), ["* You are in the group no longer: join again."])
         self.assertTrue(alice.is_closing)
         self.assertEqual(other.ask(1, "1 Bob"), "")

@@ -1,4 +1,4 @@
-"""Live readers: who is given what, and when."""
+"""Live readers: which lines each is given, and when."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class TwoReadersTests(SubscriptionTestCase):
 
 
 class RandomTests(SubscriptionTestCase):
-    """Whatever is said and whispered, and whoever pauses: each reader is given what it is to see, once and in order."""
+    """Random texts, whispers and pauses: each reader is given the lines that it may see, once and in order."""
 
     def begin(self, dice: random.Random) -> None:
         self.start()

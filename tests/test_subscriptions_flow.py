@@ -1,4 +1,4 @@
-"""Live readers that are slow or far behind: how much each is given at once, and what becomes of who takes nothing."""
+"""Live readers that are slow or far behind: how much each is given at once, and when it is dropped."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PauseTests(SubscriptionTestCase):
 
 
 class AtOnceTests(SubscriptionTestCase):
-    """A turn gives no more than AT_ONCE, so that one who is far behind holds up nobody."""
+    """A turn gives no more than AT_ONCE, so that a reader far behind holds up nobody."""
 
     def texts(self, count: int) -> list[str]:
         return [f"{number:04}" + "x" * 1_000 for number in range(count)]
@@ -101,7 +101,7 @@ class AtOnceTests(SubscriptionTestCase):
             self.clock.advance(0)
             self.assertGreater(len(reader.pieces), 200 * 1_012 // AT_ONCE)
             for piece in reader.pieces:
-                # The numbers come on top of it.
+                # AT_ONCE does not include the numbers.
                 self.assertLessEqual(len(piece) - piece.count(b"\n") * 4 * numbered, AT_ONCE + 1)
                 self.assertEqual(piece[-1:], b"\n")
             numbers = [f"{number} " if numbered else "" for number in range(4, 204)]
@@ -131,7 +131,7 @@ class AtOnceTests(SubscriptionTestCase):
 
 class GapTests(SubscriptionTestCase):
     def gap(self, numbered: bool) -> list[str]:
-        """What one reads that was paused while more was said than is kept."""
+        """Return the lines for a reader that was paused while more was said than is kept."""
         self.start(keep=5)
         reader = Reader()
         subscription = self.open(self.bob, reader, numbered=numbered)

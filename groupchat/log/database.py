@@ -160,7 +160,7 @@ class Database:
         return load_snapshot(self._connection)
 
     def trim(self, before: int, most: int) -> bool:
-        """Forget at most `most` of the entries before this position. Return True if there are more of them."""
+        """Delete at most `most` of the entries before this position. Return True if there are more of them."""
         upto = min(before, self.beginning + most, self.head + 1)
         if upto > self.beginning:
             with self._transaction() as cursor:
@@ -171,7 +171,7 @@ class Database:
         return bool(self.beginning < min(before, self.head + 1))
 
     def forget_seen(self, before: int) -> None:
-        """Forget the Seen events of the entries before this position."""
+        """Delete the Seen events of the entries before this position."""
         if before > self._seen_from:
             with self._transaction() as cursor:
                 where = "position >= ? AND position < ? AND kind = 'seen'"
@@ -194,7 +194,7 @@ def sync(path: Path) -> None:
 
 
 def _locked(path: Path) -> int:
-    """Return a handle of the file that no other process has. Close it after all others of the file."""
+    """Open and lock a file, and return its handle. Close it after all other handles of the file."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

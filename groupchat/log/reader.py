@@ -15,7 +15,7 @@ from groupchat.core.errors import CannotOpen
 from groupchat.log.tables import VERSION, check_version
 
 READ_ATTEMPTS = 4
-"""How often a file is read again if a daemon was just opening or closing it."""
+"""The number of attempts to read a file that a daemon may just be opening or closing."""
 
 Result = TypeVar("Result")
 
@@ -69,7 +69,7 @@ class Reader:
 
 
 def open_to_read(path: Path, immutable: bool) -> sqlite3.Connection:
-    """Return a connection that sees the file as it is now. Raise CannotOpen if it is no group's, or another version."""
+    """Return a connection that sees the file as it is now. Raise CannotOpen if its format is another."""
     mode = "immutable=1" if immutable else "readonly_shm=1"
     connection = sqlite3.connect(
         f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&{mode}", uri=True, isolation_level=None

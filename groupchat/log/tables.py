@@ -105,7 +105,7 @@ def to_row(position: int, slot: int, event: Event) -> Row:
 
 
 def _fields(event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
-    """Return the columns of an event that are its own, but for those that are NULL."""
+    """Return the columns that depend on the kind of an event, without those that are NULL."""
     match event:
         case Whispered(member, name, reader, to, text, _, client_id):
             found = {"member": member, "name": name, "reader": reader, "key": to, "text": text}
@@ -122,7 +122,7 @@ def _fields(event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each 
             return {"name": name, "key": key, "text": text}
         case Seen(_, places):
             return {"places": b"".join([_PLACE.pack(*place) for place in places])}
-    raise TypeError(f"an event that is stored in another way: {event!r}")
+    raise TypeError(f"not an event with fields of its own: {event!r}")
 
 
 def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
@@ -144,4 +144,4 @@ def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
             return GuestSaid(name, key, text, at)
         case "seen":
             return Seen(at, tuple(_PLACE.iter_unpack(places)))
-    raise ValueError(f"an event of the kind {kind!r}")
+    raise ValueError(f"unknown kind of event {kind!r}")

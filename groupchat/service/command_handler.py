@@ -42,7 +42,7 @@ class CommandHandler:
         self._add_first = add_first
 
     def handle(self, seat: Seat, task: Task) -> Event | None:
-        """Return the event that a task asks for; None if there is nothing to append, and it is to be answered at once.
+        """Return the event that a task asks to append; None if it needs none and can be answered at once.
 
         Raises IllegalMessage, or Unanswered.
         """

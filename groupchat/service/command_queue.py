@@ -28,11 +28,7 @@ class CommandQueue:
     """
 
     def __init__(
-        self,
-        handler: CommandHandler,
-        seats: Seats,
-        appender: Appender,
-        survive: Callable[[str], None],
+        self, handler: CommandHandler, seats: Seats, appender: Appender, survive: Callable[[str], None]
     ) -> None:
         self.closed = False
         self.refused = 0
@@ -65,7 +61,7 @@ class CommandQueue:
             self._drop(seat, task)
 
     def _begin(self, seat: Seat, task: Task) -> bool:
-        """Return False if the task must wait: a refusal is given only after what was asked before is answered."""
+        """Begin a task, and return True; return False if it must wait: refusals come after the answers before."""
         if self.closed:
             self._drop(seat, task)
             return True

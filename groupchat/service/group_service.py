@@ -85,7 +85,7 @@ class GroupService(service.Service):
             gc.enable()
         self._snapshots.caught_up()
         if self._queue.closed:
-            raise LogError("What is in the log cannot be applied.")
+            raise LogError("The log cannot be applied.")
         if self.running:
             now = self._seconds()
             self._day = now // DAY
@@ -186,11 +186,11 @@ class GroupService(service.Service):
             member.contact = self._seconds()
 
     def survive(self, doing: str) -> None:
-        """Log the exception being handled, with its traceback: one a second at most, so that none can flood the log."""
+        """Log the exception being handled, with its traceback: one a second at most, so as not to flood the log."""
         now = self._seconds()
         if not 0 <= now - self._survived < 1:
             self._survived = now
-            self._logger.failure("A bug, survived, while {doing}", doing=doing)
+            self._logger.failure("A bug, while {doing}; going on", doing=doing)
 
     def _hold_all(self) -> None:
         """After a start, hold the sessions that can be resumed; other members without an address leave."""

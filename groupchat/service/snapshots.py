@@ -153,7 +153,7 @@ class SnapshotSaver:
             yield self._log.save_snapshot(position, VERSION, state)
             yield self._log.trim(first, position + 1)
         except LogError as error:
-            self._logger.error("No snapshot could be saved, it is tried again later: {error}", error=str(error))
+            self._logger.error("A snapshot could not be saved; the next attempt comes later: {error}", error=str(error))
         except Exception:
             self._survive("saving a snapshot")
         finally:

@@ -44,7 +44,7 @@ class IReader(Interface):
 
 @implementer(IPushProducer)
 class Subscription:
-    """The lines for one member, given to one live reader, and the cursor of that; the producer of its transport.
+    """The lines for one member, as one live reader is given them; the producer of its transport.
 
     Lines are given as they are, each with its LF, or rendered by `render`.
     """
@@ -142,7 +142,7 @@ class Subscriptions:
         self._paused: dict[Subscription, float] = {}  # by the time of the pause, the earliest first
         self._waking = False
         self.delivered = 0
-        """The number of lines that live readers have passed: given, or hidden to them."""
+        """The number of lines that live readers have passed, hidden ones included."""
 
     def open(
         self, member: Member, place: tuple[int, int], reader: IReader, render: Render | None = None

@@ -83,7 +83,7 @@ class Upkeep:
         return self._rules.leave(member, now) if over else None
 
     def not_recorded(self) -> None:
-        """Note that the record under way was not stored: its members belong into the next one."""
+        """Note that the record under way was not stored: its members belong in the next one."""
         self._group.moved |= self._recording
 
     def _is_silent(self, member: Member, now: float) -> bool:
