@@ -154,7 +154,7 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
     if replay.number != last:
         return f"By its snapshot the last line is number {last}, by its entries {replay.number}."
     for member in replay.group.members.values():
-        if not 0 <= replay.group.hidden(member, member.passed) <= last - member.cursor:
+        if not 0 <= replay.group.hidden(member, member.skipped) <= last - member.cursor:
             return f"The cursor of {member.name} cannot be right."
     return ""
 

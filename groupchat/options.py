@@ -16,7 +16,7 @@ from groupchat.core.limits import (
     EVERYWHERE,
     KEEPALIVE,
     MAX_LINE,
-    MAX_UNENDED,
+    MAX_UNTERMINATED,
     FileLimits,
     Limits,
     Network,
@@ -63,8 +63,8 @@ class Options(usage.Options):
     longdesc = (
         "A group chat that anything can join: five messages over UDP, live lines over TCP, lines and files over QUIC. "
         "Nothing is missed. "
-        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNENDED:,} without an end of line close a connection, and so does "
-        f"silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
+        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNTERMINATED:,} without an end of line close a connection, and so "
+        f"does silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
     )
     optFlags = [
         ["quic", None, "Lines and files over QUIC as well, which is reliable and encrypted UDP, on the same port."],

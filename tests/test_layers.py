@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -40,7 +41,7 @@ STILL_TANGLED = {
 }
 
 IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}
-"""What core and wire may not import."""
+"""Modules that core and wire may not import."""
 
 
 def module_files() -> dict[str, Path]:
@@ -72,6 +73,13 @@ def imported(path: Path, known: dict[str, Path]) -> tuple[set[str], set[str]]:
     return ours - {""}, others
 
 
+@cache
+def all_imports() -> dict[str, tuple[set[str], set[str]]]:
+    """Return what `imported` does for every module of the package."""
+    modules = module_files()
+    return {name: imported(path, modules) for name, path in modules.items()}
+
+
 def circles(graph: dict[str, set[str]]) -> list[set[str]]:
     """Return the groups of modules that import each other, directly or through others."""
 
@@ -91,10 +99,9 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 class LayerTests(TestCase):
     def setUp(self) -> None:
         self.modules = module_files()
-        self.graph: dict[str, set[str]] = {}
-        self.outside: dict[str, set[str]] = {}
-        for name, path in self.modules.items():
-            self.graph[name], self.outside[name] = imported(path, self.modules)
+        found = all_imports()
+        self.graph = {name: ours for name, (ours, _) in found.items()}
+        self.outside = {name: others for name, (_, others) in found.items()}
 
     def test_every_module_is_in_a_layer(self) -> None:
         self.assertEqual({name.split(".")[0] for name in self.modules if name}, set(LAYERS))

@@ -9,7 +9,7 @@ from typing import Any
 from groupchat.core.limits import (
     MAX_WEB_BODY,
     MAX_WEB_HEAD,
-    MAX_WEB_UNTAKEN_EACH,
+    MAX_WEB_UNSENT_EACH,
     WEB_HEAD_SECONDS,
     WEB_IDLE_SECONDS,
     WEB_LINGER_SECONDS,
@@ -427,12 +427,12 @@ class TimeTests(WebTestCase):
             self.patch(line.transport, "write", lambda data, line=line: line.channel.pauseProducing())
             lines.append(line)
             self.request("GET", "/files", line=line)
-        self.assertGreater(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
-        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH + 1_000_000)
+        self.assertGreater(len(self.site.untaken), MAX_WEB_UNSENT_EACH)
+        self.assertLess(len(self.site.untaken), MAX_WEB_UNSENT_EACH + 1_000_000)
         self.refused(self.get("/files"), 503, "first")
         lines[0].lose()
         lines[1].channel.resumeProducing()
-        self.assertLess(len(self.site.untaken), MAX_WEB_UNTAKEN_EACH)
+        self.assertLess(len(self.site.untaken), MAX_WEB_UNSENT_EACH)
         self.assertEqual(self.get("/files").status, 200)
 
     def test_answers_to_what_was_asked_at_once_wait_until_the_one_before_is_taken(self) -> None:

@@ -173,9 +173,9 @@ class FiveMessages(DatagramProtocol):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)
         else:
-            lines, cursor, passed = self._group.waiting(member, member.cursor, member.passed, self._max_reply)
+            lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, self._max_reply)
             if self._reply(lines, address) and cursor != member.cursor:
-                self._group.advance(member, cursor, passed)
+                self._group.advance(member, cursor, skipped)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         assert seat.address is not None

@@ -63,7 +63,7 @@ class CommandHandler:
             case Share():
                 return self._share(seat, task, now)
             case SayAsGuest():
-                return self._rules.tell(seat.host, task, now)
+                return self._rules.say_as_guest(seat.host, task, now)
             case InternalCommand():
                 return self._internal(seat, task, now)
         if seat.member is None:

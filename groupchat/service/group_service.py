@@ -255,7 +255,7 @@ class GroupService(service.Service):
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
-            self._displace(client, "You are in the group no longer: join again.")
+            self._displace(client, "You are no longer in the group: join again.")
 
     def _displace(self, client: IClient | None, why: str) -> None:
         """Tell a connection that it has lost its seat."""

@@ -24,7 +24,7 @@ from groupchat.frontends.transfers.download import Sending
 from groupchat.frontends.transfers.server import Answer, Peer, TransferServer
 from groupchat.frontends.transfers.upload import Uploading
 from groupchat.wire import files as wire_files
-from groupchat.wire.files import Get, List, Live, Password, Put
+from groupchat.wire.files import Get, ListFiles, OpenLines, Password, Put
 
 
 @implementer(IHalfCloseableProtocol)
@@ -113,14 +113,14 @@ class TransferStream(Protocol):
             self._hand_over(Uploading(transfer_server, peer, self._put, wire_files.parse_sender(line)))
             return
         asked = wire_files.parse(line)
-        if not peer.trusted and not isinstance(asked, Live | Password):
+        if not peer.trusted and not isinstance(asked, OpenLines | Password):
             raise IllegalMessage("This group has a password: say it first (PASSWORD, or --password-file).")
         match asked:
-            case Live():
+            case OpenLines():
                 self._be_live()
             case Password():
                 self._hand_over(Checking(transfer_server, peer, asked.given))
-            case List():
+            case ListFiles():
                 self._hand_over(Listing(transfer_server, peer))
             case Get():
                 self._hand_over(Sending(transfer_server, peer, asked))
@@ -161,14 +161,14 @@ class Checking(Answer):
         password = registry.limits.password
         if password is None or peer.trusted:
             peer.trusted = True
-            self.end(wire_files.passed())
+            self.end(wire_files.accepted())
         elif peer.attempts >= PASSWORD_ATTEMPTS:
             self.refuse(_WRONG)  # also if it was asked before: the connection is being closed
         elif pause := registry.pause_of(peer.host):
             self.wait(pause)
         elif hmac.compare_digest(sha256(self._given).digest(), sha256(password).digest()):
             peer.trusted = True
-            self.end(wire_files.passed())
+            self.end(wire_files.accepted())
         else:
             peer.attempts += 1
             self._wrong = True

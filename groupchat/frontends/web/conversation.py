@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from groupchat.core.commands import Command, Leave, Rename, Say, SayAsGuest, Whisper
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Member
-from groupchat.core.ids import MOST
+from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
 from groupchat.core.names import nickname
 from groupchat.core.texts import MAX_BYTES
@@ -250,8 +250,8 @@ def _id(given: Any) -> int:
     if given is None:
         return 0
     found = number(given, 0) if isinstance(given, str) else given if type(given) is int else 0
-    if not 0 < found <= MOST:
-        raise Refusal(400, f"An id is a number from 1 to {MOST}.")
+    if not 0 < found <= MAX_ID:
+        raise Refusal(400, f"An id is a number from 1 to {MAX_ID}.")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from groupchat.core.errors import NotNow
-from groupchat.core.limits import MAX_WEB_UNTAKEN, MAX_WEB_UNTAKEN_EACH
+from groupchat.core.limits import MAX_WEB_UNSENT, MAX_WEB_UNSENT_EACH
 
 
 class Turns:
@@ -49,5 +49,5 @@ class Untaken:
 
     def check(self, host: str) -> None:
         """Raises NotNow if there are too many."""
-        if self._hosts[host] >= MAX_WEB_UNTAKEN_EACH or len(self) >= MAX_WEB_UNTAKEN:
+        if self._hosts[host] >= MAX_WEB_UNSENT_EACH or len(self) >= MAX_WEB_UNSENT:
             raise NotNow("Take the answers that you have first.")
