@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import groupchat.log.sqlite as sqlite_module
@@ -28,7 +28,6 @@ from groupchat.core.limits import Settings
 from groupchat.frontends.udp import FiveMessages, UDPService
 from groupchat.log.database import Database
 from groupchat.log.sqlite import SqliteLog
-from groupchat.log.tables import VERSION
 from groupchat.service.group_service import GroupService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.durable import DurableNode
@@ -424,159 +423,6 @@ class FileTests(Directory):
             self.assertIn("cannot be opened for writing", str(why))
         else:
             self.skipTest("this user may write to read-only files")
-
-
-FIRST_VERSION = """
-CREATE TABLE beginning (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
-INSERT INTO beginning VALUES (1, 1);
-CREATE TABLE entry (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
-INSERT INTO entry VALUES (1, 'e-1'), (2, 'e-2'), (3, 'e-3'), (4, 'e-4'), (5, 'e-5'), (6, 'e-6'), (7, 'e-7'), (8, 'e-8'),
-    (9, 'e-9'), (10, 'e-10'), (11, 'e-11'), (12, 'e-12'), (13, 'e-13');
-CREATE TABLE event (
-    position INTEGER NOT NULL,
-    slot INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    at REAL NOT NULL,
-    member INTEGER,
-    name TEXT,
-    text TEXT,
-    key TEXT,
-    host TEXT,
-    port INTEGER,
-    places BLOB,
-    PRIMARY KEY (position, slot)
-) STRICT, WITHOUT ROWID;
-INSERT INTO event VALUES
-    (1, 0, 'joined', 1700000000.0, 11, 'Alice', NULL, 'alice', '10.0.0.1', 1, NULL),
-    (2, 0, 'joined', 1700000000.0, 22, 'Zoë 🦊', NULL, 'zoë 🦊', 'fe80::1%2', 2, NULL),
-    (3, 0, 'joined', 1700000000.0, 33, 'Eve', NULL, 'eve', '::1', 3, NULL),
-    (4, 0, 'said', 1700000000.0, 22, 'Zoë 🦊', 'one', NULL, NULL, NULL, NULL),
-    (5, 0, 'renamed', 1700000000.0, 11, 'Alice', 'Al', 'al', NULL, NULL, NULL),
-    (7, 0, 'left', 1700000001.0, 33, 'Eve', NULL, NULL, NULL, NULL, NULL),
-    (8, 0, 'joined', 1700000001.0, 44, 'Bob', NULL, 'bob', '10.0.0.1', 4, NULL),
-    (8, 1, 'joined', 1700000001.0, 55, 'BOB', NULL, 'bob', '10.0.0.1', 5, NULL),
-    (9, 0, 'said', 1700000060.0, 11, 'Al', 'after the snapshot', NULL, NULL, NULL, NULL),
-    (10, 0, 'renamed', 1700000060.0, 22, 'Zoë 🦊', 'Zoë', 'zoë', NULL, NULL, NULL),
-    (12, 0, 'said', 1700000061.0, 44, 'Bob', 'last', NULL, NULL, NULL, NULL),
-    (13, 0, 'said', 1700000061.0, 44, 'Bob', 'mine', NULL, NULL, NULL, NULL);
-CREATE TABLE snapshot (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    position INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    state BLOB NOT NULL
-) STRICT;
-PRAGMA application_id = 1735552885;
-PRAGMA user_version = 1;
-"""
-"""A file of the first release: the tables without their comments, and the rows without two that have a blob."""
-
-FIRST_PLACES = (
-    "0B00000000000000080000000000000002000000000000001655B00100000000"
-    "2C00000000000000080000000000000000000000000000001655B00100000000"
-    "1600000000000000090000000000000002000000000000001655B00100000000"
-)
-FIRST_STATE = (
-    '{"first":1,"head":7,"members":[[11,"Al","al",["10.0.0.1",1],5,0,1,1700000000.0],'
-    '[22,"Zoë 🦊","zoë 🦊",["fe80::1%2",2],4,0,1,1700000000.0],'
-    '[44,"Bob","bob",["10.0.0.1",4],7,0,0,1700000001.0]],"refused":[[8,1]]}'
-)
-
-
-class UpgradeTests(Directory):
-    """A file of the first release, with a cursor record, a snapshot, and entries after both."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        connection = sqlite3.connect(self.path)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(FIRST_VERSION)
-        places = bytes.fromhex(FIRST_PLACES)
-        connection.execute(
-            "INSERT INTO event (position, slot, kind, at, places) VALUES (11, 0, 'seen', 0, ?)", (places,)
-        )
-        connection.execute("INSERT INTO snapshot VALUES (1, 8, 1, ?)", (FIRST_STATE.encode(),))
-        connection.commit()
-        connection.close()
-        self.copy = self.directory / "group.sqlite.v1"
-        self.clock = Clock()
-        self.clock.advance(1_700_000_070)
-
-    def version(self, path: Path) -> tuple[int, int]:
-        """Return the version of a file, and the number of events in it."""
-        connection = sqlite3.connect(path)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        count = connection.execute("SELECT count(*) FROM event").fetchone()[0]
-        connection.close()
-        return version, count
-
-    def see(self, node: DurableNode) -> None:
-        """See that names, cursors and lines are as before."""
-        group = node.service.group
-        self.assertEqual(
-            [(m.id, m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()],
-            [
-                (11, "Al", ("10.0.0.1", 1), 8, 3),
-                (22, "Zoë", ("fe80::1%2", 2), 9, 2),
-                (44, "Bob", ("10.0.0.1", 4), 8, 1),
-            ],
-        )
-        self.assertEqual((group.history.first, group.history.head), (1, 11))
-        self.assertEqual(
-            bytes(group.history.read(0, 11, 1 << 30)[0]).decode().split("\n"),
-            [
-                "Alice has joined",
-                "Zoë 🦊 has joined",
-                "Eve has joined",
-                "Zoë 🦊: one",
-                "Alice changed his name to Al",
-                "Eve has left the group",
-                "Bob has joined",
-                "Al: after the snapshot",
-                "Zoë 🦊 changed his name to Zoë",
-                "Bob: last",
-                "Bob: mine",
-            ],
-        )
-
-    def test_the_file_is_copied_upgraded_and_used(self) -> None:
-        node = self.node(clock=self.clock)
-        self.see(node)
-        self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (VERSION, 13)))
-        self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
-        self.assertEqual(sorted(path.name for path in self.directory.glob("*.v*")), ["group.sqlite.v1"])
-        self.assertEqual(node.ask(1, "5"), "Zoë 🦊 changed his name to Zoë\nBob: last\nBob: mine")
-        self.assertEqual(node.ask(2, "2 still me", host="fe80::1%2"), "Bob: last\nBob: mine")
-        self.assertEqual(node.ask(4, "5"), "Zoë 🦊 changed his name to Zoë\nZoë: still me")
-        self.assertEqual(node.ask(9, "1 BOB"), ILLEGAL)
-        self.assertEqual(node.ask(9, "1 Eve"), "Bob, Zoë, Al")
-
-    def test_a_second_start_makes_no_other_copy(self) -> None:
-        node = self.node(clock=self.clock)
-        copy = self.copy.stat()
-        again = self.after_a_kill(node)
-        self.see(again)
-        node.stop()
-        self.see(self.node(clock=self.clock))
-        self.assertEqual(self.copy.stat().st_mtime_ns, copy.st_mtime_ns)
-
-    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
-        connection = sqlite3.connect(self.path)
-        connection.execute("DELETE FROM snapshot")
-        connection.commit()
-        connection.close()
-        self.see(self.node(clock=self.clock))
-
-    def test_an_unfinished_upgrade_is_repeated(self) -> None:
-        for left in (self.copy, Path(f"{self.copy}.part")):
-            left.write_bytes(b"half a copy")
-        self.see(self.node(clock=self.clock))
-        self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (VERSION, 13)))
-
-    def test_nothing_is_upgraded_without_a_copy(self) -> None:
-        Path(f"{self.copy}.part").mkdir()
-        with self.assertRaisesRegex(CannotOpen, "group.sqlite cannot be used: .*part"):
-            Database(self.path)
-        self.assertEqual(self.version(self.path), (1, 13))
 
 
 class ProcessTests(TestCase):

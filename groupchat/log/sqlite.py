@@ -8,7 +8,8 @@ that no append is acknowledged which was not stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -34,11 +35,17 @@ TRIM_AT_ONCE = 500
 """The number of entries that are deleted in one transaction, so that appends need not wait for long."""
 
 
+class _State(Enum):
+    NEW = "not open yet"
+    OPEN = "open"
+    ENDED = "closed, or ended by a failure"
+
+
 @dataclass(slots=True)
 class _Append:
     events: Sequence[Event]
     entry_id: str
-    done: Deferred[None]
+    done: Deferred[None] = field(default_factory=Deferred)
 
 
 @dataclass(slots=True)
@@ -46,7 +53,7 @@ class _Call:
     """Any other job for the thread."""
 
     function: Callable[[Database], Any]
-    done: Deferred[Any]
+    done: Deferred[Any] = field(default_factory=Deferred)
 
 
 _Job = _Append | _Call
@@ -82,9 +89,8 @@ class SqliteLog:
         self._synchronous = synchronous
         self._check = check
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._is_open = False
+        self._state = _State.NEW
         self._ended: Deferred[None] = Deferred()
-        self._closing = False
         self._lost: Lost = lambda failure: None
         self._tails: list[_Tail] = []
 
@@ -97,11 +103,7 @@ class SqliteLog:
         return opened
 
     def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
-        if self._closing:
-            return fail(Unavailable("the log is closed"))
-        done: Deferred[None] = Deferred()
-        self._jobs.put(_Append(events, entry_id, done))
-        return done
+        return self._put(_Append(events, entry_id))
 
     @inlineCallbacks
     def tail(self, after: int, on_entry: OnEntry) -> Any:
@@ -137,20 +139,22 @@ class SqliteLog:
             pass  # the thread does other jobs between two of these
 
     def close(self) -> Deferred[None]:
-        if self._closing or not self._is_open:
+        if self._state is not _State.OPEN:
             return succeed(None)
-        self._closing = True
+        self._state = _State.ENDED
         for tail in self._tails:
             tail.stop()
         self._jobs.put(None)
         return self._ended
 
     def _call(self, function: Callable[[Database], Any]) -> Deferred[Any]:
-        if self._closing:
+        return self._put(_Call(function))
+
+    def _put(self, job: _Job) -> Deferred[Any]:
+        if self._state is _State.ENDED:
             return fail(Unavailable("the log is closed"))
-        done: Deferred[Any] = Deferred()
-        self._jobs.put(_Call(function, done))
-        return done
+        self._jobs.put(job)
+        return job.done
 
     def _committed(self, batch: Sequence[_Append], entries: Sequence[Entry | None]) -> None:
         """Give each stored entry to every tail, and then acknowledge it."""
@@ -169,7 +173,7 @@ class SqliteLog:
         if failure is None:
             self._ended.callback(None)
         else:
-            self._closing = True
+            self._state = _State.ENDED
             self._lost(failure)
 
     # In the thread
@@ -180,7 +184,7 @@ class SqliteLog:
         except BaseException:
             self._tell(opened.errback, Failure())
             return
-        self._is_open = True
+        self._state = _State.OPEN
         self._tell(opened.callback, None)
         failure = None
         try:
