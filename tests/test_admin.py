@@ -301,7 +301,7 @@ class BackupTests(Files):
 
         thread = Thread(target=say)
         thread.start()
-        while said[0] < 50:
+        while said[0] < 50 and thread.is_alive():
             time.sleep(0.01)
         least = said[0]
         self.good("backup", self.file, self.to)

@@ -295,7 +295,7 @@ class DurabilityTests(TestCase):
 
     @inlineCallbacks
     def reply(self, member: UDPMember) -> Any:
-        for _ in range(500):
+        for _ in range(3_000):
             try:
                 return member.receive()
             except BlockingIOError:

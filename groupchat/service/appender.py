@@ -1,8 +1,8 @@
 """The entries that are on their way to the log.
 
-All events of one reactor turn go as one entry. The waiters of its events are registered before the append, since
-the tail may give the entry back at once. If it is uncertain whether an entry was stored, it is appended again with the
-same id until the tail gives it back; an entry that was surely not stored is given up.
+All events of one reactor turn go as one entry. The waiters for its events are registered before the append, since the
+tail may give the entry back at once. If it is uncertain whether an entry was stored, it is appended again with the same
+id until the tail gives it back. An entry that was surely not stored is given up.
 """
 
 from __future__ import annotations
@@ -46,11 +46,7 @@ class Appender:
     _logger = Logger()
 
     def __init__(
-        self,
-        log: ILog,
-        clock: IReactorTime,
-        give_up: Callable[[Waiter], None],
-        broken: Callable[[Failure], None],
+        self, log: ILog, clock: IReactorTime, give_up: Callable[[Waiter], None], broken: Callable[[Failure], None]
     ) -> None:
         self._log = log
         self._clock = clock

@@ -32,7 +32,7 @@ from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
-from groupchat.service.seats import IClient, IConnection, Seat, Seats, Task, Vacate, Waiter
+from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.service.upkeep import Upkeep
@@ -60,7 +60,7 @@ class GroupService(service.Service):
         self._log = log
         self._seconds = clock.seconds
         self._fatal = fatal
-        self._upkeep = Upkeep(self.seats, self._rules, settings, self._submit)
+        self._upkeep = Upkeep(self.seats, self._rules, settings)
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, self.survive)
@@ -101,7 +101,7 @@ class GroupService(service.Service):
         if started:
             self._ticker.stop()
         if started and (yield self.drain()) and not self._queue.closed:
-            self._upkeep.finish()
+            self._queue.submit(*self._upkeep.last_record())
             yield self.drain()
             yield self._saver.save()
         yield self._log.close()
@@ -198,13 +198,10 @@ class GroupService(service.Service):
             if member.address is None:
                 self.hang_up(self.seats.of(member), hold=member.secret is not None)
 
-    def _submit(self, seat: Seat, task: Task) -> None:
-        self._queue.submit(seat, task)
+    # Applying
 
     def _give_up(self, waiter: Waiter) -> None:
         self._queue.give_up(waiter)
-
-    # Applying
 
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
@@ -277,7 +274,8 @@ class GroupService(service.Service):
         """Do what is done every second."""
         try:
             now = self._seconds()
-            self._upkeep.tick(now)
+            for seat, command in self._upkeep.tick(now):
+                self._queue.submit(seat, command)
             self.subscriptions.drop_stalled(self.settings.stall)
             if now // DAY != self._day:
                 self._day = now // DAY

@@ -1,12 +1,12 @@
 """Upkeep: what the service does by itself every second.
 
-Members that were silent, or held, for too long leave, and the members' cursors are recorded. Upkeep submits internal
-commands for that, which wait behind what was asked before and are judged when it is their turn.
+Members that were silent, or held, for too long leave, and the members' cursors are recorded. That is done by internal
+commands, which wait behind what was asked before and are judged when it is their turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from math import isfinite
 
 from groupchat.core.events import Event, Seen
@@ -23,22 +23,15 @@ AT_ONCE = 100
 
 
 class Upkeep:
-    """The upkeep of one group. `submit` is given each internal command, with the seat that it is for."""
+    """The upkeep of one group."""
 
-    def __init__(
-        self,
-        seats: Seats,
-        rules: Rules,
-        settings: Settings,
-        submit: Callable[[Seat, InternalCommand], None],
-    ) -> None:
+    def __init__(self, seats: Seats, rules: Rules, settings: Settings) -> None:
         self.records = 0
         """The number of times that cursors were recorded."""
         self._group = seats.group
         self._seats = seats
         self._rules = rules
         self._hold = settings.hold
-        self._submit = submit
         self._recorder = Seat("")
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
         self._silent: list[Member] = []
@@ -51,7 +44,8 @@ class Upkeep:
         self._ticked = self._rules.listening = now
         self._minute = int(now // 60)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
+        """Yield the internal commands that are due, each with its seat."""
         if not 0 <= now - self._ticked <= CLOCK_SECONDS:
             self._rules.listening = now
             self._seats.held = {seat: now if isfinite(since) else since for seat, since in self._seats.held.items()}
@@ -63,14 +57,14 @@ class Upkeep:
             self._silent = [member for member in self._group.members.values() if self._is_silent(member, now)]
             self._group.history.forget(self._rules.oldest(now))
             self._rules.pace.forget(now)
-        self._expire_some()
-        self._vacate_some(now)
-        self._submit(self._recorder, RecordCursors())
+        yield from self._expire_some()
+        yield from self._vacate_some(now)
+        yield self._recorder, RecordCursors()
 
-    def finish(self) -> None:
-        """Record all cursors and last contacts for the last time."""
+    def last_record(self) -> tuple[Seat, InternalCommand]:
+        """Return the command that records all cursors and last contacts before a stop."""
         self._minute_began = True
-        self._submit(self._recorder, RecordCursors())
+        return self._recorder, RecordCursors()
 
     def event(self, seat: Seat, command: InternalCommand, now: float) -> Event | None:
         """Return the event that an internal command asks to append; None if it is no longer needed."""
@@ -89,19 +83,19 @@ class Upkeep:
     def _is_silent(self, member: Member, now: float) -> bool:
         return self._rules.is_silent(member, now) and not self._seats.is_connected(member)
 
-    def _expire_some(self) -> None:
+    def _expire_some(self) -> Iterator[tuple[Seat, InternalCommand]]:
         some, self._silent = self._silent[:AT_ONCE], self._silent[AT_ONCE:]
         for member in some:
             if member.id in self._group.members:
-                self._submit(self._seats.of(member), Expire())
+                yield self._seats.of(member), Expire()
 
-    def _vacate_some(self, now: float) -> None:
+    def _vacate_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
         over = [seat for seat, since in self._seats.held.items() if now - since >= self._hold and not seat.busy]
         for seat in over[:AT_ONCE]:
             if seat.member is None:
                 self._seats.clear(seat)
             else:
-                self._submit(seat, Vacate())
+                yield seat, Vacate()
 
     def _record(self, now: float) -> Seen | None:
         """Record the cursors that moved and, once a minute, the last contact of each member heard of in it."""
