@@ -190,7 +190,7 @@ class GroupService(service.Service):
         now = self._seconds()
         if not 0 <= now - self._survived < 1:
             self._survived = now
-            self._logger.failure("A bug, while {doing}; going on", doing=doing)
+            self._logger.failure("A bug while {doing}; the daemon goes on", doing=doing)
 
     def _hold_all(self) -> None:
         """After a start, hold the sessions that can be resumed; other members without an address leave."""
