@@ -19,7 +19,7 @@ What you type goes to all the others. A line that begins with / is a command:
 /poll              ask what is new, now
 /help
 /quit              leave (so does Ctrl-D)
-A line that begins with // is said, with one of them.
+A line that begins with // is said with one /.
 """.splitlines()
 
 

@@ -15,7 +15,10 @@ from groupchat.core.limits import MAX_SEARCHED
 
 
 class History:
-    """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one."""
+    """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one.
+
+    A method that is given the number of one line needs one that is kept.
+    """
 
     # Lines that are no longer kept stay in the buffer until they are over an eighth of it, and more than this many.
     least_surplus = 1000
@@ -101,24 +104,24 @@ class History:
         self._whispers = [number + shift for number in self._whispers]
 
     def is_by(self, author: int, number: int) -> bool:
-        """Return True if a line, which is kept, is by this author."""
+        """Return True if a line is by this author."""
         return self._authors[number - self._stored] == author
 
     def is_for(self, reader: int, number: int) -> bool:
-        """Return True if a line, which is kept, is not withheld from this reader (0 is nobody)."""
+        """Return True if a line is not withheld from this reader (0 is nobody)."""
         to = self.reader(number)
         return not to or to == reader or self.is_by(reader, number)
 
     def author(self, number: int) -> int:
-        """Return the author of a line, which is kept: 0 if it is by no member."""
+        """Return the author of a line, 0 if it is by no member."""
         return self._authors[number - self._stored]
 
     def at(self, number: int) -> float:
-        """Return the time of a line, which is kept."""
+        """Return the time of a line."""
         return self._times[number - self._stored]
 
     def reader(self, number: int) -> int:
-        """Return the reader of a whisper, which is kept; 0 for any other line."""
+        """Return the reader of a whisper, 0 for any other line."""
         index = bisect_left(self._whispers, number)
         return self._readers[index] if self._whispers[index : index + 1] == [number] else 0
 

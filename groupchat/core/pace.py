@@ -51,7 +51,7 @@ class Pace:
     def take_from(self, host: str, now: float) -> None:
         """Take one token from the guests of a host, who share one bucket: the debt of the host. Raises TooFast.
 
-        Guests cannot raise the debt above BURST, so they keep nobody from joining.
+        Guests cannot raise the debt above BURST, so they cannot keep anybody from joining.
         """
         if self._rate:
             self.check_guest(host, now)

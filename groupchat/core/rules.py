@@ -127,7 +127,7 @@ class Rules:
         return Shared(0, guest.shown, guest.key, file, command.size, now)
 
     def may_share(self, host: str, member_id: int, guest: str, now: float) -> None:
-        """Raise what `share` would for this member, or else this guest."""
+        """Raise IllegalMessage if this member, or else this guest, may not share a file now."""
         if member_id:
             self.pace.check(self._sharer(member_id), now)
         else:
@@ -166,7 +166,7 @@ class Rules:
         return float("-inf")
 
     def _release(self, holder: Member, host: str, now: float) -> Left:
-        """Return the leave of a holder whose restarted client joins. Raises IllegalMessage if it is not one."""
+        """Return the leave of a name's holder, for its restarted client. Raises IllegalMessage if it keeps the name."""
         release = self._settings.release
         may_be_restarted = holder.address is not None and holder.host == host
         silence = now - max(_last_contact(holder), self.listening)

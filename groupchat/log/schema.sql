@@ -13,7 +13,7 @@ CREATE TABLE event (
     member INTEGER,                 -- the member's id; NULL for a seen, and for a guest who shared or told something
     name TEXT,                      -- the name shown at the time
     text TEXT,                      -- said, whispered, told: the text; renamed: the new name; shared: the name of the file
-    key TEXT,                       -- joined, renamed, and of a guest: the key of the name, which is unique; whispered: the name of the reader
+    key TEXT,                       -- joined, renamed, and of a guest: the unique key of the name; whispered: the name of the reader
     host TEXT,                      -- joined: the host of the member
     port INTEGER,                   -- joined: the port of the member's datagrams, if it sends any
     places BLOB,                    -- seen: member, cursor, skipped and minute of each place, 8 bytes each, little-endian

@@ -140,31 +140,36 @@ def _number(digits: str) -> int:
 
 
 def accepted() -> bytes:
+    """Answer a PASSWORD that is right."""
     return b"ok\n"
 
 
 def count(files: int) -> bytes:
+    """Answer FILES: that many entries follow."""
     return b"ok %d\n" % files
 
 
 def entry(name: str, size: int, sha256: str | None, at: float) -> bytes:
-    """Return the line for one file in the answer to FILES."""
+    """Return the entry of one file in the answer to FILES."""
     return f"{size} {sha256 or '-'} {int(at)} {name}\n".encode()
 
 
 def sending(size: int, sha256: str, offset: int) -> bytes:
+    """Answer GET: the bytes from `offset` follow."""
     return f"ok {size} {sha256} {offset}\n".encode()
 
 
 def go(offset: int) -> bytes:
+    """Answer PUT: ask for the bytes from `offset` on."""
     return b"go %d\n" % offset
 
 
 def done(name: str) -> bytes:
+    """Answer an upload that is complete: the file has this name."""
     return f"ok {name}\n".encode()
 
 
 def refusal(why: IllegalMessage) -> bytes:
-    """Return `no WHY` or `busy WHY`, always in one line."""
+    """Refuse a request with `no WHY` or `busy WHY`, always in one line."""
     verb = "busy" if isinstance(why, NotNow) else "no"
     return f"{verb} {' '.join(str(why).split())}\n".encode(errors="replace")

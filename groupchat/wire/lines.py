@@ -41,7 +41,7 @@ What you type goes to all the others. A line that begins with / is a command:
 /name New          change your name
 /history 20        the last lines again
 /quit              leave (so does Ctrl-D)
-A line that begins with // is said, with one of them.
+A line that begins with // is said with one /.
 """.splitlines()
 
 _TIMING_MARK = b"\xff\xfd\x06"
