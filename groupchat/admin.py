@@ -365,12 +365,12 @@ def make_parser() -> Parser:
 
     add(check, "print what is in FILE, and check that it is sound")
     lines = add(history, "print the lines that are kept")
-    since = "only lines since then: a local date or date and time, or a number and m, h or d: so long ago"
+    since = "only newer lines: since a local date or time, or within 90m, 12h, 7d (minutes, hours, days)"
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
     for command in (lines, add(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
     command = add(backup, "copy FILE, even while a daemon uses it")
-    command.add_argument("to", metavar="TO", type=Path, help="the backup: a file that is not there yet")
+    command.add_argument("to", metavar="TO", type=Path, help="the backup, a new file")
     return parser
 
 

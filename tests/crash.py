@@ -253,7 +253,7 @@ def crash(plan: Plan, directory: Path, say: Callable[[str], None] = lambda line:
     try:
         for kills in run.lives():
             if kills % SAY_EVERY == 0:
-                say(f"{kills} kills, {len(run.record.deeds)} requests, {monotonic() - began:.1f} seconds")
+                say(f"{kills} kills, {len(run.record.requests)} requests, {monotonic() - began:.1f} seconds")
             if (kills.bit_count() == 1 or run.record.refusals) and (so_far := outcome()).verdict.errors:
                 return so_far
         run.settle()

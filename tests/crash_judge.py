@@ -30,7 +30,7 @@ _LINE = re.compile(rf"(?P<shown>.*?)(?P<key>: .*|{RENAMED}.*)")
 
 
 @dataclass(slots=True)
-class Deed:
+class Request:
     """A request that makes a line. `key` is that line without the name of its author, and unique.
 
     From the time `settled` on, it is certain that the request took effect, or never will.
@@ -74,9 +74,9 @@ class Reader:
 
 @dataclass(slots=True)
 class Record:
-    """The record of a run. `deeds` are by key, in the order in which they were sent; life n ended at `kills[n]`."""
+    """The record of a run. `requests` are by key, in the order in which they were sent; life n ended at `kills[n]`."""
 
-    deeds: dict[str, Deed] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
     readers: list[Reader] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -113,13 +113,13 @@ def judge(record: Record) -> Verdict:
         verdict.error("refused", refusal)
     seen = [(reader, _seen(reader, record, verdict)) for reader in record.readers]
     everywhere = {key for _, readings in seen for key in readings}
-    deeds = list(record.deeds.values())
+    requests = list(record.requests.values())
     for reader, readings in seen:
         _check_authors(reader, readings, record, verdict)
-        _check_complete(reader, readings, everywhere, deeds, verdict)
+        _check_complete(reader, readings, everywhere, requests, verdict)
     _check_order(seen, verdict)
-    verdict.acknowledged = sum(deed.acknowledged for deed in deeds)
-    verdict.stored = sum(not deed.acknowledged and deed.key in everywhere for deed in deeds)
+    verdict.acknowledged = sum(request.acknowledged for request in requests)
+    verdict.stored = sum(not request.acknowledged and request.key in everywhere for request in requests)
     return verdict
 
 
@@ -128,10 +128,10 @@ def _seen(reader: Reader, record: Record, verdict: Verdict) -> Seen:
     seen: Seen = {}
     last: Seen = {}
     for reading in reader.readings:
-        deed = record.deeds.get(reading.key)
+        request = record.requests.get(reading.key)
         before = last.get(reading.key)
         last[reading.key] = reading
-        if deed is None or deed.author == reader.author:
+        if request is None or request.author == reader.author:
             verdict.error("foreign", f"{reader.author} received {reading}")
         elif before is None:
             seen[reading.key] = reading
@@ -148,11 +148,11 @@ def _check_authors(reader: Reader, seen: Seen, record: Record, verdict: Verdict)
     sent: dict[str, float] = {}
     names: dict[str, str] = {}
     for key, reading in seen.items():
-        deed = record.deeds[key]
-        author = deed.author
-        if deed.sent < sent.get(author, -inf):
+        request = record.requests[key]
+        author = request.author
+        if request.sent < sent.get(author, -inf):
             verdict.error("out of order", f"{reader.author} received {reading} after a later line of {author}")
-        sent[author] = deed.sent
+        sent[author] = request.sent
         if reading.shown and (reading.shown != names.setdefault(author, reading.shown) or not _is_by(author, reading)):
             verdict.error("misnamed", f"{reader.author} received {reading}, by {author}, who is {names[author]}")
         if key.startswith(RENAMED):
@@ -169,16 +169,18 @@ def _is_by(author: str, reading: Reading) -> bool:
     return reading.shown.split(".")[0] == author
 
 
-def _check_complete(reader: Reader, seen: Seen, everywhere: set[str], deeds: Sequence[Deed], verdict: Verdict) -> None:
+def _check_complete(
+    reader: Reader, seen: Seen, everywhere: set[str], requests: Sequence[Request], verdict: Verdict
+) -> None:
     """Check that a reader received everything that was acknowledged, and everything that others received."""
-    for deed in deeds[bisect_left(deeds, reader.since, key=lambda deed: deed.sent) :]:
-        if deed.sent > reader.until:
+    for request in requests[bisect_left(requests, reader.since, key=lambda request: request.sent) :]:
+        if request.sent > reader.until:
             return
-        if deed.settled <= reader.until and deed.author != reader.author and deed.key not in seen:
-            if deed.acknowledged:
-                verdict.error("lost", f"{reader.author} never received {deed}")
-            elif deed.key in everywhere:
-                verdict.error("half seen", f"{reader.author} never received {deed}, but others did")
+        if request.settled <= reader.until and request.author != reader.author and request.key not in seen:
+            if request.acknowledged:
+                verdict.error("lost", f"{reader.author} never received {request}")
+            elif request.key in everywhere:
+                verdict.error("half seen", f"{reader.author} never received {request}, but others did")
 
 
 def _check_order(seen: Sequence[tuple[Reader, Seen]], verdict: Verdict) -> None:

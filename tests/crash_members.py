@@ -17,7 +17,7 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple
 
-from tests.crash_judge import JOINED, LEFT, RENAMED, Deed, Reader, Record, reading
+from tests.crash_judge import JOINED, LEFT, RENAMED, Reader, Record, Request, reading
 
 SILENCE_SECONDS = 20.0
 """The longest time that a living daemon may leave a request unanswered."""
@@ -128,7 +128,7 @@ class Member:
         self._author = author
         self._script = script
         self._record = record
-        self._dark: list[Deed] = []
+        self._dark: list[Request] = []
 
     def ask(self, now: float) -> None:
         """Send the next request when it is time."""
@@ -148,14 +148,14 @@ class Member:
         self._send(self._fence, now)
         self.under_way = self._fence
 
-    def _send(self, ask: Ask, now: float) -> Deed:
+    def _send(self, ask: Ask, now: float) -> Request:
         self.sent = now
         self.socket.sendto(ask.request.encode(), self._server)
-        deed = Deed(self._author, ask.key, now)
+        request = Request(self._author, ask.key, now)
         if ask.key:
-            deed = self._record.deeds.setdefault(ask.key, deed)
-            deed.settled = inf
-        return deed
+            request = self._record.requests.setdefault(ask.key, request)
+            request.settled = inf
+        return request
 
     def _go_on(self, reply: str | None, now: float) -> None:
         try:
@@ -201,8 +201,8 @@ class Member:
 
     def _answered(self, ask: Ask, reply: str, now: float) -> None:
         if ask.key:
-            deed = self._record.deeds[ask.key]
-            deed.settled, deed.acknowledged = now, reply != ILLEGAL
+            request = self._record.requests[ask.key]
+            request.settled, request.acknowledged = now, reply != ILLEGAL
         if reply == ILLEGAL and not ask.refusable:
             self._record.refusals.append(f"{ask.request!r} of {self._author} in life {len(self._record.kills)}")
         elif ask.request[0] == "1":
@@ -229,11 +229,11 @@ class Member:
         if ask is None or ask is self._fence:
             return False
         if ask.key:
-            self._record.deeds[ask.key].settled = now
+            self._record.requests[ask.key].settled = now
         self._go_on(None, now)
         return True
 
     def _settle_dark(self, now: float) -> None:
-        for deed in self._dark:
-            deed.settled = now
+        for request in self._dark:
+            request.settled = now
         self._dark.clear()

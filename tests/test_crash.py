@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from tests.crash import Outcome, Plan, RunError, crash, options
-from tests.crash_judge import AGAIN_SECONDS, Deed, Reader, Record, judge, reading
+from tests.crash_judge import AGAIN_SECONDS, Reader, Record, Request, judge, reading
 from tests.slow import slow
 
 KILLS = 20
@@ -75,7 +75,7 @@ class JudgeTests(TestCase):
         self.record = Record()
         self.a, self.b, self.c, self.d = (self.reader(author) for author in "abcd")
         for second, line in enumerate(["a: a-1", "b: b-1", "a: a-2", "b: b-2", "a: a-3"]):
-            self.deed(line, second)
+            self.request(line, second)
         self.receive(self.a, "b: b-1", "b: b-2")
         self.receive(self.b, "a: a-1", "a: a-2", "a: a-3")
         self.receive(self.c, "a: a-1", "b: b-1", "a: a-2", "b: b-2", "a: a-3")
@@ -86,11 +86,11 @@ class JudgeTests(TestCase):
         self.record.readers.append(reader)
         return reader
 
-    def deed(self, line: str, sent: float, acknowledged: bool = True) -> Deed:
+    def request(self, line: str, sent: float, acknowledged: bool = True) -> Request:
         """Add the request that makes others receive this line. Its first letter is the author."""
         key = reading(line, 0, 0).key
-        self.record.deeds[key] = Deed(line[0], key, sent, sent + 0.5, acknowledged)
-        return self.record.deeds[key]
+        self.record.requests[key] = Request(line[0], key, sent, sent + 0.5, acknowledged)
+        return self.record.requests[key]
 
     def receive(self, reader: Reader, *lines: str, at: float = 50, life: int = 0) -> None:
         reader.readings += [reading(line, at, life) for line in lines]
@@ -115,11 +115,11 @@ class JudgeTests(TestCase):
         self.assertIn("a-2", verdict.described[0])
 
     def test_a_text_that_nobody_received_is_lost(self) -> None:
-        self.deed("a: a-4", 5)
+        self.request("a: a-4", 5)
         self.assertEqual(self.errors(), {"lost": 3})
 
     def test_a_reader_misses_nothing_outside_its_time(self) -> None:
-        self.deed("a: a-4", 5)
+        self.request("a: a-4", 5)
         for reader in self.record.readers:
             reader.until = 5.4
         self.assertEqual(self.errors(), {})
@@ -132,7 +132,7 @@ class JudgeTests(TestCase):
 
     def test_many_errors_are_counted_and_a_few_described(self) -> None:
         for number in range(4, 34):
-            self.deed(f"a: a-{number}", number)
+            self.request(f"a: a-{number}", number)
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"lost": 90})
         self.assertEqual(len(verdict.described), 10)
@@ -164,7 +164,7 @@ class JudgeTests(TestCase):
         self.assertEqual(self.errors(), {"doubled": 1})
 
     def test_a_doubled_unacknowledged_text_is_an_error(self) -> None:
-        self.deed("a: a-4", 5, acknowledged=False)
+        self.request("a: a-4", 5, acknowledged=False)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a: a-4")
         self.receive(self.c, "a: a-4")
@@ -188,7 +188,7 @@ class JudgeTests(TestCase):
         self.assertEqual(self.errors(), {})
 
     def test_an_unacknowledged_text_may_reach_everybody(self) -> None:
-        self.deed("a: a-4", 5, acknowledged=False)
+        self.request("a: a-4", 5, acknowledged=False)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a: a-4")
         verdict = judge(self.record)
@@ -196,20 +196,20 @@ class JudgeTests(TestCase):
         self.assertEqual((verdict.acknowledged, verdict.stored), (5, 1))
 
     def test_an_unacknowledged_text_may_reach_nobody(self) -> None:
-        self.deed("a: a-4", 5, acknowledged=False)
+        self.request("a: a-4", 5, acknowledged=False)
         verdict = judge(self.record)
         self.assertFalse(verdict.described)
         self.assertEqual((verdict.acknowledged, verdict.stored), (5, 0))
 
     def test_a_half_seen_unacknowledged_text_is_an_error(self) -> None:
-        self.deed("a: a-4", 5, acknowledged=False)
+        self.request("a: a-4", 5, acknowledged=False)
         self.receive(self.c, "a: a-4")
         verdict = judge(self.record)
         self.assertEqual(verdict.errors, {"half seen": 2})
         self.assertIn("b never received", verdict.described[0])
 
     def test_an_unsettled_text_may_still_come(self) -> None:
-        self.deed("a: a-4", 5, acknowledged=False).settled = 41
+        self.request("a: a-4", 5, acknowledged=False).settled = 41
         self.receive(self.c, "a: a-4")
         self.assertEqual(self.errors(), {})
 
@@ -219,15 +219,15 @@ class JudgeTests(TestCase):
         self.assertEqual(self.errors(), {"foreign": 3})
 
     def test_a_new_name_is_followed(self) -> None:
-        self.deed("a changed his name to a.1", 5)
-        self.deed("a.1: a-4", 6)
+        self.request("a changed his name to a.1", 5)
+        self.request("a.1: a-4", 6)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a changed his name to a.1", "a.1: a-4")
         self.assertEqual(self.errors(), {})
 
     def test_a_former_name_is_an_error(self) -> None:
-        self.deed("a changed his name to a.1", 5)
-        self.deed("a: a-4", 6)
+        self.request("a changed his name to a.1", 5)
+        self.request("a: a-4", 6)
         for reader in (self.b, self.c, self.d):
             self.receive(reader, "a changed his name to a.1", "a: a-4")
         self.assertEqual(self.errors(), {"misnamed": 3})
@@ -239,9 +239,9 @@ class JudgeTests(TestCase):
         self.assertEqual(self.errors(), {"misnamed": 3})
 
     def test_the_list_of_names_is_checked(self) -> None:
-        self.deed("g.1 has joined", 5).author = "g"
-        self.deed("g.1 has left the group", 6).author = "g"
-        self.deed("g.2 has joined", 7).author = "g"
+        self.request("g.1 has joined", 5).author = "g"
+        self.request("g.1 has left the group", 6).author = "g"
+        self.request("g.2 has joined", 7).author = "g"
         for reader in (self.a, self.b, self.c, self.d):
             self.receive(reader, "g.1 has joined", "g.1 has left the group", "g.2 has joined")
         self.d.listed = ["g.2", "b", "a"]
