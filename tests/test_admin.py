@@ -59,7 +59,11 @@ def run_here(*arguments: str | Path) -> Result:
     streams = [TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2)]
     status: object = None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    with redirect_stdout(streams[0]), redirect_stderr(streams[1]), patch.object(os, "dup2"):  # admin would silence the tests
+    with (
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
+        patch.object(os, "dup2"),
+    ):  # which would silence tests
         try:
             admin.main([str(argument) for argument in arguments])
         except SystemExit as end:

@@ -6,13 +6,12 @@ import random
 from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from groupchat.core.commands import Say, Whisper
 from groupchat.core.events import Joined, Said, Whispered
 from groupchat.core.group import Group
-from groupchat.service.subscriptions import IReader
 from tests.connections import SessionTestCase
+from tests.readers import Reader
 
 
 def _numbers(lost: range, runs: Sequence[range]) -> bytes:
@@ -54,31 +53,19 @@ class SeenByTests(SynchronousTestCase):
         return group
 
 
-@implementer(IReader)
-class _Reader:
-    def __init__(self) -> None:
-        self.given: list[bytes] = []
-
-    def give(self, lines: bytes) -> None:
-        self.given.append(lines)
-
-    def drop(self) -> None:
-        raise AssertionError
-
-
 class WatchTests(SessionTestCase):
     def test_a_member_watching_from_the_end_is_not_behind(self) -> None:
         alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
         alice.ask(Say("one"))
         self.settle()
         self.assertEqual(self.group.behind(bob.member), 1)
-        self.node.service.subscriptions.watch(bob.member, self.group.history.head, _Reader(), _numbers)
+        self.node.service.subscriptions.watch(bob.member, self.group.history.head, Reader(), _numbers)
         self.settle()
         self.assertEqual(self.group.behind(bob.member), 0)
 
     def test_watching_moves_the_cursor_of_the_member(self) -> None:
         alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
-        readers = [_Reader(), _Reader()]
+        readers = [Reader(), Reader()]
         for reader in readers:
             self.node.service.subscriptions.watch(alice.member, self.group.history.head, reader, _numbers)
         alice.ask(Say("one"))
@@ -86,7 +73,7 @@ class WatchTests(SessionTestCase):
         self.settle()
         head = self.group.history.head
         for reader in readers:
-            numbers = b"".join(reader.given).split()
+            numbers = b"".join(reader.pieces).split()
             self.assertEqual(numbers, [b"%d" % number for number in range(head - 2, head + 1)])
         self.assertEqual((alice.member.cursor, self.group.behind(alice.member)), (head, 0))
         self.assertEqual(self.group.behind(bob.member), 1)

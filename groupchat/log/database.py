@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,18 +48,15 @@ class Database:
 
     def __init__(self, path: Path, synchronous: str = "FULL", *, check: bool = True) -> None:
         self.path = path
-        self._lock = _locked(path)
         try:
-            with _explained(path):
-                self._connection = sqlite3.connect(path, isolation_level=None)
-                try:
-                    self._prepare(synchronous, check)
-                except BaseException:
-                    self._connection.close()
-                    raise
-        except BaseException:
-            os.close(self._lock)
-            raise
+            with ExitStack() as stack:
+                self._lock = _locked(path)
+                stack.callback(os.close, self._lock)
+                self._connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+                self._prepare(synchronous, check)
+                self._handles = stack.pop_all()
+        except (sqlite3.Error, OSError) as error:
+            raise CannotOpen(f"{path} cannot be used: {error}.") from error
 
     def _prepare(self, synchronous: str, check: bool) -> None:
         execute = self._connection.execute
@@ -110,8 +107,7 @@ class Database:
         )
 
     def close(self) -> None:
-        self._connection.close()
-        os.close(self._lock)  # last, since closing any handle of the file releases SQLite's own locks
+        self._handles.close()  # the lock last: closing any handle of the file releases SQLite's own locks
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
@@ -205,11 +201,3 @@ def _locked(path: Path) -> int:
         os.close(handle)
         raise CannotOpen(f"{path} is in use by another daemon. Stop it, or choose another file with --db.") from None
     return handle
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise CannotOpen(f"{path} cannot be used: {error}.") from error

@@ -38,25 +38,17 @@ class IConnection(IClient):
 class InternalCommand:
     """A command that the service gives itself. No client is told of it."""
 
-    __slots__ = ()
-
 
 class Expire(InternalCommand):
     """Make the member leave if it is still silent."""
-
-    __slots__ = ()
 
 
 class Vacate(InternalCommand):
     """Make the member leave if it has no new connection."""
 
-    __slots__ = ()
-
 
 class RecordCursors(InternalCommand):
     """Append the members' cursors to the log."""
-
-    __slots__ = ()
 
 
 Task = Command | InternalCommand
