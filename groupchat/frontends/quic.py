@@ -270,8 +270,7 @@ class QuicService(service.Service):
         super().startService()
         fingerprint = self._quic.start(self._certificate)
         self._logger.info(
-            "QUIC is open on the same UDP port. To join: groupchat quic://HOST:PORT --name NAME. "
-            "The certificate's fingerprint is SHA-256 {fingerprint}",
+            "QUIC is open on the same UDP port. The certificate's fingerprint is SHA-256 {fingerprint}",
             fingerprint=fingerprint,
         )
 
