@@ -19,7 +19,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
@@ -194,68 +194,37 @@ class _Socket(DatagramProtocol):
             self.socket.sendto(datagram, address)
 
 
-class _Client:
-    """A client of the relay: its address, and the socket under which the server sees it."""
-
-    def __init__(self, relay: Relay, address: Address) -> None:
-        self._address = address
-        self._relay = relay
-        self.outside = self._open()
-
-    def _open(self) -> _Socket:
-        return self._relay.open(lambda datagram, _: self._relay.back.send(datagram, self._receive))
-
-    def _receive(self, datagram: bytes) -> None:
-        self._relay.inside.send(datagram, self._address)
-
-    def deliver(self, datagram: bytes) -> None:
-        """Send to the server, from the port that this client has when the datagram arrives."""
-        self.outside.send(datagram, self._relay.server)
-
-    def rebind(self) -> None:
-        self._relay.close(self.outside)
-        self.outside = self._open()
-
-
 class Relay(Between):
-    """The same between real sockets: what is sent to `port` goes to the server, and its answers to who sent it."""
+    """The same between real sockets: what is sent to `port` goes to the server, and its answers to who sent it.
+
+    The server sees each client under a socket of its own.
+    """
 
     def __init__(self, reactor: Any, server: Address, conditions: Conditions, *, seed: int = 0, port: int = 0) -> None:
         super().__init__(reactor, conditions, seed=seed)
-        self.server = server
-        self.clients: dict[Address, _Client] = {}
+        self._server = server
         self._reactor = reactor
-        self._closing: list[Deferred[object]] = []
-        self.inside = self.open(self._received, port)
-        self.port = int(self.inside.transport.getHost().port)
+        self._outside: dict[Address, _Socket] = {}  # by the client's address
+        self._inside = self._open(self._received, port)
+        self.port = int(self._inside.transport.getHost().port)
 
-    def open(self, received: Callable[[bytes, Address], None], port: int = 0) -> _Socket:
+    def _open(self, received: Callable[[bytes, Address], None], port: int = 0) -> _Socket:
         opened = _Socket(received)
         self._reactor.listenUDP(port, opened, interface="127.0.0.1", maxPacketSize=MAX_DATAGRAM)
         return opened
 
-    def close(self, opened: _Socket) -> None:
-        closing = opened.transport.stopListening()
-        if closing is not None:
-            self._closing.append(closing)
-
-    def _received(self, datagram: bytes, address: Address) -> None:
-        client = self.clients.get(address)
-        if client is None:
-            client = self.clients[address] = _Client(self, address)
-        self.there.send(datagram, client.deliver)
-
-    def rebind(self) -> None:
-        """Give every client another port as the server sees it. What the server sends to the old ones is lost."""
-        for client in self.clients.values():
-            client.rebind()
+    def _received(self, datagram: bytes, client: Address) -> None:
+        if client not in self._outside:
+            self._outside[client] = self._open(
+                lambda answer, _: self.back.send(answer, lambda answer: self._inside.send(answer, client))
+            )
+        self.there.send(datagram, lambda datagram: self._outside[client].send(datagram, self._server))
 
     def close_all(self) -> Deferred[Any]:
         """Stop, and return a Deferred that fires when all sockets are closed."""
         self.stop()
-        for opened in (self.inside, *(client.outside for client in self.clients.values())):
-            self.close(opened)
-        return DeferredList(self._closing)
+        sockets = [self._inside, *self._outside.values()]
+        return DeferredList([maybeDeferred(opened.transport.stopListening) for opened in sockets])
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -36,15 +36,14 @@ class Pair:
         delay: float = 0.02,
         loss: float = 0.0,
         seed: int = 1,
-        limits: Limits | None = None,
     ) -> None:
         self.clock: Any = MemoryReactorClock()
         self.bugs: list[str] = []
         self.network = Between(self.clock, Conditions(delay=delay, loss=loss), seed=seed)
         self.address = (HOST, 40_000)
-        self.quic = Quic(limits or Limits(), self.clock, self._bug, connect)
+        self.quic = Quic(Limits(), self.clock, self._bug, connect)
         self.quic.scheduler = Scheduler(self.clock, self.clock.seconds)
-        self.fingerprint = self.quic.start(None)
+        self.quic.start(None)
         self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
         known = KnownServers(Path(self.directory.name) / "known", trust_new=True)
         self.client = QuicClient(self.clock, "localhost", 12345, known)

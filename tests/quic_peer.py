@@ -39,7 +39,7 @@ class QuicPeer:
         self.reasons: list[str] = []
         self.established = False
         self._acknowledged = 0  # pings
-        self.sent = self.received = 0  # bytes
+        self.sent = 0  # bytes
 
     def connect(self) -> QuicPeer:
         self.core.connect(self.where, time.monotonic())
@@ -83,7 +83,6 @@ class QuicPeer:
         except TimeoutError:
             pass
         else:
-            self.received += len(datagram)
             self.core.receive_datagram(datagram, self.where, time.monotonic())
         timer = self.core.get_timer()
         if timer is not None and timer <= time.monotonic():
@@ -126,11 +125,6 @@ class QuicPeer:
         before = self._acknowledged
         self.core.send_ping(before)
         self.until(lambda: self._acknowledged > before)
-
-    def wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.step()
 
     def ask(self, data: bytes, *, end: bool = False) -> int:
         """Open a stream, send this on it, and return its id."""

@@ -228,18 +228,6 @@ class RelayTest(TestCase):
             self.assertEqual((line.came, line.passed, line.passed_bytes), (2, 2, 16))
 
     @inlineCallbacks
-    def test_rebind_changes_the_port_that_the_server_sees(self) -> Any:
-        asker = self.asker()
-        self.ask(asker, b"before")
-        yield self.until_heard(asker, 1)
-        self.relay.rebind()
-        self.ask(asker, b"after")
-        yield self.until_heard(asker, 2)
-        (_, before), (_, after) = self.server.heard
-        self.assertNotEqual(before, after)
-        self.assertEqual([datagram for datagram, _ in asker.heard], [b"before", b"after"])
-
-    @inlineCallbacks
     def test_nothing_passes_while_the_relay_is_cut(self) -> Any:
         asker = self.asker()
         self.relay.cut()
