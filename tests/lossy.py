@@ -34,7 +34,7 @@ BUFFER = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What one direction does to datagrams. Times are in seconds, shares from 0 to 1."""
+    """The conditions of one direction. Times are in seconds, shares from 0 to 1."""
 
     delay: float = 0.0
     loss: float = 0.0

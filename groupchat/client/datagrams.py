@@ -19,14 +19,14 @@ MAX_DATAGRAM = 65_535
 
 
 class IDatagramSender(Protocol):
-    """What carries datagrams to the server: a socket of its own, or that of the five messages."""
+    """A way to the server for datagrams: a socket of its own, or that of the five messages."""
 
     def send(self, datagram: bytes) -> None:
         """Send a datagram. Raise OSError or UnreachableError."""
 
 
 class IDatagramReceiver(Protocol):
-    """What is told of a socket's events."""
+    """The object that a socket reports to."""
 
     def received(self, datagram: bytes) -> None: ...
 

@@ -1,7 +1,7 @@
 """QUIC to a server: one connection, shared by all streams. Needs aioquic.
 
-The connection is made when the first stream is opened, and again after it was lost. Its certificate is checked by the
-same rules as for TLS, before anything is sent on a stream.
+The connection is made when the first stream is opened, and made again after it was lost. Its certificate is checked by
+the same rules as for TLS, before anything is sent on a stream.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class ServerConnection:
             raise OSError(str(why)) from why
 
     def _timed_out(self) -> None:
-        self.refused("nothing answers there: is it a groupchat server, with --quic?")
+        self.refused("nothing answers there: is it a groupchat server with --quic?")
 
     def _keep_alive(self) -> None:
         """Ping the server, or close a connection that nobody uses."""
@@ -239,14 +239,14 @@ class ServerConnection:
 
     def received(self, datagram: bytes) -> None:
         if datagram == ILLEGAL:
-            self.refused("the server takes no QUIC there: whoever runs it has to say --quic, or it has another port")
+            self.refused("the server does not offer QUIC there: it needs the option --quic, or QUIC has another port")
         else:
             self._client.scheduler.received(self._connection, datagram, self._address)
 
     def refused(self, why: str) -> None:
         if not self.is_trusted:
             self._client.unreachable(why)
-        elif self._doubt is None:  # it may be forged: if it is true, a ping is not answered
+        elif self._doubt is None:  # the refusal may be forged: only a server that is gone leaves a ping unanswered
             self._doubt = self._client.reactor.callLater(GONE_SECONDS, self._client.drop)
             self._connection.ping()
 
@@ -291,7 +291,7 @@ class ServerConnection:
 
 
 class CertificateCheck:
-    """Decides if a server's certificate is trusted. With `ca`, only what that file vouches for is."""
+    """Decides if a server's certificate is trusted. With `ca`, that file of authorities alone decides."""
 
     def __init__(self, host: str, where: str, known: KnownServers, ca: Path | None) -> None:
         self._host = host
@@ -324,7 +324,7 @@ class CertificateCheck:
             return "it has expired, or is not valid yet"
         except (tls.Alert, SSL.Error) as why:
             if self._ca is not None and certificate in load_pem_x509_certificates(self._ca.read_bytes()):
-                return ""  # the file names this very certificate, for whatever host it was issued
+                return ""  # the file contains this very certificate, so that its host does not matter
             return "it vouches for itself" if certificate.issuer == certificate.subject else clean(str(why).encode())
         return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol as Interface
+from typing import Protocol
 
 from aioquic.quic import events
 from aioquic.quic.connection import stream_is_client_initiated
@@ -18,8 +18,8 @@ from groupchat.quic.scheduler import Scheduler
 from groupchat.quic.stream import StreamTransport
 
 
-class IConnectionOwner(Interface):
-    """What a connection reports to."""
+class IConnectionOwner(Protocol):
+    """The object that a connection reports to."""
 
     def established(self, connection: Connection) -> None:
         """The handshake is complete."""
@@ -85,7 +85,7 @@ class Connection:
         self._changed()
 
     def close(self, why: str = "") -> None:
-        """Tell the peer, and end all streams at once. `ended` follows after a short time, as RFC 9000 has it."""
+        """Tell the peer, and end all streams at once. `ended` follows when RFC 9000's closing period is over."""
         if not self.is_over:
             self.core.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=why)
             self._end_streams(ConnectionDone())
@@ -174,7 +174,7 @@ class Connection:
         self.core.open_window(held)
 
     def _set_timer(self) -> None:
-        """Keep one timer. It may ring early, which is cheaper than to reset it each time that it is put off."""
+        """Set the only timer. It is not reset for a later time: to let it ring early is cheaper."""
         at = self.core.get_timer()
         if at is None:
             return

@@ -83,7 +83,7 @@ class Core(QuicConnection):
         return {stream_id: stream.receiver.highest_offset for stream_id, stream in self._streams.items()}
 
     def open_stream_window(self, stream_id: int, consumed: int, window: int) -> None:
-        """Allow the peer to send `window` bytes beyond those of a stream that were consumed."""
+        """Allow the peer to send `window` bytes more on a stream than were consumed."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.receiver.is_finished:
             return
@@ -91,7 +91,7 @@ class Core(QuicConnection):
             stream.max_stream_data_local = consumed + window
 
     def open_window(self, held: int) -> None:
-        """Allow the peer to send what fits into the connection's window beside `held` bytes not consumed yet."""
+        """Allow the peer to fill the connection's window, in which `held` bytes are not consumed yet."""
         window, limit = self.configuration.max_data, self._local_max_data
         allowed = limit.used - held + window
         if allowed - limit.value >= window // 2:
@@ -119,7 +119,7 @@ class Core(QuicConnection):
         if self.configuration.is_client or self._loss.handshake_confirmed or not moved:
             super().receive_datagram(data, addr, now)
 
-    # Bounds, which aioquic calls by their private names
+    # Bounds: overridden private methods
 
     def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Any) -> None:
         super()._handle_stream_frame(context, frame_type, buf)
@@ -133,7 +133,7 @@ class Core(QuicConnection):
             raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "Too much of a handshake")
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
-        """Announce the limit as it is: aioquic doubles it only if it sees that much was received."""
+        """Announce a limit as it is. aioquic would double it, were the bytes received not hidden from it here."""
         receiver = stream.receiver
         highest, receiver.highest_offset = receiver.highest_offset, 0
         try:
@@ -142,7 +142,7 @@ class Core(QuicConnection):
             receiver.highest_offset = highest
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: Any) -> None:
-        """Announce the limits as they are, likewise."""
+        """Announce the limits as they are, in the same way."""
         limit = self._local_max_data
         used, limit.used = limit.used, 0
         try:

@@ -42,7 +42,7 @@ class StreamTransport:
 
     The protocol is told of the end of input by `readConnectionLost` if it is half-closeable; otherwise the stream is
     closed then. `connectionLost` follows once both sides have ended and all data is acknowledged. `changed` is called
-    when there may be something to send; `survive` with the exception of a protocol being handled.
+    when there may be something to send, and `survive` while an exception of the protocol is being handled.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class StreamTransport:
             self._close_output()
 
     def loseConnection(self) -> None:
-        """Do the same, and read no more."""
+        """Read no more, and close the output as soon as there is no producer."""
         if self._input is not Input.CLOSED:
             if self._input is Input.OPEN:
                 self.core.stop_reading(self.id)
@@ -188,14 +188,14 @@ class StreamTransport:
     # The end
 
     def reset(self) -> None:
-        """Handle that the peer has given up its output. (It may do so because it was asked to stop.)"""
+        """Handle the end of a peer that sends no more, perhaps because `loseConnection` asked it to."""
         if self._input is Input.CLOSED:
             self.resume()
         else:
-            self._abort(ConnectionLost("the other side broke it off"))
+            self._abort(ConnectionLost("the other side reset the stream"))
 
     def stopped(self) -> None:
-        """Handle that the peer reads no more. What it sends still comes."""
+        """Handle a peer that reads no more. Its own data still arrives."""
         self._output = Output.CLOSED
         if not self.is_over and IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.writeConnectionLost)
