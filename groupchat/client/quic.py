@@ -25,7 +25,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.datagrams import ConnectedSocket, IDatagramSender
-from groupchat.client.messages import ILLEGAL
 from groupchat.client.text import clean
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
@@ -34,6 +33,7 @@ from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
 from groupchat.quic.scheduler import Scheduler
 from groupchat.quic.stream import StreamTransport
+from groupchat.wire.datagrams import REFUSAL
 
 WINDOW = 2 * MAX_SEND_BUFFER
 """The flow-control window of the connection and of each stream, in bytes."""
@@ -238,7 +238,7 @@ class ServerConnection:
     # The socket: see IDatagramReceiver
 
     def received(self, datagram: bytes) -> None:
-        if datagram == ILLEGAL:
+        if datagram == REFUSAL:
             self.refused("the server does not offer QUIC there: it needs the option --quic, or QUIC has another port")
         else:
             self._client.scheduler.received(self._connection, datagram, self._address)
