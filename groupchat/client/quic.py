@@ -105,7 +105,7 @@ class QuicClient:
         if connection is not None:
             connection.forget()
 
-    # The link's other user
+    # Datagrams from the link
 
     def owns(self, datagram: bytes) -> bool:
         """Return True if a datagram is for the connection, and no reply to one of the five messages."""
