@@ -37,7 +37,6 @@ SHARED_BY_FRONTENDS = {"connections", "guests", "transfers"}
 
 STILL_TANGLED = {
     *("client.cli", "client.scripts", "client.verbs"),
-    *("quic.connection", "quic.stream", "quic.turns"),
 }
 
 IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}

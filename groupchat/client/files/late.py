@@ -52,7 +52,7 @@ class LateCarrier:
             server = self._server
             if server.ca is not None:
                 quic.check_authorities(server.ca)
-            self._carrier = quic.Carrier(self._reactor, server.host, server.port, server.known, server.ca)
+            self._carrier = quic.QuicClient(self._reactor, server.host, server.port, server.known, server.ca)
             if self._link is not None:
                 self._carrier.link = self._link
                 self._link.guest = self._carrier
