@@ -13,7 +13,7 @@ from aioquic.quic.packet import QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
 from groupchat.quic import MAX_GAPS, MAX_HANDSHAKE, MAX_STREAMS, WINDOW
-from tests.daemon import Daemon, LineMember
+from tests.daemon import ILLEGAL, Daemon, DaemonTestCase, LineMember
 from tests.quic_peer import QuicPeer, crypto_frame, stream_frame
 
 MB = 1_000_000
