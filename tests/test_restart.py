@@ -374,7 +374,7 @@ class FileTests(Directory):
         self.refused(self.path)
 
     def test_a_missing_directory_is_refused(self) -> None:
-        self.assertIn("no directory", self.refused(self.directory / "nowhere" / "group.sqlite"))
+        self.assertIn("is not a directory", self.refused(self.directory / "nowhere" / "group.sqlite"))
 
     def test_a_directory_is_refused(self) -> None:
         self.path.mkdir()
