@@ -1,4 +1,4 @@
-"""Files between real clients and a real daemon: in pipes and scripts, on a terminal, from every kind of session."""
+"""Files between real clients and a real daemon: in pipes, with one-shot commands, and on a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
 
 from tests.daemon import Daemon
 from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, wait_until, wait_until_full
 
 try:
     import aioquic  # noqa: F401 - whether it is there
@@ -23,11 +22,11 @@ except ImportError as error:
     raise SkipTest("aioquic is not installed") from error
 
 SMALL = b"some bytes\n" * 1000
-LARGE = 60_000_000
+LARGE = 30_000_000
 
 
 class FilesCase(ProcessCase):
-    """A daemon with a shelf, and a directory in which somebody works."""
+    """A daemon with a shelf, and a directory for the client."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -80,11 +79,9 @@ class FilesCase(ProcessCase):
             finally:
                 process.kill()
 
-    def wait(self, done: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + 2 * SECONDS
-        while not done():
-            self.assertLess(time.monotonic(), until, what)
-            time.sleep(0.01)
+    def wait_for_part(self) -> None:
+        """Wait until some of a file has come."""
+        wait_until(lambda: any(part.stat().st_size > 100_000 for part in self.parts()), lambda: "there is no part")
 
     def parts(self) -> list[Path]:
         return list(self.here.glob("*.part"))
@@ -95,7 +92,7 @@ class FilesCase(ProcessCase):
         return data
 
 
-class ScriptTest(FilesCase):
+class OneShotTest(FilesCase):
     def test_a_list(self) -> None:
         self.assertEqual(self.run_client("files", self.url).stdout, b"")
         self.put("one two.txt")
@@ -130,7 +127,7 @@ class ScriptTest(FilesCase):
         with self.running_client("get", self.url, "big", "-") as process:
             assert process.stdout is not None
             process.stdout.read(1)
-            time.sleep(1.0)  # the pipe is full by then
+            wait_until_full(process)
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(SECONDS), 130)
 
@@ -188,7 +185,7 @@ class ScriptTest(FilesCase):
     def test_interrupted_it_keeps_its_part_and_the_next_goes_on(self) -> None:
         data = self.put("large", LARGE)
         with self.running_client("get", self.url, "large") as process:
-            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            self.wait_for_part()
             process.send_signal(signal.SIGINT)
             _, told = process.communicate(timeout=SECONDS)
         self.assertEqual(process.returncode, 130, told)
@@ -201,7 +198,7 @@ class ScriptTest(FilesCase):
     def test_a_server_that_is_killed_and_started_again_is_waited_for(self) -> None:
         data = self.put("large", LARGE)
         with self.running_client("get", self.url, "large") as process:
-            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            self.wait_for_part()
             self.daemon.kill()
             again = self.daemon.again("--tcp", "0", "--quic", "--files", str(self.shelf))
             self.addCleanup(again.stop)

@@ -211,8 +211,8 @@ class KeysTest(ChatCase):
             (lambda client: client.process.send_signal(signal.SIGTERM), 143),
             (lambda client: client.process.send_signal(signal.SIGHUP), 129),
         ]
-        for scheme in ("tcp", "udp"):
-            for end, status in ways:
+        for scheme, some in (("tcp", ways), ("udp", ways[1:3])):
+            for end, status in some:
                 client = self.chat("Alice", scheme)
                 self.assertNotEqual(client.modes(), client.modes_before)
                 end(client)
@@ -233,15 +233,16 @@ class KeysTest(ChatCase):
             self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
 
     def test_ctrl_c_ends_though_the_server_is_gone(self) -> None:
-        for scheme in ("tcp", "udp"):
-            client = self.chat(f"Alice-{scheme}", scheme)
-            self.daemon.process.send_signal(signal.SIGSTOP)
-            try:
+        clients = [self.chat(f"Alice-{scheme}", scheme) for scheme in ("tcp", "udp")]
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            for client in clients:
                 client.type(f"nobody hears this{ENTER}{CTRL_C}")
+            for client in clients:
                 self.assertEqual(client.end(), 130)
                 self.assertEqual(client.modes(), client.modes_before)
-            finally:
-                self.daemon.process.send_signal(signal.SIGCONT)
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
 
 
 class CommandsTest(ChatCase):

@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from tests.certificates import make_certificate
 from tests.daemon import running
 from tests.programs import need
+from tests.slow import slow
 from tests.terminals import Terminal
 from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
 
@@ -235,6 +236,7 @@ class WrongKindTest(TLSCase):
             told = self.refused("is it tls:// there, and not tcp://?", f"tls://localhost:{daemon.tcp[0]}")
             self.assertIn("no TLS", told)
 
+    @slow  # the client waits 10 seconds for a greeting
     def test_none_where_there_is_tls(self) -> None:
         with self.guarded(make_certificate(self.directory)) as port:
             self.refused("the right one of tcp:// and tls://?", f"tcp://localhost:{port}")

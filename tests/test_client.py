@@ -21,16 +21,16 @@ import groupchat
 
 CLIENT = [sys.executable, "-m", "groupchat"]
 PARENT = str(Path(groupchat.__file__).parents[1])
-"""Where the package under test lies, so that a child started anywhere imports the same one."""
+"""The directory of the package under test, so that a child started anywhere imports the same one."""
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [PARENT, os.environ.get("PYTHONPATH")]))}
-SECONDS = 20
+SECONDS = 30
 
 Answer = Callable[[bytes], list[bytes]]
 
 
 def member_answers(request: bytes) -> list[bytes]:
-    """What a server with nobody else in it says to a well-behaved member."""
+    """Return what a server without other members answers."""
     return [b"close" if request == b"4" else b""]
 
 
@@ -39,7 +39,7 @@ def echo(request: bytes) -> list[bytes]:
 
 
 class Server:
-    """A UDP server in a thread, which sends what `answer` makes of each request. `requests` are all that came."""
+    """A UDP server in a thread, which sends what `answer` returns for each request. `requests` are all that came."""
 
     def __init__(self, answer: Answer, host: str = "127.0.0.1", port: int = 0) -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -101,7 +101,7 @@ def run(*arguments: str | int, typed: bytes = b"", command: list[str] = CLIENT) 
 
 @contextmanager
 def piped(*arguments: str | int) -> Iterator[subprocess.Popen[bytes]]:
-    """The client with three pipes, still running."""
+    """Run the client with three pipes."""
     command = [*CLIENT, *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, bufsize=0) as process:
@@ -122,6 +122,18 @@ def read_line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
+def wait_until_full(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the output pipe, which nobody reads, takes no more. (A pipe with a free page can be written to.)"""
+
+    def is_full() -> bool:
+        theirs = os.open(f"/proc/{process.pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+        _, free, _ = select.select([], [theirs], [], 0)
+        os.close(theirs)
+        return not free
+
+    wait_until(is_full, lambda: "the pipe never becomes full")
+
+
 def wait_until(true: Callable[[], bool], what: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + SECONDS
     while not true():
@@ -130,7 +142,7 @@ def wait_until(true: Callable[[], bool], what: Callable[[], str] = str) -> None:
 
 
 class ProcessCase(TestCase):
-    """Starts clients that heed signals, also when the tests themselves run in the background and do not."""
+    """Starts clients that handle signals, even if the tests run in the background and ignore them."""
 
     def setUp(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -274,7 +286,7 @@ class SignalTest(ProcessCase):
 
 class NetworkTest(ProcessCase):
     def assertFails(self, done: subprocess.CompletedProcess[bytes], status: int, *words: str) -> None:
-        """It said so in one line, and nothing else."""
+        """Check the status, and that these words are in the only line of output."""
         complaint = done.stderr.decode()
         self.assertEqual((done.returncode, done.stdout, complaint.count("\n")), (status, b"", 1), complaint)
         for word in ("groupchat: ", *words):
@@ -324,7 +336,7 @@ class NetworkTest(ProcessCase):
             read_line(process)
             server.close()
             type_in(process, b"5\n")
-            time.sleep(0.5)  # the refusal is there by now, and the repeat is not
+            time.sleep(0.5)  # time for the refusal to arrive before the repeat; without it the test proves less
             with serving(echo, port=server.port) as again:
                 self.assertEqual(read_line(process), b"5\n")
             self.assertEqual(again.clients[0], server.clients[0])
@@ -375,7 +387,7 @@ class UsageTest(TestCase):
             self.assertIn(b"usage: groupchat", done.stderr)
 
     def test_help_tells_the_exit_statuses_and_the_messages(self) -> None:
-        done = run("--help")
+        done = run("chat", "--help")
         self.assertEqual(done.returncode, 0)
         for words in ("HOST PORT", "130", "2 TEXT", "exit status"):
             self.assertIn(words, done.stdout.decode())

@@ -6,10 +6,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.udp import Conversation, Guest, Link, Owner, Route, UnreachableError, Wire
+from groupchat.client.conversation import Conversation, DatagramSender
+from groupchat.client.udp import Demultiplexer, QUICReceiver, UDPSocket, UnreachableError
+from tests.chatting import Recorder
 
 
-class MemoryRoute(Route):
+class MemoryRoute(DatagramSender):
     """Keeps what is sent. `more` is how many further addresses there are; `broken` the reason why nothing goes out."""
 
     def __init__(self) -> None:
@@ -27,30 +29,15 @@ class MemoryRoute(Route):
         return self.more >= 0
 
 
-class Witness(Owner):
-    """Writes down all that it is told, in order."""
+class Witness(Recorder):
+    """A ConversationListener. The datagrams that were received are in `shown` only."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.shown: list[bytes] = []
-        self.told: list[tuple[object, ...]] = []
 
-    def heard(self, reply: bytes) -> None:
+    def received(self, reply: bytes) -> None:
         self.shown.append(reply)
-
-    def answered(self, request: bytes, reply: bytes) -> None:
-        self.told.append(("answered", request, reply))
-
-    def waiting(self, request: bytes, seconds: int) -> None:
-        self.told.append(("waiting", request, seconds))
-
-    def unanswered(self, request: bytes, seconds: int, times: int) -> None:
-        self.told.append(("unanswered", request, seconds, times))
-
-    def unheard(self, request: bytes, reason: str) -> None:
-        self.told.append(("unheard", request, reason))
-
-    def closed(self) -> None:
-        self.told.append(("closed",))
 
 
 class ConversationCase(TestCase):
@@ -237,7 +224,7 @@ class RefusedTest(ConversationCase):
         for request in (b"1 A", b"2 hi"):
             self.talk.ask(request)
             self.talk.refused("nothing is listening")
-            self.assertEqual(self.owner.told.pop(), ("unheard", request, "nothing is listening"))
+            self.assertEqual(self.owner.told.pop(), ("undelivered", request, "nothing is listening"))
             self.clock.advance(100)
             self.assertEqual(self.owner.told, [])
 
@@ -245,7 +232,7 @@ class RefusedTest(ConversationCase):
         self.route.broken = "Network is unreachable"
         self.route.more = 1
         self.talk.ask(b"1 A")
-        self.assertEqual(self.owner.told, [("unheard", b"1 A", "Network is unreachable")])
+        self.assertEqual(self.owner.told, [("undelivered", b"1 A", "Network is unreachable")])
         self.assertEqual(self.route.more, -1)
 
     def test_a_server_that_was_there_is_waited_for_where_it_was(self) -> None:
@@ -265,14 +252,14 @@ class RefusedTest(ConversationCase):
         self.talk.ask(b"2 hi")
         self.talk.refused("nothing is listening")
         self.assertEqual(self.route.more, 1)
-        self.assertEqual(self.owner.told[1:], [("unheard", b"2 hi", "nothing is listening")])
+        self.assertEqual(self.owner.told[1:], [("undelivered", b"2 hi", "nothing is listening")])
 
     def test_a_refusal_that_comes_when_nothing_is_outstanding_means_nothing(self) -> None:
         self.talk.refused("nothing is listening")
         self.assertEqual(self.owner.told, [])
 
 
-class Other(Guest):
+class Other(QUICReceiver):
     """Takes what begins with a certain byte."""
 
     def __init__(self) -> None:
@@ -285,11 +272,11 @@ class Other(Guest):
         self.got.append(datagram)
 
 
-class GuestTest(ConversationCase):
-    def test_what_is_a_guests_never_reaches_the_conversation(self) -> None:
-        link = Link(MemoryReactorClock(), [])
-        link.guest = other = Other()
-        wire = Wire(link, self.talk)
+class SharedSocketTest(ConversationCase):
+    def test_datagrams_of_quic_do_not_reach_the_conversation(self) -> None:
+        link = UDPSocket(MemoryReactorClock(), [])
+        link.quic = other = Other()
+        wire = Demultiplexer(link, self.talk)
         self.talk.ask(b"5")
         for datagram in (b"\xc3 is QUIC", b"Bob: hi", b"\xc3", b""):
             wire.datagramReceived(datagram, ("127.0.0.1", 1))

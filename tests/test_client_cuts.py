@@ -10,8 +10,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.client.asks import Ask, History, Say, Tell, Users
-from groupchat.client.numbered import Numbered
+from groupchat.client.commands import SessionCommand
+from groupchat.client.numbered import NumberedSession
+from groupchat.core.commands import Recall, Say, Users, Whisper
 from tests.chatting import FakeEndpoint, Peer, Witness
 from tests.lobby import Caller, Lobby
 
@@ -24,7 +25,7 @@ class Wires:
         self.chance = chance
         self.endpoint = FakeEndpoint()
         self.witness = Witness()
-        self.session = Numbered(lobby.clock, self.endpoint, self.witness, self._no_password)
+        self.session = NumberedSession(lobby.clock, self.endpoint, self.witness, self._no_password)
         self.peer: Peer | None = None
         self.caller: Caller | None = None
         self.abandoned: list[Caller] = []  # the server does not know yet that these were cut
@@ -127,7 +128,7 @@ class EndToEndTest(SynchronousTestCase):
         cuts = 0
         for seed in range(60):
             self.begin(seed)
-            asked: list[list[Ask]] = [[], []]
+            asked: list[list[SessionCommand]] = [[], []]
             for turn in range(400):
                 if turn % 20 == 10:
                     for number, wires in enumerate(self.wires):
@@ -144,15 +145,15 @@ class EndToEndTest(SynchronousTestCase):
             self.check_leaving(seed)
         self.assertGreater(cuts, 100)
 
-    def ask(self, number: int, turn: int) -> Ask:
+    def ask(self, number: int, turn: int) -> SessionCommand:
         name = ("Zoe", "Yan")[number]
         text = f"{name} {turn}"
-        asks: list[Ask] = [Say(text), Say(f"/{text}"), Tell(f"Bob: {text}"), Users(), History("3")]
+        asks: list[SessionCommand] = [Say(text), Say(f"/{text}"), Whisper(f"Bob: {text}"), Users(), Recall(3)]
         return self.chance.choice(asks)
 
-    def check(self, seed: int, asked: list[list[Ask]]) -> None:
+    def check(self, seed: int, asked: list[list[SessionCommand]]) -> None:
         for wires, name, asks in zip(self.wires, ("Zoe", "Yan"), asked, strict=True):
-            told = [told for told in wires.witness.told if told[0] in ("answered", "refused", "doubtful")]
+            told = [told for told in wires.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
             self.assertEqual({told[0] for told in told}, {"answered"}, seed)
             self.assertCountEqual([told[1] for told in told], asks, seed)
             expected = []
@@ -160,7 +161,7 @@ class EndToEndTest(SynchronousTestCase):
                 match ask:
                     case Say(text):
                         expected.append(f"{name}: {text}")
-                    case Tell(words):
+                    case Whisper(words):
                         expected.append(f"{name} (private): {words.removeprefix('Bob: ')}")
             mine = [line for line in self.watched if line.startswith((f"{name}: ", f"{name} (private)"))]
             self.assertEqual(mine, expected, seed)

@@ -13,11 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.chat import Chat
-from groupchat.client.files.names import BadNameError, find_part, is_fit, part_name, split, target
+from groupchat.client.files.connection import FileConnection
+from groupchat.client.files.names import BadNameError, find_part, is_safe, part_name, split, target
 from groupchat.client.files.progress import Bar, Progress, line, lines, time_in_words
 from groupchat.client.files.sharing import Sharing
-from groupchat.client.files.way import Way
-from groupchat.client.trust import KnownServers, NewError
+from groupchat.client.trust import KnownServers, UnknownCertificateError
 from groupchat.core.notices import size_in_words
 from tests.chatting import FakeSession, FakeView
 from tests.filing import FakeDisk, FakeServer, run
@@ -40,13 +40,13 @@ class FilesCase(TestCase):
         self.session = FakeSession()
         self.chat = Chat("Zoe", self.view, people=people)
         self.chat.session = self.session
-        way = Way(self.server, decide=self.chat.trust)
+        way = FileConnection(self.server, decide=self.chat.trust)
         self.files = Sharing(self.clock, way, FakeDisk(), self.chat, lambda: self.session.proof)
         self.chat.files = self.files
         self.chat.start()
         self.chat.joined("Zoe", [])
         self.view.news()
-        self.session.calls.clear()
+        self.session.told.clear()
 
     def type(self, text: str, seconds: float = 5.0) -> list[tuple[str, str]]:
         self.chat.typed(text)
@@ -93,7 +93,7 @@ class TypingTest(FilesCase):
             Path(path).unlink()
 
     def test_a_longer_name_that_was_not_seen_yet_counts_as_well(self) -> None:
-        self.chat.heard([(7, "Bob shared a b (2 B)")])
+        self.chat.received([(7, "Bob shared a b (2 B)")])
         self.assertIn("saved as ./a b c", self.type("/get a b c")[-1][1])
 
     def test_it_is_saved_where_one_wants(self) -> None:
@@ -140,7 +140,7 @@ class TypingTest(FilesCase):
     def test_a_file_is_sent(self) -> None:
         Path("my file.txt").write_text("mine")
         self.assertEqual(self.type("/send my file.txt")[-1][1], "my file.txt: 4 B in 1 s, shared as my file.txt")
-        self.assertEqual(self.server.shared, [("my file.txt", self.session.seat)])
+        self.assertEqual(self.server.shared, [("my file.txt", self.session.proof)])
         self.patch(os, "environ", {**os.environ, "HOME": str(self.folder)})
         self.type('/send "~/my file.txt"')
         self.assertEqual(self.server.shared[-1][0], "another my file.txt")
@@ -185,7 +185,7 @@ class TypingTest(FilesCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_what_others_share_is_known_by_name(self) -> None:
-        self.chat.heard([(7, "Bob shared new one.txt (3 B)")])
+        self.chat.received([(7, "Bob shared new one.txt (3 B)")])
         self.assertEqual(list(self.files.names), ["new one.txt"])
         [shown] = self.view.shown
         self.assertEqual((shown.kind, shown.name, shown.text, shown.number), ("shared", "Bob", "new one.txt", 7))
@@ -193,18 +193,18 @@ class TypingTest(FilesCase):
 
     def test_who_is_not_known_is_trusted_first(self) -> None:
         known = KnownServers(self.folder / "known")
-        self.server.refusals = [NewError(known, "quic://here:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://here:1", "AA", "it vouches for itself")]
         self.type("/files")
         self.assertEqual(self.view.questions, ["Trust it from now on (yes, no)?"])
         self.view.answer("yes")
         run(self.server, self.clock, 5)
         self.assertEqual(self.view.news()[0], ("answer", "3 files:"))
         self.assertEqual(known.find("quic://here:1"), "AA")
-        self.server.refusals = [NewError(known, "quic://there:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://there:1", "AA", "it vouches for itself")]
         self.type("/files")
         self.view.answer("no")
         self.assertEqual(self.view.news()[-1], ("problem", "Not done: it was not trusted"))
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
 
     def test_what_is_not_there_without_files(self) -> None:
         self.chat.files = None
@@ -221,16 +221,16 @@ class EndTest(FilesCase):
         last = self.view.news()[-1][1]
         self.assertIn("photo.jpg: stopped (", last)
         self.assertIn(" of it are kept in ./photo.jpg.", last)
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
 
     def test_in_a_pipe_they_are_finished_first(self) -> None:
         self.open(people=False)
         for command in ("/get photo.jpg", "/files"):
             self.chat.typed(command)
         self.chat.leave()
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
         run(self.server, self.clock, 5)
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
         self.assertEqual(self.states(), ["began", "done"])
         self.assertEqual(self.chat.status, 0)
 
@@ -241,7 +241,7 @@ class EndTest(FilesCase):
         run(self.server, self.clock, 2)
         self.chat.leave()
         self.chat.stop_files()
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
 
     def test_in_a_pipe_what_does_not_work_is_in_the_status(self) -> None:
         self.open(people=False)
@@ -273,7 +273,7 @@ class EndTest(FilesCase):
 class NamesTest(TestCase):
     @given(st.text(max_size=300))
     def test_a_fit_name_is_one_of_a_file_here(self, name: str) -> None:
-        if is_fit(name):
+        if is_safe(name):
             self.assertEqual(os.path.basename(name), name)
             self.assertNotIn(name[0], "./")
             self.assertTrue(len(os.fsencode(part_name(name, "0" * 64))) <= 255)

@@ -10,18 +10,18 @@ from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.asks import Ask, History, Rename, Say, Tell, Users
+from groupchat.client.commands import SessionCommand
+from groupchat.client.line_connection import MAX_LINE
 from groupchat.client.numbered import (
-    AT_ONCE,
     BUSY_SECONDS,
-    FIRST_PAUSE,
     GREETING_SECONDS,
     LAST_TRIES,
-    LONGEST_PAUSE,
-    Numbered,
+    NumberedSession,
 )
+from groupchat.client.outbox import AT_ONCE
+from groupchat.client.reconnector import FIRST_PAUSE, LONGEST_PAUSE
 from groupchat.client.trust import UntrustedError
-from groupchat.client.wire import MAX_LINE
+from groupchat.core.commands import Recall, Rename, Say, Users, Whisper
 from tests.chatting import FakeEndpoint, Peer, Witness
 
 GREETING = ["* Welcome.", "* Here now: Bob."]
@@ -36,7 +36,7 @@ class NumberedCase(TestCase):
         self.endpoint = FakeEndpoint()
         self.witness = Witness()
         self.passwords: list[Callable[[str], None]] = []
-        self.session = Numbered(self.clock, self.endpoint, self.witness, self.passwords.append)
+        self.session = NumberedSession(self.clock, self.endpoint, self.witness, self.passwords.append)
 
     def greet(self) -> Peer:
         """A connection that is asked for a name."""
@@ -71,8 +71,8 @@ class NumberedCase(TestCase):
         self.assertEqual(self.witness.news(), [("back", waiting)])
         return peer
 
-    def ask(self, *texts: str) -> list[Ask]:
-        asks: list[Ask] = [Say(text) for text in texts]
+    def ask(self, *texts: str) -> list[SessionCommand]:
+        asks: list[SessionCommand] = [Say(text) for text in texts]
         for ask in asks:
             self.session.ask(ask)
         return asks
@@ -132,7 +132,7 @@ class ComingInTest(NumberedCase):
         peer = self.greet()
         key = peer.sent()[0].split(" ")[1]
         peer.send("no 0 That name is in use.")
-        self.assertEqual(self.witness.news(), [("not joined", "That name is in use.")])
+        self.assertEqual(self.witness.news(), [("not_joined", "That name is in use.")])
         self.session.join("Zoe")
         self.assertEqual(peer.sent(), [f"/numbered {key} Zoe"])
         peer.send("session 1 0 Zoe")
@@ -225,7 +225,7 @@ class ComingInTest(NumberedCase):
         why = UntrustedError("It is new.")
         peer.lose(why)
         self.clock.advance(100)
-        self.assertEqual((self.witness.distrusted, self.endpoint.count), ([why], 1))
+        self.assertEqual((self.witness.told, self.endpoint.count), ([("untrusted", str(why))], 1))
         self.session.join("Zoe")
         self.witness.news()
         peer = self.greet()
@@ -257,9 +257,9 @@ class ComingInTest(NumberedCase):
 class AskingTest(NumberedCase):
     def test_each_has_its_number_and_its_line(self) -> None:
         peer = self.enter()
-        for ask in (Say("hi"), Say("/slash"), Tell("Bob: psst"), Rename("Yan"), Users(), History(""), History("3")):
+        for ask in (Say("hi"), Say("/slash"), Whisper("Bob: psst"), Rename("Yan"), Users(), Recall(20), Recall(3)):
             self.session.ask(ask)
-        lines = ["hi", "//slash", "/msg Bob: psst", "/name Yan", "/users", "/history", "/history 3"]
+        lines = ["hi", "//slash", "/msg Bob: psst", "/name Yan", "/users", "/history 20", "/history 3"]
         self.assertEqual(peer.sent(), [f"{number} {line}" for number, line in enumerate(lines, 1)])
 
     def test_each_is_answered_once(self) -> None:
@@ -286,7 +286,7 @@ class AskingTest(NumberedCase):
         peer.send("ok 5", "ok 6")
         self.assertEqual(peer.sent(), [f"{AT_ONCE + 1} {AT_ONCE}", f"{AT_ONCE + 2} {AT_ONCE + 1}"])
         peer.send(*[f"ok {number}" for number in range(1, len(asks) + 1)])
-        self.assertEqual({told[1] for told in self.witness.news()}, set(asks))
+        self.assertEqual([told[1] for told in self.witness.news()], [*asks[4:6], *asks[:4], *asks[6:]])
 
     def test_what_the_server_is_too_busy_for_is_asked_again_in_order(self) -> None:
         peer = self.enter()
@@ -446,7 +446,7 @@ class GoneTest(NumberedCase):
 
     def refuse(self) -> None:
         self.peer.send(NO_SESSION)
-        self.assertEqual(self.witness.news(), [("doubtful", ask) for ask in self.asks[:2]])
+        self.assertEqual(self.witness.news(), [("unconfirmed", ask) for ask in self.asks[:2]])
         [line] = self.peer.sent()
         self.key = line.split(" ")[1]
         self.assertEqual(line, f"/numbered {self.key} Zoe")
@@ -465,7 +465,7 @@ class GoneTest(NumberedCase):
     def test_its_name_is_taken_by_then(self) -> None:
         self.refuse()
         self.peer.send("no 0 That name is in use.")
-        self.assertEqual(self.witness.news(), [("not joined", "That name is in use.")])
+        self.assertEqual(self.witness.news(), [("not_joined", "That name is in use.")])
         self.session.join("Yan")
         self.assertEqual(self.peer.sent(), [f"/numbered {self.key} Yan"])
         self.peer.send("session 3 0 Yan")
@@ -592,7 +592,7 @@ class LeavingTest(NumberedCase):
         self.assertEqual(
             self.witness.news(),
             [
-                ("doubtful", one),
+                ("unconfirmed", one),
                 ("refused", two, "there was no way to the server"),
                 ("ended", "the server did not come back"),
             ],
@@ -693,5 +693,5 @@ class HostileTest(NumberedCase):
                 peer.send_bytes(piece)
                 self.clock.advance(0.5)
         self.session.stop()
-        told = [told[1] for told in self.witness.told if told[0] in ("answered", "refused", "doubtful")]
+        told = [str(told[1]) for told in self.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
         self.assertEqual(len(told), len(set(told)), "nothing is answered twice")

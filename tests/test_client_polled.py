@@ -7,9 +7,10 @@ import random
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from groupchat.client.asks import Ask, Poll, Rename, Say
-from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, Polled
-from groupchat.client.udp import Route
+from groupchat.client.commands import SessionCommand
+from groupchat.client.conversation import DatagramSender
+from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, PolledSession
+from groupchat.core.commands import Poll, Rename, Say
 from tests.chatting import Witness
 from tests.node import Node
 from tests.test_client_conversation import MemoryRoute
@@ -22,7 +23,7 @@ class PolledCase(TestCase):
         self.clock = Clock()
         self.route = MemoryRoute()
         self.witness = Witness()
-        self.session = Polled(self.clock, self.route, self.witness, POLL_SECONDS)
+        self.session = PolledSession(self.clock, self.route, self.witness, POLL_SECONDS)
 
     def sent(self) -> list[str]:
         sent, self.route.sent = self.route.sent, []
@@ -45,8 +46,8 @@ class PolledCase(TestCase):
         self.exchange("5", "")
         self.assertEqual(self.sent(), [])
 
-    def say(self, *texts: str) -> list[Ask]:
-        asks: list[Ask] = [Say(text) for text in texts]
+    def say(self, *texts: str) -> list[SessionCommand]:
+        asks: list[SessionCommand] = [Say(text) for text in texts]
         for ask in asks:
             self.session.ask(ask)
         return asks
@@ -64,7 +65,7 @@ class ComingInTest(PolledCase):
         self.session.join("Bob")
         self.exchange("1 Bob", "Illegal message")
         told = f"The server refuses the name Bob: {REFUSED_NAME}."
-        self.assertEqual((self.witness.news(), self.sent()), ([("not joined", told)], []))
+        self.assertEqual((self.witness.news(), self.sent()), ([("not_joined", told)], []))
         self.session.join("Zoe")
         self.exchange("1 Zoe", "Bob")
         self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
@@ -181,7 +182,7 @@ class SayingTest(PolledCase):
         [one] = self.say("one")
         self.assertEqual(self.sent(), ["2 one"])
         self.clock.advance(2)
-        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("doubtful", one)])
+        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("unconfirmed", one)])
         self.clock.pump([1] * 100)
         self.assertEqual(set(self.sent()), {"5"})
 
@@ -271,7 +272,7 @@ class GoneTest(PolledCase):
         self.exchange("2 one", "Illegal message")
         self.exchange("5", "Illegal message")
         self.exchange("1 Zoe", "Illegal message")
-        self.assertEqual([told[0] for told in self.witness.news()], ["not joined"])
+        self.assertEqual([told[0] for told in self.witness.news()], ["not_joined"])
         self.session.join("Yan")
         self.exchange("1 Yan", "")
         self.exchange("2 one", "")
@@ -328,7 +329,7 @@ class LeavingTest(PolledCase):
         self.exchange("5", "Illegal message")
         self.exchange("1 Zoe", "Illegal message")
         self.session.leave()
-        self.assertEqual([told[0] for told in self.witness.news()], ["not joined", "ended"])
+        self.assertEqual([told[0] for told in self.witness.news()], ["not_joined", "ended"])
 
     def test_after_stop_nothing_follows(self) -> None:
         self.enter()
@@ -339,7 +340,7 @@ class LeavingTest(PolledCase):
         self.assertEqual((self.witness.news(), self.sent(), self.clock.getDelayedCalls()), ([], ["2 one"], []))
 
 
-class BadNetwork(Route):
+class BadNetwork(DatagramSender):
     """Between a client, who is member 1, and a real node: what is lost is lost by chance. Nothing is late."""
 
     def __init__(self, seed: int, loss: float) -> None:
@@ -348,7 +349,7 @@ class BadNetwork(Route):
         self.clock = Clock()
         self.node = Node(clock=self.clock)
         self.witness = Witness()
-        self.session = Polled(self.clock, self, self.witness, POLL_SECONDS)
+        self.session = PolledSession(self.clock, self, self.witness, POLL_SECONDS)
         self.heard_by_bob: list[str] = []
 
     def send(self, datagram: bytes) -> None:
@@ -389,11 +390,11 @@ class BadNetwork(Route):
 
 
 class BadNetworkTest(SynchronousTestCase):
-    def run_one(self, seed: int, loss: float) -> tuple[BadNetwork, list[Ask]]:
+    def run_one(self, seed: int, loss: float) -> tuple[BadNetwork, list[SessionCommand]]:
         network = BadNetwork(seed, loss)
         network.bob("1 Bob")
         network.session.join("Zoe")
-        asked: list[Ask] = []
+        asked: list[SessionCommand] = []
         for number in range(30):
             ask = Say("\x01" if network.chance.random() < 0.1 else f"text {number}")
             asked.append(ask)
@@ -409,7 +410,7 @@ class BadNetworkTest(SynchronousTestCase):
         kinds: set[object] = set()
         for seed in range(40):
             network, asked = self.run_one(seed, 0.25)
-            answers = [told for told in network.witness.told if told[0] in ("answered", "refused", "doubtful")]
+            answers = [told for told in network.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
             self.assertEqual([told[1] for told in answers], asked, seed)
             said = [line for line in network.heard_by_bob if line.startswith("Zoe: ")]
             self.assertEqual(len(said), len(set(said)), f"doubled with seed {seed}")
@@ -417,15 +418,15 @@ class BadNetworkTest(SynchronousTestCase):
             for kind, ask, *_ in answers:
                 assert isinstance(ask, Say)
                 if ask.text == "\x01":
-                    self.assertIn(kind, ("refused", "doubtful"), seed)
-                elif kind != "doubtful":
+                    self.assertIn(kind, ("refused", "unconfirmed"), seed)
+                elif kind != "unconfirmed":
                     self.assertEqual(kind == "answered", f"Zoe: {ask.text}" in said, (seed, ask))
             kinds |= {told[0] for told in network.witness.told}
             network.session.leave()
             network.happen(60)
             self.assertEqual(network.witness.told[-1], ("ended", ""), seed)
             self.assertEqual(network.heard_by_bob[-1], "Zoe has left the group", seed)
-        self.assertEqual(kinds, {"joined", "rejoined", "answered", "refused", "doubtful", "lost", "back"})
+        self.assertEqual(kinds, {"joined", "rejoined", "answered", "refused", "unconfirmed", "lost", "back"})
 
     def test_without_losses_all_is_said(self) -> None:
         network, asked = self.run_one(1, 0.0)

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.membership import Membership
-from groupchat.client.messages import is_join, is_repeatable
+from groupchat.client.messages import Membership, is_join, is_repeatable
 from groupchat.client.text import clean, quote
 
 REMOVED = [

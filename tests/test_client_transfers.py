@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.files import parts
+from groupchat.client.files.connection import FileConnection
 from groupchat.client.files.names import part_name
 from groupchat.client.files.transfers import AT_ONCE, PATIENCE, Transfers
-from groupchat.client.files.way import Way
 from groupchat.client.trust import UntrustedError
 from tests.filing import NOTHING_LISTENS, FakeDisk, FakeServer, FakeWatcher, digest, run
 
@@ -41,8 +41,8 @@ class TransfersCase(TestCase):
         self.disk = FakeDisk()
         self.watcher = FakeWatcher()
         self.password = ""
-        self.way = Way(self.server, lambda: self.password)
-        self.transfers = Transfers(self.clock, self.way, self.disk, self.watcher)
+        self.connection = FileConnection(self.server, lambda: self.password)
+        self.transfers = Transfers(self.clock, self.connection, self.disk, self.watcher)
         self.target = self.folder / "photo.jpg"
         self.part = self.folder / part_name("photo.jpg", digest(DATA))
 
@@ -341,7 +341,7 @@ class SendTest(TransfersCase):
 
     def test_cut_anywhere_it_goes_on_where_the_server_is(self) -> None:
         for cut in (0, 1, 70_000, len(DATA) * 100 - 1):
-            self.server.cut = [-1, cut] if not self.way.was_there else [cut]
+            self.server.cut = [-1, cut] if not self.connection.reached else [cut]
             self.server.shelf.clear()
             told = self.send()
             self.assertEqual(told[-1][0], "done", cut)
@@ -397,7 +397,7 @@ class SendTest(TransfersCase):
 
     def test_files_are_sent_on_a_way_of_their_own_if_there_is_one(self) -> None:
         other = FakeServer()
-        self.way.sending = Way(other)
+        self.connection.for_uploads = FileConnection(other)
         self.transfers.send(self.path, "mine.bin", lambda: self.by)
         for _ in range(20):
             self.run_all(1)

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.trust import ChangedError, KnownServers, NewError, UntrustedError, default_path, fingerprint_of
+from groupchat.client.trust import (
+    ChangedCertificateError,
+    KnownServers,
+    UnknownCertificateError,
+    UntrustedError,
+    default_path,
+    fingerprint_of,
+)
 
 HERE, THERE = "chat.example:12345", "[::1]:12345"
 ONE, TWO = b"a certificate", b"another"
@@ -27,14 +34,14 @@ class KnownServersTest(TestCase):
         return self.path.read_text().splitlines()
 
     def trust(self, where: str, certificate: bytes) -> None:
-        self.assertRaises(NewError, self.known.check, where, certificate, SELF_SIGNED).trust()
+        self.assertRaises(UnknownCertificateError, self.known.check, where, certificate, SELF_SIGNED).trust()
 
     def test_a_fingerprint_is_written_as_openssl_does(self) -> None:
         self.assertEqual(fingerprint_of(b"")[:12], "E3:B0:C4:42:")
         self.assertEqual(len(fingerprint_of(b"")), 95)
 
     def test_what_was_never_seen_is_told_with_its_fingerprint_and_may_be_trusted(self) -> None:
-        why = self.assertRaises(NewError, self.known.check, HERE, ONE, SELF_SIGNED)
+        why = self.assertRaises(UnknownCertificateError, self.known.check, HERE, ONE, SELF_SIGNED)
         for part in (HERE, SELF_SIGNED, fingerprint_of(ONE)):
             self.assertIn(part, str(why))
         self.assertFalse(self.path.exists())
@@ -46,17 +53,17 @@ class KnownServersTest(TestCase):
         self.trust(HERE, ONE)
         for trust_new in (False, True):
             known = KnownServers(self.path, trust_new=trust_new)
-            why = self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
+            why = self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
             for part in ("HAS CHANGED", HERE, fingerprint_of(TWO), str(self.path)):
                 self.assertIn(part, str(why))
-            self.assertNotIsInstance(why, NewError)
+            self.assertNotIsInstance(why, UnknownCertificateError)
         self.assertEqual(self.lines(), [f"{HERE} {fingerprint_of(ONE)}"])
 
     def test_the_system_vouched_for_it_once_and_now_it_vouches_for_itself(self) -> None:
         self.known.check(HERE, ONE, "")
         known = KnownServers(self.path, trust_new=True)
-        self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
-        self.assertRaises(ChangedError, known.check, HERE, ONE, "it has expired")
+        self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, known.check, HERE, ONE, "it has expired")
         known.check(HERE, TWO, "")
 
     def test_what_the_system_trusts_is_remembered_once_and_may_change(self) -> None:
@@ -69,13 +76,13 @@ class KnownServersTest(TestCase):
     def test_what_was_trusted_by_hand_and_then_by_the_system_keeps_its_fingerprint(self) -> None:
         self.trust(HERE, ONE)
         self.known.check(HERE, TWO, "")
-        self.assertRaises(ChangedError, self.known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, self.known.check, HERE, TWO, SELF_SIGNED)
 
     def test_trust_new_asks_nobody(self) -> None:
         known = KnownServers(self.path, trust_new=True)
         known.check(HERE, ONE, SELF_SIGNED)
         self.known.check(HERE, ONE, SELF_SIGNED)
-        self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
 
     def test_each_server_has_its_own_line(self) -> None:
         self.trust(HERE, ONE)

@@ -34,7 +34,6 @@ SHARED_BY_FRONTENDS = {"connections", "guests", "transfers", "listings"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
 
 STILL_TANGLED = {
-    *("client.cli", "client.scripts", "client.verbs"),
     *("frontends.web.channel", "frontends.web.request", "frontends.web.site"),
     *("quic.connection", "quic.stream", "quic.turns"),
 }

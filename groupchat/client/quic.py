@@ -31,7 +31,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.datagrams import Route, Socket
-from groupchat.client.messages import ILLEGAL
 from groupchat.client.text import clean
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
@@ -40,6 +39,7 @@ from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
 from groupchat.quic.stream import QuicStream
 from groupchat.quic.turns import Turns
+from groupchat.wire.datagrams import REFUSAL
 
 ID = 8
 """How long the connection ids are that this side gives out, in bytes."""
@@ -223,7 +223,7 @@ class Carrier:
     def received(self, datagram: bytes) -> None:
         if self._connection is None:
             return
-        if datagram == ILLEGAL:
+        if datagram == REFUSAL:
             self.refused("the server takes no QUIC there: whoever runs it has to say --quic, or it has another port")
         else:
             self.turns.received(self._connection, datagram, self._there)
