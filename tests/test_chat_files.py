@@ -14,6 +14,7 @@ from unittest import SkipTest
 
 from tests.daemon import Daemon
 from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
+from tests.slow import slow
 from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, wait_until, wait_until_full
 
 try:
@@ -122,7 +123,7 @@ class OneShotTest(FilesCase):
         done = self.run_client("get", self.url, "big", "--trust-new", "-")
         self.assertEqual((done.returncode, done.stdout), (0, data), done.stderr)
 
-    def test_interrupted_it_ends_also_if_nobody_reads_what_it_writes(self) -> None:
+    def test_an_interrupt_ends_get_while_its_output_is_blocked(self) -> None:
         self.put("big", LARGE)
         with self.running_client("get", self.url, "big", "-") as process:
             assert process.stdout is not None
@@ -131,7 +132,7 @@ class OneShotTest(FilesCase):
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(SECONDS), 130)
 
-    def test_what_does_not_work_is_one_line_and_a_status(self) -> None:
+    def test_each_failure_is_one_line_and_a_status(self) -> None:
         self.put("there")
         (self.here / "taken").write_text("mine")
         for arguments, status, words in [
@@ -159,20 +160,20 @@ class OneShotTest(FilesCase):
             self.assertRegex(told, r"\Agroupchat[^\n\x1b]*\n\Z")
         self.assertEqual((self.here / "taken").read_text(), "mine")
 
-    def test_a_password_that_is_wanted_is_told_how_to_give(self) -> None:
+    def test_a_missing_password_names_the_option(self) -> None:
         path = self.here / "password"
         path.write_text("open sesame")
         self.daemon.stop()
         self.daemon = self.start("--password-file", str(path))
         self.assertIn(b"--password-file", self.run_client("files", self.url).stderr)
 
-    def test_whoever_is_new_is_not_trusted_unasked(self) -> None:
+    def test_a_new_server_is_not_trusted_without_asking(self) -> None:
         command = [*CLIENT, "files", self.url]
         done = subprocess.run(command, capture_output=True, env=self.environment, timeout=SECONDS, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--trust-new", done.stderr)
 
-    def test_the_certificate_of_the_server_itself_may_be_what_is_trusted(self) -> None:
+    def test_ca_may_name_the_certificate_of_the_server_itself(self) -> None:
         own = Path(self.daemon.directory.name) / "groupchat.sqlite.pem"
         done = self.run_client("files", self.url, "--ca", str(own))
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -195,7 +196,8 @@ class OneShotTest(FilesCase):
         self.assertEqual((self.here / "large").read_bytes(), data)
         self.assertEqual(self.parts(), [])
 
-    def test_a_server_that_is_killed_and_started_again_is_waited_for(self) -> None:
+    @slow  # the client takes some seconds to see that the connection is gone
+    def test_get_goes_on_after_the_server_is_killed_and_restarted(self) -> None:
         data = self.put("large", LARGE)
         with self.running_client("get", self.url, "large") as process:
             self.wait_for_part()
@@ -300,7 +302,7 @@ class TerminalTest(FilesCase):
         self.assertEqual(alice.end(), 0)
         self.assertEqual(alice.modes(), alice.modes_before)
 
-    def test_how_far_it_is_stands_below_what_is_typed_and_is_gone_at_the_end(self) -> None:
+    def test_progress_is_shown_below_the_prompt_until_the_end(self) -> None:
         self.put("file 1")
         with (self.shelf / "file 0").open("wb") as file:
             file.truncate(1_000_000_000)

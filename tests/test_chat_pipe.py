@@ -24,6 +24,7 @@ from tests.test_client import (
     piped,
     read_line,
     run,
+    run_here,
     serving,
     type_in,
     wait_until_full,
@@ -91,7 +92,7 @@ class SayingTest(ChatCase):
                     bob.receive_until("has left"), ["Zoe has joined", *said, "Zoe has left the group"], url
                 )
 
-    def test_a_line_may_end_with_cr_lf_and_one_with_two_slashes_is_said_with_one(self) -> None:
+    def test_crlf_ends_a_line_and_a_double_slash_says_one(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
@@ -99,7 +100,7 @@ class SayingTest(ChatCase):
                 self.assertEqual((done.returncode, done.stderr), (0, b""), url)
                 self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one", "Zoe: /two"], url)
 
-    def test_what_comes_after_quit_is_not_said(self) -> None:
+    def test_lines_after_quit_are_not_said(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
@@ -124,7 +125,7 @@ class SayingTest(ChatCase):
             finally:
                 process.kill()
 
-    def test_more_than_the_server_takes_is_waited_for(self) -> None:
+    def test_a_flood_is_sent_at_the_rate_of_the_server(self) -> None:
         with lobby("--rate", "50") as daemon:
             bob = self.join(daemon)
             done = run(urls(daemon)[0], "--name", "Zoe", typed=b"".join(b"%d\n" % number for number in range(180)))
@@ -146,7 +147,7 @@ class SayingTest(ChatCase):
                 self.assertIn("* /users             who is here\n", taken.read_text())
                 self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
 
-    def test_no_input_at_all_comes_and_goes(self) -> None:
+    def test_without_input_it_joins_and_leaves(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
@@ -162,7 +163,7 @@ class SayingTest(ChatCase):
                 self.assertIn(b"* Here now: Bob.\n", done.stdout)
                 self.assertEqual(bob.receive_until("has left"), ["Zoe has joined", "Zoe has left the group"], url)
 
-    def test_plain_is_what_a_pipe_has_anyway(self) -> None:
+    def test_plain_changes_nothing_in_a_pipe(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
@@ -173,7 +174,7 @@ class SayingTest(ChatCase):
 
 
 class HearingTest(ChatCase):
-    def test_what_the_others_say_is_printed(self) -> None:
+    def test_lines_of_others_are_printed(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
@@ -209,7 +210,7 @@ class HearingTest(ChatCase):
             self.assertEqual(answer[-2:], ["* 2 Zoe has joined", "* 3 Zoe: one"])
             self.assertEqual([line.split("  ")[0] for line in answer[-5:-2]], ["* 2 here:", "* Bob", "* Zoe"])
 
-    def test_output_that_nobody_reads_holds_the_session_back(self) -> None:
+    def test_unread_output_pauses_the_session(self) -> None:
         text, count = "x" * 2_000, 8_000
         with lobby("--rate", "0") as daemon:
             bob = self.join(daemon)
@@ -304,7 +305,7 @@ class JSONTest(ChatCase):
         self.assertEqual((found[1]["name"], found[1]["text"]), ("Bob", "hi"))
         self.assertFalse([one for one in found if "number" in one])
 
-    def test_what_goes_wrong_is_an_object_too(self) -> None:
+    def test_problems_are_objects_too(self) -> None:
         for url in ("tcp://127.0.0.1:1", "udp://127.0.0.1:1"):
             done = run(url, "--name", "Zoe", "--json", typed=b"one\n")
             self.assertEqual((done.returncode, done.stderr), (1, b""), url)
@@ -322,7 +323,7 @@ class StatusTest(ChatCase):
             bob.send("/users")
             bob.receive_until("Only you are here")
 
-    def test_what_is_not_done_is_told_and_the_rest_is_said(self) -> None:
+    def test_refused_lines_are_reported_and_the_others_are_said(self) -> None:
         lines = ["\x1b[2J", "x" * 4_097, "x" * 70_000, "/nix", "/users now", "/name Bob"]
         with lobby() as daemon:
             bob = self.join(daemon)
@@ -336,14 +337,15 @@ class StatusTest(ChatCase):
                     self.assertLess(len(problem), 200)
                 self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one", "Zoe: two"], url)
 
-    def test_what_there_is_not_over_udp(self) -> None:
+    def test_unsupported_commands_over_udp(self) -> None:
         with lobby() as daemon:
-            for line in (b"/msg Bob: x", b"/users", b"/history 2"):
-                done = run(urls(daemon)[1], "--name", "Zoe", typed=line)
-                self.assertEqual(done.returncode, 1)
+            lines = [b"/msg Bob: x", b"/users", b"/history 2"]
+            done = run(urls(daemon)[1], "--name", "Zoe", typed=b"\n".join(lines))
+            self.assertEqual(done.returncode, 1)
+            for line in lines:
                 self.assertIn(b"groupchat: There is no " + line.split()[0] + b" over UDP", done.stderr)
 
-    def test_a_text_that_is_not_confirmed_is_said_to_be_so_and_never_doubled(self) -> None:
+    def test_an_unconfirmed_text_is_reported_and_never_doubled(self) -> None:
         def deaf(request: bytes) -> list[bytes]:
             return [] if request == b"2 two" else [b"close" if request == b"4" else b""]
 
@@ -380,7 +382,7 @@ class StatusTest(ChatCase):
                     self.assertEqual(process.stderr.read(), b"", url)
                 bob.receive_until("Zoe has left the group")
 
-    def test_a_signal_leaves_also_if_nobody_reads_the_output(self) -> None:
+    def test_a_signal_leaves_while_the_output_is_blocked(self) -> None:
         with lobby("--rate", "0") as daemon, ExitStack() as clients:
             bob = self.join(daemon)
             processes = []
@@ -438,7 +440,7 @@ class PasswordTest(ChatCase):
             self.assertEqual((none.returncode, none.stdout), (1, b""))
             self.assertEqual(none.stderr, b"groupchat: the group has a password: see --password-file\n")
 
-    def test_a_group_that_has_none_is_not_told_it(self) -> None:
+    def test_a_group_without_a_password_is_not_sent_one(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
             done = run(
@@ -457,9 +459,9 @@ class PasswordTest(ChatCase):
             self.write(b"a\nb"),
             self.write(b"\xff"),
         ):
-            done = run("tcp://127.0.0.1:1", "--name", "Zoe", "--password-file", str(path), typed=b"one\n")
-            self.assertEqual((done.returncode, done.stdout), (2, b""), path)
-            self.assertRegex(done.stderr.decode(), r"\Agroupchat chat: [^\n]+\n\Z", path)
+            status, output, errors = run_here("tcp://127.0.0.1:1", "--name", "Zoe", "--password-file", str(path))
+            self.assertEqual((status, output), (2, ""), path)
+            self.assertRegex(errors, r"\Agroupchat chat: [^\n]+\n\Z", path)
 
     def test_a_file_that_may_not_be_read(self) -> None:
         path = self.write(b"secret\n")

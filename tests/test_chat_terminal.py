@@ -91,7 +91,7 @@ class ConversationTest(ChatCase):
             self.assertEqual(client.end(), 0)
             self.assertIn(f"{name} has left the group".encode(), netcat.stdout.readline())
 
-    def test_what_is_typed_stays_whole_below_what_comes(self) -> None:
+    def test_typed_text_stays_whole_below_new_lines(self) -> None:
         typed = "漢字 and 😀, e\N{COMBINING ACUTE ACCENT}, and much more of the like; " * 2
         for columns in (80, 37):
             client = self.chat(f"Width{columns}", columns=columns)
@@ -139,7 +139,7 @@ class ConversationTest(ChatCase):
         shown = [row for row in client.rows() if "pasted" in row]
         self.assertEqual(shown, [f"Alice: {line}" for line in lines] * 2)
 
-    def test_a_burst_is_shown_whole_and_keys_still_work(self) -> None:
+    def test_keys_work_during_a_burst_of_lines(self) -> None:
         client = self.chat()
         bob = self.member()
         lines = [f"line {number} of a great many" for number in range(10_000)]
@@ -180,7 +180,7 @@ class KeysTest(ChatCase):
         client.type(f"ask rob{TAB}again{ENTER}")
         self.assertEqual(bob.receive(), "Alice: ask Robert again")
 
-    def test_the_arrow_up_brings_back_what_was_said_but_no_password(self) -> None:
+    def test_arrow_up_recalls_texts_but_no_password(self) -> None:
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("correct horse")
             file.flush()
@@ -268,7 +268,7 @@ class CommandsTest(ChatCase):
 
         client.wait(is_asked, "another question")
 
-    def test_what_there_is_over_tcp(self) -> None:
+    def test_commands_over_tcp(self) -> None:
         client = self.chat()
         bob = self.member()
         client.type(f"/msg Bob: psst{ENTER}")
@@ -298,7 +298,7 @@ class CommandsTest(ChatCase):
         bob.send("the end")
         client.shows("Bob: the end")
 
-    def test_what_there_is_over_udp(self) -> None:
+    def test_commands_over_udp(self) -> None:
         client = self.chat("Alice", "udp", "--poll", "3600")
         bob = UDPMember(self.daemon.port)
         self.addCleanup(bob.close)

@@ -145,7 +145,7 @@ class UnknownTest(TLSCase):
             self.accepted(url)
             self.refused("is not one that this system knows", f"tls://127.0.0.1:{port}")  # another name of it
 
-    def test_one_that_has_changed_is_refused_loudly(self) -> None:
+    def test_a_changed_certificate_is_refused_loudly(self) -> None:
         with self.guarded(make_certificate(self.directory)) as port:
             self.accepted(f"tls://localhost:{port}", "--trust-new")
         before = self.known.read_text()
@@ -210,7 +210,7 @@ class NamedTest(TLSCase):
 class SystemTest(TLSCase):
     """What the system trusts, as SSL_CERT_FILE says."""
 
-    def test_nothing_is_asked_and_a_stranger_is_refused_later(self) -> None:
+    def test_a_certificate_the_system_trusts_needs_no_question(self) -> None:
         authority = Authority(self.directory)
         self.environment["SSL_CERT_FILE"] = str(authority.path)
         with self.guarded(authority.vouch()) as port:

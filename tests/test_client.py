@@ -12,12 +12,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
 
 import groupchat
+from groupchat.client.cli import main
 
 CLIENT = [sys.executable, "-m", "groupchat"]
 PARENT = str(Path(groupchat.__file__).parents[1])
@@ -97,6 +100,16 @@ def run(*arguments: str | int, typed: bytes = b"", command: list[str] = CLIENT) 
             timeout=6 * SECONDS,
             check=False,
         )
+
+
+def run_here(*arguments: str) -> tuple[object, str, str]:
+    """Run the command in this process, where it only parses its arguments. Return its status, output and errors."""
+    output, errors = StringIO(), StringIO()
+    with redirect_stdout(output), redirect_stderr(errors), patch("os.isatty", return_value=False):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            return end.code, output.getvalue(), errors.getvalue()
 
 
 @contextmanager
@@ -218,7 +231,7 @@ class PipeTest(ProcessCase):
             self.assertEqual(taken.read_bytes(), b"1 A\n2 hi\nclose\n")
         self.assertEqual(done.returncode, 0)
 
-    def test_it_may_be_started_with_its_descriptors_closed(self) -> None:
+    def test_standard_descriptors_may_be_closed(self) -> None:
         with serving(echo) as server:
             shell = f'exec "{sys.executable}" -m groupchat 127.0.0.1 {server.port} '
             none = run(command=["sh", "-c", shell + "<&- >&- 2>&-"])
@@ -226,7 +239,7 @@ class PipeTest(ProcessCase):
         self.assertEqual([none.returncode, output.returncode], [0, 1])
         self.assertEqual(server.requests, [b"1 A", b"4"])
 
-    def test_a_closed_reader_ends_it_quietly_after_leaving(self) -> None:
+    def test_a_closed_output_leaves_and_ends_quietly(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n2 hi\n")
             self.assertEqual(read_line(process), b"1 A\n")
@@ -306,7 +319,7 @@ class NetworkTest(ProcessCase):
             done = run("any", server.port, typed=b"1 A\n2 hi\n", command=[sys.executable, "-c", TWO_ADDRESSES])
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"1 A\n2 hi\nclose\n", b""))
 
-    def test_and_when_all_refuse_it_ends(self) -> None:
+    def test_it_ends_when_all_addresses_refuse(self) -> None:
         done = run("any", unused_port(), typed=b"1 A\n", command=[sys.executable, "-c", TWO_ADDRESSES])
         self.assertFails(done, 1, "nothing is listening")
 
@@ -321,7 +334,7 @@ class NetworkTest(ProcessCase):
             server.close()
         self.assertEqual((done.returncode, done.stdout), (0, b"1 A\nclose\n"))
 
-    def test_strangers_are_not_heard(self) -> None:
+    def test_datagrams_of_strangers_are_ignored(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n")
             read_line(process)
@@ -330,7 +343,7 @@ class NetworkTest(ProcessCase):
             type_in(process, b"2 hi\n")
             self.assertEqual(read_line(process), b"2 hi\n")
 
-    def test_a_server_that_comes_back_finds_the_client_at_the_same_address(self) -> None:
+    def test_the_client_keeps_its_port_when_the_server_restarts(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n")
             read_line(process)
@@ -354,7 +367,7 @@ class NetworkTest(ProcessCase):
         said = 'groupchat: no answer to "2 hi" within 2 seconds; it may or may not have been heard\n'
         self.assertEqual((done.returncode, done.stderr.decode()), (1, said))
 
-    def test_a_silent_server_is_asked_to_let_us_in_again(self) -> None:
+    def test_a_join_without_answer_is_repeated(self) -> None:
         silent = [True]
 
         def second_time(request: bytes) -> list[bytes]:
@@ -378,25 +391,25 @@ cli.main()
 
 
 class UsageTest(TestCase):
-    def test_wrong_arguments_are_told_in_one_line(self) -> None:
+    def test_each_wrong_argument_is_one_line(self) -> None:
         bad_ports = [["host", port] for port in ("0", "65536", "-1", "x", "1.5", "", "٣", " 7", "9" * 5000)]
         for arguments in ([], ["host"], ["host", "7", "8"], ["--nonsense", "host", "7"], *bad_ports):
-            done = run(*arguments)
-            self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
-            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
-            self.assertIn(b"usage: groupchat", done.stderr)
+            status, output, errors = run_here(*arguments)
+            self.assertEqual((status, output), (2, ""), arguments)
+            self.assertEqual(errors.count("\n"), 1, errors)
+            self.assertIn("usage: groupchat", errors)
 
     def test_help_tells_the_exit_statuses_and_the_messages(self) -> None:
-        done = run("chat", "--help")
-        self.assertEqual(done.returncode, 0)
+        status, output, _ = run_here("chat", "--help")
+        self.assertEqual(status, 0)
         for words in ("HOST PORT", "130", "2 TEXT", "exit status"):
-            self.assertIn(words, done.stdout.decode())
+            self.assertIn(words, output)
 
     def test_version(self) -> None:
         done = run("--version")
         self.assertEqual((done.returncode, done.stdout.decode()), (0, f"groupchat {groupchat.__version__}\n"))
 
-    def test_neither_imports_twisted(self) -> None:
+    def test_the_parser_does_not_import_twisted(self) -> None:
         code = (
             "import sys; from groupchat.client.cli import make_parser; make_parser(); print('twisted' in sys.modules)"
         )

@@ -44,22 +44,22 @@ class ParseTest(TestCase):
         }.items():
             self.assertEqual(parse(line), asked, line)
 
-    def test_what_a_session_is_asked_for_is_typed_as_it_reads(self) -> None:
+    def test_each_session_command_is_written_as_it_was_typed(self) -> None:
         for line in ("hi", "//quit", "/msg Bob: hi", "/users", "/name New Name", "/history 20", "/poll"):
             ask = parse(line)
             assert isinstance(ask, SessionCommand)
             self.assertEqual(as_typed(ask), line)
 
-    def test_a_command_may_be_written_in_capitals_and_with_spaces_behind(self) -> None:
+    def test_case_and_trailing_spaces_of_a_command_do_not_matter(self) -> None:
         self.assertEqual(parse("/QUIT"), Leave())
         self.assertEqual(parse("/Users  "), Users())
         self.assertEqual(parse("/Msg Bob: Hi"), Whisper("Bob: Hi"))
 
-    def test_what_is_no_command_is_not_said(self) -> None:
+    def test_an_unknown_command_is_not_said(self) -> None:
         for line in ("/", "/ ", "/nick Bob", "/quitnow", "/quit\tnow", "/home/bob"):
             self.assertEqual(self.why_not(line), UNKNOWN, line)
 
-    def test_what_lacks_something_is_told_what(self) -> None:
+    def test_a_missing_argument_is_explained(self) -> None:
         for line in ("/msg", "/msg  "):
             self.assertEqual(self.why_not(line), "Write /msg Name: text.")
         for line in ("/history some", "/history 0", "/history 1000"):
@@ -69,7 +69,7 @@ class ParseTest(TestCase):
         self.assertEqual(self.why_not("/get"), "Write /get and the name of a file: see /files.")
         self.assertEqual(self.why_not("/send "), "Write /send and the path of a file.")
 
-    def test_a_command_with_something_behind_it_that_takes_nothing_is_refused(self) -> None:
+    def test_a_command_without_arguments_refuses_one(self) -> None:
         for command in ("/users", "/poll", "/help", "/quit"):
             self.assertEqual(self.why_not(f"{command} now"), f"{command} has nothing after it.")
 

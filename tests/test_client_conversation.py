@@ -78,7 +78,7 @@ class AskingTest(ConversationCase):
 
 
 class TimeOutTest(ConversationCase):
-    def test_what_may_have_been_heard_is_not_repeated(self) -> None:
+    def test_texts_and_renames_are_not_repeated(self) -> None:
         for request in (b"2 hi", b"3 B", b"4", b"", b"7"):
             self.route.sent.clear()
             self.owner.told.clear()
@@ -90,7 +90,7 @@ class TimeOutTest(ConversationCase):
             self.clock.advance(100)
             self.assertEqual(self.route.sent, [request])
 
-    def test_joins_and_polls_are_repeated_with_growing_pauses_and_then_given_up(self) -> None:
+    def test_joins_and_polls_are_repeated_with_growing_pauses(self) -> None:
         for request in (b"1 A", b"5"):
             self.route.sent.clear()
             self.owner.told.clear()
@@ -105,7 +105,7 @@ class TimeOutTest(ConversationCase):
             self.assertEqual(self.owner.told, [*waiting, ("unanswered", request, 60, 5)])
             self.assertEqual(set(self.route.sent), {request})
 
-    def test_without_a_bound_it_is_repeated_every_thirty_seconds(self) -> None:
+    def test_without_a_limit_a_join_is_repeated_every_30_seconds(self) -> None:
         self.talk.tries = None
         self.talk.ask(b"5")
         self.clock.pump([1] * 3600)
@@ -113,7 +113,7 @@ class TimeOutTest(ConversationCase):
         self.talk.received(b"")
         self.assertEqual(self.owner.told[-1], ("answered", b"5", b""))
 
-    def test_a_repeat_that_is_answered_is_the_last(self) -> None:
+    def test_an_answered_repeat_is_the_last(self) -> None:
         self.talk.ask(b"1 A")
         self.clock.advance(2)
         self.talk.received(b"Bob")
@@ -121,7 +121,7 @@ class TimeOutTest(ConversationCase):
         self.assertEqual(self.route.sent, [b"1 A", b"1 A"])
         self.assertEqual(self.owner.told, [("waiting", b"1 A", 2), ("answered", b"1 A", b"Bob")])
 
-    def test_the_pauses_begin_anew_for_the_next_request(self) -> None:
+    def test_pauses_start_over_for_the_next_request(self) -> None:
         self.talk.ask(b"5")
         self.clock.pump([2, 4])
         self.talk.received(b"")
@@ -135,7 +135,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.shown, [b"Bob: late"])
         self.assertEqual(self.owner.told, [])
 
-    def test_a_late_reply_counts_for_the_request_after_it_and_both_are_shown(self) -> None:
+    def test_a_late_reply_answers_the_next_request(self) -> None:
         self.lose(b"2 hi")
         self.talk.ask(b"2 again")
         self.talk.received(b"Bob: late")
@@ -143,7 +143,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.told, [("answered", b"2 again", b"Bob: late")])
         self.assertEqual(self.owner.shown, [b"Bob: late", b"Bob: in time"])
 
-    def test_a_leave_waits_for_close_past_the_replies_still_owed(self) -> None:
+    def test_a_leave_waits_for_close_past_late_replies(self) -> None:
         self.lose(b"2 hi")
         self.lose(b"2 hi")
         self.talk.ask(b"4")
@@ -154,7 +154,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.told, [("answered", b"4", b"close")])
         self.assertEqual(self.owner.shown, [b"Bob: late", b"", b"close"])
 
-    def test_a_refusal_that_may_be_anothers_answers_a_leave_only_when_nothing_follows(self) -> None:
+    def test_an_uncertain_refusal_answers_a_leave_at_its_timeout(self) -> None:
         for follows, answer in ((b"close", b"close"), (None, b"Illegal message")):
             self.lose(b"7")
             self.lose(b"7")
@@ -166,12 +166,12 @@ class LateTest(ConversationCase):
             self.clock.advance(2)
             self.assertEqual(self.owner.told.pop(), ("answered", b"4", answer))
 
-    def test_with_nothing_owed_a_leave_takes_any_answer(self) -> None:
+    def test_with_no_late_replies_a_leave_takes_any_answer(self) -> None:
         self.exchange(b"4", b"Illegal message")
         self.exchange(b"4", b"bye")
         self.assertEqual([told[2] for told in self.owner.told], [b"Illegal message", b"bye"])
 
-    def test_a_late_close_is_told_and_answers_nothing_else(self) -> None:
+    def test_a_late_close_answers_only_its_leave(self) -> None:
         self.exchange(b"1 A", b"")
         self.lose(b"4")
         self.talk.ask(b"5")
@@ -181,19 +181,19 @@ class LateTest(ConversationCase):
         self.talk.received(b"Illegal message")
         self.assertEqual(self.owner.told[2:], [("answered", b"5", b"Illegal message")])
 
-    def test_a_close_that_nobody_asked_for_ends_nothing(self) -> None:
+    def test_an_unexpected_close_ends_nothing(self) -> None:
         self.talk.received(b"close")
         self.assertEqual(self.owner.told, [])
         self.assertEqual(self.owner.shown, [b"close"])
 
-    def test_a_copy_of_an_answer_to_a_repeated_join_is_shown(self) -> None:
+    def test_a_second_answer_to_a_repeated_join_is_received(self) -> None:
         self.talk.ask(b"1 A")
         self.clock.advance(2)
         self.talk.received(b"Bob")
         self.talk.received(b"Bob")
         self.assertEqual(self.owner.shown, [b"Bob", b"Bob"])
 
-    def test_a_join_refused_while_another_reply_is_owed_may_have_been_heard(self) -> None:
+    def test_an_uncertain_refusal_of_a_join_proves_nothing(self) -> None:
         self.exchange(b"1 A", b"Illegal message")
         self.assertFalse(self.talk.membership.possible)
         self.lose(b"7")
@@ -212,7 +212,7 @@ class LateTest(ConversationCase):
 
 
 class RefusedTest(ConversationCase):
-    def test_the_next_address_is_tried_with_the_same_request(self) -> None:
+    def test_after_a_refusal_the_next_address_is_tried(self) -> None:
         self.route.more = 1
         self.talk.ask(b"1 A")
         self.talk.refused("nothing is listening")
@@ -220,7 +220,7 @@ class RefusedTest(ConversationCase):
         self.talk.received(b"")
         self.assertEqual(self.owner.told, [("answered", b"1 A", b"")])
 
-    def test_without_another_address_the_request_was_not_heard(self) -> None:
+    def test_a_refusal_at_the_last_address_is_undelivered(self) -> None:
         for request in (b"1 A", b"2 hi"):
             self.talk.ask(request)
             self.talk.refused("nothing is listening")
@@ -235,7 +235,7 @@ class RefusedTest(ConversationCase):
         self.assertEqual(self.owner.told, [("undelivered", b"1 A", "Network is unreachable")])
         self.assertEqual(self.route.more, -1)
 
-    def test_a_server_that_was_there_is_waited_for_where_it_was(self) -> None:
+    def test_a_refusal_of_a_known_server_is_retried_at_its_address(self) -> None:
         self.exchange(b"1 A", b"")
         self.route.more = 1
         self.talk.ask(b"5")
@@ -246,7 +246,7 @@ class RefusedTest(ConversationCase):
         self.assertEqual(self.owner.told[1:], told)
         self.assertEqual(self.route.more, 1)
 
-    def test_a_text_to_a_server_that_was_there_is_told_at_once(self) -> None:
+    def test_a_refused_text_is_reported_at_once(self) -> None:
         self.exchange(b"1 A", b"")
         self.route.more = 1
         self.talk.ask(b"2 hi")
@@ -254,7 +254,7 @@ class RefusedTest(ConversationCase):
         self.assertEqual(self.route.more, 1)
         self.assertEqual(self.owner.told[1:], [("undelivered", b"2 hi", "nothing is listening")])
 
-    def test_a_refusal_that_comes_when_nothing_is_outstanding_means_nothing(self) -> None:
+    def test_a_refusal_without_a_request_means_nothing(self) -> None:
         self.talk.refused("nothing is listening")
         self.assertEqual(self.owner.told, [])
 

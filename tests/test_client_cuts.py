@@ -124,7 +124,7 @@ class EndToEndTest(SynchronousTestCase):
         self.watched += lines
         return bool(lines)
 
-    def test_everything_is_once_and_in_order_wherever_it_is_cut(self) -> None:
+    def test_lines_and_commands_are_exactly_once_despite_cuts(self) -> None:
         cuts = 0
         for seed in range(60):
             self.begin(seed)

@@ -15,7 +15,7 @@ PORT = "a port is a number from 1 to 65535"
 
 
 class WhereTest(TestCase):
-    def test_what_is_somewhere(self) -> None:
+    def test_good_urls(self) -> None:
         for url, where in {
             "udp://localhost:1": ServerURL("udp", "localhost", 1),
             "tcp://chat.example:65535": ServerURL("tcp", "chat.example", 65_535),
@@ -29,7 +29,7 @@ class WhereTest(TestCase):
         }.items():
             self.assertEqual(parse_url(url), where)
 
-    def test_what_is_nowhere_is_told_why(self) -> None:
+    def test_a_bad_url_is_explained(self) -> None:
         for url, why in {
             "": SCHEMES,
             "host": SCHEMES,
@@ -70,7 +70,7 @@ class WhereTest(TestCase):
         self.assertEqual(parse_port(str(port)), port)
 
     @given(st.text())
-    def test_nothing_but_a_url_is_somewhere(self, url: str) -> None:
+    def test_any_accepted_url_is_read_back(self, url: str) -> None:
         try:
             where = parse_url(url)
         except ValueError:
