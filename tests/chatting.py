@@ -1,4 +1,4 @@
-"""What is around a chat and its sessions, without it: witnesses of what they are told, and servers without sockets."""
+"""Fakes around a chat and its sessions: recorders of calls, a view, and servers without sockets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Witness(Recorder):
 
 
 class FakeView(View):
-    """A view in which the test is who reads, and answers questions."""
+    """A View that a test reads, and whose questions a test answers."""
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
@@ -70,7 +70,7 @@ class FakeView(View):
         self._then: Callable[[str], None] | None = None
 
     def news(self) -> list[tuple[str, str]]:
-        """What was shown since this was last asked: of each line its kind, and its text."""
+        """Return the kind and the text of each line shown since the last call."""
         shown, self.shown = self.shown, []
         return [(line.kind, line.text) for line in shown]
 
@@ -119,7 +119,7 @@ class Peer:
         self.protocol.dataReceived(data)
 
     def sent(self) -> list[str]:
-        """The lines that have come from the client since this was last asked."""
+        """Return the lines that came from the client since the last call."""
         data: bytes = self.transport.value()
         self.transport.clear()
         assert data.endswith(b"\n") or not data, data
@@ -127,7 +127,7 @@ class Peer:
 
     @property
     def is_closed(self) -> bool:
-        """By the client."""
+        """True if the client closed the connection."""
         return bool(self.transport.disconnecting or self.transport.disconnected)
 
     def lose(self, why: Exception | None = None) -> None:
@@ -136,7 +136,7 @@ class Peer:
 
 @implementer(IStreamClientEndpoint)
 class FakeEndpoint:
-    """Where a client connects to. A test says what comes of it: `accept` or `refuse`."""
+    """An endpoint. A test decides about each connection: `accept` or `refuse`."""
 
     def __init__(self) -> None:
         self.attempts: list[tuple[IProtocolFactory, Deferred[Any]]] = []

@@ -1,4 +1,4 @@
-"""The chat on a pseudo-terminal, against a real daemon: what a person types, and what the screen then looks like."""
+"""The chat on a pseudo-terminal, against a real daemon: what is typed, and what the screen then shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DRIVING = re.compile(rb"[\x00-\x06\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f
 
 
 class ChatCase(ProcessCase):
-    """A daemon for each test, which hurries nobody."""
+    """A daemon without a limit on the rate of lines, for each test."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -44,7 +44,7 @@ class ChatCase(ProcessCase):
         return opened
 
     def chat(self, name: str = "Alice", scheme: str = "tcp", *options: str, columns: int = 80) -> ScreenTerminal:
-        """A client that is in the group, and shows no times."""
+        """Run a client that has joined the group, and shows no times."""
         options = ("--poll", "0.1", *options) if scheme == "udp" else options
         client = self.terminal(self.url(scheme), "--name", name, "--no-times", *options, columns=columns)
         client.wait(lambda: f"-- You are {name}. /help tells" in client.text(), f"You are {name}")
@@ -373,7 +373,7 @@ class RestartTest(ChatCase):
 
 
 class HostileServer:
-    """Speaks the protocol of numbered sessions as far as it must, and says what it is told to say, byte for byte."""
+    """Speaks just enough of the protocol of numbered sessions, and sends the bytes that a test gives it."""
 
     def __init__(self, name: bytes, greeting: bytes, says: Sequence[bytes], why: bytes) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The command `groupchat tls://...`, against a real daemon: whose certificates it trusts, and whose not."""
+"""The command `groupchat tls://...` against a real daemon: which certificates it trusts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """Vouches for the certificates that it makes. `path` is the file of its own."""
+    """A certificate authority. `path` is the file of its own certificate."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -42,7 +42,7 @@ class Authority:
         self.path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def vouch(self, *, ends: timedelta = DAY) -> tuple[Path, Path]:
-        """The files of a key and a certificate for this machine."""
+        """Return the files of a key and a certificate for this machine."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -82,7 +82,7 @@ class TLSCase(ProcessCase):
 
     @contextmanager
     def guarded(self, files: tuple[Path, Path], port: int = 0) -> Iterator[int]:
-        """A daemon with this key and this certificate: the port of its TLS."""
+        """Run a daemon with this key and certificate; yield its port."""
         key, certificate = files
         with running(
             "--tcp",
@@ -95,7 +95,7 @@ class TLSCase(ProcessCase):
             yield daemon.tcp[0]
 
     def talk(self, url: str, *options: str | Path) -> tuple[int, str]:
-        """The exit status and what is said on standard error. Whoever came in said a line."""
+        """Run a client that says a line. Return its exit status and its standard error."""
         done = subprocess.run(
             [*CLIENT, url, "--name", "Zoe", *map(str, options)],
             input=b"hello\n/history 1\n",
@@ -114,7 +114,7 @@ class TLSCase(ProcessCase):
         self.assertEqual(self.talk(url, *options), (0, ""))
 
     def refused(self, words: str, url: str, *options: str | Path) -> str:
-        """It is told so in one line, with these words in it."""
+        """Check that a client is refused, in one line with these words. Return the line."""
         status, told = self.talk(url, *options)
         self.assertEqual(status, 1)
         self.assertIn(words, told)
@@ -163,7 +163,7 @@ class UnknownTest(TLSCase):
 
 
 class NamedTest(TLSCase):
-    """With --ca."""
+    """Certificates with --ca."""
 
     def test_the_right_one(self) -> None:
         authority = Authority(self.directory)
@@ -208,7 +208,7 @@ class NamedTest(TLSCase):
 
 
 class SystemTest(TLSCase):
-    """What the system trusts, as SSL_CERT_FILE says."""
+    """Certificates that the system trusts, by SSL_CERT_FILE."""
 
     def test_a_certificate_the_system_trusts_needs_no_question(self) -> None:
         authority = Authority(self.directory)
@@ -246,7 +246,7 @@ class WrongKindTest(TLSCase):
 
 
 class AskedTest(TLSCase):
-    """On a terminal, whoever sits there is asked."""
+    """On a terminal the user is asked."""
 
     @contextmanager
     def asked(self, port: int) -> Iterator[Terminal]:

@@ -1,4 +1,4 @@
-"""The command `groupchat` as a process of its own: through pipes, against real sockets."""
+"""The command `groupchat` as a process of its own, with pipes and real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat without a session and without a view: what is typed, what is shown, and which exit status comes of it."""
+"""The chat with a fake session and view: what is typed, what is shown, and the exit status."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chatting import FakeSession, FakeView
 
 
 class Doubt(UnknownCertificateError):
-    """A certificate that may be trusted, and what became of that."""
+    """A certificate that the user may trust; `trusted` counts how often it was."""
 
     def __init__(self, error: OSError | None = None) -> None:
         super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it vouches for itself")

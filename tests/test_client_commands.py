@@ -1,4 +1,4 @@
-"""What may be typed in a chat, and what it asks for."""
+"""Commands that may be typed in a chat."""
 
 from __future__ import annotations
 

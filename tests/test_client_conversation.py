@@ -1,4 +1,4 @@
-"""The client's UDP conversation: time-outs, repeats, late replies and refusals, on a clock of the tests' own."""
+"""The client's UDP conversation: timeouts, repeats, late replies and refusals, on a fake clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.chatting import Recorder
 
 
 class MemoryRoute(DatagramSender):
-    """Keeps what is sent. `more` is how many further addresses there are; `broken` the reason why nothing goes out."""
+    """Keeps what is sent. `more` is how many further addresses there are, `broken` why nothing can be sent."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -52,7 +52,7 @@ class ConversationCase(TestCase):
         self.talk.received(reply)
 
     def lose(self, request: bytes) -> None:
-        """A request whose answer does not come in time."""
+        """Send a request whose answer does not come in time."""
         self.talk.ask(request)
         self.clock.advance(2)
         self.assertEqual(self.owner.told.pop(), ("unanswered", request, 2, 1))
@@ -260,7 +260,7 @@ class RefusedTest(ConversationCase):
 
 
 class Other(QUICReceiver):
-    """Takes what begins with a certain byte."""
+    """Takes datagrams that begin with a certain byte."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []

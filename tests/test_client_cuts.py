@@ -1,4 +1,4 @@
-"""The client's numbered session against the real server: nothing is lost and nothing twice, wherever it is cut."""
+"""The client's numbered session against the real server: nothing is lost or doubled, wherever connections break."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.lobby import Caller, Lobby
 
 
 class Wires:
-    """The connection between a client and the real server: its bytes are carried in pieces, and it may be cut."""
+    """The connection between a client and the real server. Its bytes are carried in pieces, and it may be cut."""
 
     def __init__(self, lobby: Lobby, name: str, chance: random.Random) -> None:
         self.lobby = lobby
@@ -35,7 +35,7 @@ class Wires:
         raise AssertionError("nobody asked for a password")
 
     def carry(self, piece: int = 0) -> bool:
-        """Bring what is under way to the other side, or so many bytes of it. Returns whether there was anything."""
+        """Carry the bytes on the way to the other side, at most `piece` of them. Return True if there were any."""
         if self.endpoint.attempts:
             self.caller = self.lobby.call()
             self.peer = self.endpoint.accept()
@@ -61,7 +61,7 @@ class Wires:
         return True
 
     def cut(self, *, noticed: bool = True) -> None:
-        """What is under way is lost. The server may notice later than the client."""
+        """Lose the bytes on the way. The server may notice later than the client."""
         peer, caller, self.peer, self.caller = self.peer, self.caller, None, None
         if peer is not None:
             peer.lose(ConnectionLost())
@@ -75,7 +75,7 @@ class Wires:
             self.abandoned.pop().lines.connectionLost(Failure(ConnectionLost()))
 
     def step(self) -> None:
-        """One thing of those that can happen."""
+        """Do one random thing."""
         draw = self.chance.random()
         if draw < 0.02:
             self.cut(noticed=self.chance.random() < 0.5)
@@ -104,7 +104,7 @@ class EndToEndTest(SynchronousTestCase):
         self.lobby.clock.advance(self.chance.choice([0, 0.01, 0.3]))
 
     def settle(self) -> None:
-        """Until nothing is under way any more."""
+        """Carry bytes until there are none on the way."""
         quiet = 0
         for _ in range(2000):
             moved = bool([wires for wires in self.wires if wires.carry()])
@@ -119,7 +119,7 @@ class EndToEndTest(SynchronousTestCase):
             pass
 
     def hear(self, reply: str | None) -> bool:
-        """What Bob is told, who is a member with datagrams."""
+        """Note the lines that Bob, a member with datagrams, is given. Return True if there were any."""
         lines = reply.split("\n") if reply else []
         self.watched += lines
         return bool(lines)
@@ -175,7 +175,7 @@ class EndToEndTest(SynchronousTestCase):
             self.assertEqual([line for line in heard if line.startswith("Bob: ")], self.said_by_bob(), seed)
 
     def public(self, name: str) -> list[str]:
-        """What this member is told, in the order of the log: Bob's own lines are in Zoe's and Yan's only."""
+        """Return the lines that this member is given, in the order of the log."""
         history = self.lobby.service.group.history
         lines = [line.decode() for _, line in history.last(10_000, 0, 10**9)]
         return [line for line in lines if not line.startswith((f"{name}: ", f"{name} has", "Bob has"))]

@@ -1,4 +1,4 @@
-"""Files in a chat: what is typed, what is shown, and how it ends; and what stands in the names of files and parts."""
+"""Files in a chat: commands, what is shown, how it ends; and the names of files and parts."""
 
 from __future__ import annotations
 

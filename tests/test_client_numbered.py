@@ -1,4 +1,4 @@
-"""A numbered session, whose connections break, and whose server is a test's: it says what it likes."""
+"""A numbered session against a scripted server, over connections that break."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class NumberedCase(TestCase):
         self.session = NumberedSession(self.clock, self.endpoint, self.witness, self.passwords.append)
 
     def greet(self) -> Peer:
-        """A connection that is asked for a name."""
+        """Return a new connection, up to the question for a name."""
         peer = self.endpoint.accept()
         peer.send(*GREETING, ASKS_NAME)
         return peer
 
     def enter(self, number: int = 7) -> Peer:
-        """Zoe, in the group."""
+        """Join as Zoe. Return the server's side of the connection."""
         self.session.join("Zoe")
         peer = self.greet()
         [first] = peer.sent()
@@ -60,7 +60,7 @@ class NumberedCase(TestCase):
         self.assertEqual(self.witness.news(), [("lost", "the connection ended")])
 
     def call_again(self) -> Peer:
-        """The next connection, once it is time for it."""
+        """Let the pause pass, and return the next connection."""
         self.clock.advance(LONGEST_PAUSE)
         return self.greet()
 
@@ -432,7 +432,7 @@ class LostTest(NumberedCase):
 
 
 class GoneTest(NumberedCase):
-    """The server knows the session no more."""
+    """The server no longer knows the session."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -624,7 +624,7 @@ class LeavingTest(NumberedCase):
 
 
 class HostileTest(NumberedCase):
-    """A server that says what it likes: nothing raises, and nothing grows without end."""
+    """A server that sends anything: nothing raises, and memory is bounded."""
 
     def test_a_line_without_an_end(self) -> None:
         peer = self.enter()

@@ -1,4 +1,4 @@
-"""The plain client's two sides joined, without a process: what is sent when, how it ends, and with which status."""
+"""The plain client without a process: what it sends when, how it ends, and its exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.test_client_conversation import MemoryRoute
 
 
 class MemoryStdio(StringTransport):
-    """Standard input and output. `stuck`: what is written is never taken, so that closing does not end."""
+    """Standard input and output. If it is `stuck`, the output is never written, so that closing does not end."""
 
     stuck = False
     reading = True

@@ -1,4 +1,4 @@
-"""A session over the five messages: with a server that is a test's, and with the real one over a bad network."""
+"""A session over the five messages: with a scripted server, and with the real one over a bad network."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class PolledCase(TestCase):
             self.session.conversation.received(reply.encode())
 
     def exchange(self, request: str, reply: str) -> None:
-        """This and nothing else has been sent, and this is the answer."""
+        """Check that only this request was sent, and answer it."""
         self.assertEqual(self.sent(), [request])
         self.reply(reply)
 
     def enter(self) -> None:
-        """Zoe, in the group, with nothing that waits."""
+        """Join as Zoe, with no lines waiting."""
         self.session.join("Zoe")
         self.exchange("1 Zoe", "Bob")
         self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
@@ -229,7 +229,7 @@ class SayingTest(PolledCase):
 
 
 class GoneTest(PolledCase):
-    """The server has given the seat up."""
+    """The server has given up the seat."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -341,7 +341,7 @@ class LeavingTest(PolledCase):
 
 
 class BadNetwork(DatagramSender):
-    """Between a client, who is member 1, and a real node: what is lost is lost by chance. Nothing is late."""
+    """A network between a client, who is member 1, and a real node. It loses datagrams at random; none is late."""
 
     def __init__(self, seed: int, loss: float) -> None:
         self.chance = random.Random(seed)
@@ -363,7 +363,7 @@ class BadNetwork(DatagramSender):
             self.node.send(1, request)
 
     def happen(self, seconds: float) -> None:
-        """Let so much time pass, in which Bob, who is member 2, asks what is new over a good network."""
+        """Let time pass, while Bob, who is member 2, polls over a good network."""
         for _ in range(round(seconds / 0.05)):
             self.clock.advance(0.05)
             self._deliver()
@@ -383,7 +383,7 @@ class BadNetwork(DatagramSender):
         self._deliver()
 
     def restart(self) -> None:
-        """The server knows nobody any more."""
+        """Replace the server by one without members."""
         self.bob("5")
         self.node = Node(clock=self.clock)
         self.bob("1 Bob")

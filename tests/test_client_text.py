@@ -1,4 +1,4 @@
-"""The client's pure parts: what is shown, how input is cut into lines, and what answers tell of membership."""
+"""The client's pure parts: text that is safe to show, lines of input, and membership as answers tell it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that come and go, with real files and without sockets: whatever breaks, wherever, they come whole or not."""
+"""Transfers with real files and without sockets: whatever breaks, files come whole or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TransfersCase(TestCase):
         run(self.server, self.clock, seconds)
 
     def get(self, name: str = "photo.jpg") -> list[tuple[str, ...]]:
-        """What became of it, but that it began."""
+        """Fetch a file. Return what was reported, but that it began."""
         self.transfers.get(name, self.folder / name)
         self.run_all()
         return self.watcher.news()[1:]

@@ -1,4 +1,4 @@
-"""Which certificates are trusted, and the file in which that is remembered."""
+"""Trusted certificates, and the file that stores them."""
 
 from __future__ import annotations
 

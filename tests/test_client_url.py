@@ -1,4 +1,4 @@
-"""Where a server is: what a URL may look like, and what is told of one that does not."""
+"""URLs of servers: good ones, and what is wrong with others."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from groupchat.client.failures import explain
 from groupchat.client.line_connection import LineConnection
 from groupchat.client.outbox import Outbox
 from groupchat.client.reconnector import Reconnector
-from groupchat.client.session import SessionListener
+from groupchat.client.session import Ending, Seat, SessionListener
 from groupchat.client.text import clean
 from groupchat.client.trust import UntrustedError
 from groupchat.core.commands import Poll, Rename
@@ -50,24 +50,6 @@ class Phase(Enum):
     """The server has asked for a name: it takes a new session or an old one."""
     OPEN = auto()
     """The session runs over this connection."""
-
-
-class Seat(Enum):
-    """What the server holds for this client."""
-
-    NONE = auto()
-    HELD = auto()
-    """A seat, which the key resumes."""
-    LOST = auto()
-    """There was a seat, and the server held it no longer."""
-
-
-class Ending(Enum):
-    """Whether the session is to end."""
-
-    STAYING = auto()
-    LEAVING = auto()
-    OVER = auto()
 
 
 class NumberedSession:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from groupchat.client.commands import SessionCommand
 from groupchat.client.conversation import TRIES, Conversation, DatagramSender
 from groupchat.client.messages import LEAVE, POLL, is_join
-from groupchat.client.session import SessionListener
+from groupchat.client.session import Ending, Seat, SessionListener
 from groupchat.client.text import clean
 from groupchat.core.commands import Poll, Recall, Rename, Say, Users, Whisper
 from groupchat.core.notices import is_line
@@ -43,21 +43,19 @@ class PolledSession:
         self._listener = listener
         self._poll_seconds = poll_seconds
         self._name = ""
-        self._seated = False
-        self._was_seated = False
+        self._seat = Seat.NONE
+        self._ending = Ending.STAYING
         self._queue: deque[SessionCommand] = deque()
         self._asked: SessionCommand | None = None  # the command that is outstanding, if any
         self._illegal: SessionCommand | None = None  # answered `Illegal message`; a poll tells why
         self._more = False  # more may wait at the server
         self._timer: IDelayedCall | None = None
         self._lost = False
-        self._leaving = False
         self._paused = False
-        self._over = False
 
     @property
     def proof(self) -> str:
-        return "ADDRESS" if self._seated else ""
+        return "ADDRESS" if self._seat is Seat.HELD else ""
 
     # The session's owner
 
@@ -70,15 +68,15 @@ class PolledSession:
         self._next()
 
     def leave(self) -> None:
-        self._leaving = True
+        self._ending = Ending.LEAVING
         self.conversation.tries = TRIES  # the user no longer waits
-        if self._name and (self._was_seated or self.conversation.membership.possible):
+        if self._name and (self._seat is not Seat.NONE or self.conversation.membership.possible):
             self._next()
         else:
             self._end("")
 
     def stop(self) -> None:
-        self._over = True
+        self._ending = Ending.OVER
         self.conversation.abandon()
         self._stop_timer()
 
@@ -90,7 +88,7 @@ class PolledSession:
         self._next()
 
     def _end(self, why: str) -> None:
-        if not self._over:
+        if self._ending is not Ending.OVER:
             self.stop()
             self._listener.ended(why)
 
@@ -98,10 +96,10 @@ class PolledSession:
 
     def _next(self) -> None:
         """Send what comes next, if nothing is outstanding."""
-        if self._over or self.conversation.outstanding is not None:
+        if self._ending is Ending.OVER or self.conversation.outstanding is not None:
             return
         self._stop_timer()
-        if not self._seated:
+        if self._seat is not Seat.HELD:
             if self._name:
                 self._request(f"1 {self._name}".encode(), None)
         elif self._illegal is not None:
@@ -109,7 +107,7 @@ class PolledSession:
         elif self._queue and not self._paused and not self._lost:
             ask = self._queue.popleft()
             self._request(_request(ask), ask)
-        elif self._leaving and not self._queue:
+        elif self._ending is Ending.LEAVING and not self._queue:
             self._request(LEAVE, None)
         elif (self._more or self._lost) and not self._paused:
             self._request(POLL, None)
@@ -151,7 +149,7 @@ class PolledSession:
         elif reply == REFUSAL:
             self._illegal_answered(request)
         else:
-            self._seated = True
+            self._seat = Seat.HELD
             asked, self._asked = self._asked, None
             illegal, self._illegal = self._illegal, None
             self._more = bool(reply) or request != POLL
@@ -168,8 +166,8 @@ class PolledSession:
             name, self._name = self._name, ""
             self._listener.not_joined(f"The server refuses the name {name}: {REFUSED_NAME}.")
             return
-        again, self._seated, self._was_seated, self._more = self._was_seated, True, True, True
-        if again:
+        seat, self._seat, self._more = self._seat, Seat.HELD, True
+        if seat is not Seat.NONE:
             self._listener.rejoined(self._name)
         else:
             here = clean(reply)
@@ -180,7 +178,7 @@ class PolledSession:
         if request != POLL:
             self._illegal, self._asked = self._asked, None
             return
-        self._seated = False
+        self._seat = Seat.LOST
         for ask in (self._asked, self._illegal):
             if ask is not None:
                 self._queue.appendleft(ask)
@@ -196,7 +194,7 @@ class PolledSession:
             self._end("the server did not answer, and may not know that you left")
         elif asked is not None:
             self._listener.unconfirmed(asked)
-        elif self._leaving:
+        elif self._ending is Ending.LEAVING:
             for ask in self._queue:
                 self._listener.refused(ask, "there was no way to the server")
             self._end("the server does not answer")
@@ -223,7 +221,7 @@ class PolledSession:
         """Do nothing: the session was over before the late answer to its `4` came."""
 
     def _missed(self, why: str) -> None:
-        if not self._lost and not self._over:
+        if not self._lost and self._ending is not Ending.OVER:
             self._lost = True
             self._listener.lost(why)
 

@@ -12,7 +12,7 @@ from groupchat.client.view import View
 
 
 class Questions:
-    """`pending` is true while the session waits for an answer."""
+    """Asks questions in a view. `pending` is true while the session waits for an answer."""
 
     def __init__(self, view: View) -> None:
         self.pending = False

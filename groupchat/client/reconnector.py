@@ -1,4 +1,4 @@
-"""The connection of a session, and the next one after it: one at a time, with growing pauses between failures."""
+"""Connections of a session: one after the other, with growing pauses after failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ The pauses are computed here: importing Twisted's `backoffPolicy` would add 57 m
 
 
 class Reconnector:
-    """`connection` is the one that is open. `failed` is called with the reason when an attempt comes to nothing."""
+    """Keeps one connection to a server. `failed` is called with the reason when an attempt fails."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class Reconnector:
         """Connect again after a pause. Its length is random, so that not all clients come back at once."""
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 1.5**self.failures)
         self.failures += 1
-        self.call_later(pause * random.uniform(0.5, 1.0), self.connect)  # noqa: S311 - no secret
+        self.call_later(pause * random.uniform(0.5, 1.0), self.connect)  # noqa: S311 - not a secret
 
     def connected(self, connection: LineConnection) -> None:
-        """The owner passes on what its connections report."""
+        """Note the new connection. The owner passes on what its connections report."""
         self.connection = connection
         self._connecting = None
         if self._paused:

@@ -154,7 +154,7 @@ def _open(options: ChatOptions, reactor: Any, talk: Chat) -> None:
 
 
 def _polled(options: ChatOptions, reactor: Any, talk: Chat) -> tuple[Session, UDPSocket]:
-    """Raises CannotConnectError."""
+    """Return a session over UDP, and its socket. Raises CannotConnectError."""
     from groupchat.client.polled import PolledSession
     from groupchat.client.udp import UDPSocket, UnreachableError, resolve
 
@@ -171,7 +171,7 @@ def _polled(options: ChatOptions, reactor: Any, talk: Chat) -> tuple[Session, UD
 
 
 def _endpoint(options: ChatOptions, reactor: Any, known: KnownServers, quic: LazyQUIC) -> IStreamClientEndpoint:
-    """Raises CannotConnectError."""
+    """Return the endpoint of a URL. Raises CannotConnectError."""
     url = options.url
     try:
         match url.scheme:

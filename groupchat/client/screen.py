@@ -1,4 +1,4 @@
-"""The chat on a terminal: what comes is shown above the line that is being typed. Needs prompt_toolkit."""
+"""The view for terminals: new lines are shown above the line that is being typed. Needs prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Screen:
             some = [self._waiting.popleft() for _ in range(min(LINES_AT_ONCE, len(self._waiting)))]
             ring, self._ring = self._ring, False
             self._write(some, ring)
-            await asyncio.sleep(0)  # keys first
+            await asyncio.sleep(0)  # let keys be read
         self._task = None
         if self._paused:
             self._paused = False

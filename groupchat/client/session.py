@@ -1,12 +1,30 @@
-"""What a chat runs over: one seat in a group, whatever transport carries it."""
+"""The session that a chat runs over: one seat in a group, whatever transport carries it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Protocol
 
 from groupchat.client.commands import SessionCommand
 from groupchat.client.trust import UntrustedError
+
+
+class Seat(Enum):
+    """What the server holds for this client."""
+
+    NONE = auto()
+    HELD = auto()
+    LOST = auto()
+    """There was a seat, and the server no longer holds it."""
+
+
+class Ending(Enum):
+    """How far a session is from its end."""
+
+    STAYING = auto()
+    LEAVING = auto()
+    OVER = auto()
 
 
 class Session(Protocol):

@@ -24,7 +24,7 @@ class StreamOpener(Protocol):
 
 
 class FileConnection:
-    """`reached` is true once a stream was opened.
+    """Opens streams to a server's files. `reached` is true once one was opened.
 
     `decide` is called for a server with an unknown certificate: its Deferred fires once it is trusted, or fails.
     """

@@ -158,7 +158,7 @@ class Transfers:
             tell()
 
     async def _persist(self, transfer: Transfer, attempt: Callable[[], Awaitable[str]]) -> str:
-        """Retry temporary errors while the server was reached before and there is progress. Raises one of ENDS."""
+        """Retry after temporary errors, if the server was ever reached, until PATIENCE is over. Raises one of ENDS."""
         pause, since = FIRST_PAUSE, self._clock.seconds()
         while True:
             before = transfer.moved
