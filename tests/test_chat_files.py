@@ -15,7 +15,7 @@ from unittest import SkipTest
 from tests.daemon import Daemon
 from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
 from tests.slow import slow
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, wait_until, wait_until_full
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, run, wait_until, wait_until_full
 
 try:
     import aioquic  # noqa: F401 - whether it is there
@@ -58,15 +58,8 @@ class FilesCase(ProcessCase):
         ]
 
     def run_client(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*CLIENT, *arguments, "--trust-new"],
-            input=typed.encode(),
-            capture_output=True,
-            cwd=self.here,
-            env=self.environment,
-            timeout=3 * SECONDS,
-            check=False,
-        )
+        words = [*arguments, "--trust-new"]
+        return run(*words, typed=typed.encode(), environment=self.environment, directory=self.here)
 
     @contextmanager
     def running_client(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -168,8 +161,7 @@ class OneShotTest(FilesCase):
         self.assertIn(b"--password-file", self.run_client("files", self.url).stderr)
 
     def test_a_new_server_is_not_trusted_without_asking(self) -> None:
-        command = [*CLIENT, "files", self.url]
-        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=SECONDS, check=False)
+        done = run("files", self.url, environment=self.environment)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--trust-new", done.stderr)
 
@@ -208,13 +200,6 @@ class OneShotTest(FilesCase):
         self.assertEqual(process.returncode, 0, told)
         self.assertIn(b"trying again", told)
         self.assertEqual((self.here / "large").read_bytes(), data)
-
-    def test_help_for_each(self) -> None:
-        for verb in ("files", "get", "send"):
-            done = subprocess.run([*CLIENT, verb, "--help"], capture_output=True, env=self.environment, check=False)
-            self.assertEqual((done.returncode, done.stderr), (0, b""))
-            self.assertIn(f"usage: groupchat {verb}".encode(), done.stdout)
-            self.assertLessEqual(max(map(len, done.stdout.decode().splitlines())), 80)
 
 
 class PipeTest(FilesCase):

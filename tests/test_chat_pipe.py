@@ -414,15 +414,8 @@ class PasswordTest(ChatCase):
             bob = self.join(daemon, password="open sesame")
             bob.send(*self.MISLEADING)
             for password in (b"open sesame", b"open sesame\n", b"open sesame\r\n"):
-                done = run(
-                    urls(daemon)[0],
-                    "--name",
-                    "Zoe",
-                    "--password-file",
-                    str(self.write(password)),
-                    "--json",
-                    typed=b"one\n",
-                )
+                options = ["--name", "Zoe", "--password-file", self.write(password), "--json"]
+                done = run(urls(daemon)[0], *options, typed=b"one\n")
                 self.assertEqual((done.returncode, done.stderr), (0, b""), password)
                 self.assertEqual(
                     bob.receive_until("has left"), ["Zoe has joined", "Zoe: one", "Zoe has left the group"], password
@@ -443,22 +436,13 @@ class PasswordTest(ChatCase):
     def test_a_group_without_a_password_is_not_sent_one(self) -> None:
         with lobby() as daemon:
             bob = self.join(daemon)
-            done = run(
-                urls(daemon)[0], "--name", "Zoe", "--password-file", str(self.write(b"secret\n")), typed=b"one\n"
-            )
+            done = run(urls(daemon)[0], "--name", "Zoe", "--password-file", self.write(b"secret\n"), typed=b"one\n")
             self.assertEqual((done.returncode, done.stderr), (0, b""))
             self.assertEqual(bob.receive_until("has left"), ["Zoe has joined", "Zoe: one", "Zoe has left the group"])
 
     def test_a_file_without_a_password_in_it(self) -> None:
-        directory = str(self.write(b"").parent)
-        for path in (
-            "/nowhere",
-            directory,
-            self.write(b""),
-            self.write(b"\n"),
-            self.write(b"a\nb"),
-            self.write(b"\xff"),
-        ):
+        wrong = [self.write(data) for data in (b"", b"\n", b"a\nb", b"\xff")]
+        for path in (Path("/nowhere"), wrong[0].parent, *wrong):
             status, output, errors = run_here("tcp://127.0.0.1:1", "--name", "Zoe", "--password-file", str(path))
             self.assertEqual((status, output), (2, ""), path)
             self.assertRegex(errors, r"\Agroupchat chat: [^\n]+\n\Z", path)

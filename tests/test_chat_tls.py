@@ -23,7 +23,7 @@ from tests.daemon import running
 from tests.programs import need
 from tests.slow import slow
 from tests.terminals import Terminal
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
+from tests.test_client import CLIENT, ENVIRONMENT, ProcessCase, run
 
 DAY = timedelta(days=1)
 
@@ -84,26 +84,14 @@ class TLSCase(ProcessCase):
     def guarded(self, files: tuple[Path, Path], port: int = 0) -> Iterator[int]:
         """Run a daemon with this key and certificate; yield its port."""
         key, certificate = files
-        with running(
-            "--tcp",
-            f"ssl:{port}:privateKey={key}:certKey={certificate}",
-            "--db",
-            ":memory:",
-            "--interface",
-            "127.0.0.1",
-        ) as daemon:
+        endpoint = f"ssl:{port}:privateKey={key}:certKey={certificate}"
+        with running("--tcp", endpoint, "--db", ":memory:", "--interface", "127.0.0.1") as daemon:
             yield daemon.tcp[0]
 
     def talk(self, url: str, *options: str | Path) -> tuple[int, str]:
         """Run a client that says a line. Return its exit status and its standard error."""
-        done = subprocess.run(
-            [*CLIENT, url, "--name", "Zoe", *map(str, options)],
-            input=b"hello\n/history 1\n",
-            capture_output=True,
-            env=self.environment,
-            timeout=3 * SECONDS,
-            check=False,
-        )
+        words = [url, "--name", "Zoe", *options]
+        done = run(*words, typed=b"hello\n/history 1\n", environment=self.environment)
         said = done.stdout.decode()
         self.assertEqual(done.returncode == 0, "Zoe: hello" in said, (said, done.stderr))
         if done.returncode:

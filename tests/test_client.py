@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -88,18 +88,18 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
-def run(*arguments: str | int, typed: bytes = b"", command: list[str] = CLIENT) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *arguments: object,
+    typed: bytes = b"",
+    command: Sequence[str] = CLIENT,
+    environment: Mapping[str, str] = ENVIRONMENT,
+    directory: str | Path = "/",
+) -> subprocess.CompletedProcess[bytes]:
     """Run the client to its end on piped input."""
-    with tempfile.TemporaryDirectory() as directory:
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            input=typed,
-            capture_output=True,
-            env=ENVIRONMENT,
-            cwd=directory,
-            timeout=6 * SECONDS,
-            check=False,
-        )
+    words = [*command, *map(str, arguments)]
+    return subprocess.run(
+        words, input=typed, capture_output=True, env=environment, cwd=directory, timeout=6 * SECONDS, check=False
+    )
 
 
 def run_here(*arguments: str) -> tuple[object, str, str]:

@@ -1,11 +1,4 @@
-"""The command `groupchat`: its subcommands, their arguments and their exit statuses.
-
-0    ended as asked: `/quit` or `4`, the end of input, or because nobody reads the output any more
-1    the network failed: unknown host, nothing listening, a certificate that is not trusted, a request that was refused
-     or not answered; the output could not be written; a file exists already, or is not what was promised; or, where
-     nobody types, a name was refused
-2    wrong arguments
-129, 130, 143    ended by SIGHUP, SIGINT (Ctrl-C), SIGTERM, after leaving the group
+"""The command `groupchat`: its subcommands and their arguments. The help texts below list the exit statuses.
 
 Twisted is imported only once the arguments are known to be good: `--help` and `--version` answer at once.
 """

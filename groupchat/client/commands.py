@@ -73,10 +73,7 @@ _OWN: dict[str, Callable[[str], FileCommand | Poll]] = {
     "/poll": lambda _: POLL,
 }
 
-_LACKING = {
-    "/get": "Write /get and the name of a file: see /files.",
-    "/send": "Write /send and the path of a file.",
-}
+_LACKING = {"/get": "Write /get and the name of a file: see /files.", "/send": "Write /send and the path of a file."}
 
 
 def parse(line: str) -> Command | FileCommand | lines.Help:

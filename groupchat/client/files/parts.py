@@ -10,8 +10,8 @@ import fcntl
 import os
 import select
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,15 +70,13 @@ class Part:
 
     def open(self) -> int:
         """Open the partial file of an earlier try. Return its size, or 0. Raises FileError."""
-        try:
+        with _file_errors(self.target):
             found = find_part(self.target.parent, self.target.name)
             if found is None:
                 return 0
             path, self.beginning = found
             self._open(path)
             return os.fstat(self._file).st_size
-        except OSError as error:
-            raise FileError(_explained(self.target, error)) from error
 
     def _open(self, path: Path) -> None:
         """Raises OSError, and FileError if it is not a regular file, or another process is fetching it."""
@@ -97,10 +95,8 @@ class Part:
 
     def check_piece(self) -> int:
         """Hash the next piece of the partial file. Return its size, 0 at the end. Raises FileError."""
-        try:
+        with _file_errors(self.path or self.target):
             piece = os.pread(self._file, PIECE, self.offset)
-        except OSError as error:
-            raise FileError(_explained(self.path or self.target, error)) from error
         self._hash.update(piece)
         self.offset += len(piece)
         return len(piece)
@@ -108,42 +104,37 @@ class Part:
     def begin(self, whole: str, offset: int) -> None:
         """Prepare for a file of this hash whose bytes come from `offset` on: the one here, or 0. Raises FileError."""
         path = self.target.parent / part_name(self.target.name, whole)
-        try:
+        with _file_errors(self.target):
             if path != self.path:  # the partial file is of another file, and stays
                 self.close()
                 self._open(path)
             if not offset:
                 self.offset, self._hash = 0, sha256()
             os.ftruncate(self._file, offset)
-        except OSError as error:
-            raise FileError(_explained(self.target, error)) from error
         self._sha256, self.beginning = whole, whole
 
     def write(self, data: bytes) -> None:
         """Append bytes. Raises FileError."""
         rest = memoryview(data)
-        try:
+        with _file_errors(self.path or self.target):
             while rest:
                 written = os.pwrite(self._file, rest, self.offset)
                 self._hash.update(rest[:written])
                 self.offset += written
                 rest = rest[written:]
-        except OSError as error:
-            raise FileError(_explained(self.path or self.target, error)) from error
 
     def finish(self) -> None:
         """Give the whole file its name. Raises CorruptError if the hash is wrong, and FileError."""
         assert self.path is not None
-        try:
+        with _file_errors(self.target):
             if self._hash.hexdigest() != self._sha256:
                 os.unlink(self.path)
                 raise CorruptError("what came is not the file that the server promised: it was thrown away")
             os.fsync(self._file)
-            self._give_name()
-        except FileExistsError:
-            raise FileError(f"{self.target} exists by now: what came is in {self.path}") from None
-        except OSError as error:
-            raise FileError(_explained(self.target, error)) from error
+            try:
+                self._give_name()
+            except FileExistsError:
+                raise FileError(f"{self.target} exists by now: what came is in {self.path}") from None
 
     def _give_name(self) -> None:
         assert self.path is not None
@@ -237,11 +228,9 @@ class Source:
 
     def open(self) -> int:
         """Return its size. Raises FileError."""
-        try:
+        with _file_errors(self.path):
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             state = os.fstat(self._file)
-        except OSError as error:
-            raise FileError(_explained(self.path, error)) from error
         if not stat.S_ISREG(state.st_mode):
             what = "a directory" if stat.S_ISDIR(state.st_mode) else "no file"
             raise FileError(f"{self.path} is {what}: only files can be sent")
@@ -268,10 +257,8 @@ class Source:
 
     def read(self, offset: int) -> bytes:
         """Return a piece from `offset` on, empty at the end. Raises FileError."""
-        try:
+        with _file_errors(self.path):
             piece = os.pread(self._file, min(PIECE, self.size - offset), offset)
-        except OSError as error:
-            raise FileError(_explained(self.path, error)) from error
         if not piece and offset < self.size:
             raise FileError(f"{self.path} became shorter while it was read")
         return piece
@@ -282,5 +269,10 @@ class Source:
             self._file = -1
 
 
-def _explained(path: Path, error: OSError) -> str:
-    return f"{path}: {error.strerror or error}"
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Raise a FileError about this path in place of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from error
