@@ -12,6 +12,8 @@ import struct
 import subprocess
 import threading
 from collections import Counter
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from tests.daemon import Daemon, LineMember
 from tests.slow import slow
@@ -114,54 +116,40 @@ class BreakingRelay:
 
 
 class Client:
-    """The client in a pipe. `lines` are its output, `complaints` its standard error."""
+    """The client, with a pipe as input, and files for its output and standard error."""
 
     def __init__(self, *arguments: str) -> None:
+        self._output, self._errors = NamedTemporaryFile(), NamedTemporaryFile()  # noqa: SIM115 - see `close`
         self.process = subprocess.Popen(
-            [*CLIENT, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
-            text=True,
-            bufsize=1,
+            [*CLIENT, *arguments], stdin=subprocess.PIPE, stdout=self._output, stderr=self._errors, env=ENVIRONMENT
         )
-        self.lines: list[str] = []
-        self.complaints: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._read, args=[pipe, found], daemon=True)
-            for pipe, found in ((self.process.stdout, self.lines), (self.process.stderr, self.complaints))
-        ]
-        for thread in self._threads:
-            thread.start()
 
-    def _read(self, pipe: object, found: list[str]) -> None:
-        for line in pipe:  # type: ignore[attr-defined]
-            found.append(line.removesuffix("\n"))
+    @property
+    def lines(self) -> list[str]:
+        return Path(self._output.name).read_text().splitlines()
+
+    @property
+    def complaints(self) -> list[str]:
+        return Path(self._errors.name).read_text().splitlines()
 
     def type(self, *lines: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{line}\n" for line in lines))
+        self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         self.process.stdin.flush()
 
     def end(self) -> int:
         """End its input and wait until it has ended. Return the exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        status = self.process.wait(3 * SECONDS)
-        for thread in self._threads:
-            thread.join(SECONDS)
-        return status
+        return self.process.wait(3 * SECONDS)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        for thread in self._threads:
-            thread.join(SECONDS)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        for file in (self.process.stdin, self._output, self._errors):
+            assert file is not None
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 class NetworkTest(ProcessCase):

@@ -185,7 +185,7 @@ class NamedTest(TLSCase):
         authority = Authority(self.directory)
         with self.guarded(authority.vouch()) as port:
             url = f"tls://[::ffff:127.0.0.1]:{port}"  # which leads there as well
-            self.refused("it is made out to another name", url, "--ca", authority.path)
+            self.refused("it is for another name", url, "--ca", authority.path)
 
     def test_one_that_has_expired(self) -> None:
         authority = Authority(self.directory)
@@ -215,7 +215,7 @@ class SystemTest(TLSCase):
         authority = Authority(self.directory)
         self.environment["SSL_CERT_FILE"] = str(authority.path)
         with self.guarded(authority.vouch()) as port:
-            self.refused("it is made out to another name", f"tls://[::ffff:127.0.0.1]:{port}")
+            self.refused("it is for another name", f"tls://[::ffff:127.0.0.1]:{port}")
 
 
 class WrongKindTest(TLSCase):

@@ -18,7 +18,7 @@ class Doubt(UnknownCertificateError):
     """A certificate that the user may trust; `trusted` counts how often it was."""
 
     def __init__(self, error: OSError | None = None) -> None:
-        super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it vouches for itself")
+        super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it is self-signed")
         self.args = ("It is new.",)
         self.trusted = 0
         self.error = error

@@ -193,14 +193,14 @@ class TypingTest(FilesCase):
 
     def test_an_unknown_server_of_files_is_a_question_first(self) -> None:
         known = KnownServers(self.folder / "known")
-        self.server.refusals = [UnknownCertificateError(known, "quic://here:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://here:1", "AA", "it is self-signed")]
         self.type("/files")
         self.assertEqual(self.view.questions, ["Trust it from now on (yes, no)?"])
         self.view.answer("yes")
         run(self.server, self.clock, 5)
         self.assertEqual(self.view.news()[0], ("answer", "3 files:"))
         self.assertEqual(known.find("quic://here:1"), "AA")
-        self.server.refusals = [UnknownCertificateError(known, "quic://there:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://there:1", "AA", "it is self-signed")]
         self.type("/files")
         self.view.answer("no")
         self.assertEqual(self.view.news()[-1], ("problem", "Not done: it was not trusted"))

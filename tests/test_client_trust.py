@@ -20,7 +20,7 @@ from groupchat.client.trust import (
 
 HERE, THERE = "chat.example:12345", "[::1]:12345"
 ONE, TWO = b"a certificate", b"another"
-SELF_SIGNED = "it vouches for itself"
+SELF_SIGNED = "it is self-signed"
 
 
 class KnownServersTest(TestCase):

@@ -12,22 +12,17 @@ from groupchat.core.commands import POLL, Command, Files, Poll, Recall, Rename, 
 from groupchat.core.errors import IllegalMessage
 from groupchat.wire import lines
 
-HELP = """\
-What you type goes to all the others. A line that begins with / is a command:
-/msg Name: text    say something to one member only
-/users             who is here
-/name New          change your name
-/history 20        the last lines again
-/files             the files that are shared here
-/get NAME [TO]     fetch a file, and save it here, or as TO
-/send PATH         send a file to the group
-/transfers         the files that are being fetched and sent
-/cancel [NAME]     stop a transfer; the next /get resumes it
-/poll              ask for news now
-/help              this list
-/quit              leave (so does Ctrl-D)
-A line that begins with // is said, with one of them.
-""".splitlines()
+HELP = [
+    *lines.HELP[:-2],
+    "/get NAME [TO]     fetch a file, and save it here, or as TO",
+    "/send PATH         send a file to the group",
+    "/transfers         the files that are being fetched and sent",
+    "/cancel [NAME]     stop a transfer; the next /get resumes it",
+    "/poll              ask for news now",
+    "/help              this list",
+    *lines.HELP[-2:],
+]
+"""The help of the server, with the commands of the client before /quit."""
 
 COMMANDS = tuple(line.split()[0] for line in HELP if line[0] == "/")
 

@@ -88,7 +88,7 @@ class Handshake:
         try:
             verify(connection, self._creator.host)
         except (VerificationError, CertificateError):
-            return "it is made out to another name"
+            return "it is for another name"
         return ""
 
 
@@ -104,12 +104,12 @@ def endpoint(reactor: Any, host: str, port: int, known: KnownServers, ca: Path |
 
 
 _REASONS = {
-    10: "it has expired",
-    18: "it vouches for itself",
-    19: "it vouches for itself",
-    20: "nobody known vouches for it",
-    21: "nobody known vouches for it",
     9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its authority is self-signed, and not known here",
+    20: "its authority is not known here",
+    21: "its authority is not known here",
     23: "it was revoked",
 }
 """Why a certificate is not trusted, by the numbers of X509_verify_cert_error_string(3)."""

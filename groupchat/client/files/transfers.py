@@ -97,10 +97,6 @@ class Transfers:
         self._listener = listener
         self._slots = DeferredSemaphore(AT_ONCE)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.all) >= MOST
-
     def get(self, name: str, to: Path | None) -> Transfer:
         """Fetch a file, and save it as `to`, or write it to standard output."""
         transfer = Transfer(name, comes=True, path=to)
