@@ -15,7 +15,7 @@ from unittest import SkipTest
 from tests.daemon import Daemon
 from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
 from tests.slow import slow
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, run, wait_until, wait_until_full
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, run, run_here, wait_until, wait_until_full
 
 try:
     import aioquic  # noqa: F401 - whether it is there
@@ -128,30 +128,38 @@ class OneShotTest(FilesCase):
     def test_each_failure_is_one_line_and_a_status(self) -> None:
         self.put("there")
         (self.here / "taken").write_text("mine")
-        for arguments, status, words in [
-            (["get", self.url, "nothing"], 1, "There is no file nothing"),
-            (["get", self.url, "there", "taken"], 1, "taken exists already"),
-            (["get", self.url, "there", "nowhere/x"], 1, "there is no directory nowhere"),
-            (["get", "quic://127.0.0.1:1", "there"], 1, "nothing "),
-            (["send", self.url, "nothing", "--name", "bot"], 1, "No such file"),
-            (["send", self.url, ".", "--name", "bot"], 2, "needs a name"),
-            (["send", self.url, "taken", "--name", "#bot"], 2, "no name for a member"),
-            (["get", self.url, "there\nX", "x"], 2, "one line of text"),
-            (["get", self.url, "\udcff", "x"], 2, "one line of text"),
-            (["send", self.url, "\udcff/x", "--name", "bot"], 1, "No such file"),
-            (["get", self.url], 2, "required"),
-            (["get"], 2, "usage: groupchat get"),
-            (["get", "there"], 2, "usage: groupchat get"),
-            (["get", "127.0.0.1:1", "there"], 2, "usage: groupchat get"),
-            (["get", "tcp://127.0.0.1:1", "x"], 2, "quic://127.0.0.1:1"),
-            (["files", "quic://"], 2, "a host and a port"),
+        for arguments, words in [
+            (["get", self.url, "nothing"], "There is no file nothing"),
+            (["get", self.url, "there", "taken"], "taken exists already"),
+            (["get", self.url, "there", "nowhere/x"], "there is no directory nowhere"),
+            (["get", "quic://127.0.0.1:1", "there"], "nothing "),
+            (["send", self.url, "nothing", "--name", "bot"], "No such file"),
+            (["send", self.url, "\udcff/x", "--name", "bot"], "No such file"),
         ]:
             done = self.run_client(*arguments)
-            self.assertEqual((done.returncode, done.stdout), (status, b""), arguments)
-            told = done.stderr.decode()
-            self.assertIn(words, told, arguments)
-            self.assertRegex(told, r"\Agroupchat[^\n\x1b]*\n\Z")
+            self.assertEqual((done.returncode, done.stdout), (1, b""), arguments)
+            self.assertIn(words, done.stderr.decode(), arguments)
+            self.assertRegex(done.stderr.decode(), r"\Agroupchat[^\n\x1b]*\n\Z")
         self.assertEqual((self.here / "taken").read_text(), "mine")
+
+    def test_each_wrong_argument_is_one_line(self) -> None:
+        url = "quic://127.0.0.1:1"
+        for arguments, words in [
+            (["send", url, ".", "--name", "bot"], "needs a name"),
+            (["send", url, "taken", "--name", "#bot"], "no name for a member"),
+            (["get", url, "there\nX", "x"], "one line of text"),
+            (["get", url, "\udcff", "x"], "one line of text"),
+            (["get", url], "required"),
+            (["get"], "usage: groupchat get"),
+            (["get", "there"], "usage: groupchat get"),
+            (["get", "127.0.0.1:1", "there"], "usage: groupchat get"),
+            (["get", "tcp://127.0.0.1:1", "x"], "quic://127.0.0.1:1"),
+            (["files", "quic://"], "a host and a port"),
+        ]:
+            status, output, errors = run_here(*arguments)
+            self.assertEqual((status, output), (2, ""), arguments)
+            self.assertIn(words, errors, arguments)
+            self.assertRegex(errors, r"\Agroupchat[^\n\x1b]*\n\Z")
 
     def test_a_missing_password_names_the_option(self) -> None:
         path = self.here / "password"
