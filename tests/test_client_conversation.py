@@ -11,7 +11,7 @@ from groupchat.client.udp import Demultiplexer, QUICReceiver, UDPSocket, Unreach
 from tests.chatting import Recorder
 
 
-class MemoryRoute(DatagramSender):
+class MemorySender(DatagramSender):
     """Keeps what is sent. `more` is how many further addresses there are, `broken` why nothing can be sent."""
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Witness(Recorder):
 class ConversationCase(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.owner = Witness()
-        self.talk = Conversation(self.clock, self.route, self.owner)
+        self.talk = Conversation(self.clock, self.sender, self.owner)
 
     def exchange(self, request: bytes, reply: bytes) -> None:
         self.talk.ask(request)
@@ -61,7 +61,7 @@ class ConversationCase(TestCase):
 class AskingTest(ConversationCase):
     def test_the_answer_is_shown_and_told(self) -> None:
         self.exchange(b"1 A", b"Bob")
-        self.assertEqual(self.route.sent, [b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A"])
         self.assertEqual(self.owner.shown, [b"Bob"])
         self.assertEqual(self.owner.told, [("answered", b"1 A", b"Bob")])
 
@@ -73,14 +73,14 @@ class AskingTest(ConversationCase):
         for request in (b"1 A", b"2 hi", b"5"):
             self.exchange(request, b"")
         self.clock.advance(100)
-        self.assertEqual(len(self.route.sent), 3)
+        self.assertEqual(len(self.sender.sent), 3)
         self.assertEqual({told[0] for told in self.owner.told}, {"answered"})
 
 
 class TimeOutTest(ConversationCase):
     def test_texts_and_renames_are_not_repeated(self) -> None:
         for request in (b"2 hi", b"3 B", b"4", b"", b"7"):
-            self.route.sent.clear()
+            self.sender.sent.clear()
             self.owner.told.clear()
             self.talk.ask(request)
             self.clock.advance(1.9)
@@ -88,28 +88,28 @@ class TimeOutTest(ConversationCase):
             self.clock.advance(0.1)
             self.assertEqual(self.owner.told, [("unanswered", request, 2, 1)])
             self.clock.advance(100)
-            self.assertEqual(self.route.sent, [request])
+            self.assertEqual(self.sender.sent, [request])
 
     def test_joins_and_polls_are_repeated_with_growing_pauses(self) -> None:
         for request in (b"1 A", b"5"):
-            self.route.sent.clear()
+            self.sender.sent.clear()
             self.owner.told.clear()
             self.talk.ask(request)
             times = []
             for second in range(1, 100):
-                before = len(self.route.sent)
+                before = len(self.sender.sent)
                 self.clock.advance(1)
-                times += [second] * (len(self.route.sent) - before)
+                times += [second] * (len(self.sender.sent) - before)
             self.assertEqual(times, [2, 6, 14, 30])
             waiting = [("waiting", request, seconds) for seconds in times]
             self.assertEqual(self.owner.told, [*waiting, ("unanswered", request, 60, 5)])
-            self.assertEqual(set(self.route.sent), {request})
+            self.assertEqual(set(self.sender.sent), {request})
 
     def test_without_a_limit_a_join_is_repeated_every_30_seconds(self) -> None:
         self.talk.tries = None
         self.talk.ask(b"5")
         self.clock.pump([1] * 3600)
-        self.assertEqual(len(self.route.sent), 5 + (3600 - 30) // 30)
+        self.assertEqual(len(self.sender.sent), 5 + (3600 - 30) // 30)
         self.talk.received(b"")
         self.assertEqual(self.owner.told[-1], ("answered", b"5", b""))
 
@@ -118,7 +118,7 @@ class TimeOutTest(ConversationCase):
         self.clock.advance(2)
         self.talk.received(b"Bob")
         self.clock.advance(100)
-        self.assertEqual(self.route.sent, [b"1 A", b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A", b"1 A"])
         self.assertEqual(self.owner.told, [("waiting", b"1 A", 2), ("answered", b"1 A", b"Bob")])
 
     def test_pauses_start_over_for_the_next_request(self) -> None:
@@ -213,10 +213,10 @@ class LateTest(ConversationCase):
 
 class RefusedTest(ConversationCase):
     def test_after_a_refusal_the_next_address_is_tried(self) -> None:
-        self.route.more = 1
+        self.sender.more = 1
         self.talk.ask(b"1 A")
         self.talk.refused("nothing is listening")
-        self.assertEqual(self.route.sent, [b"1 A", b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A", b"1 A"])
         self.talk.received(b"")
         self.assertEqual(self.owner.told, [("answered", b"1 A", b"")])
 
@@ -229,29 +229,29 @@ class RefusedTest(ConversationCase):
             self.assertEqual(self.owner.told, [])
 
     def test_what_cannot_be_sent_is_refused(self) -> None:
-        self.route.broken = "Network is unreachable"
-        self.route.more = 1
+        self.sender.broken = "Network is unreachable"
+        self.sender.more = 1
         self.talk.ask(b"1 A")
         self.assertEqual(self.owner.told, [("undelivered", b"1 A", "Network is unreachable")])
-        self.assertEqual(self.route.more, -1)
+        self.assertEqual(self.sender.more, -1)
 
     def test_a_refusal_of_a_known_server_is_retried_at_its_address(self) -> None:
         self.exchange(b"1 A", b"")
-        self.route.more = 1
+        self.sender.more = 1
         self.talk.ask(b"5")
         self.talk.refused("nothing is listening")
         self.clock.advance(2)
         self.talk.received(b"Bob: hi")
         told = [("waiting", b"5", 2), ("answered", b"5", b"Bob: hi")]
         self.assertEqual(self.owner.told[1:], told)
-        self.assertEqual(self.route.more, 1)
+        self.assertEqual(self.sender.more, 1)
 
     def test_a_refused_text_is_reported_at_once(self) -> None:
         self.exchange(b"1 A", b"")
-        self.route.more = 1
+        self.sender.more = 1
         self.talk.ask(b"2 hi")
         self.talk.refused("nothing is listening")
-        self.assertEqual(self.route.more, 1)
+        self.assertEqual(self.sender.more, 1)
         self.assertEqual(self.owner.told[1:], [("undelivered", b"2 hi", "nothing is listening")])
 
     def test_a_refusal_without_a_request_means_nothing(self) -> None:
@@ -274,11 +274,11 @@ class Other(QUICReceiver):
 
 class SharedSocketTest(ConversationCase):
     def test_datagrams_of_quic_do_not_reach_the_conversation(self) -> None:
-        link = UDPSocket(MemoryReactorClock(), [])
-        link.quic = other = Other()
-        wire = Demultiplexer(link, self.talk)
+        opened = UDPSocket(MemoryReactorClock(), [])
+        opened.quic = other = Other()
+        demultiplexer = Demultiplexer(opened, self.talk)
         self.talk.ask(b"5")
         for datagram in (b"\xc3 is QUIC", b"Bob: hi", b"\xc3", b""):
-            wire.datagramReceived(datagram, ("127.0.0.1", 1))
+            demultiplexer.datagramReceived(datagram, ("127.0.0.1", 1))
         self.assertEqual(other.got, [b"\xc3 is QUIC", b"\xc3"])
         self.assertEqual(self.owner.shown, [b"Bob: hi", b""])

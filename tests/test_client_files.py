@@ -40,8 +40,8 @@ class FilesCase(TestCase):
         self.session = FakeSession()
         self.chat = Chat("Zoe", self.view, people=people)
         self.chat.session = self.session
-        way = FileConnection(self.server, decide=self.chat.trust)
-        self.files = Sharing(self.clock, way, FakeDisk(), self.chat, lambda: self.session.proof)
+        connection = FileConnection(self.server, decide=self.chat.trust)
+        self.files = Sharing(self.clock, connection, FakeDisk(), self.chat, lambda: self.session.proof)
         self.chat.files = self.files
         self.chat.start()
         self.chat.joined("Zoe", [])

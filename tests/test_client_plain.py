@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.plain import LAST_SECONDS, LINES_AHEAD, Console, Plain
-from tests.test_client_conversation import MemoryRoute
+from tests.test_client_conversation import MemorySender
 
 
 class MemoryStdio(StringTransport):
@@ -49,11 +49,11 @@ class PlainCase(TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.complaints: list[str] = []
         self.overs = 0
         console = Console(self.complaints.append, "here port 7", terminal=self.terminal, pipe=self.pipe)
-        self.plain = Plain(self.clock, self.route, console, self.count_end)
+        self.plain = Plain(self.clock, self.sender, console, self.count_end)
         self.stdio = MemoryStdio(self.plain)
         self.plain.makeConnection(self.stdio)
 
@@ -79,7 +79,7 @@ class PlainCase(TestCase):
         self.plain.writeConnectionLost()
 
     def assertSent(self, *requests: bytes) -> None:
-        self.assertEqual(self.route.sent, [*requests])
+        self.assertEqual(self.sender.sent, [*requests])
 
     def assertShown(self, text: str) -> None:
         self.assertEqual(self.stdio.value().decode(), text)
@@ -243,7 +243,7 @@ class TerminalTest(PlainCase):
         self.type(b"1 A")
         self.clock.pump([1] * 600)
         self.assertGoesOn()
-        self.assertGreater(len(self.route.sent), 20)
+        self.assertGreater(len(self.sender.sent), 20)
 
     def test_but_not_after_the_end_of_input(self) -> None:
         self.type(b"1 A")

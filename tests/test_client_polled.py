@@ -13,7 +13,7 @@ from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, P
 from groupchat.core.commands import Poll, Rename, Say
 from tests.chatting import Witness
 from tests.node import Node
-from tests.test_client_conversation import MemoryRoute
+from tests.test_client_conversation import MemorySender
 
 POLL_SECONDS = 3.0
 
@@ -21,12 +21,12 @@ POLL_SECONDS = 3.0
 class PolledCase(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.witness = Witness()
-        self.session = PolledSession(self.clock, self.route, self.witness, POLL_SECONDS)
+        self.session = PolledSession(self.clock, self.sender, self.witness, POLL_SECONDS)
 
     def sent(self) -> list[str]:
-        sent, self.route.sent = self.route.sent, []
+        sent, self.sender.sent = self.sender.sent, []
         return [request.decode() for request in sent]
 
     def reply(self, *replies: str) -> None:
@@ -199,10 +199,10 @@ class SayingTest(PolledCase):
         self.assertEqual(self.witness.news(), [("answered", two, [])])
 
     def test_a_text_that_reached_nobody_is_sent_again_in_order(self) -> None:
-        self.route.broken = "the network is unreachable"
+        self.sender.broken = "the network is unreachable"
         one, two = self.say("one", "two")
         self.assertEqual(self.witness.news(), [("lost", "the network is unreachable")])
-        self.route.broken = ""
+        self.sender.broken = ""
         for _ in range(5):
             self.clock.advance(AGAIN_SECONDS)
         while (sent := self.sent())[:1] == ["5"]:
@@ -318,7 +318,7 @@ class LeavingTest(PolledCase):
 
     def test_a_network_that_is_down_is_reported(self) -> None:
         self.enter()
-        self.route.broken = "the network is down"
+        self.sender.broken = "the network is down"
         self.session.leave()
         why = "the server cannot be told that you left: the network is down"
         self.assertEqual(self.witness.news(), [("ended", why)])

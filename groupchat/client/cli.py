@@ -233,16 +233,16 @@ def _chat(parser: Parser, given: argparse.Namespace) -> int:
     if url.scheme == "udp" and given.name is None:
         if given.json or given.plain or given.ca or given.trust_new or given.quic_port:
             parser.error("--name is needed for that")
-        from groupchat.client.plain import talk
+        from groupchat.client.plain import run_plain
 
-        return talk(url.host, url.port)
+        return run_plain(url.host, url.port)
     if given.name is None and not os.isatty(0):
         parser.error("--name is needed where nobody types")
-    from groupchat.client.run import ChatOptions, chat
+    from groupchat.client.run import ChatOptions, run_chat
 
     options = vars(given) | {"url": url, "name": given.name or "", "password": _password(parser, given.password_file)}
     del options["password_file"]
-    return chat(ChatOptions(**options))
+    return run_chat(ChatOptions(**options))
 
 
 def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:

@@ -239,7 +239,7 @@ class Plain(Protocol):
             over()
 
 
-def talk(host: str, port: int) -> int:
+def run_plain(host: str, port: int) -> int:
     """Run the client on this process's standard input and output. Return the exit status."""
     try:
         addresses = resolve(host, port)

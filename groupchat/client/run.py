@@ -44,7 +44,7 @@ class ChatOptions:
     quic_port: int | None
 
 
-def chat(options: ChatOptions) -> int:
+def run_chat(options: ChatOptions) -> int:
     """Run a chat. Return the exit status."""
     on_screen = os.isatty(0) and os.isatty(1) and not options.plain and not options.json
     if on_screen:
@@ -74,21 +74,21 @@ def _on_screen(options: ChatOptions) -> int:
 
     reactor: Any = installed
     screen = Screen(colours="NO_COLOR" not in os.environ, times=options.times, bell=options.bell)
-    talk = Chat(options.name, screen, people=True)
-    screen.chat = talk
-    _open(options, reactor, talk)
-    interrupts = Interrupts(reactor, talk, screen.close)
+    chat = Chat(options.name, screen, people=True)
+    screen.chat = chat
+    _open(options, reactor, chat)
+    interrupts = Interrupts(reactor, chat, screen.close)
     screen.interrupted = partial(interrupts.interrupt, signal.SIGINT)
 
     def start() -> None:
         for number in ending_signals():
             loop.add_signal_handler(number, interrupts.interrupt, number)
-        talk.start()
+        chat.start()
         asyncio.ensure_future(screen.run()).add_done_callback(lambda _: reactor.stop())
 
     reactor.callWhenRunning(start)
     reactor.run(installSignalHandlers=False)
-    return talk.status
+    return chat.status
 
 
 def _piped(options: ChatOptions) -> int:
@@ -99,20 +99,20 @@ def _piped(options: ChatOptions) -> int:
 
     reactor: Any = installed
     piped = Piped(complain, reactor.stop, json=options.json, pipe=output_is_pipe())
-    talk = Chat(options.name, piped, people=os.isatty(0))
-    piped.chat = talk
-    _open(options, reactor, talk)
-    interrupts = Interrupts(reactor, talk, piped.abandon)
+    chat = Chat(options.name, piped, people=os.isatty(0))
+    piped.chat = chat
+    _open(options, reactor, chat)
+    interrupts = Interrupts(reactor, chat, piped.abandon)
 
     def interrupt(number: int) -> None:
         piped.hurry()
         interrupts.interrupt(number)
 
     run_on_stdio(reactor, piped, interrupt)
-    return talk.status
+    return chat.status
 
 
-def _open(options: ChatOptions, reactor: Any, talk: Chat) -> None:
+def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
     """Give the chat its session and its files. Raises CannotConnectError."""
     from groupchat.client.files.connection import FileConnection
     from groupchat.client.files.parts import DiskThread
@@ -135,25 +135,25 @@ def _open(options: ChatOptions, reactor: Any, talk: Chat) -> None:
         if password:
             give(password)
         else:
-            talk.password_wanted(take)
+            chat.password_wanted(take)
 
     url = options.url
     files_url = ServerURL("quic", url.host, options.quic_port or url.port)
     new_quic = partial(LazyQUIC, reactor, files_url, known, options.ca)
     quic = new_quic()
-    connection = FileConnection(quic, current_password, talk.trust)
+    connection = FileConnection(quic, current_password, chat.trust)
     if url.scheme == "udp":
-        talk.session, socket = _polled(options, reactor, talk)
-        connection.for_uploads = FileConnection(new_quic(socket), current_password, talk.trust)
+        chat.session, socket = _polled(options, reactor, chat)
+        connection.for_uploads = FileConnection(new_quic(socket), current_password, chat.trust)
     else:
         from groupchat.client.numbered import NumberedSession
 
-        talk.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), talk, ask_password)
-    talk.files = Sharing(reactor, connection, DiskThread(reactor), talk, lambda: talk.session.proof)
-    reactor.addSystemEventTrigger("before", "shutdown", talk.stop_files)
+        chat.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), chat, ask_password)
+    chat.files = Sharing(reactor, connection, DiskThread(reactor), chat, lambda: chat.session.proof)
+    reactor.addSystemEventTrigger("before", "shutdown", chat.stop_files)
 
 
-def _polled(options: ChatOptions, reactor: Any, talk: Chat) -> tuple[Session, UDPSocket]:
+def _polled(options: ChatOptions, reactor: Any, chat: Chat) -> tuple[Session, UDPSocket]:
     """Return a session over UDP, and its socket. Raises CannotConnectError."""
     from groupchat.client.polled import PolledSession
     from groupchat.client.udp import UDPSocket, UnreachableError, resolve
@@ -161,7 +161,7 @@ def _polled(options: ChatOptions, reactor: Any, talk: Chat) -> tuple[Session, UD
     url = options.url
     try:
         socket = UDPSocket(reactor, resolve(url.host, url.port))
-        polled = PolledSession(reactor, socket, talk, options.poll)
+        polled = PolledSession(reactor, socket, chat, options.poll)
         socket.open(polled.conversation)
     except OSError as error:
         raise CannotConnectError(str(error)) from error
@@ -195,22 +195,22 @@ def _endpoint(options: ChatOptions, reactor: Any, known: KnownServers, quic: Laz
 class Interrupts:
     """Handles signals: the first leaves the group and ends within LAST_SECONDS, the second ends at once."""
 
-    def __init__(self, reactor: Any, talk: Chat, end: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, chat: Chat, end: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._talk = talk
+        self._chat = chat
         self._end = end
         self._interrupted = False
 
     def interrupt(self, number: int) -> None:
-        self._talk.status = 128 + number
+        self._chat.status = 128 + number
         if self._interrupted:
             self.finish()
         else:
             self._interrupted = True
             self._reactor.callLater(LAST_SECONDS, self.finish)
-            self._talk.stop_files()
-            self._talk.leave()
+            self._chat.stop_files()
+            self._chat.leave()
 
     def finish(self) -> None:
-        self._talk.session.stop()
+        self._chat.session.stop()
         self._end()

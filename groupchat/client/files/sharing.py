@@ -161,7 +161,7 @@ class Sharing:
     # The listener of transfers
 
     def began(self, transfer: Transfer) -> None:
-        self._tell(transfer, "began", "fetching it" if transfer.comes else "sending it")
+        self._tell(transfer, "began", "fetching it" if transfer.is_download else "sending it")
         if self._drawing is None:
             self._drawing = self._clock.callLater(PROGRESS_SECONDS, self._draw)
 
@@ -192,7 +192,7 @@ class Sharing:
             self._drawing = self._clock.callLater(PROGRESS_SECONDS, self._draw)
 
     def _tell(self, transfer: Transfer, state: str, words: str, as_name: str = "") -> None:
-        about: dict[str, object] = {"file": transfer.name, "direction": "get" if transfer.comes else "send"}
+        about: dict[str, object] = {"file": transfer.name, "direction": "get" if transfer.is_download else "send"}
         about |= {"state": state}
         if transfer.path is not None:
             about["path"] = shown(transfer.path)
@@ -204,7 +204,7 @@ class Sharing:
 def done_in_words(transfer: Transfer, name: str) -> str:
     """Describe a transfer that is done. `name` is the name of the file in the group."""
     words = f"{size_in_words(transfer.progress.total)} in {time_in_words(max(1.0, transfer.seconds))}"
-    if not transfer.comes:
+    if not transfer.is_download:
         return f"{words}, shared as {name}"
     return f"{words}, saved as {shown(transfer.path)}" if transfer.path is not None else words
 

@@ -37,11 +37,11 @@ ENDS = (RefusedError, ProtocolError, FileError, CorruptError, UntrustedError, *T
 
 
 class Transfer:
-    """One file that is fetched (`comes`) or sent. `doing` is the current activity, in a word."""
+    """One file that is fetched (`is_download`) or sent. `doing` is the current activity, in a word."""
 
-    def __init__(self, name: str, *, comes: bool, path: Path | None) -> None:
+    def __init__(self, name: str, *, is_download: bool, path: Path | None) -> None:
         self.name = name
-        self.comes = comes
+        self.is_download = is_download
         self.path = path
         """The file on this side. None is standard output."""
         self.doing = "waits"
@@ -99,13 +99,13 @@ class Transfers:
 
     def get(self, name: str, to: Path | None) -> Transfer:
         """Fetch a file, and save it as `to`, or write it to standard output."""
-        transfer = Transfer(name, comes=True, path=to)
+        transfer = Transfer(name, is_download=True, path=to)
         part = Part(to) if to is not None else Output(1)
         return self._start(transfer, part, self._fetch(transfer, part))
 
     def send(self, path: Path, name: str, by: Callable[[], str]) -> Transfer:
         """Send a file. `by` returns the words after BY, or an empty text while there is no seat."""
-        transfer = Transfer(name, comes=False, path=path)
+        transfer = Transfer(name, is_download=False, path=path)
         source = Source(path)
         return self._start(transfer, source, self._offer(transfer, source, by))
 
