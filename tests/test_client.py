@@ -364,7 +364,7 @@ class NetworkTest(ProcessCase):
         with serving(late) as server:
             done = run("127.0.0.1", server.port, typed=b"1 A\n2 hi\n5\n")
         self.assertEqual(done.stdout, b"1 A\nBob: late\n5\nclose\n")
-        said = 'groupchat: no answer to "2 hi" within 2 seconds; it may or may not have been heard\n'
+        said = 'groupchat: no answer to "2 hi" within 2 seconds; it may or may not have arrived\n'
         self.assertEqual((done.returncode, done.stderr.decode()), (1, said))
 
     def test_a_join_without_answer_is_repeated(self) -> None:

@@ -201,7 +201,7 @@ class SilenceTest(PlainCase):
         self.join()
         self.type(b"2 hi", b"2 more")
         self.clock.advance(2)
-        said = 'no answer to "2 hi" within 2 seconds; it may or may not have been heard'
+        said = 'no answer to "2 hi" within 2 seconds; it may or may not have arrived'
         self.assertEqual(self.complaints, [said])
         self.assertSent(b"1 A", b"2 hi", b"2 more")
         self.reply(b"")
@@ -256,7 +256,7 @@ class TerminalTest(PlainCase):
         self.join()
         self.type(b"2 hi", b"2 more")
         self.plain.conversation.refused("nothing is listening")
-        self.assertIn('"2 hi" was not heard', self.complaints[0])
+        self.assertIn('"2 hi" did not reach', self.complaints[0])
         self.assertSent(b"1 A", b"2 hi", b"2 more")
         self.assertGoesOn()
 

@@ -51,7 +51,7 @@ CHAT_EPILOG = """\
 The plain client sends each line of standard input as it stands, and prints each
 reply:
 
-  1 NAME   join the group as NAME: answered with the names of who is in it
+  1 NAME   join the group as NAME: answered with the names of the members
   2 TEXT   say TEXT to everybody
   3 NAME   change your name
   4        leave, and end

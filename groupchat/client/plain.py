@@ -143,11 +143,11 @@ class Plain(Protocol):
             self._fail(f"{missing}, asked {times} times; is {self._console.server} the right place?")
             self._leave()
         else:
-            self._fail(f"{missing}; it may or may not have been heard")
+            self._fail(f"{missing}; it may or may not have arrived")
             self._end() if self._phase is Phase.LEAVING else self._next()
 
     def undelivered(self, request: bytes, reason: str) -> None:
-        problem = f"{quote(request)} was not heard on {self._console.server}: {reason}"
+        problem = f"{quote(request)} did not reach {self._console.server}: {reason}"
         self._fail(f"{problem}; check the host and the port, and that the daemon runs there")
         if self._console.terminal and self.conversation.met and self._phase is not Phase.LEAVING:
             self._next()

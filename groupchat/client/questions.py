@@ -1,4 +1,4 @@
-"""Questions to the person who types: a name, a password, whether to trust a server."""
+"""Questions to the person who types: for a name, for a password, and about trust in a server."""
 
 from __future__ import annotations
 

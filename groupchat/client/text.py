@@ -1,4 +1,4 @@
-"""Text that is safe to show on a terminal, whoever sent it."""
+"""Text from a server or a user, made safe to show on a terminal."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ChangedCertificateError(UntrustedError):
 
     def __init__(self, known: KnownServers, server: str, fingerprint: str, problem: str) -> None:
         super().__init__(
-            f"THE CERTIFICATE OF {server} HAS CHANGED, or is trusted no longer ({problem}). Somebody may be listening "
+            f"THE CERTIFICATE OF {server} HAS CHANGED, or is no longer trusted ({problem}). Somebody may be listening "
             f"in between; or the operator of the server has made a new one: ask. It is now SHA-256 {fingerprint}. If "
             f"that is right, remove the line of {server} from {known.path} and connect again."
         )
