@@ -19,7 +19,7 @@ ON_COLOURED = {**{name: ENVIRONMENT[name] for name in ENVIRONMENT if name != "NO
 ON_PLAIN = {**ON_COLOURED, "NO_COLOR": "1"}
 
 DRIVING = re.compile(rb"[\x00-\x06\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]")
-"""What no terminal should be given, beyond what an honest program draws its screen with."""
+"""Bytes that no terminal should be given, and that no honest program needs to draw its screen."""
 
 
 class ChatCase(ProcessCase):

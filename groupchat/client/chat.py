@@ -127,7 +127,7 @@ class Chat:
 
     @property
     def pending(self) -> int:
-        """How many commands are not finished."""
+        """The number of commands that are not finished."""
         return self.unanswered + len(self._early_file_commands) + self._files_pending
 
     @property

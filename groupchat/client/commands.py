@@ -1,4 +1,4 @@
-"""What is typed in a chat: a text, or a command after `/`. Pure.
+"""Lines that are typed in a chat: a text, or a command after `/`. Pure.
 
 Commands that the server knows are those of `groupchat.core.commands`, and are parsed as the server does it.
 """

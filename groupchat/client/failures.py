@@ -1,4 +1,4 @@
-"""Why a connection failed, in words."""
+"""Reasons of failed connections, in words."""
 
 from __future__ import annotations
 

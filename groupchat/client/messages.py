@@ -1,4 +1,4 @@
-"""What a client knows of the five messages: which request is which, and what answers tell of its membership. Pure."""
+"""The five messages as a client sees them: kinds of requests, and membership as answers tell it. Pure."""
 
 from __future__ import annotations
 

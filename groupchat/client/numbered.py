@@ -28,20 +28,20 @@ PASSWORD_QUESTION = b"* What is the password?"
 WRONG_PASSWORD = b"* That is not the password"
 
 MAX_WORDS = 10_000
-"""How many lines are kept of one answer, or of a greeting."""
+"""The most lines that are kept of one answer, or of a greeting."""
 
 LAST_TRIES = 12
-"""How many connections are tried when the user wants to leave, before giving up: about a minute."""
+"""The number of connections that are tried when the user wants to leave: about a minute."""
 
 GREETING_SECONDS = 10.0
-"""How long a server may be silent at the beginning of a connection."""
+"""The time that a server may be silent at the beginning of a connection."""
 
 BUSY_SECONDS = 1.0
-"""How long to wait before asking a busy server again."""
+"""The pause before a busy server is asked again."""
 
 
 class Phase(Enum):
-    """How far the connection is."""
+    """The progress of the connection."""
 
     OFFLINE = auto()
     GREETING = auto()

@@ -7,7 +7,7 @@ from collections import deque
 from groupchat.client.commands import SessionCommand, as_typed
 
 AT_ONCE = 32
-"""How many commands may be sent and unanswered. The server remembers the last 64 ids (see core/ids.py)."""
+"""The most commands that may be sent and unanswered. The server remembers the last 64 ids (see core/ids.py)."""
 
 
 class Outbox:

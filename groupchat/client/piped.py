@@ -26,7 +26,7 @@ MAX_LINE = 65_507
 """The longest line in bytes that is read. No server accepts as much."""
 
 AHEAD = 100
-"""How many commands may be unanswered before no more input is read."""
+"""The most commands that may be unanswered before no more input is read."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)

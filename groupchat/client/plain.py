@@ -33,13 +33,13 @@ LINES_AHEAD = 100
 """No more input is read while more lines than this wait. One read is at most 64 KiB."""
 
 LAST_SECONDS = ANSWER_SECONDS + 0.5
-"""How long this client may take to end once interrupted: to leave, and to write out what it has."""
+"""The time this client may take to end once interrupted: to leave, and to write out what it has."""
 
 FAILED = 1
 
 
 class Phase(Enum):
-    """What the client does with its input."""
+    """The state of the input."""
 
     READING = auto()
     DRAINING = auto()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 LAST_SECONDS = 2.5
-"""How long an interrupted client may take to end."""
+"""The time an interrupted client may take to end."""
 
 
 def complain(problem: str) -> None:

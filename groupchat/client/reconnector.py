@@ -32,7 +32,7 @@ class Reconnector:
     ) -> None:
         self.connection: LineConnection | None = None
         self.failures = 0
-        """How many times in a row `retry` was called. The owner sets it to 0 when a connection was of use."""
+        """The number of times `retry` was called in a row. The owner sets it to 0 when a session is open."""
         self._factory = Factory.forProtocol(lambda: LineConnection(handler))
         self._factory.noisy = False
         self._endpoint = endpoint

@@ -27,10 +27,10 @@ from groupchat.client.files.progress import Bar, lines
 from groupchat.client.view import Shown
 
 LINES_AT_ONCE = 500
-"""How many lines are shown before keys are read again."""
+"""The most lines that are shown before keys are read again."""
 
 MOST_LINES = 5_000
-"""How many lines may wait to be shown before the session is paused."""
+"""The most lines that may wait to be shown before the session is paused."""
 
 GROUP_KINDS = ("private", "joined", "left", "renamed", "shared", "server")
 """Kinds of lines that are shown as the server sends them."""

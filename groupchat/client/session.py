@@ -11,7 +11,7 @@ from groupchat.client.trust import UntrustedError
 
 
 class Seat(Enum):
-    """What the server holds for this client."""
+    """The seat that the server holds for this client."""
 
     NONE = auto()
     HELD = auto()
@@ -20,7 +20,7 @@ class Seat(Enum):
 
 
 class Ending(Enum):
-    """How far a session is from its end."""
+    """The wish of the user to end a session, and the end."""
 
     STAYING = auto()
     LEAVING = auto()

@@ -112,7 +112,7 @@ _REASONS = {
     21: "its authority is not known here",
     23: "it was revoked",
 }
-"""Why a certificate is not trusted, by the numbers of X509_verify_cert_error_string(3)."""
+"""Reasons why a certificate is not trusted, by the numbers of X509_verify_cert_error_string(3)."""
 
 
 def is_address(host: str) -> bool:

@@ -11,7 +11,7 @@ from groupchat.client.text import clean_line
 from groupchat.core.filenames import MAX_NAME, is_listed
 
 DIGITS = 16
-"""How many digits of the hash of a file are in the name of its partial file."""
+"""The number of digits of a file's hash in the name of its partial file."""
 
 _PART = re.compile(rf"\.([0-9a-f]{{{DIGITS}}})\.part")
 

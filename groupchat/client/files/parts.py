@@ -23,7 +23,7 @@ from twisted.python.threadpool import ThreadPool
 from groupchat.client.files.names import find_part, part_name
 
 PIECE = 256 * 1024
-"""How many bytes are read, written or hashed at a time."""
+"""The number of bytes that are read, written or hashed at a time."""
 
 UNSUPPORTED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EMLINK}
 """Errors of file systems without hard links or locks: FAT, network shares, FUSE."""
@@ -36,7 +36,7 @@ class FileError(Exception):
 
 
 class CorruptError(Exception):
-    """What came is not the file that was promised."""
+    """The bytes that came are not those of the promised file."""
 
 
 class DiskThread:

@@ -15,7 +15,7 @@ STEP = 0.2
 """The time between two samples, in seconds."""
 
 MAX_NAME_COLUMNS = 30
-"""How many columns of a line a name may take."""
+"""The most columns of a line that a name takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from groupchat.client.text import clean_line
 from groupchat.core.ids import MOST
 
 MAX_FILES = 100_000
-"""How many files are accepted in one answer."""
+"""The most files that are accepted in one answer."""
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _SHA256 = re.compile("[0-9a-f]{64}")

@@ -23,7 +23,7 @@ from groupchat.core.commands import Files
 from groupchat.core.notices import size_in_words
 
 PROGRESS_SECONDS = 0.25
-"""How often the progress is shown."""
+"""The interval at which the progress is shown."""
 
 
 class SharingListener(Protocol):
@@ -62,7 +62,7 @@ class Sharing:
 
     @property
     def count(self) -> int:
-        """How many commands and transfers are not finished."""
+        """The number of commands and transfers that are not finished."""
         return len(self.transfers.all) + len(self._asking)
 
     def stop(self) -> None:

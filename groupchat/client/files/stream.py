@@ -17,7 +17,7 @@ MAX_LINE = 8 * 1024
 """The longest line in bytes that is accepted from a server."""
 
 MAX_UNREAD = 256 * 1024
-"""How many bytes may come before they are read; then the stream is paused."""
+"""The most bytes that may wait to be read before the stream is paused."""
 
 
 class RefusedError(Exception):

@@ -21,16 +21,16 @@ from groupchat.client.files.stream import BusyError, ProtocolError, RefusedError
 from groupchat.client.trust import UntrustedError
 
 AT_ONCE = 3
-"""How many transfers run at once. The others wait."""
+"""The number of transfers that run at once. The others wait."""
 
 MOST = 100
-"""How many transfers may run and wait in all."""
+"""The most transfers that may run and wait in all."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 """Seconds before the next try: after the first failure, and at most (see also reconnector.py)."""
 
 PATIENCE = 300.0
-"""For how many seconds a transfer may make no progress before it is given up."""
+"""The seconds without progress after which a transfer is given up."""
 
 ENDS = (RefusedError, ProtocolError, FileError, CorruptError, UntrustedError, *TEMPORARY)
 """The errors that a transfer may end with."""
@@ -47,9 +47,9 @@ class Transfer:
         self.doing = "waits"
         self.progress = Progress()
         self.moved = 0
-        """How many bytes went over the network, in all tries."""
+        """The bytes that went over the network, in all tries."""
         self.seconds = 0.0
-        """How long it took, once it is done."""
+        """The time it took, once it is done."""
         self.kept: tuple[int, Path] | None = None
         """The size and the path of the partial file, if it came in part."""
         self.done: Deferred[None] = Deferred()
