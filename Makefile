@@ -1,27 +1,41 @@
-# `make run` starts a group chat, `make test` shows that it works. Both need only Python 3.11+ with venv.
+# `make run` starts a group chat, `make test` tests it. Both need only Python 3.11 or newer with venv.
 PYTHON ?= python3
 PORT ?= 12345
 WEB ?= 8080
+# How many tests run at the same time.
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 METADATA := setup.cfg pyproject.toml
+PIP_OPTIONS :=
 
-.PHONY: run test lint bench screen screenshots chaos clean
+.PHONY: run test test-all test-lowest trial lint bench screen screenshots chaos clean
 
 run: $(VENV)/.run
-	$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --web $(WEB) --files shared
+	@$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --web $(WEB) --files shared
 
 test: $(VENV)/.test
-	$(BIN)/python -m twisted.trial tests
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -q -n $(JOBS)
+
+# With the slow proofs: power cuts, kills, losses at length, and the page in a browser.
+test-all: $(VENV)/.test tests/browser/node_modules
+	@GROUPCHAT_SLOW=1 $(BIN)/python -m pytest -q -n $(JOBS)
+
+trial: $(VENV)/.test
+	@$(BIN)/python -m twisted.trial -j $(JOBS) tests
+
+# Under trial, with the lowest versions that setup.cfg allows.
+test-lowest:
+	@python3 .ci/lowest.py > .lowest.txt
+	@$(MAKE) --no-print-directory trial VENV=.venv-lowest PIP_OPTIONS='--constraint .lowest.txt'
 
 lint: $(VENV)/.lint
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
 
 bench: $(VENV)/.run
-	$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks
 
 screen: $(VENV)/.test
 	$(BIN)/python -m tests.record docs/chat.svg
@@ -29,26 +43,28 @@ screen: $(VENV)/.test
 screenshots: $(VENV)/.test tests/browser/node_modules
 	PYTHON=$(abspath $(BIN)/python) CHROMIUM=$$(command -v chromium) node tests/browser/screenshots.mjs
 
-# What the tests of the page need beside Debian's chromium and nodejs: without it they are skipped.
+# What the tests of the page need besides chromium and nodejs; without it they are skipped.
 tests/browser/node_modules: tests/browser/package-lock.json
-	npm ci --prefix tests/browser --ignore-scripts
-	touch $@
+	@command -v npm > /dev/null || { echo "There is no npm: the tests of the page are skipped."; exit 0; }; \
+	    npm ci --silent --prefix tests/browser --ignore-scripts && touch $@
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 300
 
 clean:
-	rm -rf $(VENV) _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info tests/browser/node_modules twisted/plugins/dropin.cache
+	rm -rf .venv .venv-lowest .lowest.txt _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info \
+	    tests/browser/node_modules twisted/plugins/dropin.cache
 
-# One virtual environment; a stamp in it for each set of packages, made again when the metadata changes. What was
-# interrupted half-way is begun anew.
-$(VENV)/.run: EXTRA := .[quic,web]
+# One virtual environment, with a stamp for each set of packages. A change of the metadata installs them anew, and so
+# does an installation that was interrupted.
+$(VENV)/.run: EXTRA := .[all]
 $(VENV)/.test: EXTRA := .[test]
 $(VENV)/.lint: EXTRA := .[test,lint]
 $(VENV)/.run $(VENV)/.test $(VENV)/.lint: $(METADATA)
-	test ! -e $(VENV)/.unfinished || rm -rf $(VENV)
-	mkdir -p $(VENV) && touch $(VENV)/.unfinished
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '$(EXTRA)'
-	rm $(VENV)/.unfinished
-	touch $@
+	@test ! -e $(VENV)/.unfinished || rm -rf $(VENV)
+	@echo "Installing $(EXTRA) into $(VENV) ..."
+	@mkdir -p $(VENV) && touch $(VENV)/.unfinished
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) --editable '$(EXTRA)'
+	@rm $(VENV)/.unfinished
+	@touch $@

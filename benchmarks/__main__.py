@@ -1,4 +1,4 @@
-"""python -m benchmarks: measures everything, or the benches that are named, and prints. It judges nothing."""
+"""Measure everything, or only the named benches, and print the results. See benchmarks/README.md."""
 
 from __future__ import annotations
 
@@ -52,20 +52,22 @@ BENCHES: dict[str, Callable[[Settings], list[Target]]] = {
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("benches", nargs="*", metavar="bench", help=f"which of {', '.join(BENCHES)} (all)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long one rate is measured (%(default)s)")
-    parser.add_argument("--crowd-seconds", type=float, default=20.0, help="how long the crowd is there (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement of a rate (%(default)s)")
+    parser.add_argument("--crowd-seconds", type=float, default=20.0, help="crowd: its length (%(default)s)")
     parser.add_argument(
         "--members", type=int, nargs="+", default=[64, 1000, 10000], help="rates, durable: group sizes (%(default)s)"
     )
     modes = closed_loop.MODES
     parser.add_argument("--modes", nargs="+", default=modes, choices=modes, help="rates, durable: requests (all)")
-    parser.add_argument("--events", type=int, default=1_000_000, help="startup: how long the history is (%(default)s)")
-    parser.add_argument("--load-seconds", type=float, default=8.0, help="lag: how long a load lasts (%(default)s)")
+    parser.add_argument("--events", type=int, default=1_000_000, help="startup: texts in the history (%(default)s)")
+    parser.add_argument("--load-seconds", type=float, default=8.0, help="lag: length of one load (%(default)s)")
     parser.add_argument(
-        "--directory", type=Path, help="where databases are kept meanwhile (where temporary files are, if on a disk)"
+        "--directory",
+        type=Path,
+        help="where to create the databases (where temporary files are, if that is a disk)",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round of everything: for development")
+    parser.add_argument("--quick", action="store_true", help="one short round of everything, for development")
     chosen = parser.parse_args()
     unknown = set(chosen.benches) - set(BENCHES)
     if unknown:
@@ -77,7 +79,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(name: str, settings: Settings) -> list[Target]:
-    """A bench with a bug in it says so, and the others go on."""
+    """Run one bench. If it fails, print the traceback and go on with the others."""
     try:
         return BENCHES[name](settings)
     except Exception:
@@ -87,7 +89,7 @@ def measure(name: str, settings: Settings) -> list[Target]:
 
 def main() -> None:
     chosen = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended first
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped first
     try:
         with load.built() as program, disk.place(chosen.directory) as directory:
             settings = Settings(

@@ -1,7 +1,7 @@
 """Requests a second in a closed loop: some members keep one request outstanding each, the others are idle.
 
-Servers take turns, so that what else the machine does befalls all of them, and a ratio is always one of neighbours: of
-an answer from us and from the yardstick that ran just before. Each run has a fresh server.
+The servers take turns within each round, so that other work on the machine affects all of them. A ratio always compares
+two runs of the same round. Each run has a fresh server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .servers import ECHO
 ACTIVE = 64
 SAY, POLL, MIX = MODES = ("say", "poll", "mix")
 LISTEN, BACKLOG = WAITING_MODES = ("listen", "backlog")
-"""Polls while lines wait; see README.md."""
+"""Modes in which lines wait for the members that poll: see README.md."""
 SPOKEN_PER_SECOND = 1000
 BACKLOG_TEXTS = 30_000
 DAEMON_OPTIONS = {BACKLOG: ("--max-reply", "1024")}
@@ -34,14 +34,14 @@ class Key:
 
 @dataclass(slots=True)
 class Cell:
-    """What the rounds gave: results, their ratios to that round's yardsticks, and why there are not more of them."""
+    """The results of all rounds, their ratios to the yardsticks of the same round, and the errors."""
 
     results: list[load.Result] = field(default_factory=list)
     ratios: dict[str, list[float]] = field(default_factory=dict)
-    """Of the rates, by yardstick."""
+    """Ratios of the rates, by yardstick."""
     cpu_ratios: dict[str, list[float]] = field(default_factory=dict)
-    """Of the requests for one second of the server's CPU: the same, unless something else holds a server up."""
-    troubles: list[str] = field(default_factory=list)
+    """Ratios of the requests per second of the server's CPU: the same, unless other work slows a server down."""
+    failures: list[str] = field(default_factory=list)
 
     def median(self, figure: str) -> float:
         return median(result.figures[figure] for result in self.results)
@@ -50,11 +50,11 @@ class Cell:
         return sum(result.figures[figure] for result in self.results)
 
     def cpu_us(self) -> float:
-        """Of the server, for one request."""
+        """Return the CPU time of the server for one request."""
         return median(map(_cpu_us, self.results))
 
     def cpu_share(self) -> float:
-        """Of one CPU. Below nearly all of it, something else held the server up, and the rate says less."""
+        """Return the server's share of one CPU. If it is well below 1, other work slowed the server down."""
         return median(result.cpu_share() for result in self.results)
 
     def of(self, yardstick: str) -> str:
@@ -69,7 +69,7 @@ class Cell:
 
     def remark(self) -> str:
         illegal = [f"{report.count(self.total('illegal'))} refused"] if self.total("illegal") else []
-        failed = [f"{len(self.troubles)} failed: {self.troubles[-1]}"] if self.troubles else []
+        failed = [f"{len(self.failures)} failed: {self.failures[-1]}"] if self.failures else []
         return "; ".join(illegal + failed)
 
 
@@ -85,7 +85,7 @@ Cells = Mapping[Key, Cell]
 
 
 def measured(name: str, keys: Iterable[Key], yardsticks: Sequence[str], settings: Settings) -> Cells:
-    """All keys in their order, once a round. A yardstick comes before what it is the yardstick of."""
+    """Measure all keys in order, once a round. A yardstick comes before the servers that it is compared with."""
     cells = {key: Cell() for key in keys}
     for number in range(settings.rounds):
         for key in cells:
@@ -103,7 +103,7 @@ def _measure(key: Key, cells: Cells, yardsticks: Sequence[str], settings: Settin
         with servers.running(key.server, settings.directory, DAEMON_OPTIONS.get(key.mode, ())) as server:
             result = load.run(settings.program, server, mode, **options)
     except (servers.ServerError, load.LoadError) as error:
-        cell.troubles.append(str(error))
+        cell.failures.append(str(error))
         return
     cell.results.append(result)
     for yardstick in yardsticks:
@@ -111,7 +111,7 @@ def _measure(key: Key, cells: Cells, yardsticks: Sequence[str], settings: Settin
         if other is not None and other.results:
             _compare(cell, yardstick, result, other.results[-1])
         if yardstick == key.server:
-            break  # what comes after it has not run in this round
+            break  # the next yardsticks have not run in this round
 
 
 def _compare(cell: Cell, yardstick: str, result: load.Result, other: load.Result) -> None:

@@ -1,6 +1,6 @@
-"""10,000 members who each poll every two seconds while 100 texts a second are said: what a busy hour costs.
+"""A busy hour: 10,000 members who each poll every two seconds while 100 texts a second are said.
 
-The requests go out by the clock, whatever the answers do: a slow answer cannot hide by holding back the next request.
+Requests are sent by the clock, so that a slow answer does not delay the next request.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ COLUMNS = (
 class Sample:
     result: load.Result
     cursor_records: str
-    """How many `Seen` events the daemon says it wrote in its whole life; `?` when it does not say."""
+    """The number of `Seen` events that the daemon wrote, as it says; `?` if it does not say."""
     life: float
-    """Seconds from its start to its end, with the joins."""
+    """Seconds from the start of the daemon to its end, with the joins."""
 
     def unanswered(self) -> float:
         figures = self.result.figures

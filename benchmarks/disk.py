@@ -1,4 +1,4 @@
-"""The disk under the databases: which it is, and what it takes to be sure that a few kilobytes are on it."""
+"""The disk of the databases: its file system, and how long it takes to write a few kilobytes durably."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """Where the databases are, and medians in microseconds."""
+    """The directory of the databases, its file system, and times in microseconds (medians)."""
 
     directory: Path
     filesystem: str
@@ -29,7 +29,7 @@ class Disk:
     """4 KiB at the end of a file that grows, and fdatasync."""
     growing_p99: float
     within: float
-    """The same within a file, which is what SQLite does once its WAL has its size."""
+    """The same within a file, as SQLite does once its WAL has reached its full size."""
     commit: float
     """One text appended to a database with durability full."""
 
@@ -43,7 +43,7 @@ class Disk:
 
 @contextmanager
 def place(chosen: Path | None) -> Iterator[Path]:
-    """A new directory for the databases, in the one chosen; without one, where temporary files are on a real disk."""
+    """Make a new directory for the databases in `chosen`, or where temporary files are on a real disk."""
     usual = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
     real = (path for path in usual if path.is_dir() and _filesystem(path)[0] not in IN_MEMORY)
     with tempfile.TemporaryDirectory(prefix="groupchat-bench-", dir=chosen or next(real, None)) as directory:
@@ -87,7 +87,7 @@ def _commits(path: Path) -> list[float]:
 
 
 def _times(once: Callable[[], object], times: int = TIMES) -> list[float]:
-    """Microseconds, of so many times or as many as a second allows."""
+    """Return the microseconds of `times` calls, or of as many as fit into a second."""
     found: list[float] = []
     begun = time.perf_counter()
     while len(found) < 2 or (len(found) < times and time.perf_counter() - begun < SECONDS):
@@ -98,7 +98,7 @@ def _times(once: Callable[[], object], times: int = TIMES) -> list[float]:
 
 
 def _filesystem(path: Path) -> tuple[str, str]:
-    """The kind, and the device, of the file system that this is on (see proc(5), mountinfo)."""
+    """Return the type and the device of the file system of a path (see proc(5), mountinfo)."""
     resolved = path.resolve()
     best, found = -1, ("unknown", "?")
     for line in Path("/proc/self/mountinfo").read_text().splitlines():

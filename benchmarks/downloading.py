@@ -1,6 +1,6 @@
-"""Requests a second over UDP while somebody downloads over QUIC from the same daemon, again and again.
+"""Requests a second over UDP while a client downloads over QUIC from the same daemon, again and again.
 
-As `mix` in `rates`, 64 members active. A run without the download and one with it take turns.
+The load is `mix` in `rates`, with 64 members active. Runs with and without the downloads take turns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 
 from . import load, report, servers
 from .closed_loop import ACTIVE, MIX
-from .downloads import MB, QUIC, Fetching, Network, Source, source
+from .downloads import MB, QUIC, Network, Source, Testbed, source
 from .report import NOTHING, Settings, Target
 
 SIZE = 50 * MB
@@ -35,10 +35,10 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Fetched:
-    """What was downloaded meanwhile: how long each took in seconds, and why there is no more of it."""
+    """The seconds that each download took, and the error that ended them, if any."""
 
     took: list[float] = field(default_factory=list)
-    trouble: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Sample:
         return self.beside.figures["requests_per_s"] / self.alone.figures["requests_per_s"]
 
     def rate(self) -> float:
-        """MB a second, with the beginnings."""
+        """Return MB a second, with the start of each client."""
         took = self.fetched.took
         return len(took) * SIZE / sum(took) / MB
 
 
 def run(settings: Settings) -> list[Target]:
-    title = f"{MIX} over UDP, {ACTIVE} members active, while one downloads {SIZE // MB} MB over QUIC again and again"
+    title = f"{MIX} over UDP, {ACTIVE} members active, during repeated downloads of {SIZE // MB} MB over QUIC"
     with source(settings.directory, {SIZE}) as files:
         return _targets(report.rounds(title, COLUMNS, settings, lambda chosen: _measure(files, chosen), _row))
 
@@ -70,18 +70,18 @@ def _measure(files: Source, settings: Settings) -> Sample:
         daemon = _daemon(files, settings, stack)
         with _downloading(daemon) as fetched:
             beside = load.run(settings.program, daemon.server, MIX, **options)
-    if fetched.trouble:
-        raise load.LoadError(fetched.trouble)
+    if fetched.error:
+        raise load.LoadError(fetched.error)
     return Sample(alone, beside, fetched)
 
 
-def _daemon(files: Source, settings: Settings, stack: ExitStack) -> Fetching:
-    return Fetching(QUIC, LOOPBACK, files, settings.directory, stack)
+def _daemon(files: Source, settings: Settings, stack: ExitStack) -> Testbed:
+    return Testbed(QUIC, LOOPBACK, files, settings.directory, stack)
 
 
 @contextmanager
-def _downloading(daemon: Fetching) -> Iterator[Fetched]:
-    """Somebody downloads as long as this lasts, and has begun before."""
+def _downloading(daemon: Testbed) -> Iterator[Fetched]:
+    """Keep downloading while the context lasts. The first download has begun when it is entered."""
     fetched, over, begun = Fetched(), threading.Event(), threading.Event()
 
     def fetch() -> None:
@@ -94,7 +94,7 @@ def _downloading(daemon: Fetching) -> Iterator[Fetched]:
         try:
             fetch()
         except (servers.ServerError, load.LoadError) as error:
-            fetched.trouble = str(error)
+            fetched.error = str(error)
         finally:
             begun.set()
 

@@ -1,7 +1,7 @@
-"""One download, over one of three ways, and over one network or another: how long it took, and what it cost.
+"""The time and the CPU that one download takes, over one of three protocols and one of several networks.
 
-The beginning (the start of the client's process, and the handshake) is measured by a download of one byte, and taken
-off. What came is compared with what was there, always.
+The start (of the client's process, and the handshake) is measured by a download of one byte, and subtracted. The
+received bytes are always compared with the file.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from . import servers
 from .load import LoadError
 from .servers import HERE, TCP, UDP, Server
 
-QUIC, STOP, PLAIN = WAYS = ("quic", "stop and wait", "tcp")
+QUIC, STOP, PLAIN = ("quic", "stop and wait", "tcp")
 MB = 1_000_000
 SEEDS = count(1)
-"""Each download meets other losses, and the next time that this program runs, the same."""
+"""Seeds of the losses: different for each download, and the same in each run of this program."""
 ETHERNET = 1472
-"""The largest datagram on an Ethernet, in bytes: what is larger is lost on every network but loopback itself."""
+"""The largest datagram on an Ethernet, in bytes. Larger ones are lost on every network but loopback itself."""
 LIMIT_SECONDS = 300.0
 SETTLED = 0.3
-"""Seconds without work, after which a server has done what it does at first."""
+"""Seconds without work after which a server has finished its start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Between client and server. `round_trip` is in seconds; 0 is loopback itself, with nothing between."""
+    """The network between client and server. `round_trip` is in seconds; 0 is plain loopback."""
 
     name: str
     round_trip: float
     loss: float
     sizes: dict[str, int]
-    """How much is fetched by each way that is measured here, in bytes."""
+    """The size of the download over each protocol that is measured here, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds by the clock, and of the CPU."""
+    """Seconds that passed, and seconds of CPU of the client and the server."""
 
     took: float
     client: float
@@ -58,7 +58,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What it cost beyond its beginning."""
+    """A download of `size` bytes: the seconds that its start took, and the cost without it."""
 
     size: int
     began: float
@@ -66,11 +66,11 @@ class Download:
 
     @property
     def rate(self) -> float:
-        """MB a second."""
+        """Return MB a second."""
         return self.size / self.cost.took / MB
 
     def client_ms(self) -> float:
-        """Milliseconds of CPU for one MB."""
+        """Return the milliseconds of CPU for one MB."""
         return self.cost.client / self.size * MB * 1000
 
     def server_ms(self) -> float:
@@ -78,7 +78,7 @@ class Download:
 
 
 class Source:
-    """Files of random bytes, each the beginning of the same: named by their sizes, in a directory to be shared."""
+    """Files of random bytes in a directory to share, named by their sizes. Each is the beginning of the largest."""
 
     def __init__(self, directory: Path, sizes: set[int]) -> None:
         self.shelf = directory / "shelf"
@@ -99,19 +99,19 @@ def source(within: Path, sizes: set[int]) -> Iterator[Source]:
         yield Source(Path(directory), sizes | {1})
 
 
-class Fetching:
-    """A server of one way that runs, and how a client of it is started."""
+class Testbed:
+    """A running server of one protocol behind a network, and the commands of its clients."""
 
-    def __init__(self, way: str, network: Network, files: Source, within: Path, stack: ExitStack) -> None:
-        self.way = way
+    def __init__(self, protocol: str, network: Network, files: Source, within: Path, stack: ExitStack) -> None:
+        self.protocol = protocol
         self.files = files
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="groupchat-bench-", dir=within)))
-        self.server = self._start(self._command(network), TCP if way == PLAIN else UDP, stack)
+        self.server = self._start(self._command(network), TCP if protocol == PLAIN else UDP, stack)
         settle(self.server)
         self.port = self.server.port
         if network.round_trip:
             between = self._between(network)
-            self.port = self._start(between, TCP if way == PLAIN else UDP, stack).port
+            self.port = self._start(between, TCP if protocol == PLAIN else UDP, stack).port
 
     def _start(self, command: list[str], transport: str, stack: ExitStack) -> Server:
         server = Server(command, self.directory, (transport,))
@@ -120,28 +120,28 @@ class Fetching:
         return server
 
     def _command(self, network: Network) -> list[str]:
-        if self.way == QUIC:
+        if self.protocol == QUIC:
             return [*servers.COMMANDS[servers.OURS], *sharing(self.files)]
-        return [sys.executable, self._program(), "serve", str(self.files.path(network.sizes[self.way]))]
+        return [sys.executable, self._program(), "serve", str(self.files.path(network.sizes[self.protocol]))]
 
     def _between(self, network: Network) -> list[str]:
-        if self.way == PLAIN:
+        if self.protocol == PLAIN:
             return [sys.executable, str(HERE / "slowtcp.py"), str(self.port), str(network.round_trip / 2)]
         relay = [sys.executable, str(HERE.parent / "tests" / "lossy.py"), "--to", f"127.0.0.1:{self.port}"]
         options = {"rtt": network.round_trip, "loss": network.loss, "largest": ETHERNET, "seed": next(SEEDS)}
         return relay + [text for name, value in options.items() for text in (f"--{name}", f"{value:g}")]
 
     def _program(self) -> str:
-        return str(HERE / ("stopwait.py" if self.way == STOP else "plaintcp.py"))
+        return str(HERE / ("stopwait.py" if self.protocol == STOP else "plaintcp.py"))
 
     def client(self, size: int) -> list[str]:
-        """A command that writes so many bytes to standard output."""
-        if self.way == QUIC:
+        """Return a command that writes so many bytes to standard output."""
+        if self.protocol == QUIC:
             return getting(self.port, size)
         return [sys.executable, self._program(), "get", str(self.port), str(size)]
 
     def fetch(self, size: int) -> Cost:
-        """Raises LoadError, also if what comes is not what was there."""
+        """Download once. Raises LoadError, also if the bytes are not those of the file."""
         before = self.server.usage()
         with output() as got:
             process = subprocess.Popen(
@@ -151,14 +151,14 @@ class Fetching:
             after = self.server.usage()
             got.seek(0)
             if digest(got) != self.files.digests[size]:
-                raise LoadError(f"{self.way}: what came is not what was there")
+                raise LoadError(f"{self.protocol}: the bytes are not those of the file")
         return Cost(after.at - before.at, used, after.cpu - before.cpu)
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {"XDG_DATA_HOME": str(self.directory)}
 
     def _wait(self, process: subprocess.Popen[bytes]) -> float:
-        """Its seconds of CPU, at its end. It says little: a pipe holds that."""
+        """Wait for a client to end, and return its seconds of CPU. Its output fits into a pipe."""
         watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
         watchdog.start()
         try:
@@ -170,12 +170,12 @@ class Fetching:
         with process.stderr:
             said = process.stderr.read().decode(errors="replace").strip()
         if process.returncode:
-            raise LoadError(f"{self.way}: {said.splitlines()[-1] if said else 'was ended: it hung'}")
+            raise LoadError(f"{self.protocol}: {said.splitlines()[-1] if said else 'killed after a timeout'}")
         return used.ru_utime + used.ru_stime
 
 
 def sharing(files: Source) -> list[str]:
-    """The daemon's options."""
+    """Return the options of the daemon."""
     return ["--quic", "--files", str(files.shelf), "--keep-free", "0"]
 
 
@@ -186,7 +186,7 @@ def getting(port: int, size: int) -> list[str]:
 
 @contextmanager
 def output() -> Iterator[IO[bytes]]:
-    """A file for what comes; in memory where that is possible, since no disk is measured."""
+    """Open a file for the received bytes, in memory if possible, because no disk is measured."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryFile(dir=memory if _has_room(memory) else None) as file:
         yield file
@@ -204,7 +204,7 @@ def _has_room(directory: Path) -> bool:
 
 
 def settle(server: Server) -> None:
-    """Wait until it has nothing to do: the daemon reads its files at first, since their hashes are asked for."""
+    """Wait until a server is idle: the daemon first reads its files to compute their hashes."""
     before = server.usage()
     while True:
         time.sleep(SETTLED)
@@ -214,12 +214,12 @@ def settle(server: Server) -> None:
         before = after
 
 
-def download(way: str, network: Network, files: Source, within: Path) -> Download:
-    """With a server of its own. Raises LoadError or ServerError with the reason."""
-    size = network.sizes[way]
+def download(protocol: str, network: Network, files: Source, within: Path) -> Download:
+    """Download once with a fresh server. Raises LoadError or ServerError with the reason."""
+    size = network.sizes[protocol]
     with ExitStack() as stack:
-        fetching = Fetching(way, network, files, within, stack)
-        first, all_of_it = fetching.fetch(1), fetching.fetch(size)
+        testbed = Testbed(protocol, network, files, within, stack)
+        first, all_of_it = testbed.fetch(1), testbed.fetch(size)
     cost = Cost(
         max(1e-3, all_of_it.took - first.took),
         max(0.0, all_of_it.client - first.client),

@@ -1,6 +1,7 @@
-"""What it costs to keep the group in a file: requests a second, and times, beside the memory log and a bare echo loop.
+"""The cost of keeping the group in a file: rates and times, beside the memory log and a bare echo loop.
 
-A text is answered once a commit is on the disk; polls wait for no disk, but share a process with the thread that does.
+A text is answered once it is committed to the disk. A poll waits for no disk, but shares the process with the thread
+that commits.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def run(settings: Settings) -> list[Target]:
     cells = closed_loop.measured("durable", keys, YARDSTICKS, settings)
     bound = 2 * ACTIVE / (settings.disk.commit * 1e-6)
     print(f"\n{settings.disk}")
-    print(f"mix cannot exceed 2 x {ACTIVE} requests a commit: {bound:,.0f} requests/s if a commit takes no longer then")
+    print(f"mix cannot exceed 2 x {ACTIVE} requests a commit: {bound:,.0f} requests/s if a commit takes that long")
     title = f"Durable: requests a second, {ACTIVE} members active, one request outstanding each (lost: in all rounds)"
     crowds = {key: cell for key, cell in cells.items() if key not in alone}
     report.table(title, RATES, [_rate_row(key, cell) for key, cell in crowds.items()])

@@ -1,6 +1,6 @@
-"""Fan-out over TCP: what one member says, delivered live to all the others, beside a relay as most people write it.
+"""Fan-out over TCP: the texts of one member are delivered live to all others, beside a plain relay.
 
-Servers take turns within each round, each run has a fresh one, and a ratio is to the relay of the same round.
+The servers take turns within each round, each run has a fresh one, and a ratio is to the relay of the same round.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LABELS = {RELAY: "relay", OURS: "memory", SQLITE: "sqlite"}
 RECEIVERS = (10, 100, 500, 2000)
 OUTSTANDING = 8
 ALONE = 500
-"""How many receive what is said one message at a time."""
+"""Receivers in the runs with one message outstanding."""
 ERRORS = ("missing", "repeated", "wrong", "closed")
 COLUMNS = (
     "receivers",
@@ -49,13 +49,13 @@ class Key:
 
 @dataclass(slots=True)
 class Cell:
-    """What the rounds gave: results, their ratios to that round's relay, and why there are not more of them."""
+    """The results of all rounds, their ratios to the relay of the same round, and the errors."""
 
     results: list[load.Result] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     cpu_ratios: list[float] = field(default_factory=list)
-    """Of the deliveries for one second of the server's CPU."""
-    troubles: list[str] = field(default_factory=list)
+    """Ratios of the deliveries per second of the server's CPU."""
+    failures: list[str] = field(default_factory=list)
 
     def compare(self, result: load.Result, relay: load.Result) -> None:
         self.ratios.append(result.figures["deliveries_per_s"] / relay.figures["deliveries_per_s"])
@@ -81,7 +81,7 @@ class Cell:
 
     def remark(self) -> str:
         errors = [f"{report.count(self.total(name))} {name}" for name in (*ERRORS, "notices") if self.total(name)]
-        failed = [f"{len(self.troubles)} failed: {self.troubles[-1]}"] if self.troubles else []
+        failed = [f"{len(self.failures)} failed: {self.failures[-1]}"] if self.failures else []
         return "; ".join(errors + failed)
 
 
@@ -92,7 +92,7 @@ def run(settings: Settings) -> list[Target]:
     tcpload.allow_files()
     cells = {key: Cell() for key in _keys(settings)}
     for number in range(settings.rounds):
-        relay: load.Result | None = None  # that of this round, with as many receivers
+        relay: load.Result | None = None  # of this round, with the same number of receivers
         for key, cell in cells.items():
             report.progress(f"fan-out, round {number + 1}: {key.receivers:,} receivers, {LABELS[key.server]}")
             result = _measure(key, cell, settings)
@@ -106,7 +106,7 @@ def run(settings: Settings) -> list[Target]:
 
 
 def _keys(settings: Settings) -> Iterator[Key]:
-    """A relay comes before what it is the yardstick of."""
+    """Yield each relay before the servers that it is compared with."""
     sizes = (10, ALONE) if settings.quick else RECEIVERS
     for receivers, outstanding in (*((size, OUTSTANDING) for size in sizes), (ALONE, 1)):
         for server in ROW:
@@ -119,7 +119,7 @@ def _measure(key: Key, cell: Cell, settings: Settings) -> load.Result | None:
         with servers.running(key.server, settings.directory, LIVE, (TCP,)) as server:
             result = load.run(tcpload.built(settings.program), server, "fanout", **options)
     except (servers.ServerError, load.LoadError) as error:
-        cell.troubles.append(str(error))
+        cell.failures.append(str(error))
         return None
     cell.results.append(result)
     return result

@@ -1,4 +1,4 @@
-"""Files over QUIC, beside stop-and-wait and plain TCP: on loopback, over a long way, and over one that loses."""
+"""Downloads over QUIC, beside stop-and-wait and plain TCP: on loopback, with a delay, and with losses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FAR = Network("40 ms", ROUND_TRIP, 0, {STOP: 128 * KB, PLAIN: 200 * MB, QUIC: 50
 LOSSY = Network("40 ms, 1 % lost", ROUND_TRIP, 0.01, {STOP: 128 * KB, QUIC: 16 * MB})
 BAD = Network("40 ms, 5 % lost", ROUND_TRIP, 0.05, {STOP: 128 * KB, QUIC: 16 * MB})
 NETWORKS = (LOOPBACK, FAR, LOSSY, BAD)
-"""The ways in the order in which they are measured: a yardstick comes before what it is the yardstick of."""
+"""The networks. Each lists its protocols in the order of measurement: the yardsticks come before QUIC."""
 LEAST = {QUIC: 8 * MB, STOP: 32 * KB, PLAIN: 50 * MB}
 COLUMNS = (
     "network",
-    "way",
+    "protocol",
     "MB",
     "MB/s",
     "(range)",
@@ -29,7 +29,7 @@ COLUMNS = (
     "(range)",
     "of tcp",
     "(range)",
-    "begins s",
+    "start s",
     "client ms/MB",
     "server ms/MB",
     "",
@@ -38,11 +38,11 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Cell:
-    """What the rounds gave: downloads, their ratios to that round's yardsticks, and why there are not more of them."""
+    """The downloads of all rounds, their ratios to the yardsticks of the same round, and the errors."""
 
     downloads: list[Download] = field(default_factory=list)
     ratios: dict[str, list[float]] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def middle(self, value: Callable[[Download], float], form: str) -> str:
         return format(median(map(value, self.downloads)), form) if self.downloads else "-"
@@ -60,15 +60,15 @@ class Cell:
         return f"{ratio(min(ratios))}-{ratio(max(ratios))}" if ratios else "-"
 
     def remark(self) -> str:
-        return f"{len(self.troubles)} failed: {self.troubles[-1]}" if self.troubles else ""
+        return f"{len(self.failures)} failed: {self.failures[-1]}" if self.failures else ""
 
 
 Cells = dict[tuple[str, str], Cell]
-"""By network and way."""
+"""By network and protocol."""
 
 
 def rate(value: float) -> str:
-    """With as many digits as say something."""
+    """Format a rate with its significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.4f}"
 
 
@@ -78,43 +78,43 @@ def ratio(value: float) -> str:
 
 def run(settings: Settings) -> list[Target]:
     networks = [_quickly(network) for network in NETWORKS] if settings.quick else NETWORKS
-    cells = {(network.name, way): Cell() for network in networks for way in network.sizes}
+    pairs = [(network, protocol) for network in networks for protocol in network.sizes]
+    cells = {(network.name, protocol): Cell() for network, protocol in pairs}
     with source(settings.directory, {size for network in networks for size in network.sizes.values()}) as files:
         for number in range(1, settings.rounds + 1):
-            for network in networks:
-                for way in network.sizes:
-                    report.progress(f"files, round {number}: {network.name}, {way}")
-                    _measure(network, way, cells, files, settings)
+            for network, protocol in pairs:
+                report.progress(f"files, round {number}: {network.name}, {protocol}")
+                _measure(network, protocol, cells, files, settings)
     report.progress("")
-    rows = [_row(network, way, cells[network.name, way]) for network in networks for way in network.sizes]
-    report.table("One download at a time, without its beginning; the ways take turns", COLUMNS, rows)
+    rows = [_row(network, protocol, cells[network.name, protocol]) for network, protocol in pairs]
+    report.table("One download at a time, without its start; the protocols take turns", COLUMNS, rows)
     return _targets(cells)
 
 
 def _quickly(network: Network) -> Network:
-    sizes = {way: max(size // 8, LEAST[way]) for way, size in network.sizes.items()}
+    sizes = {protocol: max(size // 8, LEAST[protocol]) for protocol, size in network.sizes.items()}
     return Network(network.name, network.round_trip, network.loss, sizes)
 
 
-def _measure(network: Network, way: str, cells: Cells, files: Source, settings: Settings) -> None:
-    cell = cells[network.name, way]
+def _measure(network: Network, protocol: str, cells: Cells, files: Source, settings: Settings) -> None:
+    cell = cells[network.name, protocol]
     try:
-        done = download(way, network, files, settings.directory)
+        done = download(protocol, network, files, settings.directory)
     except (servers.ServerError, load.LoadError) as error:
-        cell.troubles.append(str(error))
+        cell.failures.append(str(error))
         return
     for yardstick in (STOP, PLAIN):
         other = cells.get((network.name, yardstick))
-        if way == QUIC and other is not None and other.downloads:
+        if protocol == QUIC and other is not None and other.downloads:
             cell.ratios.setdefault(yardstick, []).append(done.rate / other.downloads[-1].rate)
     cell.downloads.append(done)
 
 
-def _row(network: Network, way: str, cell: Cell) -> tuple[str, ...]:
+def _row(network: Network, protocol: str, cell: Cell) -> tuple[str, ...]:
     return (
         network.name,
-        way,
-        f"{network.sizes[way] / MB:.4g}",
+        protocol,
+        f"{network.sizes[protocol] / MB:.4g}",
         rate(median(one.rate for one in cell.downloads)) if cell.downloads else "-",
         cell.range(),
         cell.of(STOP),
@@ -130,8 +130,8 @@ def _row(network: Network, way: str, cell: Cell) -> tuple[str, ...]:
 
 def _targets(cells: Cells) -> list[Target]:
     targets = []
-    for (network, way), cell in cells.items():
-        if way == QUIC:
+    for (network, protocol), cell in cells.items():
+        if protocol == QUIC:
             said = f"{cell.of(STOP)} ({cell.range_of(STOP)})" if STOP in cell.ratios else NOTHING
             targets.append(Target(f"files, {network}, of stop and wait", said))
     return targets

@@ -1,6 +1,6 @@
-"""What an idle TCP connection weighs and costs: resident memory, and CPU while nobody says anything.
+"""The resident memory of an idle TCP connection, and the CPU while nobody says anything.
 
-Of connections that never said a name, and of members. A member's share holds the line that tells of its joining.
+Measured for connections that never gave a name, and for members. The memory of a member includes the line of its join.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FEW, MANY, MANY_IF_QUICK = 64, 10_000, 1000
 SECONDS, SECONDS_IF_QUICK = 30.0, 5.0
 LABELS = {RELAY: "relay", OURS: "ours"}
 KINDS = {"silent": "no name yet", "joined": "members"}
-"""Modes of the generator (see tcpload.c), and how they are called here."""
+"""Modes of the load generator (see tcpload.c), and their labels."""
 COLUMNS = ("server", "what", "MiB at 64", "connections", "MiB", "KiB each", "begun/s", "idle s", "CPU", "closed", "")
 
 
@@ -35,7 +35,7 @@ class Sample:
         return self.result.usages["done"].at - self.result.usages["many"].at
 
     def cpu_share(self) -> float:
-        """Of one CPU, while they are idle."""
+        """Return the share of one CPU while the connections are idle."""
         return (self.result.usages["done"].cpu - self.result.usages["many"].cpu) / self.idle_seconds()
 
 

@@ -1,6 +1,6 @@
-"""What one join costs among 10,000: the time from request to answer, one at a time, beside one echo round trip.
+"""The time of one join among 10,000, from request to answer, beside one echo round trip.
 
-The answer to a join is the list of names, so a late join is answered with as much as a datagram holds.
+The answer to a join is the list of names, so a late join is answered with as many as a datagram holds.
 """
 
 from __future__ import annotations

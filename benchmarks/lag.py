@@ -1,7 +1,7 @@
-"""How late the daemon's turns come: the round trip of a poll, every millisecond, while others write.
+"""The lag of the daemon's reactor: the round trip of a poll, every millisecond, while others write.
 
-A poll is answered in the turn of the reactor in which it is read, so that, seen from outside, its round trip is how
-late that turn comes. A second connection to the database sees when a snapshot was saved, and when entries were trimmed.
+A poll is answered in the turn of the reactor that reads it, so its round trip shows how late that turn was. A second
+connection to the database sees when a snapshot was saved, and when entries were trimmed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .servers import OURS, SQLITE, Server
 INTERVAL = 0.001
 LOOK_SECONDS = 0.005
 BEFORE_SNAPSHOT, BEFORE_TRIM, AFTER = 0.15, 0.05, 0.01
-"""A window begins and ends so many seconds before and after what was seen of it."""
+"""Seconds from the start of a window to its event, and from the event to the end of the window."""
 COLUMNS = ("log", "what", "when", "polls", "p50 us", "p99 us", "p99.9 us", "worst ms", "texts/s", "sent late us", "")
 ALL, SNAPSHOT, TRIM, REST = "all the time", "snapshot", "trimming", "else"
 
@@ -60,60 +60,60 @@ Window = tuple[float, float]
 
 
 @dataclass(slots=True)
-class Seen:
-    """What all rounds of one scenario gave. Times are seconds of the monotonic clock."""
+class Outcome:
+    """The results of all rounds of one scenario. Times are seconds of the monotonic clock."""
 
     polls: dict[str, list[Poll]] = field(default_factory=lambda: {when: [] for when in (ALL, SNAPSHOT, TRIM, REST)})
     counts: dict[str, int] = field(default_factory=lambda: {SNAPSHOT: 0, TRIM: 0})
     lags: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     missing: int = 0
-    trouble: str = ""
+    error: str = ""
     worst: tuple[float, float, str] = (0.0, 0.0, "")
-    """Seconds, how long after the beginning, and in which window."""
+    """The longest poll in seconds, seconds from the start to it, and its window."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """When each snapshot was first seen in the database, and each beginning that trimming moved."""
+    """The times at which a new snapshot, or a trim, was first seen in the database."""
 
     snapshots: list[float] = field(default_factory=list)
     trims: list[float] = field(default_factory=list)
 
 
 def run(settings: Settings) -> list[Target]:
-    found = {scenario: Seen() for scenario in SCENARIOS}
+    found = {scenario: Outcome() for scenario in SCENARIOS}
     for number in range(settings.rounds):
-        for scenario, seen in found.items():
+        for scenario, outcome in found.items():
             report.progress(f"lag, round {number + 1}: {scenario.name}")
             try:
-                _measure(scenario, seen, settings)
+                _measure(scenario, outcome, settings)
             except (servers.ServerError, load.LoadError) as error:
-                seen.trouble = str(error)
+                outcome.error = str(error)
     report.progress("")
     title = f"Lag: how long a poll takes, one every {INTERVAL * 1000:g} ms, for {settings.load_seconds:g} s a round"
-    report.table(title, COLUMNS, [row for scenario, seen in found.items() for row in _rows(scenario, seen)])
+    report.table(title, COLUMNS, [row for scenario, outcome in found.items() for row in _rows(scenario, outcome)])
     return list(_targets(found))
 
 
-def _measure(scenario: Scenario, seen: Seen, settings: Settings) -> None:
+def _measure(scenario: Scenario, outcome: Outcome, settings: Settings) -> None:
     with (
         servers.running(scenario.server, settings.directory, scenario.options) as server,
         _watching(server.directory / servers.DATABASE) as watch,
         tempfile.TemporaryFile("w+", dir=settings.directory) as samples,
     ):
         with _probing(settings.program, server, samples.fileno()):
-            begun, ended = _load(scenario, server, seen, settings)
+            begun, ended = _load(scenario, server, outcome, settings)
         samples.seek(0)
-        polls = list(_read(samples, seen, begun, ended))
+        polls = list(_read(samples, outcome, begun, ended))
     if not polls:
         raise load.LoadError("the probe measured nothing")
-    _sort(polls, watch, begun, ended, seen)
+    _sort(polls, watch, begun, ended, outcome)
 
 
 @contextmanager
 def _probing(program: Path, server: Server, samples: int) -> Iterator[None]:
-    """The probe, in a process of its own. It has joined, and polls, when this returns."""
+    """Run the probe in a process of its own. It has joined, and polls, when the context is entered."""
     command = [str(program), str(server.port), "probe", "-m", "1", "-i", str(INTERVAL)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=samples, stderr=subprocess.PIPE, text=True)
     try:
@@ -129,8 +129,8 @@ def _probing(program: Path, server: Server, samples: int) -> Iterator[None]:
         raise load.LoadError(f"the probe: {said.strip()}")
 
 
-def _load(scenario: Scenario, server: Server, seen: Seen, settings: Settings) -> Window:
-    """Returns when it began to count, and ended."""
+def _load(scenario: Scenario, server: Server, outcome: Outcome, settings: Settings) -> Window:
+    """Run the load. Return when the measurement began and ended."""
     if not scenario.writing:
         begun = time.monotonic()
         time.sleep(settings.load_seconds)
@@ -139,17 +139,17 @@ def _load(scenario: Scenario, server: Server, seen: Seen, settings: Settings) ->
     result = load.run(settings.program, server, "say", **options)
     if result.figures["illegal"]:
         raise load.LoadError(f"{report.count(result.figures['illegal'])} refused")
-    seen.rates.append(result.figures["requests_per_s"])
+    outcome.rates.append(result.figures["requests_per_s"])
     return result.usages["started"].at, result.usages["done"].at
 
 
-def _read(lines: Iterable[str], seen: Seen, begun: float, ended: float) -> Iterator[Poll]:
+def _read(lines: Iterable[str], outcome: Outcome, begun: float, ended: float) -> Iterator[Poll]:
     for line in lines:
         kind, *times = line.split()
         if kind == "lag":
-            seen.lags.append(float(times[0]))
+            outcome.lags.append(float(times[0]))
         elif kind == "missing":
-            seen.missing += begun <= float(times[0]) <= ended
+            outcome.missing += begun <= float(times[0]) <= ended
         elif kind == "sample" and begun <= float(times[0]) <= ended:
             yield Poll(float(times[0]), float(times[1]))
 
@@ -159,7 +159,7 @@ def _read(lines: Iterable[str], seen: Seen, begun: float, ended: float) -> Itera
 
 @contextmanager
 def _watching(path: Path) -> Iterator[Watch]:
-    """Look into the database, if there is one, all the time."""
+    """Watch the database, if there is one, in a thread."""
     watch, ended = Watch(), threading.Event()
     thread = threading.Thread(target=_look, args=(path, watch, ended), daemon=True)
     if path.exists():
@@ -186,50 +186,50 @@ def _look(path: Path, watch: Watch, ended: threading.Event) -> None:
             last = (snapshot, beginning)
 
 
-def _sort(polls: list[Poll], watch: Watch, begun: float, ended: float, seen: Seen) -> None:
+def _sort(polls: list[Poll], watch: Watch, begun: float, ended: float, outcome: Outcome) -> None:
     snapshots = [at for at in watch.snapshots if begun <= at <= ended]
     trims = [at for at in watch.trims if begun <= at <= ended]
     windows = {
         SNAPSHOT: [(at - BEFORE_SNAPSHOT, at + AFTER) for at in snapshots],
         TRIM: [(at - BEFORE_TRIM, at + AFTER) for at in trims],
     }
-    seen.counts[SNAPSHOT] += len(snapshots)
-    seen.counts[TRIM] += len(trims)
+    outcome.counts[SNAPSHOT] += len(snapshots)
+    outcome.counts[TRIM] += len(trims)
     for poll in polls:
         within = [when for when, of in windows.items() if _overlaps(poll, of)] or [REST]
         for when in (ALL, *within):
-            seen.polls[when].append(poll)
-        if poll.took() > seen.worst[0]:
-            seen.worst = (poll.took(), poll.sent - begun, " and ".join(within))
+            outcome.polls[when].append(poll)
+        if poll.took() > outcome.worst[0]:
+            outcome.worst = (poll.took(), poll.sent - begun, " and ".join(within))
 
 
 def _overlaps(poll: Poll, windows: Sequence[Window]) -> bool:
     return any(poll.sent <= end and poll.answered >= start for start, end in windows)
 
 
-# What is printed
+# The table
 
 
-def _rows(scenario: Scenario, seen: Seen) -> Iterator[tuple[str, ...]]:
+def _rows(scenario: Scenario, outcome: Outcome) -> Iterator[tuple[str, ...]]:
     log = servers.LOG_ENGINES[scenario.server].partition(",")[0]
-    if not seen.polls[ALL]:
-        yield (log, scenario.name, *["-"] * (len(COLUMNS) - 3), seen.trouble)
-    for when, polls in seen.polls.items():
-        if polls and (when != REST or len(polls) != len(seen.polls[ALL])):
-            name = f"{when}, {seen.counts[when]}x" if when in seen.counts else when
-            rest = _overall(seen) if when == ALL else ("", "", "")
+    if not outcome.polls[ALL]:
+        yield (log, scenario.name, *["-"] * (len(COLUMNS) - 3), outcome.error)
+    for when, polls in outcome.polls.items():
+        if polls and (when != REST or len(polls) != len(outcome.polls[ALL])):
+            name = f"{when}, {outcome.counts[when]}x" if when in outcome.counts else when
+            rest = _overall(outcome) if when == ALL else ("", "", "")
             worst = max(poll.took() for poll in polls) * 1000
             shares = (report.count(_percentile(polls, share) * 1e6) for share in (0.5, 0.99, 0.999))
             yield (log, scenario.name, name, report.count(len(polls)), *shares, f"{worst:.1f}", *rest)
 
 
-def _overall(seen: Seen) -> tuple[str, str, str]:
-    worst, at, when = seen.worst
+def _overall(outcome: Outcome) -> tuple[str, str, str]:
+    worst, at, when = outcome.worst
     remarks = [f"worst {worst * 1000:.1f} ms at {at:.2f} s ({when})"]
-    remarks += [f"{seen.missing} unanswered"] if seen.missing else []
-    remarks += [seen.trouble] if seen.trouble else []
-    rate = report.count(sum(seen.rates) / len(seen.rates)) if seen.rates else "-"
-    late = sorted(seen.lags)[int(len(seen.lags) * 0.99)] if seen.lags else 0.0
+    remarks += [f"{outcome.missing} unanswered"] if outcome.missing else []
+    remarks += [outcome.error] if outcome.error else []
+    rate = report.count(sum(outcome.rates) / len(outcome.rates)) if outcome.rates else "-"
+    late = sorted(outcome.lags)[int(len(outcome.lags) * 0.99)] if outcome.lags else 0.0
     return rate, report.count(late * 1e6), "; ".join(remarks)
 
 
@@ -237,10 +237,10 @@ def _percentile(polls: Sequence[Poll], share: float) -> float:
     return sorted(poll.took() for poll in polls)[int(len(polls) * share)]
 
 
-def _targets(found: dict[Scenario, Seen]) -> Iterator[Target]:
-    for scenario, seen in found.items():
+def _targets(found: dict[Scenario, Outcome]) -> Iterator[Target]:
+    for scenario, outcome in found.items():
         log = "memory" if scenario.server == OURS else "sqlite"
-        if seen.polls[ALL]:
-            p99 = _percentile(seen.polls[ALL], 0.99) * 1000
-            worst = max(poll.took() for poll in seen.polls[ALL]) * 1000
+        if outcome.polls[ALL]:
+            p99 = _percentile(outcome.polls[ALL], 0.99) * 1000
+            worst = max(poll.took() for poll in outcome.polls[ALL]) * 1000
             yield Target(f"lag, {log}, {scenario.name}, p99", f"{p99:.2f} ms, worst {worst:.1f} ms")

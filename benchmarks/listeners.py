@@ -1,6 +1,6 @@
-"""Requests a second over UDP while others listen over TCP: what live delivery takes from those who poll.
+"""Requests a second over UDP while others listen over TCP: the cost of live delivery to members that poll.
 
-As `mix` in `rates`, 64 members active. A run without listeners and one with them take turns; both are open to TCP.
+The load is `mix` in `rates`, with 64 members active. Runs with and without listeners take turns; both listen on TCP.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Sample:
     alone: load.Result
     beside: load.Result
     heard: dict[str, float]
-    """By the listeners (see tcpload.c)."""
+    """The figures of the listeners (see tcpload.c)."""
 
     def ratio(self) -> float:
         return self.beside.figures["requests_per_s"] / self.alone.figures["requests_per_s"]
@@ -46,7 +46,7 @@ class Sample:
         return _cpu_us(self.alone) / _cpu_us(self.beside)
 
     def errors(self) -> int:
-        """Listeners who did not hear what all the others heard, in the same order, or were disconnected."""
+        """Return how many listeners missed a line, heard another order than the others, or were disconnected."""
         return round(self.heard["uneven"] + self.heard["closed"] + self.heard["wrong"])
 
 

@@ -1,8 +1,8 @@
-/* load.h: what both load generators are made of: the clock, the end, the phases, the latencies, and room for sockets.
+/* load.h: the parts that the load generators share: time, errors, phases, latencies, and sockets.
  *
- * Each phase that is reached is one line on stdout, its name and key=value pairs; then one line (or the end) of stdin
- * is awaited, so that whoever runs this can look at the server's clock and memory in between. What goes wrong is one
- * line on stderr and status 1. For a program of one file: all is static, and included once.
+ * At each phase, one line is written to stdout, its name and key=value pairs. Then one line (or the end) of stdin is
+ * awaited, so that the server's CPU time and memory can be read in between. An error is a line on stderr and status 1.
+ * Everything is static, so include this once, in a program of one file.
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* ---- time, trouble, phases ---- */
+/* ---- time, errors, phases ---- */
 
 static double clock_seconds(clockid_t clock) {
     struct timespec t;
@@ -85,7 +85,7 @@ static void allow_files(rlim_t wanted) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur >= wanted) return;
-    if (limit.rlim_max < wanted) limit.rlim_max = wanted; /* only root may */
+    if (limit.rlim_max < wanted) limit.rlim_max = wanted; /* only root may raise it */
     limit.rlim_cur = wanted;
     if (setrlimit(RLIMIT_NOFILE, &limit)) die("%lu sockets are too many: see ulimit -Hn", (unsigned long)wanted);
 }

@@ -1,7 +1,7 @@
-"""The load generator: built from udpload.c when it is needed, and run against one server.
+"""The load generators: compiled when they are needed, and run against one server.
 
-It stops at each phase it reaches, and goes on when the server's clock and memory have been read: what is measured lies
-between two phases, and nothing else runs meanwhile.
+A generator stops at each phase that it reaches, and goes on when the server's CPU time and memory have been read. What
+is measured lies between two phases.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pathlib import Path
 
 from .servers import Server, ServerError, Usage
 
-SOURCE = Path(__file__).resolve().parent / "udpload.c"
-# Joining 10,000 members and collecting what waits for them takes seconds; ten times that is a hang.
+SOURCES = Path(__file__).resolve().parent
+# Joining 10,000 members and collecting what waits for them takes seconds; ten times as much means a hang.
 LIMIT_SECONDS = 120.0
 
 
 class LoadError(Exception):
-    """A run that measured nothing; the text says why."""
+    """A run that failed. The text says why."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What the generator printed (see udpload.c), and the server's usage at each phase."""
+    """The figures that the generator printed (see udpload.c), and the server's usage at each phase."""
 
     figures: dict[str, float] = field(default_factory=dict)
     usages: dict[str, Usage] = field(default_factory=dict)
@@ -38,30 +38,37 @@ class Result:
         return self.usages["done"].cpu - self.usages["started"].cpu
 
     def cpu_share(self) -> float:
-        """Of one CPU, while it was measured."""
+        """Return the server's share of one CPU during the measurement."""
         return self.cpu_seconds() / (self.usages["done"].at - self.usages["started"].at)
 
 
 @contextmanager
 def built() -> Iterator[Path]:
-    """The generator, compiled into a temporary directory. Raises LoadError without a working C compiler."""
+    """Compile udpload.c into a temporary directory, and return the program. Raises LoadError."""
+    with tempfile.TemporaryDirectory(prefix="groupchat-udpload-") as directory:
+        yield compiled(Path(directory), "udpload")
+
+
+def compiled(directory: Path, name: str) -> Path:
+    """Compile a load generator into a directory, if it is not there yet. Raises LoadError without a C compiler."""
+    program = directory / name
+    if program.exists():
+        return program
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise LoadError("no C compiler: the load generator is written in C; install one, or name it in CC")
-    with tempfile.TemporaryDirectory(prefix="groupchat-udpload-") as directory:
-        program = Path(directory) / "udpload"
-        command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]
-        try:
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise LoadError(f"the C compiler {compiler} does not run: {error.strerror}") from error
-        if made.returncode:
-            raise LoadError(f"the load generator does not compile:\n{made.stderr}")
-        yield program
+        raise LoadError("no C compiler: the load generators are written in C; install one, or name it in CC")
+    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCES / f"{name}.c")]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise LoadError(f"the C compiler {compiler} does not run: {error.strerror}") from error
+    if made.returncode:
+        raise LoadError(f"{name}.c does not compile:\n{made.stderr}")
+    return program
 
 
 def run(program: Path | Sequence[str], server: Server, mode: str, **options: float) -> Result:
-    """One run of a generator; `options` are its own, by letter. Raises LoadError with the reason."""
+    """Run a generator once. `options` are its own, by letter. Raises LoadError with the reason."""
     command = [str(program)] if isinstance(program, Path) else [*program]
     flags = [text for letter, value in options.items() for text in (f"-{letter}", f"{value:g}")]
     process = subprocess.Popen(
@@ -100,5 +107,5 @@ def _follow(process: subprocess.Popen[str], server: Server) -> Result:
 
 
 def _reason(said: str, server: Server) -> str:
-    said = said or "the load generator was ended: it hung"
+    said = said or "the load generator was killed after a timeout"
     return f"{said} ({server.last_line()})" if server.died() else said

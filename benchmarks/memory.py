@@ -1,6 +1,6 @@
-"""What an idle member and a waiting message weigh: resident memory, before and after.
+"""The resident memory of an idle member, and of a text that waits.
 
-A member's share holds the line that tells of its joining. A text said to all is to be held once, not once per member.
+The memory of a member includes the line of its join. A text to all should be held once, not once per member.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLUMNS = ("round", f"MiB at {FEW}", f"MiB at {MANY:,}", "bytes/member", "MiB wi
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Resident bytes with few members, with many, and with the texts waiting for all of them."""
+    """Resident bytes with few members, with many, and with texts that wait for all of them."""
 
     few: int
     many: int

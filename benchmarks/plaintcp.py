@@ -1,7 +1,7 @@
-"""A file over TCP, as plain as it can be: a yardstick. One client at a time, nothing encrypted, no names.
+"""The simplest transfer of a file over TCP, as a yardstick: one client at a time, unencrypted, without names.
 
 plaintcp.py serve FILE           prints the port
-plaintcp.py get PORT COUNT       the first COUNT bytes of it, on standard output
+plaintcp.py get PORT COUNT       writes the first COUNT bytes of it to standard output
 """
 
 from __future__ import annotations

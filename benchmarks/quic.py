@@ -1,4 +1,4 @@
-"""What connections over QUIC cost: handshakes, memory of those that are idle, and what forged ones are sent."""
+"""The cost of QUIC connections: handshakes, memory while idle, and bytes sent to forged addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAM = (sys.executable, str(HERE / "quicload.py"))
 HELD = 200
 WINDOW = 8
 SILENCE = 12.0
-"""Seconds in which a daemon gives up a handshake that comes to no end, and more."""
+"""Seconds after which the daemon has given up an unfinished handshake."""
 COLUMNS = (
     "round",
     "handshakes/s",
@@ -33,7 +33,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`idle` is the resident memory of one connection, in bytes; `forged` and `silent` are bytes out for one in."""
+    """`idle` is the resident memory of one connection in bytes; `forged` and `silent` are bytes out per byte in."""
 
     handshakes: load.Result
     idle: float
@@ -41,12 +41,12 @@ class Sample:
     silent: float
 
     def each(self) -> float:
-        """Seconds of the server's CPU for one handshake."""
+        """Return the seconds of the server's CPU for one handshake."""
         return self.handshakes.cpu_seconds() / self.handshakes.figures["requests"]
 
 
 def run(settings: Settings) -> list[Target]:
-    title = f"Connections over QUIC: {WINDOW} handshakes at a time, each with Retry; {HELD} idle; two that never answer"
+    title = f"Connections over QUIC: {WINDOW} handshakes at a time, each with Retry; {HELD} idle; two never answer"
     return _targets(report.rounds(title, COLUMNS, settings, _measure, _row))
 
 
@@ -54,7 +54,7 @@ def _measure(settings: Settings) -> Sample:
     with _daemon(settings) as server:
         handshakes = load.run(PROGRAM, server, "handshakes", w=WINDOW, s=settings.seconds)
     with _daemon(settings) as server:
-        load.run(PROGRAM, server, "handshakes", w=1, s=0.5)  # so that what all connections share is there before
+        load.run(PROGRAM, server, "handshakes", w=1, s=0.5)  # to allocate what all connections share
         held = load.run(PROGRAM, server, "hold", n=HELD, w=WINDOW)
     with _daemon(settings) as server:
         forged = load.run(PROGRAM, server, "forged", s=2.0 if settings.quick else SILENCE).figures
@@ -95,5 +95,5 @@ def _targets(samples: list[Sample]) -> list[Target]:
     return [
         Target("quic, handshakes", f"{handshakes:,.0f} a second"),
         Target("quic, an idle connection", f"{idle:.1f} KiB"),
-        Target("quic, bytes out for one in before anything is answered", f"{forged:.2f} forged, {silent:.2f} silent"),
+        Target("quic, bytes out per byte in without an answer", f"{forged:.2f} forged, {silent:.2f} silent"),
     ]

@@ -1,13 +1,13 @@
-"""Clients of QUIC that say nothing: how many connections a second, what each weighs, and what a forged one is sent.
+"""The load generator for QUIC: handshakes, idle connections, and clients that never answer.
 
     quicload.py PORT MODE [-n connections] [-w window] [-s seconds]
 
-    handshakes   `window` at a time, for `seconds`: each is closed once it is complete, and another begins
-    hold         so many connections, all at once, on which nothing is said
-    forged       one first datagram, whose sender never answers; then one that has proven its address, and is silent.
-                 What comes back is counted for `seconds`, each time
+    handshakes   `window` handshakes at a time for `seconds`: a complete one is closed, and another begins
+    hold         that many connections, all at once, on which nothing is said
+    forged       one first datagram, whose sender never answers; then one with a proven address, whose client is silent.
+                 The bytes that come back in `seconds` are counted each time
 
-Phases as in load.h: a line on stdout for each, then a line of stdin is awaited.
+Phases are as in load.h: one line on stdout for each, then one line of stdin is awaited.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from aioquic.quic.connection import QuicConnection
 
 ALPN = "groupchat"
 ID = 8
-"""How long connection ids are, in bytes: as aioquic makes them."""
+"""The length of connection ids, in bytes, as aioquic makes them."""
 LARGEST = 65_507
 GIVE_UP = 10.0
-"""Seconds for one handshake."""
+"""The longest time for one handshake, in seconds."""
 QUIET = 1.0
-"""Seconds after which all that belongs to the beginning of a connection has been said."""
+"""Seconds after which the start of a connection is over."""
 
 
 def phase(name: str, **figures: float) -> None:
@@ -45,11 +45,11 @@ class Client:
     quic: QuicConnection
     begun: float
     took: float = 0.0
-    """Seconds for the handshake, once it is complete."""
+    """The seconds that the handshake took, once it is complete."""
 
 
 class Clients:
-    """Many connections of one socket; each is known by the ids that it gave out."""
+    """Many connections on one socket, found by the connection ids that they issued."""
 
     def __init__(self, port: int) -> None:
         self.address = ("127.0.0.1", port)
@@ -79,12 +79,12 @@ class Clients:
         self.by_id = {cid: other for cid, other in self.by_id.items() if other is not client}
 
     def turn(self, patience: float) -> None:
-        """Take what comes within so many seconds, and mind the time."""
+        """Handle the datagrams that come within so many seconds, and the timers."""
         self.socket.settimeout(patience)
         try:
             datagram = self.socket.recv(LARGEST)
         except TimeoutError:
-            self.mind_the_time()
+            self.handle_timers()
             return
         cid = datagram[6 : 6 + datagram[5]] if datagram[0] & 0x80 else datagram[1 : 1 + ID]
         client = self.by_id.get(cid)
@@ -93,7 +93,7 @@ class Clients:
             self.handle_events(client)
             self.send(client)
 
-    def mind_the_time(self) -> None:
+    def handle_timers(self) -> None:
         now = time.monotonic()
         for client in tuple(self.clients):
             at = client.quic.get_timer()
@@ -115,7 +115,7 @@ class Clients:
                 case events.ConnectionTerminated():
                     sys.exit(f"the server has closed a connection: {event.reason_phrase or event.error_code}")
 
-    def mind_until(self, end: float) -> None:
+    def handle_until(self, end: float) -> None:
         while time.monotonic() < end:
             self.turn(0.01)
 
@@ -152,7 +152,7 @@ def hold(clients: Clients, count: int, window: int) -> None:
             clients.begin()
             begun += 1
         clients.turn(0.05)
-    clients.mind_until(time.monotonic() + QUIET)
+    clients.handle_until(time.monotonic() + QUIET)
     phase("done", held=len(clients.clients))
 
 
@@ -172,7 +172,7 @@ def forged(clients: Clients, seconds: float) -> None:
 
 
 def exchange(clients: Clients, client: QuicConnection, seconds: float) -> tuple[int, list[bytes]]:
-    """Send what it has to say, and nothing more. Returns how many bytes, and what came within so many seconds."""
+    """Send the pending datagrams only. Return their bytes, and the answers within so many seconds."""
     sent = sum(clients.socket.send(datagram) for datagram, _address in client.datagrams_to_send(time.monotonic()))
     answers, end = list[bytes](), time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

@@ -1,6 +1,6 @@
 """Requests a second, 64 outstanding, beside two yardsticks: a bare echo loop and a server with a mailbox per member.
 
-Nothing is kept on disk here; see `durable` for that.
+Nothing is stored on disk here: see `durable`.
 """
 
 from __future__ import annotations
@@ -85,5 +85,5 @@ def _targets(cells: Cells) -> list[Target]:
 def _ratio(of: Callable[[], float]) -> str:
     try:
         return f"{of():.2f}"
-    except (KeyError, ValueError):  # not asked for, or not one result
+    except (KeyError, ValueError):  # not selected, or no result
         return NOTHING

@@ -1,8 +1,8 @@
-"""What most people write first for TCP: a loop over a selector that sends each line to everybody else.
+"""The obvious TCP server: a loop over a selector that sends each line to everybody else.
 
-A yardstick, not a model: it keeps nothing, knows no rules, tells nobody who comes and goes, and holds without bound
-what somebody does not read. One `send` for each receiver of each message. Usage: relay_server.py PORT (0 takes a free
-one; the port is printed)
+It is a yardstick, not an example: it stores nothing, checks nothing, announces no joins, and buffers without limit what
+a client does not read. It calls `send` for each receiver of each message. Usage: relay_server.py PORT (0 is any free
+port; the port is printed)
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Client:
     sock: socket.socket
     name: bytes = b""
     unfinished: bytes = b""
-    """The line that has not ended yet."""
+    """The beginning of an unfinished line."""
     unsent: bytearray = field(default_factory=bytearray)
-    """What the kernel would not take."""
+    """The bytes that the kernel did not take."""
 
 
 class Relay:

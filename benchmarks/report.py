@@ -1,4 +1,4 @@
-"""What is printed: a heading, tables, targets, and on a terminal what is being measured now. Nothing is judged here."""
+"""The output: a heading, tables, a summary of targets, and on a terminal the progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTHING = "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for on the command line."""
+    """The settings from the command line."""
 
     program: Path
     rounds: int
@@ -39,13 +39,13 @@ class Settings:
 
     @property
     def directory(self) -> Path:
-        """Where servers run, each in a directory of its own, and keep their databases."""
+        """The directory in which each server gets one of its own, for its database."""
         return self.disk.directory
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One line of the closing block."""
+    """One line of the summary at the end."""
 
     name: str
     value: str
@@ -71,7 +71,7 @@ def _processor() -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Columns are separated by two blanks; numbers are aligned on the right, the last column (remarks) on the left."""
+    """Print a table. Columns are aligned on the right, the last one (remarks) on the left."""
     lines = [columns, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     print(f"\n{title}")
@@ -83,7 +83,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
 def rounds(
     title: str, columns: Sequence[str], settings: Settings, measure: Callable[[Settings], S], row: Callable[[S], Row]
 ) -> list[S]:
-    """Measure once a round, print a row for each, and return what was measured. What fails is a row with its reason."""
+    """Measure once a round, print a row for each round, with the reason if it failed, and return the samples."""
     samples: list[S] = []
     rows: list[Row] = []
     for number in range(1, settings.rounds + 1):
@@ -106,7 +106,7 @@ def targets(lines: Sequence[Target]) -> None:
 
 
 def progress(text: str) -> None:
-    """Overwrites itself on a terminal, and is silent elsewhere."""
+    """Show the progress on a terminal, in one line that is overwritten."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 

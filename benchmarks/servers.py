@@ -1,7 +1,7 @@
-"""The servers under load: each a process of its own, on a free loopback port, and ended by whoever started it.
+"""The servers under load, each a process of its own on a free loopback port.
 
-A server is any command that prints a line with `UDP port N`, `TCP port N`, or `http://HOST:N`, once it listens. What it
-costs is read in /proc (Linux).
+A server is any command that prints a line with `UDP port N`, `TCP port N`, or `http://HOST:N` once it listens. Its
+memory and CPU time are read from /proc (Linux).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ DATABASE = "groupchat.sqlite"
 
 UDP, TCP, HTTP = "UDP", "TCP", "http"
 LIVE = ("--tcp", "0", "--interface", "127.0.0.1", "--max-connections", "20000")
-"""Options for a daemon that is open to TCP lines as well."""
+"""Options of a daemon that also listens on TCP."""
 
-# What may stand in a row. Another log engine is one more line here.
+# The servers that can be measured. Another log engine is one more line in COMMANDS and LOG_ENGINES.
 ECHO, MAILBOX, RELAY, SSE, OURS, SQLITE = "echo", "mailbox", "relay", "sse", "ours", "sqlite"
 COMMANDS = {
     ECHO: [sys.executable, str(HERE / "echo_server.py"), "0"],
@@ -49,12 +49,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ServerError(Exception):
-    """A server that did not start, or that ended by itself; the text is the last line it printed."""
+    """A server that did not start, or that ended by itself. The text is the last line that it printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process had used at one moment: seconds of the monotonic clock and of CPU, bytes of memory."""
+    """The resources of a process at one moment: seconds of the monotonic clock and of CPU, and bytes of memory."""
 
     at: float
     cpu: float
@@ -62,10 +62,10 @@ class Usage:
 
 
 class Server:
-    """A running server: `port` is where it listens, and `ports` by transport; `output` is what it has printed so far.
+    """A running server. `ports` are its ports by transport, `port` is the first of them, `output` what it has printed.
 
-    It listens once each of the transports has its port, and `port` is that of the first. `begun` is when it was started
-    and, of the daemon, `bound` when it had its port and began to read its log.
+    It listens once each of the transports has its port. `begun` is when it was started. `bound` is when the daemon had
+    bound its port, and began to read its log.
     """
 
     def __init__(self, command: list[str], directory: str | Path, transports: Sequence[str] = (UDP,)) -> None:
@@ -105,22 +105,22 @@ class Server:
         self.port = self.ports[self.transports[0]]
 
     def last_line(self) -> str:
-        """Why it ended, as far as it said so."""
+        """Return the last line that the server printed, which may say why it ended."""
         lines = [line for line in self.output.splitlines() if line.strip()]
         return lines[-1].strip() if lines else "it printed nothing"
 
     def died(self) -> bool:
-        """Whether it has ended by itself. Waits a moment for its last words."""
+        """Return True if the server has ended by itself. Waits a moment for the rest of its output."""
         if self.process.poll() is None:
             return False
         self._reader.join(1)
         return True
 
     def usage(self) -> Usage:
-        """Raises ServerError when the process is gone."""
+        """Return the resources used so far. Raises ServerError if the process is gone."""
         proc = Path(f"/proc/{self.process.pid}")
         try:
-            # after the name, which may hold spaces: state is field 3, utime and stime are fields 14 and 15
+            # after the name, which may contain spaces: state is field 3, utime and stime are fields 14 and 15
             fields = (proc / "stat").read_text().rpartition(")")[2].split()
             resident = re.search(r"Rss:\s+(\d+) kB", (proc / "smaps_rollup").read_text())
         except OSError as error:
@@ -129,7 +129,7 @@ class Server:
         return Usage(time.monotonic(), cpu, int(resident[1]) * 1024 if resident else 0)
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
-        """End it; `output` is complete afterwards."""
+        """Stop the server. `output` is complete afterwards."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -144,7 +144,7 @@ class Server:
 def running(
     name: str, within: Path | None = None, options: Sequence[str] = (), transports: Sequence[str] = (UDP,)
 ) -> Iterator[Server]:
-    """A fresh server of this name (see COMMANDS), in a directory of its own, in `within`. Raises ServerError.
+    """Run a fresh server of this name (see COMMANDS) in a new directory in `within`. Raises ServerError.
 
     The options are for the daemon; other servers have none.
     """

@@ -1,9 +1,9 @@
-"""TCP over a long way: a proxy that hands on what it reads, each way after a delay.
+"""TCP with a long round trip: a proxy that forwards data in both directions after a delay.
 
-It loses nothing, and the two connections that it joins end here, on either side: so the sender's TCP sees a short way,
-never a slow start over a long one. That is TCP at its best, where only the way itself takes time.
+It loses nothing. Both connections end at the proxy, so the sender's TCP sees a short round trip and no slow start. This
+is TCP at its best, where only the distance takes time.
 
-    slowtcp.py PORT DELAY            to this port of this machine, so many seconds later; prints its own port
+    slowtcp.py PORT DELAY            forward to this local port after so many seconds; prints its own port
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import sys
 from contextlib import suppress
 
 CHUNK = 1 << 18
-MOST = 4 << 20
-"""Bytes that may be under way, each way: what TCP's window is on most systems."""
+WINDOW = 4 << 20
+"""Bytes in flight in each direction, like the window of TCP on most systems."""
 
 Item = tuple[float, bytes]
 
 
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    """One way, until its end; that comes as late as everything else."""
+    """Forward one direction until its end, which is delayed, too."""
     now = asyncio.get_running_loop().time
     queue: asyncio.Queue[Item] = asyncio.Queue()
-    room = asyncio.Semaphore(MOST // CHUNK)
+    room = asyncio.Semaphore(WINDOW // CHUNK)
 
     async def hand_on() -> None:
         while True:
@@ -47,7 +47,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
 
 
 async def join(port: int, delay: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(2 * delay)  # what TCP itself takes to connect
+    await asyncio.sleep(2 * delay)  # the time that TCP takes to connect
     far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port, limit=CHUNK)
     with suppress(OSError):
         await asyncio.gather(carry(reader, far_writer, delay), carry(far_reader, writer, delay))

@@ -1,6 +1,6 @@
-"""A relay of Server-Sent Events as most people write it, on asyncio: a queue and a task for each stream. A yardstick.
+"""The obvious relay of Server-Sent Events on asyncio, as a yardstick: one queue and one task for each stream.
 
-It takes every name, forgets everything, and speaks no more HTTP than webload.c needs.
+It accepts every name, stores nothing, and speaks only as much HTTP as webload.c needs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Starting with a long history: from the start of the process until it answers a datagram.
+"""The start with a long history: from the start of the process until it answers a datagram.
 
-The files are made by hand, quickly: members who joined, and texts, each an entry of its own as in a group of people,
-with a record of cursors now and then. They are as warm as a file is that was just written; `cold` ones are dropped
-from the page cache before.
+The files are written directly: joins, and texts, each in an entry of its own as among people, with a record of cursors
+now and then. They are in the page cache, as any file that was just written; `cold` ones are dropped from it.
 """
 
 from __future__ import annotations
@@ -45,19 +44,19 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds, and bytes of the file."""
+    """The times of one start, in seconds, and the size of the file, in bytes."""
 
     checked: float
-    """Opening and closing the file in a process of its own, with the check of its pages."""
+    """To open and close the file in a process of its own, which checks its pages."""
     begun: float
-    """From the start of the process until it has bound its port, and begins to read the file."""
+    """From the start of the process until it has bound its port and begins to read the file."""
     answered: float
     """From the start of the process until it answers."""
     usage: servers.Usage
-    """Then."""
+    """The resources used at that moment."""
     file: int
     stopped: float | None
-    """How long it took to stop, if it was asked to and not killed."""
+    """The time that it took to stop, unless it was killed."""
 
 
 @dataclass(slots=True)
@@ -65,11 +64,11 @@ class Row:
     name: str
     file: Path
     keep: tuple[str, ...]
-    """The daemon's options."""
+    """Options of the daemon."""
     times: int = 1
     cold: bool = False
-    asked: bool = False
-    """To stop; else it is killed, so that the file stays as it is."""
+    stopped: bool = False
+    """True if the daemon is stopped. Otherwise it is killed, so that the file stays as it is."""
     starts: list[Start] = field(default_factory=list)
     trouble: str = ""
 
@@ -98,16 +97,16 @@ def run(settings: Settings) -> list[Target]:
 
 
 def _rows(file: Path, old: Path, settings: Settings) -> list[Row]:
-    """The order matters: who stops as asked leaves a snapshot, and a trimmed file, to the next row."""
+    """Return the rows in order: a daemon that is stopped leaves a snapshot and a trimmed file to the next row."""
     times = settings.rounds
     everything = ("--keep", str(settings.events), "--keep-days", "0")
     less = ("--keep", str(settings.events // 10))
     return [
         Row("no snapshot", file, everything, times),
         Row("no snapshot, cold", file, everything, times, cold=True),
-        Row("no snapshot, stopped as asked", file, everything, asked=True),
+        Row("no snapshot, stopped", file, everything, stopped=True),
         Row("snapshot", file, everything, times),
-        Row("old, not trimmed, stopped as asked", old, less, asked=True),
+        Row("old, not trimmed, stopped", old, less, stopped=True),
         Row("old, trimmed, snapshot", old, less, times),
     ]
 
@@ -122,7 +121,7 @@ def _measure(row: Row) -> None:
 
 
 def _start(row: Row) -> Start:
-    """One life of a daemon."""
+    """Start a daemon, and stop or kill it once it has answered."""
     checked = _seconds_to_open(row.file)
     if row.cold:
         _forget_pages(row.file)
@@ -132,7 +131,7 @@ def _start(row: Row) -> Start:
         _ask(server.port)
         answered = time.monotonic() - server.begun
         found = Start(checked, server.bound - server.begun, answered, server.usage(), row.file.stat().st_size, None)
-        if not row.asked:
+        if not row.stopped:
             server.process.kill()
             return found
         begun = time.monotonic()
@@ -146,7 +145,7 @@ def _ask(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(servers.START_SECONDS)
         asking.sendto(b"5", ("127.0.0.1", port))
-        asking.recv(65535)  # a refusal, since nobody joined from here: it is an answer
+        asking.recv(65535)  # a refusal, since this address has not joined
 
 
 def _seconds_to_open(file: Path) -> float:
@@ -219,7 +218,7 @@ def _make(path: Path, events: int) -> None:
 
 
 def _history(texts: int) -> Iterator[Event]:
-    """In the last hour: who is older than `--keep-days` would be forgotten."""
+    """Yield events of the last hour: older ones would be forgotten because of `--keep-days`."""
     begun = time.time() - 3600
     for number in range(MEMBERS):
         yield Joined(number + 1, _name(number), _name(number), begun, "127.0.0.1", 1024 + number)

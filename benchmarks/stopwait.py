@@ -1,14 +1,14 @@
-"""Stop and wait: a block of 1,024 bytes is sent again until it is acknowledged, and only then the next: as in TFTP.
+"""Stop and wait, as in TFTP: a block of 1,024 bytes is repeated until it is acknowledged; then comes the next.
 
-A yardstick, not a model: correct over a network that loses, doubles and reorders, and as slow as one block a round
-trip. One client at a time.
+It is a yardstick: correct over a network that loses, duplicates and reorders, and as slow as one block per round trip.
+It serves one client at a time.
 
     stopwait.py serve FILE           prints the port
-    stopwait.py get PORT COUNT       the first COUNT bytes of it, on standard output
+    stopwait.py get PORT COUNT       writes the first COUNT bytes of it to standard output
 
-    -> COUNT                         in decimal, again until the first block comes
+    -> COUNT                         in decimal, repeated until the first block comes
     <- number, block                 4 bytes, from 1; the last block is shorter than the others, and may be empty
-    -> number                        4 bytes: it has come
+    -> number                        4 bytes: the acknowledgement
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 BLOCK = 1024
 TIMEOUT = 0.1
-"""Seconds without an answer, after which the same is sent again."""
+"""Seconds without an answer after which a datagram is repeated."""
 TRIES = 30
 
 Address = tuple[str, int]
@@ -52,11 +52,11 @@ def give(server: socket.socket, client: Address, data: Iterator[bytes]) -> None:
             if is_acknowledged(server, client, tag):
                 break
         else:
-            return  # the client is gone: it had all, and its last word was lost
+            return  # the client is gone: it has everything, and its last acknowledgement was lost
 
 
 def is_acknowledged(server: socket.socket, client: Address, tag: bytes) -> bool:
-    """Whether it comes in time. What was sent twice is acknowledged twice: the second time says nothing."""
+    """Return True if the block is acknowledged in time. Acknowledgements of earlier blocks are ignored."""
     try:
         while server.recvfrom(100) != (tag, client):
             pass

@@ -1,22 +1,23 @@
-/* tcpload: lines over TCP: a speaker, as many others as are wanted, and what they measure.
+/* tcpload: the load generator for lines over TCP: one speaker and many other clients.
  *
  *   tcpload PORT MODE [-n connections] [-w window] [-s seconds] [-f few]
  *
- *   fanout  `connections` members listen while one more, the speaker, keeps `window` messages outstanding for `seconds`.
- *           A message is done when each of the others has it. Each is sent by itself
- *   listen  `connections` members listen to whatever others say, until a line (or the end) of stdin
+ *   fanout  `connections` members listen while one more, the speaker, keeps `window` messages outstanding for `seconds`
+ *           A message is done when each of the others has it. Each is sent in a write of its own
+ *   listen  `connections` members read what others say, until a line (or the end) of stdin
  *   joined  `few` connections join, then the others, and nothing is said for `seconds`
- *   silent  the same, but nobody ever says a name
+ *   silent  the same, but no client gives a name
  *
- * The server greets with lines that begin with "* ", takes the first line for the name, and answers with lines of which
- * the last begins with "* You are NAME". From then on lines are said, and what others say comes as "NAME: TEXT".
+ * The server greets with lines that begin with "* ", takes the first line as the name, and answers with lines of which
+ * the last begins with "* You are NAME". After that, each line from a client is a text, which the others receive as
+ * "NAME: TEXT".
  *
- * Before anything is measured, the speaker says one message and awaits that everybody has it, so that no news of the
- * joins is still under way. Then every member counts: the speaker's messages are numbered, and each is to come once, in
- * order and as it was said, and nothing else; and nobody who joined is to be disconnected. Who listens to others is to
- * hear the same lines in the same order as everybody.
+ * Before the measurement, the speaker says one message and waits until everybody has it, so that no notice of a join is
+ * still under way. Then every member counts errors. The speaker's messages are numbered: each has to come once, in
+ * order and unchanged, and nothing else may come. No member may be disconnected. In `listen`, all members have to receive the
+ * same lines in the same order.
  *
- * Phases are in load.h. `own_cpu` is the share of one CPU that this program itself used meanwhile.
+ * Phases are described in load.h. `own_cpu` is the share of one CPU that this program used itself.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,10 +32,10 @@
 #include "load.h"
 
 enum { EVENTS = 1024, CHUNK = 1 << 18, NUMBERS = 1024, KEPT = 120, OPENING = 32, JOINING = 256, STDIN = UINT32_MAX };
-static const int OF_ONE_ADDRESS = 20000; /* connections: an address has no more than 28,000 ports for one server */
-static const double WARM_UP = 0.5;       /* seconds of load that are not counted */
-static const double GIVE_UP = 6.0;       /* seconds without any news at all */
-static const double QUIET = 0.3;         /* seconds after which nothing more comes */
+static const int OF_ONE_ADDRESS = 20000; /* connections: one address has at most 28,000 ports for one server */
+static const double WARM_UP = 0.5;       /* seconds of load before counting begins */
+static const double GIVE_UP = 6.0;       /* seconds without any input */
+static const double QUIET = 0.3;         /* seconds without input after which nothing more is expected */
 static const char SPEAKER[] = "speaker", TEXT[] = " is what somebody has to say.";
 
 static struct {
@@ -52,8 +53,8 @@ static struct client {
     int fd, kept;
     enum state state;
     long expected, lines; /* expected: the number of the speaker's next message */
-    uint64_t digest;      /* of the lines, in their order */
-    char begun[KEPT];     /* of the line that has not ended yet: the first so many bytes */
+    uint64_t digest;      /* of all lines, in order */
+    char begun[KEPT];     /* the first bytes of an unfinished line */
 } *clients, *speaker;     /* the speaker is the last of the clients */
 static int poller, asked_to_end;
 static char chunk[CHUNK], heard[KEPT + 1]; /* heard: the last line that begins with a star */
@@ -64,17 +65,17 @@ static double own_cpu(void) {
     return clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* ---- messages: said by the speaker, and done when everybody has them ---- */
+/* ---- messages of the speaker, which are done when everybody has them ---- */
 
 static struct {
     double at;
-    int missing; /* by so many members */
-} messages[NUMBERS]; /* the last so many, by number */
+    int missing; /* the number of members that do not have it yet */
+} messages[NUMBERS]; /* the last messages, by number */
 static long said, done;
 static long missing, repeated, wrong, closed, notices;
-static int alone; /* whether nobody but the speaker has anything to say any more */
-static int greeted, joined; /* those connected so far, the closed too, and those joined who are not */
-static double news;         /* when anything came last */
+static int alone; /* true once only the speaker sends anything */
+static int greeted, joined; /* connections so far, with closed ones; open connections that have joined */
+static double news;         /* the time of the last input */
 
 static void say(void) {
     char line[80];
@@ -86,7 +87,7 @@ static void say(void) {
 }
 
 static void count_off(long number) {
-    if (!--messages[number % NUMBERS].missing) done++; /* in their order, since each member counts in order */
+    if (!--messages[number % NUMBERS].missing) done++; /* in order, since each member receives in order */
 }
 
 static void count_off_as_missing(struct client *c, long until) {
@@ -142,7 +143,7 @@ static void digest(struct client *c, const char *line, long length) {
     c->digest = (c->digest ^ part) * 0x9e3779b97f4a7c15;
 }
 
-/* `line` holds the first KEPT bytes at least, if it is longer. */
+/* Of a longer line, `line` has at least the first KEPT bytes. */
 static void take_line(struct client *c, const char *line, long length, double time) {
     static const long head = sizeof SPEAKER + 1; /* "speaker: " */
     c->lines++;
@@ -192,7 +193,7 @@ static void lose(struct client *c) {
     if (joined == 1 && said) die("everybody was disconnected (%s)", heard);
 }
 
-/* Read all there is: the poller tells of each arrival once. */
+/* Read everything: the poller is edge-triggered. */
 static void receive(struct client *c, uint32_t events) {
     ssize_t length;
     do {
@@ -254,7 +255,7 @@ static void give_name(struct client *c) {
     if (send(c->fd, line, length, MSG_NOSIGNAL) != length) die("%s cannot join: %s", name_of(c), strerror(errno));
 }
 
-/* ---- phases in which clients begin, `window` of them at a time, until all have come to what is counted ---- */
+/* ---- phases in which clients start, `window` of them at a time, until all have reached `counted` ---- */
 
 static void each(int first, int last, int window, void (*begin)(struct client *), const int *arrived, const char *what) {
     int before = *arrived, next = first;
@@ -267,7 +268,7 @@ static void each(int first, int last, int window, void (*begin)(struct client *)
     }
 }
 
-/* Some at a time, since who is greeted long before it joins may be told of all that happened in between. */
+/* A few at a time, since a client greeted long before it joins may get the lines of all joins in between. */
 static void connect_and_join(int first, int last) {
     for (int next; first < last; first = next) {
         next = first + JOINING < last ? first + JOINING : last;
@@ -283,7 +284,7 @@ static void await_all(void) {
     }
 }
 
-/* Whoever has joined has heard of all other joins afterwards. */
+/* Wait until every member has received the joins of all others. */
 static void settle(void) {
     say();
     await_all();
@@ -305,7 +306,7 @@ static struct {
     long deliveries, messages, reads;
 } measured;
 
-/* Keeps the window full for so long, and counts meanwhile; then awaits what is still outstanding. */
+/* Keep the window full for some seconds and count, then wait for the outstanding messages. */
 static void load(double seconds) {
     memset(&latencies, 0, sizeof latencies);
     alone = 1;
@@ -375,7 +376,7 @@ static void begin_some(int first, int last) {
 
 static void hold(void) {
     if (mode_is("joined")) {
-        speaker = clients; /* who is there from the beginning */
+        speaker = clients; /* the first client is there from the start */
         connect_and_join(0, 1);
     }
     begin_some(mode_is("joined"), opt.few);

@@ -1,49 +1,37 @@
-"""The load generator for TCP: built from tcpload.c when it is needed, and run by `load.run`, or by `listening`.
+"""The load generator for TCP, tcpload.c, which is run by `load.run` or by `listening`.
 
-A server under load needs a file for each connection: `allow_files` first.
+A server needs a file descriptor for each connection: call `allow_files` before starting it.
 """
 
 from __future__ import annotations
 
-import os
 import resource
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .load import LIMIT_SECONDS, LoadError
+from .load import LIMIT_SECONDS, LoadError, compiled
 from .servers import TCP, Server
-
-SOURCE = Path(__file__).resolve().parent / "tcpload.c"
 
 
 def allow_files() -> None:
-    """Servers started from now on may open as many files as the system lets them."""
+    """Let the servers started from now on open as many files as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def built(other: Path) -> Path:
-    """The generator, compiled (once) into the directory that the other one is in. Raises LoadError."""
-    program = other.with_name("tcpload")
-    if program.exists():
-        return program
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang") or "cc"
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise LoadError(f"the load generator does not compile:\n{made.stderr}")
-    return program
+    """Compile the generator, once, into the directory of the other one. Raises LoadError."""
+    return compiled(other.parent, "tcpload")
 
 
 @contextmanager
 def listening(program: Path, server: Server, members: int) -> Iterator[dict[str, float]]:
-    """So many members have joined over TCP, and read what is said, while another load runs.
+    """Have members joined over TCP, which read all lines while another load runs.
 
-    What they counted is there at the end (see tcpload.c). Raises LoadError with the reason.
+    The dictionary is filled with their figures at the end (see tcpload.c). Raises LoadError with the reason.
     """
     command = [str(program), str(server.ports[TCP]), "listen", "-n", str(members)]
     figures: dict[str, float] = {}
@@ -57,7 +45,7 @@ def listening(program: Path, server: Server, members: int) -> Iterator[dict[str,
         _go_on(process)
         yield figures
         _go_on(process)
-        _next_phase(process, figures)  # they have counted
+        _next_phase(process, figures)  # they have printed their figures
     finally:
         watchdog.cancel()
         process.kill()
@@ -70,7 +58,7 @@ def _go_on(process: subprocess.Popen[str]) -> None:
         process.stdin.write("\n")
         process.stdin.flush()
     except BrokenPipeError:
-        pass  # the next phase, which does not come, says why
+        pass  # _next_phase reports why the generator ended
 
 
 def _next_phase(process: subprocess.Popen[str], figures: dict[str, float]) -> None:

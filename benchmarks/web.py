@@ -1,15 +1,13 @@
-"""The page's side: streams of events beside a relay as most people write it, and files up and down.
+"""HTTP: event streams beside a plain relay, and uploads and downloads.
 
-Paced, some messages a second are said, each in a request of its own: what each costs, and how long it takes to be with
-everybody. At full speed, so many are outstanding as there may be. A stream is that of a member of its own.
+In the mode `paced`, messages are said at a fixed rate, each in a request of its own: this measures the cost and time of
+a delivery. At full speed, as many messages are outstanding as allowed. Each stream belongs to another member.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,13 +18,12 @@ from . import load, report, servers, tcpload
 from .report import NOTHING, Settings, Target
 from .servers import HTTP, OURS, SQLITE, SSE
 
-SOURCE = Path(__file__).resolve().parent / "webload.c"
 OPEN = ("--web", "0", "--interface", "127.0.0.1", "--max-connections", "20000", "--files", "files")
 LABELS = {SSE: "relay", OURS: "memory", SQLITE: "sqlite"}
 FEW = 64
 PACED, FULL = "paced", "full speed"
 STREAMS = {1_000: 30.0, 4_000: 8.0}
-"""How many streams, and how many messages a second make about 30,000 deliveries."""
+"""Numbers of streams, and the messages a second that make about 30,000 deliveries."""
 OUTSTANDING = 8
 SIZE, SIZE_IF_QUICK = 400_000_000, 100_000_000
 ERRORS = ("missing", "repeated", "wrong", "closed")
@@ -57,12 +54,12 @@ class Key:
 
 @dataclass(slots=True)
 class Cell:
-    """What the rounds gave: results, what a delivery cost as part of what it cost the relay, and what went wrong."""
+    """The results of all rounds, the CPU time of a delivery relative to the relay's, and the errors."""
 
     streams: int
     results: list[load.Result] = field(default_factory=list)
     of_relay: list[float] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def middle(self, value: Callable[[load.Result], float], form: str) -> str:
         return format(median(map(value, self.results)), form) if self.results else "-"
@@ -77,15 +74,15 @@ class Cell:
         return round(sum(result.figures[name] for result in self.results for name in ERRORS))
 
     def remark(self) -> str:
-        return f"{len(self.troubles)} failed: {self.troubles[-1]}" if self.troubles else ""
+        return f"{len(self.failures)} failed: {self.failures[-1]}" if self.failures else ""
 
 
 def run(settings: Settings) -> list[Target]:
     tcpload.allow_files()
-    program = _built(settings)
+    program = load.compiled(settings.program.parent, "webload")
     cells = {key: Cell(key.streams) for key in _keys(settings)}
     for number in range(1, settings.rounds + 1):
-        relay: load.Result | None = None  # that of this round, with as many streams
+        relay: load.Result | None = None  # of this round, with the same number of streams
         for key, cell in cells.items():
             report.progress(f"web, round {number}: {key.streams:,} streams, {key.how}, {LABELS[key.server]}")
             result = _measure(program, key, cell, settings)
@@ -95,17 +92,6 @@ def run(settings: Settings) -> list[Target]:
     report.progress("")
     report.table("Events over HTTP, each to all streams", COLUMNS, [_row(key, cell) for key, cell in cells.items()])
     return [*_targets(cells), *_files(settings)]
-
-
-def _built(settings: Settings) -> Path:
-    """The generator, compiled into the directory that the other one is in. Raises LoadError."""
-    program = settings.program.with_name("webload")
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang") or "cc"
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode:
-        raise load.LoadError(f"the load generator does not compile:\n{made.stderr}")
-    return program
 
 
 def _keys(settings: Settings) -> list[Key]:
@@ -120,7 +106,7 @@ def _measure(program: Path, key: Key, cell: Cell, settings: Settings) -> load.Re
         with servers.running(key.server, settings.directory, OPEN, (HTTP,)) as server:
             result = load.run(program, server, "events", **options)
     except (servers.ServerError, load.LoadError) as error:
-        cell.troubles.append(str(error))
+        cell.failures.append(str(error))
         return None
     cell.results.append(result)
     return result
@@ -168,37 +154,37 @@ def _targets(cells: dict[Key, Cell]) -> list[Target]:
 
 def _files(settings: Settings) -> list[Target]:
     size = SIZE_IF_QUICK if settings.quick else SIZE
-    ways: dict[str, Callable[[int, Path], float]] = {"up": _up, "down": _down}
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    costs: dict[str, list[float]] = {way: [] for way in ways}
+    directions: dict[str, Callable[[int, Path], float]] = {"up": _up, "down": _down}
+    rates: dict[str, list[float]] = {direction: [] for direction in directions}
+    costs: dict[str, list[float]] = {direction: [] for direction in directions}
     path = settings.directory / "web.bin"
     path.write_bytes(os.urandom(1_000_000) * (size // 1_000_000))
     try:
         for _ in range(settings.rounds):
             with servers.running(SQLITE, settings.directory, OPEN, (HTTP,)) as server:
-                for way, go in ways.items():
+                for direction, go in directions.items():
                     before = server.usage()
-                    rates[way].append(size / go(server.port, path) / 1e6)
-                    costs[way].append((server.usage().cpu - before.cpu) / size * 1e9)
+                    rates[direction].append(size / go(server.port, path) / 1e6)
+                    costs[direction].append((server.usage().cpu - before.cpu) / size * 1e9)
     finally:
         path.unlink()
     rows = [
         (
-            way,
+            direction,
             f"{size / 1e6:,.0f}",
-            f"{median(rates[way]):,.0f}",
-            f"{min(rates[way]):,.0f}-{max(rates[way]):,.0f}",
-            f"{median(costs[way]):.2f}",
+            f"{median(rates[direction]):,.0f}",
+            f"{min(rates[direction]):,.0f}-{max(rates[direction]):,.0f}",
+            f"{median(costs[direction]):.2f}",
             "",
         )
-        for way in ways
+        for direction in directions
     ]
-    report.table("Files over HTTP, one at a time", ("way", "MB", "MB/s", "(range)", "server ms/MB", ""), rows)
-    return [Target(f"web, files {way}", f"{median(rates[way]):,.0f} MB/s") for way in ways]
+    report.table("Files over HTTP, one at a time", ("direction", "MB", "MB/s", "(range)", "server ms/MB", ""), rows)
+    return [Target(f"web, files {direction}", f"{median(rates[direction]):,.0f} MB/s") for direction in directions]
 
 
 def _up(port: int, path: Path) -> float:
-    """How many seconds it takes to bring a file: until it is on the disk for good, and the group was told."""
+    """Return the seconds of an upload, until the file is durable and the group was told."""
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), 60) as sock, path.open("rb") as file:
         size = path.stat().st_size

@@ -1,14 +1,14 @@
-/* webload: streams of events over HTTP: a speaker, as many others as are wanted, and what they measure.
+/* webload: the load generator for event streams over HTTP: one speaker and many streams.
  *
  *   webload PORT events [-n streams] [-f few] [-r rate] [-w window] [-s seconds]
  *
- * All join; then `few` members open a stream each, then the others; and then one more, the speaker, says `rate` messages
- * a second, each in a request of its own; with a rate of 0 it keeps `window` messages outstanding. A message is
- * delivered when an event with it has come on a stream, and done when it has on all. Messages are numbered: each is to
+ * All members join. Then `few` of them open a stream each, then the others. Then one more, the speaker, says `rate`
+ * messages a second, each in a request of its own; with a rate of 0 it keeps `window` messages outstanding. A message
+ * is delivered when its event has come on a stream, and done when it has come on all. Messages are numbered: each has to
  * come once on each stream, in order.
  *
  * A member joins with POST /name and a key of its own, as `Authorization: Bearer`, reads GET /events, and says a text
- * with POST /messages. Phases are in load.h: `few`, `many`, `started`, `done`.
+ * with POST /messages. The phases (see load.h) are `few`, `many`, `started` and `done`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -35,7 +35,7 @@ static struct {
 static struct stream {
     int fd, kept;
     long expected;
-    char begun[LINE]; /* of the line that has not ended yet */
+    char begun[LINE]; /* the beginning of an unfinished line */
 } *streams;
 static int poller, speaker, open_streams;
 static long said, done, answered, missing, repeated, closed, wrong, reads;
@@ -65,7 +65,7 @@ static void send_all(int fd, const char *data, int length) {
     if (send(fd, data, length, MSG_NOSIGNAL) != length) die("send: %s", strerror(errno));
 }
 
-/* Until this has come, which ends what is waited for. */
+/* The text that ends the awaited answer. */
 static void await_words(int fd, const char *words) {
     char got[4096];
     int length = 0;

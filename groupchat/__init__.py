@@ -1,3 +1,3 @@
 """groupchat: a group is one ordered log, a member is one cursor into it, a front end only moves cursors."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -157,7 +157,7 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
 
 
 def _is_possible(group: Group, member: Member) -> bool:
-    return 0 <= group.hidden(member, member.passed) <= group.history.head - member.cursor
+    return 0 <= group.hidden(member, member.skipped) <= group.history.head - member.cursor
 
 
 def _listed(counts: Counter[str]) -> str:

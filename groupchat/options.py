@@ -1,11 +1,13 @@
-"""The options of `twistd groupchat`: what may be given, and what is wrong with what was."""
+"""The options of `twistd groupchat`: their names, their defaults, and what is wrong with a value."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from twisted.python import usage
@@ -16,7 +18,7 @@ from groupchat.core.limits import (
     EVERYWHERE,
     KEEPALIVE,
     MAX_LINE,
-    MAX_UNENDED,
+    MAX_UNTERMINATED,
     FileLimits,
     Limits,
     Network,
@@ -33,27 +35,138 @@ MOST = 1_000_000_000
 
 _HOST = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*")
 
-_NUMBERS = {
-    "port": (0, 65_535),
-    "max-reply": (1, MAX_REPLY),
-    "max-members": (1, MOST),
-    "max-per-host": (0, MOST),
-    "max-connections": (1, MOST),
-    "max-quic": (1, MOST),
-    "max-file": (1, MOST),
-    "max-files": (1, MOST),
-    "max-share": (1, MOST),
-    "keep-free": (0, MOST),
-    "rate": (0, MOST),
-    "name-within": (1, MOST),
-    "hold": (0, MOST),
-    "stall": (1, MOST),
-    "release": (0, MOST),
-    "idle": (0, MOST),
-    "keep": (1, MOST),
-    "keep-days": (0, MOST),
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option: its help, its default, and `bounds` if it is a whole number between them.
+
+    `value` is what stands for the value in the help; an option without it is a flag. `many` options may be repeated.
+    """
+
+    name: str
+    help: str
+    value: str = ""
+    default: str | None = None
+    bounds: tuple[int, int] | None = None
+    short: str | None = None
+    many: bool = False
+
+
+def _whole(name: str, help: str, default: int, least: int = 0) -> Option:
+    return Option(name, help, "N", str(default), (least, MOST))
+
+
+GROUPS: dict[str, list[Option]] = {
+    "Where to listen": [
+        Option("port", "UDP port of the five messages and QUIC; 0 takes a free one.", "N", "12345", (0, 65_535), "p"),
+        Option("interface", "IP address to listen on; all addresses, IPv4 and IPv6, without it.", "IP", short="i"),
+        Option(
+            "tcp",
+            "Live lines: a TCP port, or a Twisted endpoint such as ssl:12346:privateKey=key.pem:certKey=cert.pem. "
+            "May be repeated.",
+            "PORT",
+            many=True,
+        ),
+        Option(
+            "web", "The page and HTTP: a TCP port or an endpoint, as for --tcp. May be repeated.", "PORT", many=True
+        ),
+        Option("quic", "Live lines and files over QUIC (encrypted, reliable UDP), on the UDP port."),
+        Option(
+            "certificate",
+            "PEM file with the private key and certificate for QUIC; without it, one is made and kept beside --db.",
+            "FILE",
+        ),
+    ],
+    "Who may take part": [
+        Option("password-file", "File with the password of the group. Plain UDP does not ask for it.", "FILE"),
+        Option(
+            "allow-udp",
+            "Networks whose datagrams are accepted, such as 10.0.0.0/8,::1/128. Without it: all networks, or none if "
+            "there is a password, which datagrams cannot carry.",
+            "NETWORKS",
+        ),
+        Option(
+            "web-host",
+            "A public name of this server, such as chat.example.org. IP addresses, names without a dot and names of "
+            "local networks are known. May be repeated.",
+            "NAME",
+            many=True,
+        ),
+        Option(
+            "trust-proxy",
+            "Networks of HTTP proxies, such as 127.0.0.1/32, whose X-Forwarded-For and X-Forwarded-Proto are trusted.",
+            "NETWORKS",
+        ),
+    ],
+    "The group and its log": [
+        Option("name", "Name of the group.", "NAME", DEFAULTS.name, short="g"),
+        Option(
+            "db", "File that holds the group; :memory: keeps it in memory only.", "FILE", "groupchat.sqlite", short="d"
+        ),
+        Option(
+            "durability",
+            "full: what was answered survives a power cut. normal: faster, but a power cut may take back the last "
+            "answers.",
+            "full|normal",
+            "full",
+        ),
+        _whole("keep-lines", "Number of lines that are kept.", DEFAULTS.keep, 1),
+        _whole("keep-days", "Number of days for which lines are kept; 0 is no limit.", DEFAULTS.keep_days),
+    ],
+    "Shared files": [
+        Option("files", "Directory of the files that members share; made if there is none.", "DIR", short="f"),
+        _whole("max-file-size", "Largest file, in MB.", FILES.max_file // MB, 1),
+        _whole("files-quota", "Size of all files together, in MB.", FILES.max_total // MB, 1),
+        _whole("member-quota", "Size of the files of one member together, in MB.", FILES.max_member // MB, 1),
+        _whole("keep-free", "Disk space that files leave free, in MB.", FILES.keep_free // MB),
+    ],
+    "Limits": [
+        _whole("max-members", "Number of members.", DEFAULTS.max_members, 1),
+        _whole("max-per-host", "Members, and connections, of one IP address; 0 is no limit.", DEFAULTS.max_per_host),
+        _whole(
+            "max-connections", f"Number of connections; of QUIC at most {LIMITS.max_quic:,}.", LIMITS.max_connections, 1
+        ),
+        _whole("rate", f"Texts a second of one member in the long run, {BURST} at once; 0 is no limit.", DEFAULTS.rate),
+        Option(
+            "max-reply",
+            "Size of a UDP reply, in bytes. What does not fit waits; nothing is cut.",
+            "N",
+            str(MAX_REPLY),
+            (1, MAX_REPLY),
+        ),
+    ],
+    "Timeouts": [
+        _whole("timeout", "Seconds after which a connection without a name, or that takes no data, is closed.", 60, 1),
+        _whole(
+            "hold",
+            "Seconds for which a numbered session or a page keeps its member after its connection ended.",
+            DEFAULTS.hold,
+        ),
+        _whole(
+            "release",
+            "Seconds of silence after which a UDP name is free for another port of the same host; 0 is never.",
+            DEFAULTS.release,
+        ),
+        _whole("idle-days", "Days of silence after which a member leaves; 0 is never.", DEFAULTS.idle),
+    ],
 }
-"""The options that are whole numbers, with the least and the most that each may be."""
+
+RENAMED = {
+    "allow": "allow-udp",
+    "group": "name",
+    "idle": "idle-days",
+    "keep": "keep-lines",
+    "max-file": "max-file-size",
+    "max-files": "files-quota",
+    "max-share": "member-quota",
+    "name-within": "timeout",
+    "stall": "timeout",
+    "web-proxy": "trust-proxy",
+}
+"""Older names of options, which are accepted and not listed."""
+
+_ALL = [option for options in GROUPS.values() for option in options]
+_EXAMPLE = "twistd groupchat --port 12345 --tcp 12345 --web 8080 --quic --files shared"
 
 
 class Options(usage.Options):
@@ -63,119 +176,34 @@ class Options(usage.Options):
     longdesc = (
         "A group chat that anything can join: five messages over UDP, live lines over TCP, lines and files over QUIC. "
         "Nothing is missed. "
-        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNENDED:,} without an end of line close a connection, and so does "
-        f"silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
+        f"A line is {MAX_LINE:,} bytes at most; {MAX_UNTERMINATED:,} without an end of line close a connection, and so "
+        f"does silence of {KEEPALIVE[0]} seconds if nothing answers then. See docs/operations.md for all limits."
     )
     optFlags = [
         ["quic", None, "Lines and files over QUIC as well, which is reliable and encrypted UDP, on the same port."],
     ]
     optParameters = [
-        ["port", "p", "12345", "UDP port to listen on; 0 is any that is free."],
-        [
-            "interface",
-            "i",
-            None,
-            "IP address to listen on, of IPv4 or IPv6; without it, all of this machine.",
-        ],
-        [
-            "password-file",
-            None,
-            None,
-            "A file with the password of the group: asked of live lines, and for files; see --allow.",
-        ],
-        [
-            "allow",
-            None,
-            None,
-            "Networks, like 10.0.0.0/8,::1/128, whose datagrams are taken; all, or with a password none, without it.",
-        ],
-        [
-            "certificate",
-            None,
-            None,
-            "A PEM file with a private key and a certificate, for QUIC; without it, one is made and kept beside --db.",
-        ],
-        [
-            "web-proxy",
-            None,
-            None,
-            "Networks, like 127.0.0.1/32, of proxies that pass HTTP on, and say for whom by X-Forwarded-For.",
-        ],
-        ["files", "f", None, "A directory with the files that members share; it is made if there is none."],
-        ["max-file", None, str(FILES.max_file // MB), "The largest file that may be shared, in MB."],
-        ["max-files", None, str(FILES.max_total // MB), "How much all files may take, in MB."],
-        ["max-share", None, str(FILES.max_member // MB), "How much the files of one member may take, in MB."],
-        ["keep-free", None, str(FILES.keep_free // MB), "How much of the disk files leave free, in MB."],
-        ["group", "g", DEFAULTS.name, "The name of the group."],
-        ["max-reply", None, str(MAX_REPLY), "The longest reply in bytes. What does not fit waits; nothing is cut."],
-        ["max-members", None, str(DEFAULTS.max_members), "The most members."],
-        [
-            "max-per-host",
-            None,
-            str(DEFAULTS.max_per_host),
-            "The most members, and the most connections, of one IP address; 0 is no limit.",
-        ],
-        ["max-connections", None, str(LIMITS.max_connections), "The most live connections."],
-        ["max-quic", None, str(LIMITS.max_quic), "The most connections over QUIC; each may have several streams."],
-        [
-            "rate",
-            None,
-            str(DEFAULTS.rate),
-            f"Texts a second that one member may say in the long run, {BURST} at once; 0 is no limit.",
-        ],
-        ["name-within", None, str(LIMITS.name_within), "Seconds in which a connection must give a name."],
-        [
-            "hold",
-            None,
-            str(DEFAULTS.hold),
-            "Seconds for which a numbered session waits to be resumed when its connection ended.",
-        ],
-        [
-            "stall",
-            None,
-            str(DEFAULTS.stall),
-            "Seconds after which a connection that takes nothing of what it is given is closed.",
-        ],
-        [
-            "release",
-            None,
-            str(DEFAULTS.release),
-            "Seconds of silence after which a name is given up to another port of the same host; 0 is never.",
-        ],
-        ["idle", None, str(DEFAULTS.idle), "Days of silence after which a member leaves; 0 is never."],
-        ["keep", None, str(DEFAULTS.keep), "How many lines are kept."],
-        ["keep-days", None, str(DEFAULTS.keep_days), "For how many days lines are kept; 0 is no limit."],
-        ["db", "d", "groupchat.sqlite", "The file that the group is kept in; :memory: is none."],
-        [
-            "durability",
-            None,
-            "full",
-            "full: what was answered survives a power cut; normal: faster, but one may take back the last answers.",
-        ],
+        [option.name, option.short, option.default, option.help] for option in _ALL if option.value and not option.many
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self["tcp"] = []
-        self["web"] = []
-        self["web-host"] = []
+        for option in _ALL:
+            if option.many:
+                self[option.name] = []
 
     def opt_tcp(self, where: str) -> None:
-        """Where to listen for live lines: a TCP port, or a Twisted endpoint such as
-        ssl:12346:privateKey=key.pem:certKey=cert.pem; may be given several times."""
-        if where.isascii() and where.isdigit():
-            _number("tcp", where, 0, 65_535)
-        self["tcp"].append(where)
+        self._listen("tcp", where)
 
     def opt_web(self, where: str) -> None:
-        """Where to listen for browsers, and for scripts that speak HTTP: as --tcp; may be given several times."""
+        self._listen("web", where)
+
+    def _listen(self, name: str, where: str) -> None:
         if where.isascii() and where.isdigit():
-            _number("web", where, 0, 65_535)
-        self["web"].append(where)
+            _number(name, where, 0, 65_535)
+        self[name].append(where)
 
     def opt_web_host(self, name: str) -> None:
-        """A name under which browsers know this server, like chat.example.org; may be given several times. Addresses,
-        names without a dot, and those of a local network need not be named."""
         if not _HOST.fullmatch(name):
             raise usage.UsageError(f"--web-host must be the name of a host, without a port, not {name!r}.")
         self["web-host"].append(name)
@@ -185,10 +213,23 @@ class Options(usage.Options):
         print(f"groupchat {__version__}")
         sys.exit(0)
 
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help: the options in groups, with their defaults."""
+        lines = [
+            "A group chat that anything can join: five messages over UDP, lines over TCP, a page, HTTP and QUIC.",
+            f"For example: {_EXAMPLE}",
+        ]
+        for title, options in GROUPS.items():
+            lines += ["", f"{title}:"]
+            for option in options:
+                lines += _described(option, width or 100)
+        lines += ["", "Also: --version, --help. See docs/operations.md for details and fixed limits.", ""]
+        return "\n".join(lines)
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Exits with one line about the first thing that is wrong, instead of a page of help."""
+        """Parse the arguments. Exit with one line about the first thing that is wrong, instead of a page of help."""
         try:
-            super().parseOptions(options)
+            super().parseOptions([_current(argument) for argument in (sys.argv[1:] if options is None else options)])
         except usage.UsageError as wrong:
             sys.exit(f"twistd groupchat: {wrong} (twistd groupchat --help lists the options)")
 
@@ -197,24 +238,25 @@ class Options(usage.Options):
             raise usage.UsageError(f"There are options only, and {rest[0]!r} is none.")
 
     def postOptions(self) -> None:
-        for name, (least, most) in _NUMBERS.items():
-            self[name] = _number(name, self[name], least, most)
+        for option in _ALL:
+            if option.bounds is not None:
+                self[option.name] = _number(option.name, self[option.name], *option.bounds)
         if self["durability"] not in ("full", "normal"):
             raise usage.UsageError(f"--durability must be full or normal, not {self['durability']!r}.")
         if not self["db"]:
             raise usage.UsageError("--db must name a file, or be :memory:.")
-        if not self["group"].strip() or not self["group"].isprintable() or len(self["group"]) > 64:
-            raise usage.UsageError("--group must be 1 to 64 printable characters.")
+        if not self["name"].strip() or not self["name"].isprintable() or len(self["name"]) > 64:
+            raise usage.UsageError("--name must be 1 to 64 printable characters.")
         self._check_what_needs_what()
         otherwise = () if self["password-file"] else EVERYWHERE
-        self["networks"] = _networks("allow", self["allow"], otherwise)
-        self["web-proxies"] = _networks("web-proxy", self["web-proxy"], ())
+        self["udp-networks"] = _networks("allow-udp", self["allow-udp"], otherwise)
+        self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         _check_interface(self["interface"])
 
     def _check_what_needs_what(self) -> None:
         if self["password-file"] and not (self["tcp"] or self["quic"] or self["web"]):
-            raise usage.UsageError("--password-file is asked of live lines: it needs --tcp, --quic or --web.")
+            raise usage.UsageError("--password-file needs --tcp, --quic or --web: datagrams cannot carry a password.")
         if self["files"] is not None and not (self["quic"] or self["web"]):
             raise usage.UsageError("--files needs --quic or --web.")
         if self["certificate"] is not None and not self["quic"]:
@@ -222,6 +264,23 @@ class Options(usage.Options):
         for name in ("certificate", "files"):
             if self[name] == "":
                 raise usage.UsageError(f"--{name} needs a path.")
+
+
+def _current(argument: str) -> str:
+    """Return an argument with the current name of the option that it sets."""
+    name, equals, value = argument.removeprefix("--").partition("=")
+    return f"--{RENAMED[name]}{equals}{value}" if argument.startswith("--") and name in RENAMED else argument
+
+
+def _described(option: Option, width: int) -> list[str]:
+    """Return the lines of the help about one option."""
+    short = f"-{option.short}, " if option.short else "    "
+    name = f"  {short}--{option.name} {option.value}".rstrip()
+    words = option.help if option.default is None else f"{option.help} [{option.default}]"
+    indent = " " * 33
+    text = textwrap.wrap(words, max(width, 60) - len(indent), break_on_hyphens=False)
+    first = [f"{name:<32} {text.pop(0)}"] if len(name) <= 32 else [name]
+    return first + [indent + line for line in text]
 
 
 def _check_interface(interface: str | None) -> None:

@@ -1,26 +1,26 @@
-"""`twistd groupchat`: how its parts are plugged together. Only here are concrete classes named."""
+"""`twistd groupchat`: how its parts are plugged together. Only this module names the concrete classes."""
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
-import resource
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application import service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
-from groupchat.core.errors import CannotListen, CannotOpen, LogError
+from groupchat.core.errors import CannotListen, CannotOpen
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
+from groupchat.daemon import Door, InOrder, allow_open_files, fail, ways_in
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
@@ -39,64 +39,81 @@ if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
     from groupchat.frontends.web.serving import WebService
 
-OTHER_FILES = 64  # that the daemon has open beside its connections
+OTHER_FILES = 64
+"""How many files the daemon has open besides its connections and transfers."""
 
 _logger = Logger()
 
 
 def makeService(options: Options) -> service.IService:
-    """The whole daemon. Exits with one line if the port cannot be had: nobody would see an error after the fork."""
+    """Return the whole daemon. Exit with one line if a port is taken: errors after the fork reach only the log."""
     from twisted.internet import reactor
 
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
     for interface in interfaces:
-        _check_free(interface, options["port"])
+        _check_udp_port(interface, options["port"])
     endpoints = [_endpoint("tcp", where, reactor, options["interface"]) for where in options["tcp"]]
     web_endpoints = [_endpoint("web", where, reactor, options["interface"]) for where in options["web"]]
-    settings = Settings(
-        name=options["group"],
+
+    group_service = GroupService(_settings(options), _log(options, reactor), reactor, fail)
+    shelf = _shelf(options, group_service, reactor)
+    registry = ConnectionRegistry(group_service, _limits(options), reactor, Lines, shelf)
+    quic = _quic(options, registry) if options["quic"] else None
+    make_protocol = partial(
+        FiveMessages, group_service, options["max-reply"], options["udp-networks"], None if quic is None else quic.take
+    )
+    udp = UDPService(reactor, group_service, options["port"], interfaces, make_protocol)
+    lines = StreamService(registry, endpoints)
+    web = _web(options, registry, web_endpoints) if web_endpoints else None
+
+    shelf_service = None if shelf is None else ShelfService(shelf)
+    streams = lines if endpoints or web is not None or quic is not None else None
+    parts = [group_service, shelf_service, udp, quic, streams, web]
+    return InOrder(
+        [part for part in parts if part is not None],
+        fail,
+        lambda: _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web)))),
+    )
+
+
+def _settings(options: Options) -> Settings:
+    return Settings(
+        name=options["name"],
         max_members=options["max-members"],
         max_per_host=options["max-per-host"],
         rate=options["rate"],
         release=options["release"],
         hold=options["hold"],
-        stall=options["stall"],
-        idle=options["idle"],
-        keep=options["keep"],
+        stall=options["timeout"],
+        idle=options["idle-days"],
+        keep=options["keep-lines"],
         keep_days=options["keep-days"],
     )
-    group_service = GroupService(settings, _log(options, reactor), reactor, fail)
-    limits = Limits(
-        max_connections=_room(options),
-        max_quic=options["max-quic"],
+
+
+def _limits(options: Options) -> Limits:
+    wanted: int = options["max-connections"]
+    other = OTHER_FILES + (MAX_READINGS + MAX_UPLOADS if options["files"] is not None else 0)
+    files = allow_open_files(wanted + other)
+    room = max(1, min(wanted, files - other))
+    if room < wanted:
+        _logger.warn("Room for {room} connections only: this process may open {files} files", room=room, files=files)
+    return Limits(
+        max_connections=room,
+        max_quic=min(room, Limits().max_quic),
         max_per_host=options["max-per-host"],
-        name_within=options["name-within"],
+        name_within=options["timeout"],
         password=options["password"],
     )
-    shelf = _shelf(options, group_service, reactor)
-    registry = ConnectionRegistry(group_service, limits, reactor, Lines, shelf)
-    quic = _quic(options, registry) if options["quic"] else None
-
-    def five_messages() -> FiveMessages:
-        other = quic.take if quic is not None else None
-        return FiveMessages(group_service, options["max-reply"], options["networks"], other)
-
-    parts: list[service.Service] = [group_service]
-    parts += [ShelfService(shelf)] if shelf is not None else []
-    parts.append(UDPService(reactor, group_service, options["port"], interfaces, five_messages))
-    parts += [quic] if quic is not None else []
-    parts += [StreamService(registry, endpoints)] if endpoints or web_endpoints or quic is not None else []
-    parts += [_web(options, registry, web_endpoints)] if web_endpoints else []
-    return InOrder(parts, fail)
 
 
 def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf | None:
     if options["files"] is None:
         return None
     limits = FileLimits(
-        max_file=options["max-file"] * MB,
-        max_total=options["max-files"] * MB,
-        max_member=options["max-share"] * MB,
+        max_file=options["max-file-size"] * MB,
+        max_total=options["files-quota"] * MB,
+        max_member=options["member-quota"] * MB,
         keep_free=options["keep-free"] * MB,
     )
     members = group_service.group.members
@@ -104,7 +121,7 @@ def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf
 
 
 def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
-    """Exits with one line if it cannot be."""
+    """Return the front end of QUIC. Exit with one line if it cannot be."""
     try:
         from groupchat.frontends.quic import Quic, QuicService
         from groupchat.quic.certificate import load
@@ -116,45 +133,66 @@ def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
         except CannotListen as why:
             sys.exit(f"twistd groupchat: {why}")
     transfer_server = TransferServer(
-        registry, registry.shelf or NoShelf(), lambda peer: registry.buildProtocol(IPv4Address("UDP", peer.host, 0))
+        registry,
+        registry.shelf or NoShelf(),
+        lambda peer: registry.buildProtocol(IPv4Address("UDP", peer.host, 0)),
     )
     quic = Quic(
         registry.limits,
         registry.clock,
         registry.group_service.survive,
-        lambda peer: TransferStream(transfer_server, peer),
+        partial(TransferStream, transfer_server),
     )
     return QuicService(quic, _certificate(options), transfer_server)
 
 
 def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
-    from groupchat.frontends.web.guard import Known
+    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
 
-    max_file = min(options[name] for name in ("max-file", "max-files", "max-share")) * MB
+    max_file = min(options[name] for name in ("max-file-size", "files-quota", "member-quota")) * MB
     names = [*options["web-host"], socket.gethostname()]
-    known = Known(frozenset(name.lower() for name in names), tuple(options["web-proxies"]))
-    return WebService(Site(registry, routes(), registry.shelf, max_file, known), endpoints)
+    hosts = TrustedHosts(frozenset(name.lower() for name in names), tuple(options["proxies"]))
+    return WebService(Site(registry, routes(), registry.shelf, max_file, hosts), endpoints)
+
+
+def _doors(options: Options, udp: UDPService, lines: StreamService, web: WebService | None) -> Iterator[Door]:
+    """Return the ports that are open, those that are easiest to use first."""
+    interface = options["interface"] or ""
+    if web is not None:
+        for where, port in zip(options["web"], web.ports, strict=True):
+            yield from _door("https" if where.startswith("ssl:") else "http", port)
+    for where, port in zip(options["tcp"], lines.ports, strict=True):
+        yield from _door("tls" if where.startswith("ssl:") else "tcp", port)
+    if options["quic"]:
+        yield Door("quic", interface, udp.number)
+    yield Door("udp", interface, udp.number)
+
+
+def _door(scheme: str, port: IListeningPort) -> Iterator[Door]:
+    address: Any = port.getHost()
+    if hasattr(address, "port"):  # a Unix socket has none
+        yield Door(scheme, "" if address.host in ("", "::", "0.0.0.0") else address.host, address.port)
 
 
 def _certificate(options: Options) -> Path | None:
-    """Where the certificate is, or is to be kept."""
+    """Return where the certificate is kept, or None if it is made for this run only."""
     if options["certificate"] is not None:
         return Path(options["certificate"])
     return None if options["db"] == ":memory:" else Path(f"{options['db']}.pem")
 
 
 def _endpoint(option: str, where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
-    """Where this option says. Exits with one line if that cannot be."""
+    """Return the endpoint that an option names. Exit with one line if it cannot be had."""
     if not (where.isascii() and where.isdigit()):
         try:
             endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
         except ImportError as error:
             sys.exit(f"twistd groupchat: --{option} {where}: {error}. For TLS: pip install 'groupchat[tls]'")
-        except Exception as error:  # whatever the plugin of that endpoint, or OpenSSL, has to say
+        except Exception as error:  # endpoint plugins and OpenSSL raise whatever they like
             hint = "TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
-            sys.exit(f"twistd groupchat: --{option} {where}: {_in_words(error)}. {hint}")
+            sys.exit(f"twistd groupchat: --{option} {where}: {_described(error)}. {hint}")
         return endpoint
     number = int(where)
     bare = PortEndpoint(reactor, number, interface)
@@ -166,31 +204,15 @@ def _endpoint(option: str, where: str, reactor: Any, interface: str | None) -> I
     return bare
 
 
-def _in_words(error: Exception) -> str:
-    if error.args and isinstance(error.args[0], list):  # OpenSSL's way to say what is wrong
+def _described(error: Exception) -> str:
+    if error.args and isinstance(error.args[0], list):  # OpenSSL's errors
         reasons = "; ".join(str(part[-1]) for part in error.args[0] if isinstance(part, tuple) and part)
         return f"the key or the certificate cannot be used ({reasons or 'no reason given'})"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _room(options: Options) -> int:
-    """Let this process open as many files as it needs. Returns for how many connections there is room."""
-    connections: int = options["max-connections"]
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    other = OTHER_FILES + (MAX_READINGS + MAX_UPLOADS if options["files"] is not None else 0)
-    wanted = connections + other
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-        if most < wanted:
-            room = max(1, most - other)
-            _logger.warn("Room for {room} connections only: this process may open {most} files", room=room, most=most)
-            return room
-    return connections
-
-
 def _log(options: Options, reactor: Any) -> ILog:
-    """The log that the options ask for. Exits with one line if it cannot be opened, though it is only opened later."""
+    """Return the log that the options name. Exit with one line if it could not be opened."""
     if options["db"] == ":memory:":
         return MemoryLog()
     path = Path(options["db"])
@@ -208,10 +230,10 @@ def _check_file(path: Path) -> None:
         except CannotOpen as why:
             sys.exit(f"twistd groupchat: {why}")
     elif not os.access(path.parent, os.W_OK | os.X_OK):
-        sys.exit(f"twistd groupchat: {path} cannot be made: {path.parent} is no directory that may be written to.")
+        sys.exit(f"twistd groupchat: cannot make {path}: {path.parent} is not a directory that may be written to.")
 
 
-def _check_free(interface: str, port: int) -> None:
+def _check_udp_port(interface: str, port: int) -> None:
     try:
         check_free(interface, port)
     except OSError as error:
@@ -223,7 +245,7 @@ def _check_free(interface: str, port: int) -> None:
 
 
 class ShelfService(service.Service):
-    """Has the shelf of files open as long as it runs."""
+    """Keeps the shelf of files open while it runs."""
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
@@ -235,61 +257,3 @@ class ShelfService(service.Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return self._shelf.stop()
-
-
-class InOrder(service.MultiService):
-    """Services that start one after another, each once the one before is ready, and stop in the opposite order.
-
-    `failed` is called if one cannot start.
-    """
-
-    _logger = Logger()
-
-    def __init__(self, services: Sequence[service.Service], failed: Callable[[], None]) -> None:
-        super().__init__()
-        self._failed = failed
-        for child in services:
-            child.setServiceParent(self)
-
-    @inlineCallbacks
-    def startService(self) -> Generator[Deferred[Any], Any, None]:
-        service.Service.startService(self)
-        for child in self:
-            try:
-                yield maybeDeferred(child.startService)
-            except Exception as why:
-                if self.running:
-                    self._say_why(why)
-                    self._failed()
-                return
-            if not self.running:
-                return  # stopped meanwhile
-
-    def _say_why(self, why: Exception) -> None:
-        if isinstance(why, LogError | CannotListen):
-            self._logger.critical("Cannot start: {why}", why=str(why))
-        else:
-            self._logger.failure("Cannot start")
-
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        service.Service.stopService(self)
-        for child in reversed(list(self)):
-            try:
-                yield maybeDeferred(child.stopService)
-            except Exception:
-                self._logger.failure("While stopping")
-
-
-def fail() -> None:
-    """End the daemon with status 1. Stopping the reactor alone would end it with 0, as if all were well."""
-    from twisted.internet import reactor
-
-    atexit.register(_exit_with_failure)
-    reactor.callWhenRunning(reactor.stop)
-
-
-def _exit_with_failure() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)

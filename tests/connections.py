@@ -83,7 +83,7 @@ class Connection:
     def listen(self, after: int | None = None, numbered: bool = False) -> Subscription:
         """Be given what comes after the line of this number; without one, after what the member was given so far."""
         member, group = self.member, self._service.group
-        place = (member.cursor, member.passed) if after is None else group.place(member, after)
+        place = (member.cursor, member.skipped) if after is None else group.place(member, after)
         return self._service.subscriptions.open(member, place, self, with_numbers if numbered else None)
 
     def give(self, lines: bytes) -> None:

@@ -56,7 +56,7 @@ class Daemon:
         assert found, f"the daemon did not say where it listens:\n{self.output}"
         self.port = int(found[1])
         self.tcp = [int(port) for port in re.findall(r"TCP port (\d+)", self.output)]
-        self.web = [int(port) for port in re.findall(r"https?://\S+?:(\d+)", self.output)]
+        self.web = [int(port) for port in dict.fromkeys(re.findall(r"https?://\S+?:(\d+)", self.output))]
 
     def _read(self) -> None:
         assert self.process.stdout is not None

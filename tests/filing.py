@@ -1,4 +1,4 @@
-"""A server of files without sockets, as far as a client can tell: streams that may break anywhere, and a shelf."""
+"""A server of files in memory, for tests of the client: a shelf, and streams that may break anywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def digest(data: bytes) -> str:
 
 
 class FakeDisk:
-    """Does everything at once, or, once it is `held`, when it is let go."""
+    """A disk that works at once, or while it is `held`, when `let_go` is called."""
 
     def __init__(self) -> None:
         self.held = False
@@ -45,9 +45,9 @@ class FakeDisk:
 
 
 class FakeServer:
-    """A Carrier, and what it leads to. What the server says comes in pieces of `step` bytes, at each `turn`.
+    """The connection of a client, and the server behind it. At each `turn`, each stream delivers `step` bytes.
 
-    After `cut` bytes of what one stream says, or hears, it breaks; each entry counts for one stream.
+    Each entry of `cut` is for one stream, which breaks after so many bytes.
     """
 
     def __init__(self) -> None:
@@ -56,14 +56,14 @@ class FakeServer:
         self.parts: dict[str, bytes] = {}
         self.password = ""
         self.asked: list[str] = []
-        self.refusals: list[Exception] = []  # of the next streams to be opened
-        self.answers: list[str] = []  # to the next requests, instead of the right one
+        self.refusals: list[Exception] = []  # raised when the next streams are opened
+        self.answers: list[str] = []  # sent to the next requests instead of the right ones
         self.cut: list[int] = []
         self.step = 1 << 20
         self.streams: list[FakeStream] = []
         self.window = 1 << 20
         self.closed = 0
-        self.spoils = False  # what it sends is not what it promised
+        self.spoils = False  # it sends other data than it promised
         self._trusts = False
 
     def open(self, protocol: IProtocol) -> Deferred[None]:
@@ -78,12 +78,12 @@ class FakeServer:
         self.closed += 1
 
     def turn(self) -> bool:
-        """Everything that can be said and heard is. Returns whether there was anything."""
+        """Deliver what can be delivered. Returns False if there was nothing."""
         moved = [stream.turn() for stream in list(self.streams)]
         return any(moved)
 
     def answer(self, stream: FakeStream, line: str) -> None:
-        """The first line of a stream, or the lines of a PUT."""
+        """Answer the first line of a stream, or the second one of a PUT."""
         self.asked.append(line)
         verb, _, rest = line.partition(" ")
         if self.answers:
@@ -135,7 +135,7 @@ class FakeServer:
 
 
 class FakeStream:
-    """The transport of the client's side, and the server's ears and mouth."""
+    """One stream: the transport of the client, and the server's end."""
 
     disconnecting = False
 
@@ -170,7 +170,7 @@ class FakeStream:
         return moved
 
     def _spend(self, data: bytes) -> bytes:
-        """What gets through of this, before it breaks."""
+        """Return the beginning of this that gets through before the stream breaks."""
         if self._left < 0:
             return data
         through = data[: self._left]
@@ -254,7 +254,7 @@ class FakeStream:
 
 
 class FakeWatcher:
-    """Writes down what becomes of transfers."""
+    """A watcher that records what becomes of transfers."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
@@ -280,7 +280,7 @@ class FakeWatcher:
 
 
 def run(server: FakeServer, clock: Clock, seconds: float = 60.0) -> None:
-    """Let everything happen that does within so many seconds."""
+    """Run the server and the clock for so many seconds."""
     for _ in range(int(seconds / 0.25)):
         while server.turn():
             pass

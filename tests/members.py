@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from tests.daemon import LineMember, UDPMember
 
 SECONDS = 20.0
-LAST_OF_HELP = "* A line that begins with // is said, with one of them."
+LAST_OF_HELP = "* A line that begins with // is said with one /."
 FIRST_WORDS = "* What is your name?"
 
 

@@ -1,4 +1,4 @@
-"""Shelves: one in a real directory, and tests with it; and one in memory, which misbehaves when it is told to."""
+"""Shelves for tests: one in a real directory, and one in memory that can be slow or fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shutil import rmtree
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -28,12 +28,12 @@ GUEST = FileOwner(0, "10.0.0.3", "Gus")
 SMALL = FileLimits(max_file=4_000_000, max_total=10_000_000, max_member=6_000_000, keep_free=0)
 
 
-def hash_of(data: bytes) -> str:
+def hash_of(data: bytes | bytearray) -> str:
     return sha256(data).hexdigest()
 
 
 class ShelfTestCase(TestCase):
-    """A test with a shelf in a directory of its own. `members` has the ids of who is in the group."""
+    """A test with a shelf in a directory of its own. `members` has the ids of the members."""
 
     timeout = 60
 
@@ -57,7 +57,7 @@ class ShelfTestCase(TestCase):
         yield self.open(limits)
 
     def put(self, name: str, data: bytes) -> None:
-        """As somebody does by hand."""
+        """Put a file into the directory by hand."""
         (self.directory / name).write_bytes(data)
 
     @inlineCallbacks
@@ -77,23 +77,23 @@ class ShelfTestCase(TestCase):
 
     @inlineCallbacks
     def begin(
-        self, name: str, data: bytes, so_much: int, owner: FileOwner = ALICE
+        self, name: str, data: bytes, offset: int, owner: FileOwner = ALICE
     ) -> Generator[Deferred[Any], Any, IReceiving]:
-        """An upload of which so much has come."""
+        """Begin an upload, and bring it to so many bytes."""
         receiving: IReceiving = yield self.shelf.receive(name, len(data), hash_of(data), owner)
-        if so_much > receiving.offset:
-            yield receiving.write(data[receiving.offset : so_much])
+        if offset > receiving.offset:
+            yield receiving.write(data[receiving.offset : offset])
         return receiving
 
     @inlineCallbacks
     def fetch(self, name: str) -> Generator[Deferred[Any], Any, bytes]:
         reading: IReading = yield self.shelf.open(name)
-        data = b""
+        data = bytearray()
         while chunk := (yield reading.read(len(data), 1_000_000)):
             data += chunk
         yield reading.close()
         self.assertEqual((reading.file.size, reading.file.sha256), (len(data), hash_of(data)))
-        return data
+        return bytes(data)
 
     @inlineCallbacks
     def refused(self, asked: Deferred[Any], words: str) -> Generator[Deferred[Any], Any, IllegalMessage]:
@@ -103,21 +103,24 @@ class ShelfTestCase(TestCase):
 
     @inlineCallbacks
     def until(self, condition: Callable[[], Any]) -> Generator[Deferred[Any], Any, None]:
-        """Wait until this is so: what it returns may be a Deferred."""
+        """Wait until this returns something true, or a Deferred that fires with it."""
         for _ in range(2000):
-            so = condition()
-            if isinstance(so, Deferred):
-                so = yield so
-            if so:
+            if (yield maybeDeferred(condition)):
                 return
             yield deferLater(reactor, 0.01)
-        self.fail("It never was so.")
+        self.fail("The condition was never true.")
+
+    def owner_of(self, name: str) -> FileOwner:
+        catalog = self.shelf._contents().catalog
+        owner = catalog.known(catalog.files[name]).owner
+        assert owner is not None
+        return owner
 
     def parts(self) -> list[Path]:
         return sorted(self.folder.glob("*.part"))
 
     def open_files(self) -> int:
-        """How many of this directory this process has open."""
+        """Return how many files of this directory this process has open."""
         count = 0
         for handle in Path("/proc/self/fd").iterdir():
             try:
@@ -129,7 +132,7 @@ class ShelfTestCase(TestCase):
 
 @implementer(IShelf)
 class MemoryShelf:
-    """A shelf in memory. `slow` holds what is asked: it is done when `go_on` is called."""
+    """A shelf in memory. While it is `slow`, work waits until `go_on` is called."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -227,7 +230,7 @@ class MemoryReceiving:
     def finish(self) -> Deferred[str]:
         def act() -> str:
             if len(self._data) < self._size:
-                self.keep()
+                self.close()
                 raise NotNow(f"Only {len(self._data)} bytes came.")
             if self._sha256 not in ("", hash_of(self._data)):
                 self._end("drop")
@@ -246,15 +249,11 @@ class MemoryReceiving:
         self._shelf.parts[self._sha256, self._owner] = self._shelf.files.pop(self._name)
         return succeed(None)
 
-    def keep(self) -> Deferred[None]:
+    def close(self) -> Deferred[None]:
         if not self._over:
-            self._end("keep")
-            self._shelf.parts[self._sha256, self._owner] = self._data
-        return succeed(None)
-
-    def drop(self) -> Deferred[None]:
-        if not self._over:
-            self._end("drop")
+            self._end("keep" if self._sha256 else "drop")
+            if self._sha256:
+                self._shelf.parts[self._sha256, self._owner] = self._data
         return succeed(None)
 
     def _end(self, how: str) -> None:

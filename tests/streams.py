@@ -1,4 +1,4 @@
-"""Streams in memory on which files are asked for: a lobby with a transfer_server, and who is at the other end."""
+"""Streams in memory for transfers of files: a lobby with a TransferServer, and clients of its streams."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ HOST = "10.0.0.1"
 PORT = 1
 
 
-class Pipe(StringTransport):
-    """The server's end of a stream. `aborted` once it was reset; `halted` while nothing is to come."""
+class MemoryTransport(StringTransport):
+    """The server's end of a stream. `aborted` is true once it was reset."""
 
     def __init__(self) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", HOST, PORT))
         self.aborted = False
 
     @property
-    def sends(self) -> Any:
-        """What produces; it must be there."""
+    def sender(self) -> Any:
+        """The producer, which must be there."""
         assert self.producer is not None
         return self.producer
 
     @property
-    def halted(self) -> bool:
+    def is_paused(self) -> bool:
+        """True while the server takes no data."""
         return bool(self.producerState == "paused")
 
     def abortConnection(self) -> None:
         self.aborted = True
 
 
-class Asker:
-    """One stream and whoever is at its other end. `step` is how many bytes come at once; 0 is all."""
+class StreamClient:
+    """One stream and its client, which sends `step` bytes at once; 0 is all."""
 
     def __init__(self, lobby: Lobby, transfer_server: TransferServer, peer: Peer, step: int = 0) -> None:
         self._lobby = lobby
         self._step = step
         self.is_lost = False
-        self.pipe = Pipe()
+        self.transport = MemoryTransport()
         self.stream = TransferStream(transfer_server, peer)
-        self.stream.makeConnection(self.pipe)
+        self.stream.makeConnection(self.transport)
 
     def send(self, data: str | bytes) -> None:
         raw = data.encode() if isinstance(data, str) else data
@@ -65,24 +66,24 @@ class Asker:
         self.is_lost = True
         self.stream.connectionLost(Failure(ConnectionDone() if cleanly else ConnectionLost()))
 
-    def heard(self) -> bytes:
-        """What has come since this was last asked."""
+    def received(self) -> bytes:
+        """Return what came since the last call."""
         self._lobby.settle()
-        data: bytes = self.pipe.value()
-        self.pipe.clear()
+        data: bytes = self.transport.value()
+        self.transport.clear()
         return data
 
-    def said(self) -> str:
-        return self.heard().decode()
+    def received_text(self) -> str:
+        return self.received().decode()
 
     @property
     def is_over(self) -> bool:
         self._lobby.settle()
-        return bool(self.pipe.disconnecting)
+        return bool(self.transport.disconnecting)
 
 
-class DeskTestCase(SynchronousTestCase):
-    """A test with a transfer_server. Alice is at the address of the peer, Bob polls from elsewhere."""
+class StreamTestCase(SynchronousTestCase):
+    """A test with a TransferServer. Alice has the address of the peer; Bob polls from elsewhere."""
 
     limits = Limits()
     step = 0
@@ -93,7 +94,7 @@ class DeskTestCase(SynchronousTestCase):
             self.lobby.ask(who, f"1 {name}")
         self.lobby.settle()
         self.lobby.ask(2, "5")
-        self.askers: list[Asker] = []
+        self.clients: list[StreamClient] = []
         self.shelf = MemoryShelf()
         self.closed: list[str] = []
         self.transfer_server = TransferServer(
@@ -104,42 +105,48 @@ class DeskTestCase(SynchronousTestCase):
         self.peer = self.another_peer()
 
     def tearDown(self) -> None:
-        """Nothing is left of whoever is gone."""
-        for asker in self.askers:
-            if not asker.is_lost:
-                asker.lose()
+        """Check that nothing is left behind."""
+        for client in self.clients:
+            if not client.is_lost:
+                client.lose()
         for _ in range(10):
             self.shelf.go_on()
             self.lobby.settle()
         self.assertEqual(
-            (self.transfer_server.answers, self.shelf.open_now, self.peer.uploads, self.peer.downloads), ({}, 0, 0, 0)
+            (
+                self.transfer_server.handlers,
+                self.shelf.open_now,
+                len(self.transfer_server.uploads),
+                self.peer.downloads,
+            ),
+            ({}, 0, 0, 0),
         )
         self.assertEqual(self.peer.listed, 0)
 
     def another_peer(self, host: str = HOST) -> Peer:
         return Peer(host, lambda: (host, PORT), self.closed.append, trusted=self.limits.password is None)
 
-    def open(self, peer: Peer | None = None) -> Asker:
-        asker = Asker(self.lobby, self.transfer_server, peer or self.peer, self.step)
-        self.askers.append(asker)
-        return asker
+    def open(self, peer: Peer | None = None) -> StreamClient:
+        client = StreamClient(self.lobby, self.transfer_server, peer or self.peer, self.step)
+        self.clients.append(client)
+        return client
 
     def ask(self, request: str | bytes, peer: Peer | None = None) -> str:
-        """The answer to one request; it is over then."""
-        asker = self.open(peer)
-        asker.send(request)
-        answer = asker.said()
-        self.assertTrue(asker.is_over, answer)
+        """Return the answer to a request, which ends the stream."""
+        client = self.open(peer)
+        client.send(request)
+        answer = client.received_text()
+        self.assertTrue(client.is_over, answer)
         return answer
 
-    def put(self, name: str, data: bytes, by: str = "BY ADDRESS", **said: Any) -> Asker:
-        """A stream on which an upload was announced."""
-        asker = self.open(said.get("peer"))
-        asker.send(f"PUT {said.get('size', len(data))} {said.get('sha256', hash_of(data))} {name}\n{by}\n")
-        return asker
+    def put(self, name: str, data: bytes, by: str = "BY ADDRESS", **said: Any) -> StreamClient:
+        """Announce an upload on a new stream."""
+        client = self.open(said.get("peer"))
+        client.send(f"PUT {said.get('size', len(data))} {said.get('sha256', hash_of(data))} {name}\n{by}\n")
+        return client
 
     def watch(self) -> list[str]:
-        """What the group was told since this was last asked."""
+        """Return what the group was told since the last call."""
         self.lobby.settle()
         reply = self.lobby.ask(2, "5")
         return reply.split("\n") if reply else []

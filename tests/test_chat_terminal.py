@@ -292,7 +292,7 @@ class CommandsTest(ChatCase):
         client.type(f"/poll{ENTER}")
         client.shows("-- There is nothing to /poll for here: lines come by themselves.")
         client.type(f"/help{ENTER}")
-        client.shows("-- A line that begins with // is said, with one of them.")
+        client.shows("-- A line that begins with // is said with one /.")
         client.type(f"/nonsense{ENTER}")
         client.matches("-- There is no such command: see /help.*")
         bob.send("the end")

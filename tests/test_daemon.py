@@ -20,16 +20,18 @@ from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
 from groupchat.core.limits import EVERYWHERE
-from groupchat.options import Options
-from groupchat.tap import InOrder, makeService
+from groupchat.daemon import Door, InOrder, ways_in
+from groupchat.options import GROUPS, RENAMED, Options
+from groupchat.tap import makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.programs import need, unavailable
+from tests.slow import slow
 
 ROOT = Path(__file__).parent.parent
 
 
 def twistd(*arguments: str, twistd: list[str] = TWISTD) -> subprocess.CompletedProcess[str]:
-    """What `twistd` does that ends by itself."""
+    """Run a `twistd` that ends by itself."""
     with tempfile.TemporaryDirectory() as directory:
         command = [*twistd, *arguments]
         return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
@@ -47,32 +49,30 @@ class OptionsTests(TestCase):
                 "tcp": [],
                 "web": [],
                 "web-host": [],
-                "web-proxy": None,
-                "web-proxies": (),
+                "trust-proxy": None,
+                "proxies": (),
                 "quic": 0,
                 "certificate": None,
-                "max-quic": 1_000,
                 "files": None,
-                "max-file": 1_000,
-                "max-files": 10_000,
-                "max-share": 2_000,
+                "max-file-size": 1_000,
+                "files-quota": 10_000,
+                "member-quota": 2_000,
                 "keep-free": 500,
                 "password-file": None,
                 "password": None,
-                "allow": None,
-                "networks": EVERYWHERE,
-                "group": "lobby",
+                "allow-udp": None,
+                "udp-networks": EVERYWHERE,
+                "name": "lobby",
                 "max-reply": 65_507,
                 "max-members": 10_000,
                 "max-per-host": 1_000,
                 "max-connections": 10_000,
                 "rate": 5,
-                "name-within": 60,
                 "hold": 300,
-                "stall": 60,
+                "timeout": 60,
                 "release": 60,
-                "idle": 30,
-                "keep": 100_000,
+                "idle-days": 30,
+                "keep-lines": 100_000,
                 "keep-days": 30,
                 "db": "groupchat.sqlite",
                 "durability": "full",
@@ -92,11 +92,11 @@ class OptionsTests(TestCase):
             ["--max-reply", "65508"],
             ["--max-members", "0"],
             ["--max-per-host", "-5"],
-            ["--keep", "0"],
-            ["--keep", "1_000"],
+            ["--keep-lines", "0"],
+            ["--keep-lines", "1_000"],
             ["--keep-days", "forever"],
             ["--release", "1.5"],
-            ["--idle", "thirty"],
+            ["--idle-days", "thirty"],
             ["--tcp"],
             ["--tcp", "65536"],
             ["--tcp", "0", "--tcp", "123456789"],
@@ -104,15 +104,14 @@ class OptionsTests(TestCase):
             ["--rate", "fast"],
             ["--hold", "-1"],
             ["--hold", "5m"],
-            ["--stall", "0"],
-            ["--name-within", "0"],
+            ["--timeout", "0"],
             ["--max-connections", "0"],
             ["--max-connections", "1e4"],
-            ["--allow", "nonsense"],
-            ["--allow", ""],
-            ["--allow", "10.0.0.0/8,"],
-            ["--allow", "10.0.0.1/8"],
-            ["--allow", "10.0.0.0/33"],
+            ["--allow-udp", "nonsense"],
+            ["--allow-udp", ""],
+            ["--allow-udp", "10.0.0.0/8,"],
+            ["--allow-udp", "10.0.0.1/8"],
+            ["--allow-udp", "10.0.0.0/33"],
             ["--password-file", "/no/such/file", "--tcp", "0"],
             ["--password-file", "/", "--tcp", "0"],
             ["--password-file"],
@@ -121,15 +120,14 @@ class OptionsTests(TestCase):
             ["--interface", "fe80::1%lo"],
             ["--durability", "sometimes"],
             ["--db", ""],
-            ["--group", ""],
-            ["--group", "a\nb"],
-            ["--group", "x" * 65],
+            ["--name", ""],
+            ["--name", "a\nb"],
+            ["--name", "x" * 65],
             ["--files", "shared"],
             ["--certificate", "chat.pem"],
             ["--files", "", "--quic"],
-            ["--max-quic", "0"],
-            ["--max-file", "0"],
-            ["--max-files", "1G"],
+            ["--max-file-size", "0"],
+            ["--files-quota", "1G"],
             ["--keep-free", "-1"],
             ["--no-such-option"],
             ["argument"],
@@ -147,9 +145,8 @@ class OptionsTests(TestCase):
             ("max-connections", "1"),
             ("rate", "0"),
             ("hold", "0"),
-            ("stall", "1"),
-            ("name-within", "1"),
-            ("keep", "1"),
+            ("timeout", "1"),
+            ("keep-lines", "1"),
         ]:
             self.assertEqual(self.parsed(f"--{name}", value)[name], int(value))
 
@@ -186,19 +183,19 @@ class OptionsTests(TestCase):
             why = str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code)
             self.assertRegex(why, r"\Atwistd groupchat: --password-file .+ must have one line in it.+\Z", content)
 
-    def test_a_password_without_lines_that_ask_for_it_is_refused(self) -> None:
+    def test_a_password_that_nothing_asks_for_is_refused(self) -> None:
         arguments = ["--password-file", self.password(b"secret\n")]
         self.assertIn("--tcp", str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code))
 
-    def test_whose_datagrams_are_taken(self) -> None:
+    def test_networks_whose_datagrams_are_accepted(self) -> None:
         password = ["--tcp", "0", "--password-file", self.password(b"secret\n")]
-        self.assertEqual(self.parsed()["networks"], EVERYWHERE)
-        self.assertEqual(self.parsed(*password)["networks"], ())
+        self.assertEqual(self.parsed()["udp-networks"], EVERYWHERE)
+        self.assertEqual(self.parsed(*password)["udp-networks"], ())
         for arguments in ([], password):
-            networks = self.parsed(*arguments, "--allow", "10.0.0.0/8, ::1/128,192.0.2.1")["networks"]
+            networks = self.parsed(*arguments, "--allow-udp", "10.0.0.0/8, ::1/128,192.0.2.1")["udp-networks"]
             self.assertEqual([str(network) for network in networks], ["10.0.0.0/8", "::1/128", "192.0.2.1/32"])
 
-    def test_the_process_says_it_in_one_line_too(self) -> None:
+    def test_the_process_refuses_it_in_one_line_too(self) -> None:
         result = twistd("--nodaemon", "groupchat", "--port", "70000")
         self.assertEqual(result.returncode, 1)
         self.assertEqual(
@@ -212,8 +209,18 @@ class OptionsTests(TestCase):
     def test_version_and_help(self) -> None:
         self.assertEqual(twistd("groupchat", "--version").stdout, f"groupchat {__version__}\n")
         shown = twistd("groupchat", "--help").stdout
-        for name in Options().keys():  # noqa: SIM118 - usage.Options is no plain dict
-            self.assertIn(f"--{name}", shown)
+        for title, options in GROUPS.items():
+            self.assertIn(f"\n{title}:\n", shown)
+            for option in options:
+                self.assertRegex(shown, rf" --{option.name}\b")
+        for name in RENAMED:
+            self.assertNotRegex(shown, rf"--{name}[ \n]")
+
+    def test_older_names_of_options_are_accepted(self) -> None:
+        for older, name in RENAMED.items():
+            value = "10.0.0.0/8" if name in ("allow-udp", "trust-proxy") else "7"
+            for arguments in ([f"--{older}", value], [f"--{older}={value}"]):
+                self.assertEqual(str(self.parsed(*arguments)[name]), value, older)
 
 
 class PortInUseTests(TestCase):
@@ -224,7 +231,7 @@ class PortInUseTests(TestCase):
         holder.bind((host, 0))
         return int(holder.getsockname()[1])
 
-    def test_it_is_said_in_one_line(self) -> None:
+    def test_a_udp_port_in_use_is_refused_in_one_line(self) -> None:
         port = self.occupied("0.0.0.0")
         result = twistd("--nodaemon", "groupchat", "--port", str(port))
         self.assertEqual((result.returncode, result.stdout), (1, ""))
@@ -233,12 +240,12 @@ class PortInUseTests(TestCase):
             rf"\Atwistd groupchat: cannot listen on UDP 0\.0\.0\.0:{port}: Address already in use\. .+\n\Z",
         )
 
-    def test_also_when_it_would_run_in_the_background(self) -> None:
+    def test_it_is_refused_before_the_fork(self) -> None:
         port = self.occupied("127.0.0.1")
         result = twistd("groupchat", "--port", str(port), "--interface", "127.0.0.1")
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
 
-    def test_a_tcp_port(self) -> None:
+    def test_a_tcp_port_in_use_is_refused(self) -> None:
         with socket.create_server(("0.0.0.0", 0)) as holder:
             port = holder.getsockname()[1]
             for interface in ([], ["--interface", "127.0.0.1"]):
@@ -248,20 +255,20 @@ class PortInUseTests(TestCase):
                     result.stderr,
                     rf"\Atwistd groupchat: cannot listen on TCP port {port}: Address already in use.+\n\Z",
                 )
-            # Of other endpoints only listening tells, which is when there is a log.
+            # Other endpoints are only checked when they listen, which is when there is a log.
             result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", f"tcp:{port}")
             self.assertEqual(result.returncode, 1, result)
             self.assertEqual(result.stdout.count("Cannot start: cannot listen for lines: "), 1, result)
             self.assertNotIn("Traceback", result.stdout)
 
-    def test_an_address_of_another_machine(self) -> None:
+    def test_an_address_of_another_machine_is_refused(self) -> None:
         result = twistd("--nodaemon", "groupchat", "--interface", "192.0.2.1")
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1))
         self.assertIn("192.0.2.1:12345", result.stderr)
 
 
 class EndpointTests(TestCase):
-    def test_one_that_cannot_be_is_refused_in_one_line(self) -> None:
+    def test_a_bad_endpoint_is_refused_in_one_line(self) -> None:
         for where in [
             "http",
             "",
@@ -276,7 +283,7 @@ class EndpointTests(TestCase):
             why = str(self.assertRaises(SystemExit, makeService, options).code)
             self.assertRegex(why, rf"\Atwistd groupchat: --tcp {re.escape(where)}: [^\n]+\Z")
 
-    def test_the_process_says_it_in_one_line_too(self) -> None:
+    def test_the_process_refuses_it_in_one_line_too(self) -> None:
         for where, words in [("70000", "whole number from 0 to 65535"), ("nonsense:1", "Unknown endpoint type")]:
             result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", where)
             self.assertEqual((result.returncode, result.stdout, len(result.stderr.splitlines())), (1, "", 1), result)
@@ -302,7 +309,7 @@ class BackgroundTests(TestCase):
         self.addCleanup(self.end, int(pid))
         port = log.split("is open on UDP port ")[1].split()[0]
         for request, reply in [("1 Alice", ""), ("5", "Illegal message")]:
-            # -w ends it a second after the last it heard; each netcat has a port of its own.
+            # -w ends netcat after a second of silence; each netcat has a port of its own.
             said = subprocess.run(
                 [nc, "-u", "-w", "1", "127.0.0.1", port],
                 input=request + "\n",
@@ -320,7 +327,7 @@ class BackgroundTests(TestCase):
         self.assertFalse((directory / "twistd.pid").exists())
 
     def waited_for(self, path: Path, text: str) -> str:
-        """What is in a file once `text` is in it."""
+        """Wait until a file contains `text`, and return its content."""
         content = ""
         for _ in range(200):
             content = path.read_text() if path.exists() else ""
@@ -337,9 +344,9 @@ class BackgroundTests(TestCase):
 
 
 class ServiceTests(TestCase):
-    def test_what_twistd_starts(self) -> None:
+    def test_the_services_that_options_start(self) -> None:
         options = Options()
-        options.parseOptions(["--port", "0", "--group", "friends"])
+        options.parseOptions(["--port", "0", "--name", "friends"])
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
         self.assertEqual(children, ["GroupService", "UDPService"])
         options = Options()
@@ -347,10 +354,10 @@ class ServiceTests(TestCase):
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
         self.assertEqual(children, ["GroupService", "UDPService", "StreamService"])
 
-    def test_an_unbound_option_is_an_error_of_ours(self) -> None:
+    def test_arguments_that_are_no_options_are_refused(self) -> None:
         self.assertRaises(usage.UsageError, Options().parseArgs, "x")
 
-    def test_nothing_is_read_before_the_state_is_there(self) -> None:
+    def test_services_start_in_order_and_stop_in_reverse(self) -> None:
         order: list[str] = []
 
         class Part(InOrder):
@@ -366,12 +373,12 @@ class ServiceTests(TestCase):
                 order.append(f"stop {self.name}")
                 return succeed(None)
 
-        whole = InOrder([Part("log"), Part("port")], lambda: None)
+        whole = InOrder([Part("log"), Part("port")], lambda: None, lambda: order.append("all run"))
         whole.startService()
         whole.stopService()
-        self.assertEqual(order, ["start log", "start port", "stop port", "stop log"])
+        self.assertEqual(order, ["start log", "start port", "all run", "stop port", "stop log"])
 
-    def test_a_part_that_cannot_start_ends_it_all(self) -> None:
+    def test_a_service_that_cannot_start_ends_the_daemon(self) -> None:
         failed: list[bool] = []
 
         class Broken(InOrder):
@@ -390,7 +397,7 @@ class ServiceTests(TestCase):
         self.assertEqual((failed, started), ([True], []))
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
-    def test_a_state_that_cannot_be_trusted_ends_the_process_with_status_1(self) -> None:
+    def test_an_exception_in_apply_ends_the_daemon_with_status_1(self) -> None:
         script = (
             "import sys; from groupchat.core.group import Group; Group.apply = lambda self, event: 1 / 0\n"
             "from twisted.scripts.twistd import run; run()"
@@ -404,8 +411,52 @@ class ServiceTests(TestCase):
         self.assertIn("ZeroDivisionError", daemon.stop())
 
 
+class WaysInTests(TestCase):
+    def test_each_door_is_a_command_to_copy(self) -> None:
+        doors = [
+            Door("https", "192.0.2.7", 443),
+            Door("tcp", "::1", 12345),
+            Door("tls", "192.0.2.7", 12346),
+            Door("quic", "192.0.2.7", 1),
+            Door("udp", "192.0.2.7", 1),
+        ]
+        self.patch(sys, "argv", ["/nowhere/twistd"])
+        self.assertEqual(
+            ways_in("friends", doors).splitlines(),
+            [
+                "friends is open. Ways to join:",
+                "  browser  https://192.0.2.7:443",
+                "  HTTP     curl -d 'hello' 'https://192.0.2.7:443/messages?name=NAME'",
+                "  client   groupchat tcp://[::1]:12345 --name NAME",
+                "  telnet   telnet ::1 12345    or: nc -N ::1 12345",
+                "  TLS      groupchat tls://192.0.2.7:12346 --name NAME",
+                "  QUIC     groupchat quic://192.0.2.7:1 --name NAME",
+                "  UDP      socat - UDP-DATAGRAM:192.0.2.7:1    then type: 1 NAME",
+            ],
+        )
+
+    def test_the_client_beside_the_daemon_is_named_as_it_can_be_typed(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-client-")).resolve()
+        self.addCleanup(shutil.rmtree, directory)
+        (directory / "bin").mkdir()
+        (directory / "bin" / "groupchat").touch()
+        self.patch(sys, "argv", [str(directory / "bin" / "twistd")])
+        self.addCleanup(os.chdir, Path.cwd())
+        os.chdir(directory)
+        self.assertIn(" bin/groupchat tcp://", ways_in("friends", [Door("tcp", "192.0.2.7", 1)]))
+        os.chdir(directory / "bin")
+        self.assertIn(" ./groupchat tcp://", ways_in("friends", [Door("tcp", "192.0.2.7", 1)]))
+
+    def test_every_address_becomes_one_that_others_can_reach(self) -> None:
+        line = ways_in("friends", [Door("tcp", "", 7)]).splitlines()[1]
+        host = re.search(r"tcp://(\S+):7 ", line)
+        assert host is not None
+        self.assertNotIn(host[1], ("", "0.0.0.0", "::", "HOST"))
+
+
+@slow  # it downloads what the wheel needs
 class WheelTests(TestCase):
-    def test_the_plugin_and_the_client_from_a_wheel_in_a_fresh_environment(self) -> None:
+    def test_daemon_and_client_from_an_installed_wheel(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="groupchat-wheel-"))
         self.addCleanup(shutil.rmtree, directory)
         built = self.run_pip([sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(directory), str(ROOT)])

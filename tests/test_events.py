@@ -1,4 +1,4 @@
-"""How events read as lines."""
+"""Events as lines of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS = st.text(max_size=30) | WORDS.map("".join)
 
 
 def legal_name(raw: str) -> str:
-    """What somebody is called who asks for this name, if it is allowed; otherwise Alice."""
+    """Return a name as it is shown, or Alice if it is not allowed."""
     try:
         return nickname(raw).shown
     except IllegalMessage:
@@ -36,7 +36,7 @@ FILES = TEXTS.map(legal_file)
 
 
 def read_as_shared(line: str) -> tuple[str, str, str] | None:
-    """The name, the file and the size that a line tells of, as docs/protocol.md says to read it; None if it is none."""
+    """Read the name, the file and the size in a line as docs/protocol.md says; None if it is another line."""
     if line.startswith("* ") or ": " in line or not line.endswith(")"):
         return None
     name, shared, rest = line.partition(" shared ")
@@ -45,7 +45,7 @@ def read_as_shared(line: str) -> tuple[str, str, str] | None:
 
 
 class SizeTests(SynchronousTestCase):
-    def test_sizes_are_for_people(self) -> None:
+    def test_sizes_are_rounded_for_people(self) -> None:
         for size, words in [
             (0, "0 B"),
             (1, "1 B"),
@@ -66,14 +66,14 @@ class SizeTests(SynchronousTestCase):
     @given(st.integers(0, 2**63 - 1))
     @example(999_950)
     @example(999_950_000)
-    def test_none_is_longer_than_it_must_be(self, size: int) -> None:
+    def test_a_size_in_words_has_at_most_three_digits_and_one_more(self, size: int) -> None:
         self.assertRegex(
             size_in_words(size), r"\A([0-9]{1,3}|[0-9]{1,3}\.[0-9] [kMGTPE]|[0-9]{1,3} )B\Z|\A[0-9]{1,3} B\Z"
         )
 
 
 class LineTests(SynchronousTestCase):
-    def test_of_files_and_guests(self) -> None:
+    def test_lines_of_files_and_guests(self) -> None:
         shared = Shared(7, "Alice", "", "photo.jpg", 2_100_000, 0.0)
         self.assertEqual(shared.line(), "Alice shared photo.jpg (2.1 MB)")
         self.assertEqual(Shared(0, "Door", "door", "x", 1, 0.0).line(), "Door shared x (1 B)")
@@ -84,14 +84,14 @@ class LineTests(SynchronousTestCase):
     @example("Alice", "x shared y (2 B)", 1)
     @example("shared", "shared", 1)
     @example("Alice", "Bob has joined", 1)
-    def test_a_shared_file_is_told_in_one_way(self, name: str, file: str, size: int) -> None:
+    def test_a_line_of_a_shared_file_reads_in_one_way(self, name: str, file: str, size: int) -> None:
         line = Shared(0, name, "", file, size, 0.0).line()
         self.assertEqual(read_as_shared(line), (name, file, size_in_words(size)))
         self.assertFalse(line.endswith((" has joined", " has left the group")))
 
     @given(NAMES, NAMES, TEXTS)
     @example("Alice", "Bob", "x shared y (1 B)")
-    def test_nothing_else_reads_like_one(self, name: str, other: str, text: str) -> None:
+    def test_no_other_line_reads_as_a_shared_file(self, name: str, other: str, text: str) -> None:
         lines: list[Line] = [
             Said(1, name, text, 0.0),
             GuestSaid(name, "", text, 0.0),

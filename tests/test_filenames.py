@@ -1,4 +1,4 @@
-"""Names of shared files: whatever passes is fine on a disk, in a line of the group, and within the directory."""
+"""Names of shared files: an allowed name works on a disk, in a line of the group, and within the directory."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def passes(name: str) -> str | None:
 
 
 class NameTests(SynchronousTestCase):
-    def test_good_names(self) -> None:
+    def test_allowed_names(self) -> None:
         for name in ["a", "photo.jpg", "my photo (2).jpg", "ümläut", "日本語.txt", "-rf", "~", "a" * 255, "👍.png"]:
             self.assertEqual(check_name(name), name)
         self.assertEqual(check_name("Screenshot 9.41\u202fAM.png"), "Screenshot 9.41\u202fAM.png")
 
-    def test_composed(self) -> None:
+    def test_names_are_composed(self) -> None:
         self.assertEqual(check_name("u\u0308.txt"), "ü.txt")
 
-    def test_bad_names(self) -> None:
+    def test_refused_names(self) -> None:
         for name in [
             "",
             *(f"a{mark}b" for mark in '/\\:*?"<>|\0\n\r\t\x7f\x85\u2028\u2029\u200e\u202e\u2066\ufeff\ud800\ue000'),
@@ -49,12 +49,12 @@ class NameTests(SynchronousTestCase):
         for name in ["CONSOLE", "nul2", "COM10", "a.nul", "com"]:
             self.assertEqual(check_name(name), name)
 
-    def test_the_reason_of_a_long_one(self) -> None:
+    def test_a_long_name_is_refused_with_its_length(self) -> None:
         for name in ["a" * 300, "ü" * 150]:
             with self.assertRaisesRegex(IllegalMessage, "at most 255 bytes; that one has 300"):
                 check_name(name)
 
-    def test_numbered(self) -> None:
+    def test_a_number_is_put_before_the_suffix(self) -> None:
         for name, other in [
             ("photo.jpg", "photo (2).jpg"),
             ("photo.tar.gz", "photo (2).tar.gz"),
@@ -66,11 +66,11 @@ class NameTests(SynchronousTestCase):
         ]:
             self.assertEqual(numbered(name, 2), other)
 
-    def test_folded(self) -> None:
+    def test_names_that_some_disk_takes_for_one_are_folded_to_one(self) -> None:
         for one, other in [("A.JPG", "a.jpg"), ("É", "e\u0301"), ("straße", "STRASSE")]:
             self.assertEqual(folded(one), folded(other))
 
-    def test_listed(self) -> None:
+    def test_listed_names(self) -> None:
         self.assertTrue(all(is_listed(name) for name in ["a: b", " a ", "x" * 255, "u\u0308", "\u202f"]))
         self.assertFalse(
             any(is_listed(name) for name in ["", ".", "..", ".a", "a/b", "a\nb", "\udcff", "\u202e", "a\0"])
@@ -83,7 +83,7 @@ class AnyNameTests(SynchronousTestCase):
         self.addCleanup(rmtree, self.directory)
 
     @given(NAMES)
-    def test_whatever_passes_can_be_made_and_is_within_the_directory(self, raw: str) -> None:
+    def test_an_allowed_name_makes_a_file_within_the_directory(self, raw: str) -> None:
         name = passes(raw)
         if name is None:
             return

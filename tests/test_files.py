@@ -1,12 +1,12 @@
-"""The shelf in a real directory: what is there is listed and can be fetched, whatever put it there."""
+"""The shelf in a real directory: its files are listed and can be read, whoever put them there."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import time
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest import skipUnless
@@ -16,19 +16,19 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import CannotShare, NotNow
-from groupchat.files import IReading, IReceiving, IShelf, hashing
+from groupchat.files import IReading, IReceiving, IShelf, hashing, shelf
 from groupchat.files.shelf import Shelf
 from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
 
 HARD = ["a: b.txt", " two  spaces ", "ü.txt", "u\u0308.txt", "-rf", "a\\b", 'q"<>|*?', "x" * 255, "CON", "日本.tar.gz"]
-"""Names that only somebody with a hand on the directory can give."""
+"""Names that no upload can have, but files in the directory can."""
 
 
 class ListingTests(ShelfTestCase):
     @inlineCallbacks
-    def test_interfaces(self) -> Steps:
+    def test_the_shelf_provides_its_interfaces(self) -> Steps:
         verifyObject(IShelf, self.shelf)
         self.put("a", b"1")
         reading = yield self.shelf.open("a")
@@ -36,14 +36,14 @@ class ListingTests(ShelfTestCase):
         yield reading.close()
         receiving = yield self.begin("b", b"12", 1)
         verifyObject(IReceiving, receiving)
-        yield receiving.drop()
+        yield receiving.close()
 
     @inlineCallbacks
-    def test_nothing(self) -> Steps:
+    def test_an_empty_directory_has_no_files(self) -> Steps:
         self.assertEqual((yield self.names()), [])
 
     @inlineCallbacks
-    def test_what_is_put_there_by_hand(self) -> Steps:
+    def test_files_copied_into_the_directory_are_shared(self) -> Steps:
         for number, name in enumerate(HARD):
             self.put(name, b"x" * number)
         self.assertEqual((yield self.names()), sorted(HARD))
@@ -51,7 +51,7 @@ class ListingTests(ShelfTestCase):
             self.assertEqual((yield self.fetch(name)), b"x" * number)
 
     @inlineCallbacks
-    def test_what_came_last_is_last(self) -> Steps:
+    def test_files_are_listed_by_time_of_change(self) -> Steps:
         for name, at in [("b", 2000), ("a", 3000), ("c", 1000)]:
             self.put(name, b"")
             os.utime(self.directory / name, (at, at))
@@ -59,7 +59,7 @@ class ListingTests(ShelfTestCase):
         self.assertEqual([(file.name, file.at) for file in files], [("c", 1000), ("b", 2000), ("a", 3000)])
 
     @inlineCallbacks
-    def test_hashes_come_by_themselves(self) -> Steps:
+    def test_hashes_are_computed_without_being_asked_for(self) -> Steps:
         self.put("a", b"abc")
 
         def is_known() -> Deferred[bool]:
@@ -68,7 +68,7 @@ class ListingTests(ShelfTestCase):
         yield self.until(is_known)
 
     @inlineCallbacks
-    def test_nothing_but_regular_files(self) -> Steps:
+    def test_only_regular_files_are_shared(self) -> Steps:
         outside = self.directory.parent / f"{self.directory.name}.secret"
         outside.write_bytes(b"secret")
         self.addCleanup(outside.unlink)
@@ -95,7 +95,7 @@ class ListingTests(ShelfTestCase):
 
     @skipUnless(os.geteuid() == 0, "only root can make devices")
     @inlineCallbacks
-    def test_no_device(self) -> Steps:
+    def test_devices_are_not_shared(self) -> Steps:
         try:
             os.mknod(self.directory / "zero", 0o666 | 0o020000, os.makedev(1, 5))
         except OSError:
@@ -104,7 +104,7 @@ class ListingTests(ShelfTestCase):
         yield self.refused(self.shelf.open("zero"), "There is no file zero")
 
     @inlineCallbacks
-    def test_the_directory_itself_may_be_a_link(self) -> Steps:
+    def test_the_directory_may_be_a_symbolic_link(self) -> Steps:
         yield self.shelf.stop()
         link = self.directory.parent / f"{self.directory.name}.link"
         link.symlink_to(self.directory)
@@ -117,14 +117,14 @@ class ListingTests(ShelfTestCase):
 
 class FetchingTests(ShelfTestCase):
     @inlineCallbacks
-    def test_all_sizes(self) -> Steps:
+    def test_files_of_all_sizes_can_be_read(self) -> Steps:
         for size in [0, 1, 1_000_000, 5_000_001]:
             data = os.urandom(size)
             self.put("a", data)
             self.assertEqual((yield self.fetch("a")), data)
 
     @inlineCallbacks
-    def test_a_part(self) -> Steps:
+    def test_reads_end_at_the_end_of_the_file(self) -> Steps:
         self.put("a", b"0123456789")
         reading = yield self.shelf.open("a")
         parts = yield gatherResults([reading.read(offset, 4) for offset in (0, 8, 10, 99)])
@@ -134,7 +134,7 @@ class FetchingTests(ShelfTestCase):
         yield self.refused(reading.read(0, 1), "closed")
 
     @inlineCallbacks
-    def test_it_remains_what_it_was_when_it_is_deleted_or_replaced(self) -> Steps:
+    def test_an_open_file_outlives_its_name(self) -> Steps:
         self.put("a", b"old")
         reading = yield self.shelf.open("a")
         self.put("b", b"new")
@@ -145,7 +145,7 @@ class FetchingTests(ShelfTestCase):
         yield reading.close()
 
     @inlineCallbacks
-    def test_it_is_not_mixed_with_what_it_becomes(self) -> Steps:
+    def test_reading_a_changed_file_fails(self) -> Steps:
         for change in [b"longer", b"s", b"xxx"]:
             self.put("a", b"old")
             os.utime(self.directory / "a", (1000, 1000))
@@ -156,14 +156,23 @@ class FetchingTests(ShelfTestCase):
             yield reading.close()
 
     @inlineCallbacks
-    def test_another_hash_after_a_change(self) -> Steps:
+    def test_a_changed_file_gets_a_new_hash(self) -> Steps:
         self.put("a", b"old")
         yield self.fetch("a")
         self.put("a", b"newer")
         self.assertEqual((yield self.fetch("a")), b"newer")
 
     @inlineCallbacks
-    def test_small_files_overtake_a_long_one(self) -> Steps:
+    def test_a_replaced_file_is_not_hashed_for_the_old_one(self) -> Steps:
+        self.put("a", b"old")
+        catalog = self.shelf._contents().catalog
+        with closing(catalog.disk.open("a")) as file:
+            self.put("b", b"new")
+            (self.directory / "b").rename(self.directory / "a")
+            yield self.refused(catalog.hasher.hash_of(file.entry), "being changed")
+
+    @inlineCallbacks
+    def test_small_files_are_hashed_before_a_large_one(self) -> Steps:
         self.patch(hashing, "SLICE", 1 << 20)
         self.put("long", bytes(60 << 20))
         order: list[str] = []
@@ -174,21 +183,21 @@ class FetchingTests(ShelfTestCase):
         self.assertEqual(order, ["short", "long"])
 
     @inlineCallbacks
-    def test_nothing_stays_open(self) -> Steps:
+    def test_no_file_stays_open(self) -> Steps:
         before = self.open_files()
         self.put("a", b"abc")
         yield self.fetch("a")
         yield self.refused(self.shelf.open("b"), "There is no file b.")
         yield self.upload("c", b"abc")
-        yield (yield self.begin("d", b"abc", 1)).keep()
+        yield (yield self.begin("d", b"abc", 1)).close()
         yield self.refused((yield self.begin("e", b"abc", 1)).write(b"abc"), "more than")
         self.assertEqual(self.open_files(), before)
         yield self.shelf.stop()
         self.assertEqual(self.open_files(), 0)
 
     @inlineCallbacks
-    def test_not_too_many_at_once(self) -> Steps:
-        self.patch(__import__("groupchat.files.shelf", fromlist=["files"]), "MAX_READINGS", 2)
+    def test_open_files_are_limited(self) -> Steps:
+        self.patch(shelf, "MAX_READINGS", 2)
         self.put("a", b"abc")
         readings = yield gatherResults([self.shelf.open("a"), self.shelf.open("a")])
         yield self.refused(self.shelf.open("a"), "Too many")
@@ -198,21 +207,20 @@ class FetchingTests(ShelfTestCase):
 
 class StartingTests(ShelfTestCase):
     @inlineCallbacks
-    def test_hashes_and_owners_are_kept(self) -> Steps:
+    def test_hashes_and_owners_survive_a_restart(self) -> Steps:
         self.put("a", b"abc")
         yield self.fetch("a")
         yield self.upload("b", b"123")
         yield self.shelf.stop()
-        self.patch(hashing.Hasher, "want", lambda *_: self.fail("It was known."))
+        self.patch(hashing.Hasher, "want", lambda *_: self.fail("The hash is known already."))
         yield self.open(SMALL)
         files = yield self.shelf.listing()
         self.assertEqual({file.sha256 for file in files}, {hash_of(b"abc"), hash_of(b"123")})
-        owner = self.shelf._index["b"].owner
-        assert owner is not None
+        owner = self.owner_of("b")
         self.assertEqual(owner.member, ALICE.member)
 
     @inlineCallbacks
-    def test_a_damaged_index_is_made_again(self) -> Steps:
+    def test_a_damaged_index_is_built_again(self) -> Steps:
         self.put("a", b"abc")
         good = {"version": 1, "files": {"a": [3, 1, 1, "0" * 64, 0, ""]}}
         for damage in [
@@ -233,24 +241,24 @@ class StartingTests(ShelfTestCase):
             self.assertEqual((yield self.fetch("a")), b"abc")
 
     @inlineCallbacks
-    def test_an_index_of_another_file_says_nothing(self) -> Steps:
+    def test_the_index_ignores_a_file_that_was_replaced(self) -> Steps:
         self.put("a", b"abc")
         yield self.fetch("a")
         yield self.shelf.stop()
-        time.sleep(0.01)  # for another time of change
         self.put("a", b"xyz")
+        os.utime(self.directory / "a", (1000, 1000))
         yield self.open(SMALL)
         self.assertEqual((yield self.fetch("a")), b"xyz")
 
     @inlineCallbacks
-    def test_a_new_directory_is_created(self) -> Steps:
+    def test_a_missing_directory_is_created(self) -> Steps:
         yield self.shelf.stop()
         self.directory = self.directory / "new"
         yield self.open(SMALL)
         self.assertEqual(self.directory.stat().st_mode & 0o777, 0o700)
 
     @inlineCallbacks
-    def test_why_not(self) -> Steps:
+    def test_a_directory_that_cannot_be_shared_is_refused(self) -> Steps:
         self.put("file", b"")
         (self.directory / "loop").symlink_to("loop")
         folder = self.directory / "other"
@@ -270,7 +278,7 @@ class StartingTests(ShelfTestCase):
             yield shelf.stop()
 
     @inlineCallbacks
-    def test_what_is_asked_after_the_end(self) -> Steps:
+    def test_everything_is_refused_after_stop(self) -> Steps:
         self.put("a", b"abc")
         reading = yield self.shelf.open("a")
         receiving = yield self.begin("b", b"abc", 1)
@@ -286,7 +294,7 @@ class StartingTests(ShelfTestCase):
         ]:
             self.assertIsInstance((yield self.refused(asked, "")), NotNow)
         yield reading.close()
-        yield receiving.keep()
+        yield receiving.close()
         self.assertEqual([part.read_bytes() for part in self.parts()], [b"a"])
 
     @inlineCallbacks
@@ -300,6 +308,6 @@ class StartingTests(ShelfTestCase):
         yield waiting
         self.assertEqual(self.open_files(), 0)
 
-    def test_no_thread_before_start(self) -> None:
+    def test_no_thread_runs_before_start(self) -> None:
         shelf = Shelf(Path("/nonexistent"), SMALL, reactor)
         self.assertIsNone(shelf._threads._pool)

@@ -1,4 +1,4 @@
-"""The fold: who is a member, what each event becomes, and what a race leaves of it. And the lines that are kept."""
+"""The fold of events into members, cursors and lines, events that lost a race, and the lines that are kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def whispered(member: int, reader: int, text: str, client_id: int = 0) -> Whispe
 
 
 def everybody() -> list[Event]:
-    """Lines 1, 2 and 3."""
+    """Return the joins of all three, which become lines 1, 2 and 3."""
     return [joined(member, name) for member, name in NAMES.items()]
 
 
@@ -37,15 +37,15 @@ def group_of(*events: Event, keep: int = 1000) -> Group:
 
 
 def give(group: Group, member: int, limit: int = 65_507) -> str:
-    """What a poll gives a member, whose cursor moves."""
-    lines, cursor, passed = waiting(group, member, limit)
-    group.advance(group.members[member], cursor, passed)
+    """Poll for a member: return what waits, and move the cursor."""
+    lines, cursor, skipped = waiting(group, member, limit)
+    group.advance(group.members[member], cursor, skipped)
     return lines.decode()
 
 
 def waiting(group: Group, member: int, limit: int) -> Waiting:
     at = group.members[member]
-    return group.waiting(at, at.cursor, at.passed, limit)
+    return group.waiting(at, at.cursor, at.skipped, limit)
 
 
 class FoldTests(TestCase):
@@ -61,11 +61,11 @@ class FoldTests(TestCase):
         self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 1, 0),))))
         self.assertEqual(group.apply(said(BOB, "Bob", "again")), 5)
 
-    def test_what_a_race_lost_changes_nothing(self) -> None:
+    def test_the_loser_of_a_race_changes_nothing(self) -> None:
         group = group_of(joined(ALICE, "Alice", 1), joined(BOB, "Bob", 2))
         races: list[Event] = [
             joined(EVE, "alice", 3),  # a name in use
-            joined(EVE, "Eve", 2),  # an address that is somebody already
+            joined(EVE, "Eve", 2),  # an address in use
             joined(BOB, "Eve", 3),
             Renamed(BOB, "Bob", "ALICE", "alice", 0.0),
             Renamed(BOB, "Bob", "Bob", "bob", 0.0),
@@ -91,14 +91,14 @@ class FoldTests(TestCase):
         self.assertEqual(group.apply(Renamed(ALICE, "Alice", "ALICE", "alice", 0.0)), 2)
         self.assertIs(group.by_key["alice"], group.members[ALICE])
 
-    def test_who_left_leaves_nothing_behind(self) -> None:
+    def test_a_member_that_leaves_leaves_no_state_behind(self) -> None:
         group = group_of(joined(ALICE, "Alice", 1), joined(BOB, "Bob", 2), Left(BOB, "Bob", 0.0))
         self.assertEqual((len(group.members), len(group.by_key), len(group.by_address)), (1, 1, 1))
         self.assertEqual(group.per_host, {"127.0.0.1": 1})
         group.apply(Left(ALICE, "Alice", 0.0))
         self.assertFalse(group.members or group.by_key or group.by_address or group.per_host)
 
-    def test_members_without_an_address_are_told_apart_by_name_and_secret(self) -> None:
+    def test_members_without_an_address_differ_by_name_and_secret(self) -> None:
         group = group_of(joined(ALICE, "Alice", secret="key"), joined(BOB, "Bob"))
         self.assertIsNone(group.apply(joined(EVE, "Eve", secret="key")))
         self.assertEqual(group.apply(joined(EVE, "Eve")), 3)
@@ -109,7 +109,7 @@ class FoldTests(TestCase):
         self.assertFalse(group.members or group.by_key or group.by_secret or group.per_host)
         self.assertEqual(group.apply(joined(BOB, "Bob", secret="key")), 7)
 
-    def test_since_when_somebody_is_a_member(self) -> None:
+    def test_the_time_of_a_join_is_kept(self) -> None:
         group = group_of(joined(ALICE, "Alice", at=5.0), joined(BOB, "Bob", at=6.0), said(BOB, "Bob", "hi", 7.0))
         self.assertEqual(
             [(m.joined, m.since, m.logged) for m in group.members.values()], [(1, 5.0, 5.0), (2, 6.0, 7.0)]
@@ -119,7 +119,7 @@ class FoldTests(TestCase):
 class GuestTests(TestCase):
     """Files that members and guests share, and what guests say."""
 
-    def test_a_member_that_shares_is_like_one_that_says_something(self) -> None:
+    def test_a_shared_file_is_hidden_to_its_author_like_a_text(self) -> None:
         group = group_of(*everybody())
         self.assertEqual(group.apply(Shared(BOB, "Bob", "", "x.txt", 5, 9.0)), 4)
         self.assertEqual(group.apply(said(BOB, "Bob", "see?")), 5)
@@ -130,7 +130,7 @@ class GuestTests(TestCase):
         self.assertEqual(group.members[BOB].logged, 10.0)
         self.assertEqual((group.behind(group.members[BOB]), group.behind(group.members[EVE])), (0, 1))
 
-    def test_everybody_sees_what_a_guest_does_and_nobody_is_counted(self) -> None:
+    def test_all_members_see_the_lines_of_a_guest(self) -> None:
         group = group_of(*everybody())
         for member in group.members:
             give(group, member)
@@ -145,7 +145,7 @@ class GuestTests(TestCase):
             [line for _, line in group.history.last(2, 0, 100)], [b"Door: ding", b"Cam shared x.jpg (5 B)"]
         )
 
-    def test_a_guest_is_nobody_who_is_here(self) -> None:
+    def test_a_guest_cannot_have_the_name_of_a_member(self) -> None:
         group = group_of(*everybody())
         refused: list[Event] = [
             GuestSaid("ALICE", "alice", "I am not", 0.0),
@@ -160,16 +160,16 @@ class GuestTests(TestCase):
         self.assertEqual(group.apply(GuestSaid("ALICE", "alice", "back as a guest", 0.0)), 5)
         self.assertEqual(group.apply(joined(44, "Alice")), 6)
 
-    def test_what_a_guest_did_is_given_again_to_who_resumes(self) -> None:
+    def test_a_resumed_session_is_given_the_lines_of_guests(self) -> None:
         group = group_of(*everybody(), GuestSaid("Door", "door", "ding", 0.0), said(BOB, "Bob", "hi"))
         runs, cursor, _ = group.runs(group.members[BOB], *group.place(group.members[BOB], 3), 1000)
         self.assertEqual((runs, cursor), ([(4, b"Door: ding")], 5))
 
 
 class ClientIdTests(TestCase):
-    """What a client numbered takes effect once, whoever stores it again."""
+    """Commands that take effect once for each id of a client, even if two nodes store them."""
 
-    def test_what_comes_again_is_refused_whatever_it_is_by_now(self) -> None:
+    def test_an_id_that_was_used_is_refused_for_any_command(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
         first: list[Event] = [
             said(BOB, "Bob", "one", client_id=1),
@@ -195,7 +195,7 @@ class ClientIdTests(TestCase):
         self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=1)), 4)
         self.assertEqual([group.apply(said(BOB, "Bob", "x")) for _ in range(2)], [5, 6])
 
-    def test_what_is_refused_for_another_reason_uses_no_id(self) -> None:
+    def test_a_refused_event_uses_no_id(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
         refused: list[Event] = [
             said(BOB, "Rob", "x", client_id=1),
@@ -208,14 +208,14 @@ class ClientIdTests(TestCase):
             self.assertIsNone(group.apply(event), event)
         self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=1)), 3)
 
-    def test_what_nobody_remembers_is_refused(self) -> None:
+    def test_an_id_that_is_too_old_is_refused(self) -> None:
         group = group_of(joined(BOB, "Bob"), said(BOB, "Bob", "x", client_id=WINDOW + 1))
         self.assertIsNone(group.apply(said(BOB, "Bob", "x", client_id=1)))
         self.assertEqual(group.apply(said(BOB, "Bob", "x", client_id=2)), 3)
 
 
 class WhisperTests(TestCase):
-    def test_only_its_reader_is_given_it(self) -> None:
+    def test_only_its_reader_is_given_a_whisper(self) -> None:
         group = group_of(*everybody())
         for member in NAMES:
             give(group, member)
@@ -224,7 +224,7 @@ class WhisperTests(TestCase):
         self.assertEqual([give(group, member) for member in NAMES], ["", "Alice (private): psst", ""])
         self.assertEqual([group.members[member].cursor for member in NAMES], [4, 4, 4])
 
-    def test_it_stands_where_it_was_said(self) -> None:
+    def test_a_whisper_keeps_its_place_among_the_lines(self) -> None:
         group = group_of(
             *everybody(),
             said(ALICE, "Alice", "1"),
@@ -238,7 +238,7 @@ class WhisperTests(TestCase):
         self.assertEqual(give(group, EVE), "Alice: 1")
         self.assertEqual([give(group, member) for member in NAMES], [""] * 3)
 
-    def test_what_a_race_lost_changes_nothing(self) -> None:
+    def test_the_loser_of_a_race_changes_nothing(self) -> None:
         group = group_of(*everybody(), Left(EVE, "Eve", 0.0))
         for member in (ALICE, BOB):
             give(group, member)
@@ -253,22 +253,22 @@ class WhisperTests(TestCase):
         self.assertEqual((group.whispered, group.history.head), (0, 4))
         self.assertEqual([group.behind(group.members[member]) for member in (ALICE, BOB)], [0, 0])
 
-    def test_it_reaches_who_has_another_name_by_now(self) -> None:
+    def test_a_whisper_reaches_a_reader_that_was_renamed(self) -> None:
         group = group_of(*everybody(), Renamed(BOB, "Bob", "Rob", "rob", 0.0), whispered(ALICE, BOB, "psst"))
         self.assertTrue(give(group, BOB).endswith("Alice (private): psst"))
 
-    def test_who_joins_later_has_nothing_of_it(self) -> None:
+    def test_a_new_member_is_given_no_older_whisper(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), whispered(ALICE, BOB, "psst"), joined(EVE, "Eve"))
         self.assertEqual(group.behind(group.members[EVE]), 0)
         group.apply(said(BOB, "Bob", "hi"))
         self.assertEqual((group.behind(group.members[EVE]), give(group, EVE)), (1, "Bob: hi"))
 
-    def test_who_left_and_came_again_does_not_see_what_was_for_the_one_that_left(self) -> None:
+    def test_an_old_name_gives_a_new_member_no_old_whisper(self) -> None:
         group = group_of(*everybody(), whispered(ALICE, EVE, "psst"), Left(EVE, "Eve", 0.0), joined(44, "Eve"))
         self.assertEqual(give(group, 44), "")
         self.assertTrue(give(group, ALICE).endswith("Eve has left the group\nEve has joined"))
 
-    def test_a_gap_counts_only_what_would_have_been_given(self) -> None:
+    def test_a_gap_counts_only_lines_that_were_not_hidden(self) -> None:
         group = group_of(
             *everybody(),
             whispered(ALICE, BOB, "1"),
@@ -283,13 +283,13 @@ class WhisperTests(TestCase):
         self.assertEqual(give(group, EVE), "* 1 line is no longer kept")
         self.assertEqual([group.behind(group.members[member]) for member in NAMES], [0, 0, 0])
 
-    def test_a_gap_of_others_whispers_is_none(self) -> None:
+    def test_a_gap_of_hidden_whispers_is_not_told(self) -> None:
         group = group_of(*everybody(), *(whispered(ALICE, BOB, "psst") for _ in range(20)), keep=3)
         self.assertEqual(give(group, EVE), "")
         group.apply(said(BOB, "Bob", "hi"))
         self.assertEqual(give(group, EVE), "Bob: hi")
 
-    def test_others_whispers_are_nothing_that_was_passed(self) -> None:
+    def test_passing_a_hidden_whisper_is_not_recorded(self) -> None:
         group = group_of(*everybody())
         for member in NAMES:
             give(group, member)
@@ -299,7 +299,7 @@ class WhisperTests(TestCase):
         give(group, BOB)
         self.assertEqual(group.moved, {group.members[BOB]})
 
-    def test_a_record_of_cursors_brings_none_back(self) -> None:
+    def test_a_record_of_cursors_brings_no_whisper_back(self) -> None:
         events = [
             *everybody(),
             whispered(ALICE, BOB, "1"),
@@ -311,7 +311,7 @@ class WhisperTests(TestCase):
         one = group_of(*events[:5])
         for member in NAMES:
             give(one, member)
-        places = tuple([(m.id, m.cursor, m.passed, 0) for m in one.members.values()])
+        places = tuple([(m.id, m.cursor, m.skipped, 0) for m in one.members.values()])
         other = group_of(*events)
         other.apply(Seen(0.0, places))
         for event in events[5:]:
@@ -321,7 +321,7 @@ class WhisperTests(TestCase):
 
 
 class PlaceTests(TestCase):
-    """Where somebody is who was given all up to a line, which its connection tells."""
+    """Places of members after a line that their connections name."""
 
     def setUp(self) -> None:
         self.group = group_of(
@@ -335,34 +335,34 @@ class PlaceTests(TestCase):
         )
 
     def after(self, member: int, number: int, group: Group | None = None) -> list[tuple[int, str]]:
-        """What it is given from there on, with the numbers."""
+        """Return what a member is given after a line, with the numbers."""
         group = group or self.group
         place = group.place(group.members[member], number)
-        runs, cursor, passed = group.runs(group.members[member], *place, 1 << 20)
-        self.assertEqual((cursor, group.hidden(group.members[member], passed)), (group.history.head, 0))
+        runs, cursor, skipped = group.runs(group.members[member], *place, 1 << 20)
+        self.assertEqual((cursor, group.hidden(group.members[member], skipped)), (group.history.head, 0))
         return [
             (first + index if first else 0, line.decode())
             for first, lines in runs
             for index, line in enumerate(bytes(lines).split(b"\n"))
         ]
 
-    def test_all_after_it_and_nothing_else(self) -> None:
+    def test_a_place_gives_all_lines_after_it(self) -> None:
         alice = [(2, "Bob has joined"), (3, "Eve has joined"), (5, "Bob: 5"), (7, "Eve (private): 7"), (8, "Eve: 8")]
         for number in range(1, 10):
             self.assertEqual(self.after(ALICE, number), [line for line in alice if line[0] > number], number)
         self.assertEqual(self.after(EVE, 3), [(4, "Alice: 4"), (5, "Bob: 5"), (6, "Bob (private): 6"), (9, "Alice: 9")])
         self.assertEqual(self.after(BOB, 5), [(8, "Eve: 8"), (9, "Alice: 9")])
 
-    def test_wherever_the_members_cursor_is(self) -> None:
+    def test_a_place_does_not_depend_on_the_cursor(self) -> None:
         give(self.group, ALICE)
         self.assertEqual(self.after(ALICE, 5), [(7, "Eve (private): 7"), (8, "Eve: 8")])
         self.assertEqual(self.group.members[ALICE].cursor, 9)
 
-    def test_nobody_is_given_more_than_there_is(self) -> None:
+    def test_a_place_is_not_after_the_last_line(self) -> None:
         self.assertEqual(self.group.place(self.group.members[BOB], 1000), self.group.place(self.group.members[BOB], 9))
         self.assertEqual(self.after(BOB, 1000), [])
 
-    def test_what_is_no_longer_kept_counts_as_the_others(self) -> None:
+    def test_lines_no_longer_kept_count_as_not_hidden(self) -> None:
         group = group_of(*everybody(), *(said(ALICE, "Alice", str(number)) for number in range(4, 20)), keep=3)
         gap = (0, "* 13 lines are no longer kept")
         self.assertEqual(self.after(BOB, 3, group), [gap, *((number, f"Alice: {number}") for number in (17, 18, 19))])
@@ -371,7 +371,7 @@ class PlaceTests(TestCase):
 
 
 class SeenTests(TestCase):
-    def test_it_moves_cursors_forward_only(self) -> None:
+    def test_a_record_moves_cursors_forward_only(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "1"), said(BOB, "Bob", "2"))
         group.apply(Seen(0.0, ((ALICE, 3, 0, 7), (EVE, 9, 0, 9))))
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
@@ -380,7 +380,7 @@ class SeenTests(TestCase):
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "")
 
-    def test_it_does_not_bring_ones_own_lines_back(self) -> None:
+    def test_a_record_does_not_bring_own_lines_back(self) -> None:
         group = group_of(
             joined(ALICE, "Alice"),
             joined(BOB, "Bob"),
@@ -403,25 +403,25 @@ class WaitingTests(TestCase):
             keep=keep,
         )
 
-    def test_nobody_is_given_what_was_before_it_joined_or_its_own(self) -> None:
+    def test_own_lines_and_those_before_the_join_are_not_given(self) -> None:
         group = self.conversation()
         self.assertEqual(give(group, ALICE), "Bob has joined\nBob: 0\nBob: 2\nBob: 4")
         self.assertEqual(give(group, BOB), "Alice: 1\nAlice: 3\nAlice: 5")
         self.assertEqual((give(group, ALICE), give(group, BOB)), ("", ""))
 
-    def test_whole_lines_that_fit(self) -> None:
+    def test_only_whole_lines_that_fit_are_given(self) -> None:
         group = self.conversation()
         self.assertEqual(give(group, ALICE, 14 + 1 + 6), "Bob has joined\nBob: 0")
         self.assertEqual(give(group, ALICE, 12), "Bob: 2")
         self.assertEqual(give(group, ALICE, 13), "Bob: 4")
 
-    def test_a_line_that_fits_nowhere_goes_alone(self) -> None:
+    def test_a_line_longer_than_the_limit_goes_alone(self) -> None:
         group = self.conversation()
         self.assertEqual(
             [give(group, ALICE, 1) for _ in range(5)], ["Bob has joined", "Bob: 0", "Bob: 2", "Bob: 4", ""]
         )
 
-    def test_a_gap_is_said_without_counting_ones_own(self) -> None:
+    def test_a_gap_does_not_count_own_lines(self) -> None:
         group = self.conversation(keep=2)  # Bob: 4 and Alice: 5
         self.assertEqual(give(group, ALICE), "* 3 lines are no longer kept\nBob: 4")
         self.assertEqual(give(group, BOB), "* 2 lines are no longer kept\nAlice: 5")
@@ -431,7 +431,7 @@ class WaitingTests(TestCase):
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "x"), keep=1)
         self.assertEqual(give(group, ALICE), "* 1 line is no longer kept\nBob: x")
 
-    def test_a_gap_of_ones_own_lines_only_is_none(self) -> None:
+    def test_a_gap_of_own_lines_is_not_told(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), *(said(BOB, "Bob", "x") for _ in range(9)), keep=3)
         self.assertEqual(give(group, BOB), "")
         group.apply(said(ALICE, "Alice", "y"))
@@ -441,13 +441,13 @@ class WaitingTests(TestCase):
         group = self.conversation(keep=2)
         self.assertEqual([give(group, ALICE, 30) for _ in range(3)], ["* 3 lines are no longer kept", "Bob: 4", ""])
 
-    def test_nothing_moves_until_it_is_said_to(self) -> None:
+    def test_waiting_does_not_move_the_cursor(self) -> None:
         group = self.conversation()
         self.assertEqual(waiting(group, ALICE, 100), waiting(group, ALICE, 100))
 
-    def test_advance_says_whether_a_line_was_passed(self) -> None:
+    def test_advance_notes_members_that_were_given_a_line(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"))
-        for event, member, passed in [
+        for event, member, is_given in [
             (said(BOB, "Bob", "x"), ALICE, True),
             (said(ALICE, "Alice", "own"), ALICE, False),
             (said(ALICE, "Alice", "own"), BOB, True),
@@ -456,11 +456,11 @@ class WaitingTests(TestCase):
             _lines, cursor, number = waiting(group, member, 1000)
             group.moved.clear()
             group.advance(group.members[member], cursor, number)
-            self.assertEqual(group.moved == {group.members[member]}, passed)
+            self.assertEqual(group.moved == {group.members[member]}, is_given)
 
 
 class HistoryTests(TestCase):
-    def test_what_is_not_kept_is_let_go_of(self) -> None:
+    def test_lines_no_longer_kept_are_freed(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), keep=100)
         for number in range(10_000):
             group.apply(said(BOB, "Bob", f"{number:06}"))
@@ -470,7 +470,7 @@ class HistoryTests(TestCase):
         self.assertEqual(lines[0], "* 9901 lines are no longer kept")
         self.assertEqual(lines[1:], [f"Bob: {number:06}" for number in range(9_900, 10_000)])
 
-    def test_lines_are_forgotten_by_age_whatever_the_clock_did(self) -> None:
+    def test_lines_are_forgotten_by_age_if_a_clock_is_set_back(self) -> None:
         times = [10.0, 20.0, 5.0, 30.0, 40.0]
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), *(said(BOB, "Bob", str(at), at) for at in times))
         group.history.forget(before=30.0)
@@ -487,7 +487,7 @@ class HistoryTests(TestCase):
         self.assertEqual(give(group, ALICE), "Bob: new")
 
     def conversation(self, keep: int = 1000) -> Group:
-        """Lines 1, 2 and 3, and three whispers among lines for all."""
+        """Return a group with three joins, and then three whispers among texts."""
         return group_of(
             *everybody(),
             whispered(ALICE, BOB, "4"),
@@ -504,7 +504,7 @@ class HistoryTests(TestCase):
             self.assertTrue(line.endswith((b"joined", b"%d" % number)), (number, line))
         return [bytes(line).decode() for _, line in found]
 
-    def test_for_whom_each_line_is(self) -> None:
+    def test_a_whisper_is_for_its_author_and_its_reader(self) -> None:
         history = self.conversation().history
         found = {reader: [number for number in range(1, 9) if history.is_for(reader, number)] for reader in (0, *NAMES)}
         self.assertEqual(
@@ -512,7 +512,7 @@ class HistoryTests(TestCase):
             {0: [1, 2, 3, 5, 7], ALICE: [1, 2, 3, 4, 5, 6, 7], BOB: [1, 2, 3, 4, 5, 7, 8], EVE: [1, 2, 3, 5, 6, 7, 8]},
         )
 
-    def test_the_last_lines_are_those_that_are_for_the_reader(self) -> None:
+    def test_the_last_lines_leave_out_withheld_whispers(self) -> None:
         group = self.conversation()
         self.assertEqual(self.last(group, 3, 0), ["Eve has joined", "Alice: 5", "Bob: 7"])
         self.assertEqual(self.last(group, 3, ALICE), ["Alice: 5", "Eve (private): 6", "Bob: 7"])
@@ -520,7 +520,7 @@ class HistoryTests(TestCase):
         self.assertEqual(self.last(group, 0, BOB), [])
         self.assertEqual(len(self.last(group, 100, BOB)), 7)
 
-    def test_the_last_lines_that_are_kept_and_fit(self) -> None:
+    def test_the_last_lines_are_kept_ones_that_fit(self) -> None:
         group = self.conversation(keep=4)
         self.assertEqual(self.last(group, 100, EVE), ["Alice: 5", "Eve (private): 6", "Bob: 7", "Bob (private): 8"])
         self.assertEqual(self.last(group, 100, 0), ["Alice: 5", "Bob: 7"])

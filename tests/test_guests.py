@@ -6,8 +6,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.commands import Command, Files, Join, Leave, Rename, Say, SayAsGuest, Share
 from groupchat.core.errors import IllegalMessage, NotNow, Unavailable
-from groupchat.core.limits import BURST
-from groupchat.core.rules import MAX_SIZE
+from groupchat.core.limits import BURST, MAX_SIZE
 from groupchat.log.memory import MemoryLog
 from tests.connections import KEY, SessionTestCase
 from tests.logs import FailingLog
@@ -93,7 +92,7 @@ class SharingTests(SessionTestCase):
             self.assertEqual(fresh.told(), [("refused", command)], command)
         self.assertEqual(self.lines(), ["Alice has joined"])
         self.assertEqual(self.may_share(guest="alice"), "The name Alice is in use.")
-        self.assertEqual(self.may_share(member=1), "You are in the group no longer: join again.")
+        self.assertEqual(self.may_share(member=1), "You are no longer in the group: join again.")
         self.assertEqual(self.may_share(guest="Door"), "")
 
     def test_races(self) -> None:

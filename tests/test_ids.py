@@ -1,4 +1,4 @@
-"""A client's own ids: each takes effect once, as far back as is remembered."""
+"""A client's own ids: each takes effect once, within the window."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.core.ids import MOST, WINDOW, Ids
+from groupchat.core.ids import MAX_ID, WINDOW, Ids
 
 
 class Remembering:
-    """What most people would write: every id that was ever used, and the highest."""
+    """The obvious design: a set of every id that was ever used."""
 
     def __init__(self) -> None:
         self.used: set[int] = set()
@@ -28,13 +28,13 @@ class Remembering:
 
 
 NEAR = st.integers(1, 3 * WINDOW)
-ANY = st.integers(1, MOST)
-EDGES = st.sampled_from([1, 2, WINDOW - 1, WINDOW, WINDOW + 1, MOST - WINDOW, MOST - WINDOW + 1, MOST - 1, MOST])
+ANY = st.integers(1, MAX_ID)
+EDGES = st.sampled_from([*(1, 2, WINDOW - 1, WINDOW, WINDOW + 1), *(MAX_ID - n for n in (0, 1, WINDOW - 1, WINDOW))])
 
 
 class WindowTests(TestCase):
     @given(st.lists(NEAR | EDGES, max_size=100), st.lists(ANY | NEAR, max_size=10))
-    def test_it_knows_what_a_set_would(self, near: list[int], far: list[int]) -> None:
+    def test_the_window_agrees_with_a_set_of_all_ids(self, near: list[int], far: list[int]) -> None:
         ids, oracle = Ids(), Remembering()
         for number in [*near, *far, *near]:
             self.assertEqual(ids.use(number), oracle.use(number), number)
@@ -45,12 +45,12 @@ class WindowTests(TestCase):
                 if not oracle.is_forgotten(other):
                     self.assertEqual(other in ids, other in oracle.used, other)
 
-    def test_each_is_used_once(self) -> None:
+    def test_each_id_is_used_once(self) -> None:
         ids = Ids()
         self.assertEqual([ids.use(number) for number in (7, 3, 7, 3, 5, 8)], [True, True, False, False, True, True])
         self.assertEqual([number for number in range(1, 12) if number in ids], [3, 5, 7, 8])
 
-    def test_what_is_too_far_behind_is_not_used_though_it_never_was(self) -> None:
+    def test_an_id_that_is_too_old_is_refused_even_if_unused(self) -> None:
         ids = Ids()
         ids.use(WINDOW)
         self.assertFalse(ids.is_forgotten(1))
@@ -62,14 +62,14 @@ class WindowTests(TestCase):
     def test_the_highest_id(self) -> None:
         ids = Ids()
         self.assertTrue(ids.use(1))
-        self.assertTrue(ids.use(MOST))
-        self.assertTrue(ids.use(MOST - WINDOW + 1))
-        self.assertTrue(ids.is_forgotten(MOST - WINDOW))
-        self.assertEqual((ids.last, ids.mask), (MOST, 1 << WINDOW - 1 | 1))
-        self.assertFalse(ids.use(MOST))
+        self.assertTrue(ids.use(MAX_ID))
+        self.assertTrue(ids.use(MAX_ID - WINDOW + 1))
+        self.assertTrue(ids.is_forgotten(MAX_ID - WINDOW))
+        self.assertEqual((ids.last, ids.mask), (MAX_ID, 1 << WINDOW - 1 | 1))
+        self.assertFalse(ids.use(MAX_ID))
         self.assertNotIn(1, ids)
 
-    def test_it_goes_on_from_its_two_integers(self) -> None:
+    def test_ids_are_restored_from_two_integers(self) -> None:
         ids = Ids()
         for number in (5, 70, 9, 71):
             ids.use(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groupchat.core.errors import Unavailable
-from groupchat.core.limits import MAX_UNENDED, QUEUE
+from groupchat.core.limits import MAX_UNTERMINATED, QUEUE
 from tests.lobby import CANNOT, Caller, Lobby, LobbyTestCase, late_lobby
 from tests.logs import FailingLog
 
@@ -166,7 +166,7 @@ class EndTests(LobbyTestCase):
 
     def test_a_line_without_an_end_is_not_read_for_ever(self) -> None:
         alice = self.lobby.enter("Alice")
-        for _ in range(MAX_UNENDED // 1024):
+        for _ in range(MAX_UNTERMINATED // 1024):
             alice.send_bytes(b"x" * 1024)
         self.assertFalse(alice.is_closing)
         alice.send_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Live lines that ask for /files."""
+"""The command /files of live lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = [File("a b.txt", 5, AT, "0f" * 32), File("photo.jpg", 2_100_000, AT + 60
 
 @implementer(IShelf)
 class Shelf:
-    """It has `files`. While it is `slow`, listings wait in `asked`."""
+    """A shelf that lists `files`. While it is `slow`, the listings wait in `asked`."""
 
     def __init__(self) -> None:
         self.files = list(FILES)
@@ -49,10 +49,10 @@ class FilesTests(LobbyTestCase):
 
     listed = ("a b.txt  5 B, 2026-11-21 10:15", "photo.jpg  2.1 MB, 2026-11-21 10:16")
 
-    def test_the_shelf_is_one(self) -> None:
+    def test_the_fake_shelf_provides_the_interface(self) -> None:
         self.assertTrue(verifyObject(IShelf, self.shelf))
 
-    def test_what_is_there(self) -> None:
+    def test_files_are_listed(self) -> None:
         alice, program = self.lobby.enter("Alice"), self.lobby.program("Robot")
         alice.heard()
         self.assertEqual(alice.ask("/files"), ["* 2 files:", *[f"* {line}" for line in self.listed]])
@@ -62,14 +62,14 @@ class FilesTests(LobbyTestCase):
         self.shelf.files.clear()
         self.assertEqual(alice.ask("/files"), ["* There are no files yet."])
 
-    def test_where_no_files_are_shared(self) -> None:
+    def test_a_group_without_files_says_so(self) -> None:
         self.lobby.registry.shelf = None
         alice, program = self.lobby.enter("Alice"), self.lobby.program("Robot")
         alice.heard()
         self.assertEqual(alice.ask("/files"), ["* No files are shared here."])
         self.assertEqual(program.ask("7 /files"), ["= No files are shared here.", "ok 7"])
 
-    def test_no_more_than_the_bound_and_of_those_the_last(self) -> None:
+    def test_only_the_newest_files_are_shown(self) -> None:
         alice = self.lobby.enter("Alice")
         self.shelf.files = [File(str(number), 1, AT) for number in range(MAX_FILES_SHOWN)]
         self.assertEqual(len(alice.ask("/files")), 1 + MAX_FILES_SHOWN)
@@ -78,7 +78,7 @@ class FilesTests(LobbyTestCase):
         self.assertEqual((len(found), found[0], found[-1]), (2 + MAX_FILES_SHOWN, "* 212 files:", "* and 12 more"))
         self.assertTrue(found[-2].startswith("* last  "))
 
-    def test_what_comes_after_it_waits_if_its_answer_is_long_as_well_and_else_does_not(self) -> None:
+    def test_only_long_answers_wait_for_the_list(self) -> None:
         self.shelf.slow = True
         alice = self.lobby.enter("Alice")
         self.assertEqual(alice.ask("/files", "hi", "/name Al", "/files", "/users", "more"), ["* You are Al now."])
@@ -93,14 +93,14 @@ class FilesTests(LobbyTestCase):
         self.assertEqual(heard[:2], ["* There are no files yet.", "* 2 here:"])
         self.assertEqual(self.lobby.watch(), ["Al: more"])
 
-    def test_it_counts_as_something_said(self) -> None:
+    def test_the_list_counts_against_the_rate(self) -> None:
         self.lobby.service._rules.pace._rate = 5
         alice = self.lobby.enter("Alice")
         heard = alice.ask(*["/files"] * 200)
         self.assertEqual(heard.count("* 2 files:"), 100)
         self.assertEqual(heard[-1], "* Slow down: you say too much at once.")
 
-    def test_a_shelf_that_fails_is_survived(self) -> None:
+    def test_a_failing_shelf_is_survived(self) -> None:
         alice, program = self.lobby.enter("Alice"), self.lobby.program("Robot")
         alice.heard()
         for failure, verb, words in [
@@ -115,7 +115,7 @@ class FilesTests(LobbyTestCase):
         self.assertEqual((alice.ask("/files")[0], program.ask("7 /files")[-1]), ("* 2 files:", "ok 7"))
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
-    def test_a_shelf_that_never_answers_is_not_waited_for(self) -> None:
+    def test_a_shelf_that_never_answers_is_given_up(self) -> None:
         self.shelf.slow = True
         alice = self.lobby.enter("Alice")
         self.assertEqual(alice.ask("/files"), [])
@@ -126,7 +126,7 @@ class FilesTests(LobbyTestCase):
         self.assertEqual(alice.ask("/files")[0], "* 2 files:")
         self.assertTrue(self.flushLoggedErrors())
 
-    def test_who_is_gone_when_the_answer_comes_gets_nothing_and_leaves(self) -> None:
+    def test_a_member_who_ends_during_the_list_leaves(self) -> None:
         self.shelf.slow = True
         for end in ("lose", "half_close"):
             alice = self.lobby.enter("Alice")
@@ -139,7 +139,7 @@ class FilesTests(LobbyTestCase):
             self.assertEqual(heard[:1], [] if end == "lose" else ["* 2 files:"], end)
             self.assertEqual(self.lobby.watch()[-2:], ["Alice: bye", "Alice has left the group"], end)
 
-    def test_a_session_that_goes_on_elsewhere_asks_again(self) -> None:
+    def test_a_resumed_session_asks_again(self) -> None:
         self.shelf.slow = True
         program = self.lobby.program("Robot")
         program.ask("7 /files")

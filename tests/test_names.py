@@ -1,4 +1,4 @@
-"""What a nickname may be."""
+"""The rules of nicknames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from groupchat.core.notices import PHRASES
 
 
 class NicknameTests(TestCase):
-    def test_it_is_shown_as_it_was_given(self) -> None:
+    def test_a_name_is_shown_as_it_was_given(self) -> None:
         for name in ["Alice", "Bob van der Berg", "Zoë", "李雷", "мария", "علي", "🦊 fox", "a.b-c_d", "x2", "½ pint"]:
             self.assertEqual(nickname(name).shown, nickname(nickname(name).shown).shown)
             self.assertEqual(nickname(name).shown.casefold(), nickname(name).key.casefold())
         self.assertEqual(nickname("Alice").shown, "Alice")
 
-    def test_two_names_that_differ_only_in_case_width_or_space_are_the_same(self) -> None:
+    def test_case_width_and_spaces_do_not_tell_names_apart(self) -> None:
         for one, other in [("Alice", "aLICE"), ("\uff21lice", "alice"), ("Al  Ice", "al ice"), ("É", "e\u0301")]:
             self.assertEqual(nickname(one).key, nickname(other).key)
         lunate, sigma = nickname("\u03f9\u03b1"), nickname("\u03a3\u03b1")  # both are shown with a capital sigma
@@ -28,7 +28,7 @@ class NicknameTests(TestCase):
     def test_spaces_are_those_of_rfc_8266(self) -> None:
         self.assertEqual(nickname(" Al \u3000 Ice ").shown, "Al Ice")
 
-    def test_what_only_begins_with_a_phrase_of_a_notice_or_has_it_in_a_word_is_fine(self) -> None:
+    def test_shared_is_allowed_at_the_start_or_within_a_word(self) -> None:
         for name in ["shared", "Shared drive", "sharedx", "Unshared", "x-shared", "share", "Al share"]:
             self.assertEqual(nickname(name).shown, name)
 
@@ -36,17 +36,17 @@ class NicknameTests(TestCase):
         self.assertEqual(nickname("x" * 32).shown, "x" * 32)
         self.assertEqual(nickname("e\u0301" * 32).shown, "é" * 32)
         self.assertRaises(IllegalMessage, nickname, "x" * 33)
-        self.assertRaises(IllegalMessage, nickname, "\ufdfa" * 3)  # one character that normalises to eighteen
+        self.assertRaises(IllegalMessage, nickname, "\ufdfa" * 3)  # one character that is normalised to eighteen
         self.assertRaises(IllegalMessage, nickname, " " * 10_000 + "x")
 
-    def test_what_could_be_taken_for_something_else(self) -> None:
+    def test_a_name_that_looks_like_something_else_is_refused(self) -> None:
         for name in [
             "",
             " ",
             "\t",
             "a:b",
             "Alice: hi",
-            "a\uff1ab",  # a wide colon, which normalises to a plain one
+            "a\uff1ab",  # a wide colon, which is normalised to a plain one
             "a,b",
             "a, b",
             "(3 more)",

@@ -197,7 +197,7 @@ class LiveTests(SynchronousTestCase):
         lobby = Lobby(LateLog(store, clock, 0.0), clock)
         alice = lobby.enter("Alice")
         other = Node(LateLog(store, clock, 0.0), clock)  # no connection outlives a restart, for all that it knows
-        self.assertEqual(alice.heard(), ["* You are in the group no longer: join again."])
+        self.assertEqual(alice.heard(), ["* You are no longer in the group: join again."])
         self.assertTrue(alice.is_closing)
         self.assertEqual(other.ask(1, "1 Bob"), "")
         other.ask(1, "2 hi")

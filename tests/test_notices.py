@@ -1,4 +1,4 @@
-"""What a line of the group is: all that the server's own rules let happen is read back as it happened."""
+"""Lines of a group: every event that the rules allow is read back as it was."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ReadTest(TestCase):
             self.assertEqual(read(line), Line(kind, name, text, line))
             self.assertTrue(is_line(line), line)
 
-    def test_files_that_were_shared(self) -> None:
+    def test_lines_of_shared_files(self) -> None:
         for name, file, size in [
             ("Bob", "photo.jpg", "2.1 MB"),
             ("Bob", "a b (2).jpg", "0 B"),
@@ -67,13 +67,13 @@ class ReadTest(TestCase):
         for line in ("Bob shared x", "Bob shared x (much)", " shared x (2 B)", "Bob shared  (2 B)"):
             self.assertNotEqual(read(line).kind, Kind.SHARED, line)
 
-    def test_what_is_no_line_is_the_servers(self) -> None:
+    def test_an_unknown_line_is_the_servers(self) -> None:
         for line in ("", "close", "Illegal message", "Bob, Zoe", "Zoe, Yan, (120 more)", "Bob"):
             self.assertEqual(read(line), Line(Kind.SERVER, "", line, line))
             self.assertFalse(is_line(line), line)
 
     @given(NAMES, NAMES, TEXTS)
-    def test_what_happens_is_read_back(self, name: str, new: str, text: str) -> None:
+    def test_every_event_is_read_back(self, name: str, new: str, text: str) -> None:
         for line, kind, said in [
             (f"{name}: {text}", Kind.SAID, text),
             (f"{name} (private): {text}", Kind.PRIVATE, text),
@@ -84,11 +84,11 @@ class ReadTest(TestCase):
             self.assertEqual(read(line), Line(kind, name, said, line))
 
     @given(st.lists(NAMES))
-    def test_a_list_of_names_is_no_line(self, names: list[str]) -> None:
+    def test_a_list_of_names_is_not_a_line(self, names: list[str]) -> None:
         self.assertFalse(is_line(", ".join(names)))
 
     @given(st.text())
-    def test_anything_is_read(self, line: str) -> None:
+    def test_any_text_is_read(self, line: str) -> None:
         found = read(line)
         self.assertEqual(found.line, line)
         if found.kind is Kind.SAID:

@@ -90,4 +90,4 @@ class WatchingTests(SessionTestCase):
             self.assertEqual(numbers, [b"%d" % number for number in range(head - 2, head + 1)])
         self.assertEqual((alice.member.cursor, self.group.behind(alice.member)), (head, 0))
         self.assertEqual(self.group.behind(bob.member), 1)
-        self.assertEqual(self.group.place(alice.member, head), (alice.member.cursor, alice.member.passed))
+        self.assertEqual(self.group.place(alice.member, head), (alice.member.cursor, alice.member.skipped))

@@ -1,4 +1,4 @@
-"""How fast a member may say things, also when it leaves and joins again."""
+"""Flood control, also of members that leave and join again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RejoinTests(TestCase):
         return member
 
     def said(self, member: Member, now: float) -> int:
-        """How much a member may say at once."""
+        """Return how much a member may say at once."""
         for count in range(10 * BURST):
             try:
                 self.pace.take(member, now)
@@ -40,14 +40,14 @@ class RejoinTests(TestCase):
             return False
         return True
 
-    def test_who_leaves_and_joins_again_goes_on_where_it_was(self) -> None:
+    def test_joining_again_does_not_refill_the_bucket(self) -> None:
         alice = self.joined(NOW)
         for _ in range(60):
             self.pace.take(alice, NOW)
         self.pace.left(alice, NOW)
         self.assertEqual(self.said(self.joined(NOW + 1), NOW + 1), BURST - 61 + RATE)
 
-    def test_joining_and_leaving_again_and_again_is_paced_as_well(self) -> None:
+    def test_repeated_joins_and_leaves_are_limited(self) -> None:
         said = joins = 0
         for tenth in range(1000):
             now = NOW + tenth / 10
@@ -59,22 +59,22 @@ class RejoinTests(TestCase):
         self.assertLess(said + joins, 3 * BURST + 100 * RATE)
         self.assertGreater(said + joins, 90 * RATE)
 
-    def test_who_said_little_leaves_little_behind(self) -> None:
-        """A class goes, and the next one comes."""
+    def test_a_member_that_said_little_leaves_a_small_debt(self) -> None:
+        """A class of pupils leaves, and the next one joins from the same address."""
         class_of_50 = [self.joined(NOW) for _ in range(50)]
         for member in class_of_50:
             self.pace.left(member, NOW + 3600)
         first, second = self.joined(NOW + 3610), self.joined(NOW + 3610)
         self.assertEqual((self.said(first, NOW + 3610), self.said(second, NOW + 3610)), (BURST, BURST))
 
-    def test_what_many_have_spent_locks_nobody_out_for_long(self) -> None:
+    def test_debts_of_many_members_lock_nobody_out(self) -> None:
         for member in [self.joined(NOW) for _ in range(20)]:
             self.said(member, NOW)
             self.pace.left(member, NOW)
         self.assertTrue(self.may_join(NOW))
 
-    def test_taking_turns_gains_nothing(self) -> None:
-        """Some take the debts over, the next ones speak, and all leave: again and again."""
+    def test_members_that_take_turns_gain_nothing(self) -> None:
+        """Some members take the debts over, others speak, and all leave, again and again."""
         said = 0
         for round in range(100):
             now = NOW + round / 5
@@ -84,7 +84,7 @@ class RejoinTests(TestCase):
                 self.pace.left(member, now)
         self.assertLess(said, 5 * BURST + 20 * RATE)
 
-    def test_one_who_said_too_much_locks_nobody_else_out(self) -> None:
+    def test_a_member_that_said_too_much_locks_nobody_out(self) -> None:
         alice = self.joined(NOW)
         self.said(alice, NOW)
         self.pace.left(alice, NOW)
@@ -92,7 +92,7 @@ class RejoinTests(TestCase):
         self.assertEqual((self.said(bob, NOW), self.said(bob, NOW + 1)), (0, RATE))
 
     def told(self, now: float, host: str = "10.0.0.1") -> int:
-        """How much guests may say at once."""
+        """Return how much guests may say at once."""
         for count in range(10 * BURST):
             try:
                 self.pace.check_guest(host, now)
@@ -106,7 +106,7 @@ class RejoinTests(TestCase):
         self.assertEqual([self.told(NOW + second) for second in (0, 0.01, 1, 3)], [BURST, 0, RATE, 2 * RATE])
         self.assertEqual((self.told(NOW, "10.0.0.2"), self.told(NOW + 1000)), (BURST, BURST))
 
-    def test_guests_lock_nobody_out_of_joining_who_is_only_slow_to_speak(self) -> None:
+    def test_guests_only_slow_down_those_who_join(self) -> None:
         self.told(NOW)
         self.assertTrue(self.may_join(NOW))
         alice = self.joined(NOW)
@@ -119,7 +119,7 @@ class RejoinTests(TestCase):
         self.pace.left(alice, NOW)
         self.assertEqual((self.told(NOW), self.told(NOW + 1)), (0, RATE - 1))
 
-    def test_looking_whether_one_may_say_something_costs_nothing(self) -> None:
+    def test_a_check_takes_no_token(self) -> None:
         alice = self.joined(NOW)
         for _ in range(2 * BURST):
             self.pace.check(alice, NOW)
@@ -128,13 +128,13 @@ class RejoinTests(TestCase):
         self.assertRaises(NotNow, self.pace.check, alice, NOW)
         self.pace.check(alice, NOW + 1)
 
-    def test_hosts_have_nothing_to_do_with_each_other(self) -> None:
+    def test_hosts_have_separate_debts(self) -> None:
         alice = self.joined(NOW)
         self.said(alice, NOW)
         self.pace.left(alice, NOW)
         self.assertEqual(self.said(self.joined(NOW, "10.0.0.2"), NOW), BURST)
 
-    def test_what_is_paid_is_forgotten(self) -> None:
+    def test_paid_debts_are_forgotten(self) -> None:
         for host in range(100):
             alice = self.joined(NOW, f"10.0.1.{host}")
             self.pace.take(alice, NOW)
@@ -144,7 +144,7 @@ class RejoinTests(TestCase):
         self.pace.forget(NOW + 1)
         self.assertEqual(self.pace._debts, {})
 
-    def test_without_a_limit_nothing_is_noted(self) -> None:
+    def test_without_a_limit_no_debt_is_kept(self) -> None:
         self.pace = Pace(0)
         alice = self.joined(NOW)
         self.assertEqual((self.said(alice, NOW), self.told(NOW)), (10 * BURST, 10 * BURST))

@@ -1,4 +1,4 @@
-"""The page, in a real browser on a real daemon: tests/browser has the tests, which node runs."""
+"""The page in a real browser, with a real daemon. Node runs the tests, which are in tests/browser."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from tests.programs import need, unavailable
+from tests.slow import slow
 
 HERE = Path(__file__).parent / "browser"
 STATIC = HERE.parent.parent / "groupchat" / "frontends" / "web" / "static"
-SECONDS = 300
-MOST_BYTES = 60_000
+SECONDS = 600
+MAX_BYTES = 60_000
 
 
-class PageTest(TestCase):
+class BrowserTestCase(TestCase):
     timeout = SECONDS + 20
 
     def run_in_browser(self, script: str) -> None:
         node, chromium = need("node", "nodejs"), need("chromium", "chromium")
         if not (HERE / "node_modules" / "playwright-core").is_dir():
             unavailable("needs playwright-core and axe-core: npm ci --prefix tests/browser")
-        # A process group of its own, so that no daemon and no browser outlives it, however it ends.
+        # In its own process group, so that the daemon and the browser can be killed with it.
         process = subprocess.Popen(
             [node, "--test", "--test-reporter=spec", str(HERE / script)],
             env={**os.environ, "PYTHON": sys.executable, "CHROMIUM": chromium},
@@ -42,23 +43,31 @@ class PageTest(TestCase):
             output, _ = process.communicate()
         self.assertEqual(process.returncode, 0, output)
 
-    def test_people_talk(self) -> None:
+
+class PageTests(BrowserTestCase):
+    def test_a_person_joins_and_talks(self) -> None:
+        self.run_in_browser("smoke.mjs")
+
+    def test_the_page_is_small(self) -> None:
+        self.assertLess(sum(file.stat().st_size for file in STATIC.iterdir()), MAX_BYTES)
+
+
+@slow
+class WholePageTests(BrowserTestCase):
+    def test_conversations(self) -> None:
         self.run_in_browser("talk.mjs")
 
-    def test_the_server_goes_away(self) -> None:
+    def test_the_server_stops_and_returns(self) -> None:
         self.run_in_browser("away.mjs")
 
     def test_files(self) -> None:
         self.run_in_browser("files.mjs")
 
-    def test_what_others_write_is_text(self) -> None:
+    def test_what_others_write_is_only_text(self) -> None:
         self.run_in_browser("safety.mjs")
 
     def test_long_conversations(self) -> None:
         self.run_in_browser("long.mjs")
 
-    def test_everybody_can_use_it(self) -> None:
+    def test_accessibility(self) -> None:
         self.run_in_browser("access.mjs")
-
-    def test_it_is_small(self) -> None:
-        self.assertLess(sum(file.stat().st_size for file in STATIC.iterdir()), MOST_BYTES)

@@ -159,7 +159,7 @@ class HandshakeTests(QuicTestCase):
         self.assertFalse(peer.established)
 
     def test_a_thousand_half_open_handshakes_are_bounded_and_end_by_themselves(self) -> None:
-        few = self.start("--quic", "--max-quic", "50")
+        few = self.start("--quic", "--max-connections", "50")
         peers = []
         for _ in range(1_000):
             peer = QuicPeer(few.port)

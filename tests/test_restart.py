@@ -192,7 +192,7 @@ class RandomRestartTests(Directory):
                     m.name,
                     m.key,
                     m.address,
-                    bytes(group.waiting(m, m.cursor, m.passed, 1 << 30)[0]),
+                    bytes(group.waiting(m, m.cursor, m.skipped, 1 << 30)[0]),
                 )
                 for m in group.members.values()
             ],

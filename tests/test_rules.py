@@ -1,4 +1,4 @@
-"""The rules, asked directly: how fast a member may say things, and to whom a whisper goes."""
+"""The rules called directly: rates, the readers of whispers, and guests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RateTests(TestCase):
         self.rules, (self.alice, self.bob) = rules_of("Alice", "Bob")
 
     def said(self, now: float, most: int = 1000) -> int:
-        """How much Alice may say at once."""
+        """Return how much Alice may say at once."""
         for count in range(most):
             try:
                 self.rules.say(self.alice, Say("hi"), now)
@@ -38,30 +38,30 @@ class RateTests(TestCase):
                 return count
         return most
 
-    def test_a_burst_and_then_so_much_a_second(self) -> None:
+    def test_after_a_burst_the_rate_limits(self) -> None:
         self.assertEqual(self.said(NOW), BURST)
         self.assertEqual(self.said(NOW + 0.1), 0)
         self.assertEqual([self.said(NOW + second) for second in (1, 2, 3, 5)], [5, 5, 5, 10])
         self.assertEqual(self.said(NOW + 5.2), 1)
         self.assertEqual(self.said(NOW + 1000), BURST)
 
-    def test_a_burst_is_as_much_by_the_clocks_of_today(self) -> None:
+    def test_a_burst_is_exact_with_present_day_times(self) -> None:
         for fraction in range(20):
             self.assertEqual(self.said(TODAY + 1000 * fraction + fraction / 7), BURST, fraction)
 
-    def test_in_the_long_run_it_is_what_was_chosen(self) -> None:
+    def test_in_the_long_run_the_chosen_rate_holds(self) -> None:
         for rate in (1, 3, 7, 1000):
             self.rules, (self.alice,) = rules_of("Alice", rate=rate)
             said = sum(self.said(NOW + tenth / 10, most=3000) for tenth in range(1001))
             self.assertTrue(BURST + 100 * rate - 1 <= said <= BURST + 100 * rate, (rate, said))
 
-    def test_what_is_too_fast_costs_nothing(self) -> None:
+    def test_a_command_that_is_too_fast_takes_no_token(self) -> None:
         self.said(NOW)
         for tenth in range(10):
             self.said(NOW + tenth / 50)
         self.assertEqual(self.said(NOW + 1), 5)
 
-    def test_each_member_has_its_own(self) -> None:
+    def test_each_member_has_its_own_bucket(self) -> None:
         self.said(NOW)
         self.assertEqual(self.rules.say(self.bob, Say("hi"), NOW).text, "hi")
 
@@ -74,13 +74,13 @@ class RateTests(TestCase):
         with self.assertRaises(NotNow):
             self.rules.rename(self.alice, Rename("Al"), NOW)
 
-    def test_a_text_that_is_illegal_costs_nothing(self) -> None:
+    def test_an_illegal_text_takes_no_token(self) -> None:
         for _ in range(2 * BURST):
             with self.assertRaises(IllegalMessage):
                 self.rules.say(self.alice, Say(" "), NOW)
         self.assertEqual(self.said(NOW), BURST)
 
-    def test_no_limit(self) -> None:
+    def test_a_rate_of_0_is_no_limit(self) -> None:
         self.rules, (self.alice,) = rules_of("Alice", rate=0)
         self.assertEqual(self.said(NOW, most=10 * BURST), 10 * BURST)
 
@@ -97,7 +97,7 @@ class RateTests(TestCase):
 
 
 class WhisperTests(TestCase):
-    """To whom a whisper goes, and what of it is the text."""
+    """The reader and the text of a whisper."""
 
     def setUp(self) -> None:
         self.rules, (self.alice, *_) = rules_of("Alice", "Bob", "Bob Dylan", "Zoë", "🦊", "x" * 32)
@@ -114,7 +114,7 @@ class WhisperTests(TestCase):
             self.rules.whisper(self.alice, Whisper(words), NOW)
         return str(raised.exception)
 
-    def test_a_name_and_a_colon(self) -> None:
+    def test_a_name_with_a_colon_is_the_reader(self) -> None:
         for words, expected in [
             ("Bob: hi", ("Bob", "hi")),
             ("Bob:hi", ("Bob", "hi")),
@@ -127,7 +127,7 @@ class WhisperTests(TestCase):
         ]:
             self.assertEqual(self.addressed(words), expected, words)
 
-    def test_the_longest_name_that_matches(self) -> None:
+    def test_without_a_colon_the_longest_name_is_the_reader(self) -> None:
         for words, expected in [
             ("Bob hi", ("Bob", "hi")),
             ("Bob hi there", ("Bob", "hi there")),
@@ -138,11 +138,11 @@ class WhisperTests(TestCase):
         ]:
             self.assertEqual(self.addressed(words), expected, words)
 
-    def test_a_colon_in_the_text_is_one(self) -> None:
+    def test_a_colon_in_the_text_belongs_to_the_text(self) -> None:
         self.assertEqual(self.addressed("Bob http://example.org"), ("Bob", "http://example.org"))
         self.assertEqual(self.addressed("Bob Dylan at 5:30"), ("Bob Dylan", "at 5:30"))
 
-    def test_names_are_the_same_as_for_a_join(self) -> None:
+    def test_names_match_as_they_do_for_a_join(self) -> None:
         for words, to in [
             ("bob: hi", "Bob"),
             ("BOB DYLAN hi", "Bob Dylan"),
@@ -151,19 +151,19 @@ class WhisperTests(TestCase):
         ]:
             self.assertEqual(self.addressed(words), (to, "hi"), words)
 
-    def test_not_to_oneself(self) -> None:
+    def test_nobody_whispers_to_itself(self) -> None:
         self.assertIn("you", self.refused("alice: hi"))
         self.assertIn("you", self.refused("Alice hi"))
 
-    def test_what_is_for_somebody_who_has_left_goes_to_nobody_else(self) -> None:
+    def test_a_whisper_to_a_former_member_goes_to_nobody_else(self) -> None:
         for words in ["Bob Marley: secret", "Bob  Marley : secret", "Bob see: this", "Bob Marley:"]:
             self.assertIn("Nobody", self.refused(words), words)
 
-    def test_not_to_nobody(self) -> None:
+    def test_a_whisper_needs_a_reader_and_a_text(self) -> None:
         for words in ["Eve: hi", "Eve hi", "Bob", "Dylan: hi", "", " ", ":", ": hi", "x" * 33 + " hi", "a b c d: e f"]:
             self.assertIn("Nobody", self.refused(words), words)
 
-    def test_the_text_is_one_that_may_be_said(self) -> None:
+    def test_the_text_of_a_whisper_is_checked(self) -> None:
         for text in ["", " ", "\x1b[2J", "x" * 4097, "a\nb"]:
             for between in (": ", " "):
                 self.assertTrue(self.refused(f"Bob{between}{text}"), text)
@@ -171,7 +171,7 @@ class WhisperTests(TestCase):
 
 
 class GuestTests(TestCase):
-    """Who may share a file, and what a guest may be called."""
+    """Files that members and guests share, and the names and texts of guests."""
 
     def setUp(self) -> None:
         self.rules, (self.alice, _) = rules_of("Alice", "Bob")
@@ -179,12 +179,12 @@ class GuestTests(TestCase):
     def refused(self, command: Share | SayAsGuest) -> str:
         with self.assertRaises(IllegalMessage) as raised:
             if isinstance(command, SayAsGuest):
-                self.rules.tell("10.0.0.9", command, NOW)
+                self.rules.say_as_guest("10.0.0.9", command, NOW)
             else:
                 self.rules.share("10.0.0.9", command, NOW)
         return str(raised.exception)
 
-    def test_what_is_allowed(self) -> None:
+    def test_members_and_guests_may_share(self) -> None:
         self.assertEqual(
             self.rules.share("10.0.0.9", Share("x.txt", 5, member=1, guest="whoever"), NOW),
             Shared(1, "Alice", "", "x.txt", 5, NOW),
@@ -194,15 +194,15 @@ class GuestTests(TestCase):
             Shared(0, "Door", "door", "é", 0, NOW),
         )
         self.assertEqual(
-            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW), GuestSaid("Door", "door", "ding", NOW)
+            self.rules.say_as_guest("10.0.0.9", SayAsGuest("Door", "ding"), NOW), GuestSaid("Door", "door", "ding", NOW)
         )
 
-    def test_a_member_must_be_here(self) -> None:
+    def test_only_a_present_member_may_share(self) -> None:
         self.assertIn("no longer", self.refused(Share("x", 1, member=3)))
         self.rules.may_share("10.0.0.9", 1, "", NOW)
         self.assertRaises(IllegalMessage, self.rules.may_share, "10.0.0.9", 3, "Door", NOW)
 
-    def test_the_name_of_a_guest_is_a_name_that_is_free(self) -> None:
+    def test_a_guest_needs_a_legal_name_that_is_free(self) -> None:
         for name, word in [("alice", "Alice is in use"), ("", "empty"), ("a:b", "no :"), ("x shared y", "taken for")]:
             self.assertIn(word, self.refused(SayAsGuest(name, "hi")))
             self.assertIn(word, self.refused(Share("x", 1, guest=name)))
@@ -210,24 +210,24 @@ class GuestTests(TestCase):
                 self.rules.may_share("10.0.0.9", 0, name, NOW)
         self.rules.may_share("10.0.0.9", 0, "Door", NOW)
 
-    def test_a_file_has_a_legal_name_and_a_size(self) -> None:
+    def test_a_file_needs_a_legal_name_and_a_possible_size(self) -> None:
         for file, size in [("", 1), ("a: b", 1), ("a/b", 1), ("a\nb", 1), ("x" * 256, 1), ("x", -1), ("x", 2**63)]:
             self.assertTrue(self.refused(Share(file, size, member=1)), (file, size))
         self.rules.share("10.0.0.9", Share("x" * 255, 2**63 - 1, member=1), NOW)
 
-    def test_a_guest_says_what_may_be_said(self) -> None:
+    def test_the_text_of_a_guest_is_checked(self) -> None:
         for text in ["", " ", "\x1b[2J", "x" * 4097, "a\nb"]:
             self.assertTrue(self.refused(SayAsGuest("Door", text)))
 
-    def test_a_member_pays_itself_and_a_guest_its_host(self) -> None:
+    def test_guests_of_a_host_share_its_tokens(self) -> None:
         for _ in range(BURST):
             self.rules.share("10.0.0.9", Share("x", 1, member=1), NOW)
         for share in (self.rules.share, lambda host, *_: self.rules.may_share(host, 1, "", NOW)):
             self.assertRaises(NotNow, share, "10.0.0.9", Share("x", 1, member=1), NOW)
         for _ in range(BURST // 2):
             self.rules.share("10.0.0.9", Share("x", 1, guest="Door"), NOW)
-            self.rules.tell("10.0.0.9", SayAsGuest("Door", "ding"), NOW)
-        self.assertRaises(NotNow, self.rules.tell, "10.0.0.9", SayAsGuest("Cam", "x"), NOW)
+            self.rules.say_as_guest("10.0.0.9", SayAsGuest("Door", "ding"), NOW)
+        self.assertRaises(NotNow, self.rules.say_as_guest, "10.0.0.9", SayAsGuest("Cam", "x"), NOW)
         self.assertRaises(NotNow, self.rules.may_share, "10.0.0.9", 0, "Cam", NOW)
-        self.rules.tell("10.0.0.8", SayAsGuest("Cam", "x"), NOW)
+        self.rules.say_as_guest("10.0.0.8", SayAsGuest("Cam", "x"), NOW)
         self.rules.pace.check_join("10.0.0.9", NOW)

@@ -53,7 +53,7 @@ class Node:
             "whispered": group.whispered,
             "kept": (history.first, history.head, history.first_entry(), self.snapshots.position),
             "lines": bytes(history.read(history.first - 1, history.head, 1 << 30)[0]),
-            "waiting": [(group.behind(m), group.runs(m, m.cursor, m.passed, 1 << 30)) for m in group.members.values()],
+            "waiting": [(group.behind(m), group.runs(m, m.cursor, m.skipped, 1 << 30)) for m in group.members.values()],
             "last": [history.last(len(everything), reader, 1 << 30) for reader in (0, *group.members)],
         }
 
@@ -111,8 +111,8 @@ class Entries:
         """Where members are who were just given some or all that waits."""
         places = []
         for m in self.group.members.values():
-            _, cursor, passed = self.group.waiting(m, m.cursor, m.passed, self.dice.choice([1, 30, 1000]))
-            places.append((m.id, cursor, passed, int(at)))
+            _, cursor, skipped = self.group.waiting(m, m.cursor, m.skipped, self.dice.choice([1, 30, 1000]))
+            places.append((m.id, cursor, skipped, int(at)))
         return Seen(at, tuple(places))
 
 
@@ -198,7 +198,7 @@ class FirstVersionTests(TestCase):
         self.assertEqual([(m.logged, m.secret, m.ids) for m in (alice, zoe)], [(60.0, None, None), (120.5, None, None)])
         self.assertEqual(group.per_host, {"127.0.0.1": 1, "fe80::1%2": 1})
         self.assertEqual((group.history.head, group.behind(alice), group.behind(zoe)), (7, 3, 0))
-        lines, _, _ = group.waiting(alice, alice.cursor, alice.passed, 1000)
+        lines, _, _ = group.waiting(alice, alice.cursor, alice.skipped, 1000)
         self.assertEqual(bytes(lines).decode(), "Zoë 🦊: four\nEve has joined\nEve has left the group")
 
     def test_it_goes_on_as_of_this_version(self) -> None:
@@ -217,7 +217,7 @@ class FirstVersionTests(TestCase):
             (alice, "Eve has left the group\nZoë 🦊 (private): ten"),
             (zoe, "Alice: eight\nAlice (private): nine"),
         ]:
-            lines, _, _ = node.group.waiting(member, member.cursor, member.passed, 1000)
+            lines, _, _ = node.group.waiting(member, member.cursor, member.skipped, 1000)
             self.assertEqual(bytes(lines).decode(), expected)
         again = Node()
         again.snapshots.load(node.saved())

@@ -1,4 +1,4 @@
-"""What a member may say."""
+"""The rules of texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from groupchat.core.texts import check_text
 
 
 class TextTests(TestCase):
-    def test_what_may_be_said(self) -> None:
+    def test_allowed_texts(self) -> None:
         for text in [
             "hi",
             " x",
@@ -28,7 +28,7 @@ class TextTests(TestCase):
         ]:
             self.assertEqual(check_text(text), text)
 
-    def test_what_may_not(self) -> None:
+    def test_refused_texts(self) -> None:
         for text in ["", " ", "\t", "\u3000\xa0", "x" * 4097, "é" * 2049, "👋" * 1025]:
             with self.assertRaises(IllegalMessage):
                 self.fail(f"{check_text(text)!r} was allowed")

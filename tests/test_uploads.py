@@ -1,4 +1,4 @@
-"""What comes to the shelf: whole or not at all, whoever lies, and wherever it breaks off."""
+"""Uploads to the shelf: complete or not at all, whatever is announced and wherever they break off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_PARTS_EACH, FileLimits
-from groupchat.files import FileOwner, disk
+from groupchat.files import FileOwner, disk, index, quota
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -24,7 +24,7 @@ DATA = bytes(range(256)) * 1000
 
 class UploadTests(ShelfTestCase):
     @inlineCallbacks
-    def test_all_sizes(self) -> Steps:
+    def test_files_of_all_sizes_can_be_uploaded(self) -> Steps:
         for size in [0, 1, 99_999, 100_000, 3_000_000]:
             data = os.urandom(size)
             self.assertEqual((yield self.upload(f"{size}", data)), f"{size}")
@@ -34,7 +34,7 @@ class UploadTests(ShelfTestCase):
         self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
 
     @inlineCallbacks
-    def test_nobody_sees_it_before_it_is_whole(self) -> Steps:
+    def test_an_incomplete_file_is_not_listed(self) -> Steps:
         receiving = yield self.begin("a", DATA, len(DATA))
         self.assertEqual((yield self.names()), [])
         self.assertEqual([part.stat().st_mode & 0o777 for part in self.parts()], [0o600])
@@ -42,7 +42,7 @@ class UploadTests(ShelfTestCase):
         self.assertEqual((yield self.names()), ["a"])
 
     @inlineCallbacks
-    def test_names_that_are_taken(self) -> Steps:
+    def test_a_name_in_use_gets_a_number(self) -> Steps:
         got = []
         for name in ["photo.jpg", "Photo.JPG", "photo.jpg", "photo (2).jpg", "a.tar.gz", "a.tar.gz", "b", "b", ".x"]:
             try:
@@ -65,25 +65,25 @@ class UploadTests(ShelfTestCase):
         )
 
     @inlineCallbacks
-    def test_the_longest_name_is_cut_to_make_room(self) -> Steps:
+    def test_a_long_name_is_cut_to_make_room_for_a_number(self) -> Steps:
         name = "ü" * 125 + ".jpg"
         self.assertEqual((yield self.upload(name, b"1")), name)
         self.assertEqual((yield self.upload(name, b"2")), "ü" * 123 + " (2).jpg")
 
     @inlineCallbacks
-    def test_what_is_there_is_never_replaced(self) -> Steps:
+    def test_an_existing_file_is_never_replaced(self) -> Steps:
         (self.directory / "link").symlink_to("nowhere")
         (self.directory / "folder").mkdir()
         for name in ["link", "folder"]:
             self.assertEqual((yield self.upload(name, b"1")), f"{name} (2)")
         self.assertFalse((self.directory / "nowhere").exists())
-        # Somebody is faster, after the shelf looked what there is:
+        # A file of that name appears after the shelf looked:
         receiving = yield self.begin("a", b"new", 3)
         listdir = os.listdir
 
         def look(path: Any) -> list[str]:
             names = listdir(path)
-            if path == self.shelf._disk.files:
+            if path == self.shelf._contents().catalog.disk.directory:
                 self.put("a", b"old")
             return names
 
@@ -92,7 +92,7 @@ class UploadTests(ShelfTestCase):
         self.assertEqual((yield self.fetch("a")), b"old")
 
     @inlineCallbacks
-    def test_a_disk_without_links(self) -> Steps:
+    def test_a_disk_without_links_works(self) -> Steps:
         def link(*_: Any, **__: Any) -> None:
             raise OSError(errno.EPERM, "no links here")
 
@@ -104,7 +104,7 @@ class UploadTests(ShelfTestCase):
         self.assertEqual(self.parts(), [])
 
     @inlineCallbacks
-    def test_a_wrong_hash(self) -> Steps:
+    def test_a_wrong_hash_is_refused(self) -> Steps:
         receiving = yield self.shelf.receive("a", 3, hash_of(b"abc"), ALICE)
         yield receiving.write(b"abd")
         why = yield self.refused(receiving.finish(), "SHA-256")
@@ -113,7 +113,7 @@ class UploadTests(ShelfTestCase):
         yield self.upload("a", b"abc")
 
     @inlineCallbacks
-    def test_more_than_was_said(self) -> Steps:
+    def test_more_data_than_announced_is_refused(self) -> Steps:
         receiving = yield self.shelf.receive("a", 3, hash_of(b"abc"), ALICE)
         yield receiving.write(b"ab")
         yield self.refused(receiving.write(b"cd"), "more than the 3 bytes")
@@ -121,13 +121,13 @@ class UploadTests(ShelfTestCase):
         self.assertEqual(((yield self.names()), self.parts()), ([], []))
 
     @inlineCallbacks
-    def test_less_than_was_said_is_kept(self) -> Steps:
+    def test_less_data_than_announced_is_kept(self) -> Steps:
         receiving = yield self.begin("a", b"abc", 2)
         yield self.refused(receiving.finish(), "Only 2 of 3 bytes")
         self.assertEqual((yield self.begin("a", b"abc", 0)).offset, 2)
 
     @inlineCallbacks
-    def test_withdrawn(self) -> Steps:
+    def test_a_withdrawn_file_can_be_resumed(self) -> Steps:
         receiving = yield self.begin("a", DATA, len(DATA))
         yield receiving.finish()
         yield receiving.withdraw()
@@ -139,7 +139,7 @@ class UploadTests(ShelfTestCase):
         self.assertEqual((yield self.fetch("a")), DATA)
 
     @inlineCallbacks
-    def test_what_is_withdrawn_is_the_upload_and_nothing_else(self) -> Steps:
+    def test_withdrawing_leaves_other_files_alone(self) -> Steps:
         receiving = yield self.begin("a", b"abc", 3)
         yield receiving.finish()
         (self.directory / "a").unlink()
@@ -152,7 +152,7 @@ class UploadTests(ShelfTestCase):
         yield receiving.withdraw()
 
     @inlineCallbacks
-    def test_withdrawn_while_it_comes_again(self) -> Steps:
+    def test_withdrawing_during_another_try_works(self) -> Steps:
         first = yield self.begin("a", b"abc", 3)
         yield first.finish()
         second = yield self.begin("a", b"abc", 2)
@@ -163,10 +163,10 @@ class UploadTests(ShelfTestCase):
 
 
 class UnhashedTests(ShelfTestCase):
-    """Files whose hash nobody said."""
+    """Uploads whose hash was not announced."""
 
     @inlineCallbacks
-    def test_the_hash_is_computed_as_it_comes(self) -> Steps:
+    def test_the_hash_is_computed_while_receiving(self) -> Steps:
         receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
         for at in range(0, len(DATA), 100_000):
             yield receiving.write(DATA[at : at + 100_000])
@@ -176,24 +176,24 @@ class UnhashedTests(ShelfTestCase):
         self.assertEqual((yield self.fetch("a")), DATA)
 
     @inlineCallbacks
-    def test_nobody_goes_on_with_it(self) -> Steps:
+    def test_a_file_without_hash_is_not_resumed(self) -> Steps:
         receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
         yield receiving.write(DATA[:1000])
         again = yield self.shelf.receive("a", len(DATA), None, ALICE)
         self.assertEqual(again.offset, 0)
-        yield again.drop()
+        yield again.close()
         yield self.refused(receiving.finish(), "Only 1000 of")
         self.assertEqual(self.parts(), [])
 
     @inlineCallbacks
-    def test_a_half_is_forgotten_at_the_end(self) -> Steps:
+    def test_a_part_without_hash_is_forgotten_at_stop(self) -> Steps:
         receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
         yield receiving.write(DATA[:1000])
         yield self.shelf.stop()
         self.assertEqual(self.parts(), [])
 
     @inlineCallbacks
-    def test_what_is_withdrawn_is_forgotten(self) -> Steps:
+    def test_a_withdrawn_file_without_hash_is_forgotten(self) -> Steps:
         receiving = yield self.shelf.receive("a", len(DATA), None, ALICE)
         yield receiving.write(DATA)
         yield receiving.finish()
@@ -201,7 +201,7 @@ class UnhashedTests(ShelfTestCase):
         self.assertEqual((self.parts(), (yield self.names())), ([], []))
 
     @inlineCallbacks
-    def test_a_file_may_be_opened_before_its_hash_is_known(self) -> Steps:
+    def test_a_file_can_be_opened_before_its_hash_is_known(self) -> Steps:
         self.put("big", bytes(50_000_000))
         reading = yield self.shelf.open("big", hashed=False)
         self.assertEqual((reading.file.size, (yield reading.read(0, 3))), (50_000_000, bytes(3)))
@@ -210,10 +210,10 @@ class UnhashedTests(ShelfTestCase):
 
 class ResumingTests(ShelfTestCase):
     @inlineCallbacks
-    def test_wherever_it_breaks_off(self) -> Steps:
+    def test_an_upload_resumes_wherever_it_broke_off(self) -> Steps:
         data = os.urandom(1000)
         for cut in [0, 1, 499, 999, 1000]:
-            yield (yield self.begin("a", data, cut)).keep()
+            yield (yield self.begin("a", data, cut)).close()
             again = yield self.begin("a", data, 0)
             self.assertEqual(again.offset, cut)
             yield again.write(data[cut:])
@@ -222,9 +222,9 @@ class ResumingTests(ShelfTestCase):
             (self.directory / name).unlink()
 
     @inlineCallbacks
-    def test_after_a_restart(self) -> Steps:
+    def test_an_upload_resumes_after_a_restart(self) -> Steps:
         for owner in [ALICE, GUEST]:
-            yield self.begin("a", DATA, 1000, owner)  # stopping keeps it
+            yield self.begin("a", DATA, 1000, owner)  # stopping keeps the part
             yield self.restart()
             elsewhere = replace(owner, host="10.9.9.9") if owner.member else owner
             receiving = yield self.begin("a", DATA, 0, elsewhere)
@@ -234,25 +234,25 @@ class ResumingTests(ShelfTestCase):
         self.assertEqual(self.parts(), [])
 
     @inlineCallbacks
-    def test_nobody_goes_on_with_anothers(self) -> Steps:
-        yield (yield self.begin("a", DATA, 1000)).keep()
+    def test_nobody_resumes_the_upload_of_another_owner(self) -> Steps:
+        yield (yield self.begin("a", DATA, 1000)).close()
         for other in [BOB, GUEST, replace(GUEST, name="Al"), replace(GUEST, host="10.0.0.1")]:
             receiving = yield self.begin("a", DATA, 0, other)
             self.assertEqual(receiving.offset, 0)
             yield receiving.write(b"x")
-            yield receiving.keep()
+            yield receiving.close()
         self.assertEqual((yield self.begin("a", DATA, 0)).offset, 1000)
 
     @inlineCallbacks
-    def test_not_twice_at_once(self) -> Steps:
+    def test_the_same_upload_is_refused_while_under_way(self) -> Steps:
         first = yield self.begin("a", DATA, 10)
         why = yield self.refused(self.begin("a", DATA, 0), "already")
         self.assertIsInstance(why, NotNow)
-        yield first.keep()
+        yield first.close()
         yield self.begin("a", DATA, 0)
 
     @inlineCallbacks
-    def test_not_twice_in_the_same_moment(self) -> Steps:
+    def test_of_equal_uploads_begun_together_one_is_accepted(self) -> Steps:
         asked = [self.begin("a", DATA, 0) for _ in range(5)]
         for one in asked[1:]:
             yield self.refused(one, "already")
@@ -260,21 +260,21 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_a_damaged_part_is_sent_again(self) -> Steps:
-        yield (yield self.begin("a", DATA, 1000)).keep()
+        yield (yield self.begin("a", DATA, 1000)).close()
         self.parts()[0].write_bytes(b"x" * 1000)
         receiving = yield self.begin("a", DATA, len(DATA))
         self.assertIsInstance((yield self.refused(receiving.finish(), "damaged")), NotNow)
         self.assertEqual((yield self.upload("a", DATA)), "a")
 
     @inlineCallbacks
-    def test_a_part_that_is_too_long_begins_anew(self) -> Steps:
-        yield (yield self.begin("a", b"abc", 1)).keep()
+    def test_a_part_that_is_too_long_is_thrown_away(self) -> Steps:
+        yield (yield self.begin("a", b"abc", 1)).close()
         self.parts()[0].write_bytes(b"x" * 1000)
         self.assertEqual((yield self.upload("a", b"abc")), "a")
 
     @inlineCallbacks
     def test_a_part_that_is_a_link_is_not_written_to(self) -> Steps:
-        yield (yield self.begin("a", b"abc", 1)).keep()
+        yield (yield self.begin("a", b"abc", 1)).close()
         part = self.parts()[0]
         part.unlink()
         victim = self.directory / "victim"
@@ -286,8 +286,8 @@ class ResumingTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_old_parts_are_forgotten(self) -> Steps:
-        yield (yield self.begin("old", DATA, 10)).keep()
-        yield (yield self.begin("new", DATA[1:], 10)).keep()
+        yield (yield self.begin("old", DATA, 10)).close()
+        yield (yield self.begin("new", DATA[1:], 10)).close()
         old = next(part for part in self.parts() if part.read_bytes() == DATA[:10])
         yield self.shelf.stop()
         long_ago = time.time() - 25 * 3600
@@ -296,9 +296,11 @@ class ResumingTests(ShelfTestCase):
         self.assertEqual([part.read_bytes() for part in self.parts()], [DATA[1:11]])
 
     @inlineCallbacks
-    def test_a_crash_before_the_part_was_forgotten(self) -> Steps:
+    def test_a_part_left_by_a_crash_tells_the_owner(self) -> Steps:
         receiving = yield self.begin("a", DATA, len(DATA))
-        patches = [self.patch(disk.Disk, name, lambda *_: None) for name in ("forget_part", "save")]
+        patches = [
+            self.patch(where, name, lambda *_: None) for where, name in [(disk.Disk, "forget_part"), (index, "save")]
+        ]
         yield receiving.finish()
         self.assertEqual(len(self.parts()), 1)
         yield self.shelf.stop()
@@ -306,19 +308,18 @@ class ResumingTests(ShelfTestCase):
             patch.restore()
         yield self.open(SMALL)
         self.assertEqual(self.parts(), [])
-        owner = self.shelf._index["a"].owner
-        assert owner is not None
+        owner = self.owner_of("a")
         self.assertEqual(owner.member, ALICE.member)
 
 
 class RoomTests(ShelfTestCase):
     @inlineCallbacks
-    def test_one_file(self) -> Steps:
+    def test_a_file_over_the_size_limit_is_refused(self) -> Steps:
         yield self.refused(self.shelf.receive("a", 4_000_001, "0" * 64, ALICE), "at most 4.0 MB")
         yield self.refused(self.shelf.receive("a", 2**63 - 1, "0" * 64, ALICE), "at most 4.0 MB")
 
     @inlineCallbacks
-    def test_one_member(self) -> Steps:
+    def test_the_files_of_a_member_are_limited(self) -> Steps:
         yield self.upload("a", bytes(4_000_000))
         yield self.refused(self.shelf.receive("b", 2_000_001, "0" * 64, ALICE), "6.0 MB")
         yield self.begin("b", bytes(2_000_001), 0, BOB)
@@ -326,13 +327,13 @@ class RoomTests(ShelfTestCase):
         yield self.begin("b", bytes(2_000_001), 0, ALICE)
 
     @inlineCallbacks
-    def test_it_counts_after_a_restart(self) -> Steps:
+    def test_uploads_count_after_a_restart(self) -> Steps:
         yield self.upload("a", bytes(4_000_000))
         yield self.restart()
         yield self.refused(self.shelf.receive("b", 2_000_001, "0" * 64, ALICE), "6.0 MB")
 
     @inlineCallbacks
-    def test_who_leaves_counts_for_the_host(self) -> Steps:
+    def test_files_of_former_members_count_for_their_host(self) -> Steps:
         host = ALICE.host
         yield self.upload("a", bytes(4_000_000))
         yield self.begin("b", bytes(2_000_001), 0, FileOwner(0, host, "Al"))
@@ -343,7 +344,7 @@ class RoomTests(ShelfTestCase):
         yield self.begin("c", bytes(3_000_000), 0, FileOwner(3, host, "Cleo"))
 
     @inlineCallbacks
-    def test_all(self) -> Steps:
+    def test_all_files_together_are_limited(self) -> Steps:
         for name in "abc":
             self.put(name, bytes(3_000_000))
         why = yield self.refused(self.shelf.receive("d", 1_000_001, "0" * 64, ALICE), "full")
@@ -352,14 +353,14 @@ class RoomTests(ShelfTestCase):
         yield self.refused(self.shelf.receive("e", 1, "0" * 64, BOB), "full")
 
     @inlineCallbacks
-    def test_many_at_once_promise_no_room_twice(self) -> Steps:
+    def test_uploads_under_way_count_with_their_announced_size(self) -> Steps:
         owners = [FileOwner(0, f"10.0.1.{number}", "G") for number in range(5)]
         asked = [self.shelf.receive("a", 3_000_000, hash_of(b"%d" % n), owner) for n, owner in enumerate(owners)]
         outcomes = yield gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
         self.assertEqual([isinstance(one, NotNow) for one in outcomes], [False] * 3 + [True] * 2)
 
     @inlineCallbacks
-    def test_the_disk_is_never_promised_twice_either(self) -> Steps:
+    def test_uploads_under_way_reserve_free_disk_space(self) -> Steps:
         self.patch(disk.Disk, "room", lambda disk: 5_000_000)
         yield self.restart(replace(SMALL, keep_free=1_000_000))
         yield self.begin("a", bytes(3_000_000), 0, ALICE)
@@ -367,22 +368,22 @@ class RoomTests(ShelfTestCase):
         yield self.begin("b", bytes(1_000_000), 0, BOB)
 
     @inlineCallbacks
-    def test_what_one_left_in_part_makes_room(self) -> Steps:
+    def test_idle_parts_of_the_owner_make_room(self) -> Steps:
         for number in range(MAX_PARTS_EACH):
-            yield (yield self.begin("a", bytes(9) + b"%d" % number, 5)).keep()
+            yield (yield self.begin("a", bytes(9) + b"%d" % number, 5)).close()
         yield self.begin("other", DATA, 5, BOB)
         yield self.begin("b", DATA, 5)
         self.assertEqual(len(self.parts()), 2)
 
     @inlineCallbacks
-    def test_what_one_sends_does_not_make_room(self) -> Steps:
+    def test_parts_under_way_do_not_make_room(self) -> Steps:
         for number in range(2):
             yield self.begin("a", bytes(3_000_000 - number), 5)
         yield self.refused(self.shelf.receive("b", 2, "0" * 64, ALICE), "6.0 MB")
 
     @inlineCallbacks
-    def test_how_many(self) -> Steps:
-        self.patch(__import__("groupchat.files.quota", fromlist=["quota"]), "MAX_FILES", 3)
+    def test_the_number_of_files_is_limited(self) -> Steps:
+        self.patch(quota, "MAX_FILES", 3)
         for name in "ab":
             self.put(name, b"")
         yield self.begin("c", b"c", 0)
@@ -392,7 +393,7 @@ class RoomTests(ShelfTestCase):
 class DiskTests(ShelfTestCase):
     @inlineCallbacks
     def fails(self, name: str, number: int, words: str) -> Generator[Deferred[Any], Any, IllegalMessage]:
-        """An upload during which a call of the system fails so."""
+        """Upload a file while a system call fails with this error. Returns the refusal."""
         receiving = yield self.begin("a", DATA, 10)
 
         def fail(*_: Any, **__: Any) -> None:
@@ -415,24 +416,24 @@ class DiskTests(ShelfTestCase):
         return why
 
     @inlineCallbacks
-    def test_a_full_disk(self) -> Steps:
+    def test_a_full_disk_is_temporary(self) -> Steps:
         for name in ["pwrite", "fsync", "link"]:
             for number in [errno.ENOSPC, errno.EDQUOT]:
                 self.assertIsInstance((yield self.fails(name, number, "disk of the server is full")), NotNow)
 
     @inlineCallbacks
-    def test_a_broken_disk(self) -> Steps:
+    def test_a_disk_error_is_logged_and_refused(self) -> Steps:
         for name in ["pwrite", "fsync", "link"]:
             why = yield self.fails(name, errno.EIO, "cannot write")
             self.assertNotIsInstance(why, NotNow)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     @inlineCallbacks
-    def test_a_name_too_long_for_this_disk(self) -> Steps:
+    def test_a_name_too_long_for_the_disk_is_refused(self) -> Steps:
         yield self.fails("link", errno.ENAMETOOLONG, "too long for the disk")
 
     @inlineCallbacks
-    def test_a_disk_that_is_really_full(self) -> Steps:
+    def test_a_real_full_disk_is_reported(self) -> Steps:
         yield self.shelf.stop()
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(self.directory)], capture_output=True, check=False

@@ -1,4 +1,4 @@
-"""The group over HTTP, without sockets: who asks, what is said, what is shown. See docs/protocol.md, "HTTP"."""
+"""The group over HTTP, without sockets: see docs/protocol.md, "HTTP"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER = "ee" * 16
 
 
 class JoiningTests(WebTestCase):
-    def test_nobody_is_nobody(self) -> None:
+    def test_a_client_without_a_key_is_nobody(self) -> None:
         reply = self.get("/me", key="")
         self.assertEqual(
             reply.json,
@@ -31,7 +31,7 @@ class JoiningTests(WebTestCase):
             },
         )
 
-    def test_a_browser_is_given_a_key_once(self) -> None:
+    def test_a_browser_without_a_key_gets_one(self) -> None:
         (cookie,) = self.get("/me", key="").cookies
         name, key = cookie.partition(";")[0].split("=")
         self.assertEqual(name, COOKIE)
@@ -41,33 +41,33 @@ class JoiningTests(WebTestCase):
         (other,) = self.get("/me", key="").cookies
         self.assertNotEqual(cookie, other)
 
-    def test_a_name_makes_a_member(self) -> None:
+    def test_a_client_joins_with_a_name(self) -> None:
         member_id = self.join("Alice")
         self.assertEqual(self.told(), ["Alice has joined"])
         me = self.get("/me").json
         self.assertEqual((me["name"], me["id"], me["head"]), ("Alice", member_id, 2))
 
-    def test_without_a_key_one_is_made(self) -> None:
+    def test_joining_without_a_key_creates_one(self) -> None:
         reply = self.post("/name", "Alice", key="")
         (cookie,) = reply.cookies
         key = cookie.partition("=")[2][:32]
         self.assertEqual(self.get("/me", key=key).json["name"], "Alice")
 
-    def test_a_name_that_is_refused_says_why(self) -> None:
+    def test_a_refused_name_says_why(self) -> None:
         self.refused(self.post("/name", "Bob"), 409, "The name Bob is in use.")
         self.assertIsNone(self.get("/me").json["name"])
 
-    def test_joining_again_is_fine(self) -> None:
+    def test_a_member_may_join_again(self) -> None:
         member_id = self.join()
         self.assertEqual(self.join(), member_id)
         self.assertEqual(self.told(), ["Alice has joined"])
 
-    def test_a_join_may_be_repeated_as_it_was_written(self) -> None:
+    def test_a_join_may_be_repeated_with_the_same_spelling(self) -> None:
         for _ in range(2):  # the answer to the first was lost
             reply = self.post("/name", "John  Doe")
             self.assertEqual((reply.status, reply.json.get("name")), (200, "John Doe"))
 
-    def test_a_join_may_be_repeated_while_it_is_under_way(self) -> None:
+    def test_a_join_may_be_repeated_before_its_answer(self) -> None:
         first = self.request("POST", "/name", "Alice", key=KEY)
         second = self.request("POST", "/name", "Alice", key=KEY)
         for line in (first, second):
@@ -81,7 +81,7 @@ class JoiningTests(WebTestCase):
         self.assertEqual(self.told(), ["Alice has joined", "Alice changed his name to Ali"])
         self.refused(self.post("/name", "Bob"), 409, "in use")
 
-    def test_who_leaves_is_gone_and_may_come_back(self) -> None:
+    def test_a_client_leaves_and_joins_again(self) -> None:
         self.join()
         self.assertEqual(self.post("/leave").status, 204)
         self.assertIsNone(self.get("/me").json["name"])
@@ -90,17 +90,17 @@ class JoiningTests(WebTestCase):
         self.join("Alice")
         self.assertEqual(self.told(), ["Alice has joined", "Alice has left the group", "Alice has joined"])
 
-    def test_a_script_gives_its_key_as_a_bearer(self) -> None:
+    def test_a_script_sends_its_key_as_a_bearer_token(self) -> None:
         auth = f"Bearer {OTHER}"
         self.assertEqual(self.ask("POST", "/name", "Cron", Authorization=auth).status, 200)
         self.assertEqual(self.ask("POST", "/messages", "hi", Authorization=auth).status, 200)
         self.assertEqual(self.told(), ["Cron has joined", "Cron: hi"])
 
-    def test_what_is_no_key_is_none(self) -> None:
+    def test_a_malformed_key_is_ignored(self) -> None:
         for key in ["", "x", "0" * 31, "0" * 33, "Z" * 32]:
             self.refused(self.get("/history", key=key), 403)
 
-    def test_many_cookies_are_read_for_the_one(self) -> None:
+    def test_the_key_is_found_among_other_cookies(self) -> None:
         self.join()
         reply = self.ask("GET", "/me", Cookie=f"a=b; {COOKIE}={KEY}; =; c; groupchatx=1")
         self.assertEqual(reply.json["name"], "Alice")
@@ -121,12 +121,12 @@ class SayingTests(WebTestCase):
         self.assertEqual(self.say(text="ünïcode 🎉"), {"number": 4})
         self.assertEqual(self.told(), ["Alice: hello", "Alice: ünïcode 🎉"])
 
-    def test_a_form_of_curl_is_text(self) -> None:
+    def test_a_form_sent_by_curl_is_plain_text(self) -> None:
         form = "application/x-www-form-urlencoded"
         self.assertEqual(self.post("/messages", "a=b&c=%20+", Content_Type=form).status, 200)
         self.assertEqual(self.told(), ["Alice: a=b&c=%20+"])
 
-    def test_a_text_for_one_is_private(self) -> None:
+    def test_a_text_to_one_member_is_private(self) -> None:
         self.join("Carol", OTHER)
         self.assertEqual(self.say(text="psst: you", to="Carol"), {"number": 4})
         self.assertEqual(self.told(), ["Carol has joined"])
@@ -139,17 +139,17 @@ class SayingTests(WebTestCase):
         for path in ["/history?after=3", "/history?before=6"]:
             self.assertNotIn(line, self.get(path, key="dd" * 16).json["lines"])
 
-    def test_for_whom_must_be_somebody(self) -> None:
+    def test_the_recipient_must_be_a_member(self) -> None:
         for to in ["Nobody", "Bob: x", "", 1, ["Bob"]]:
             status, _ = self.say(text="hi", to=to)
             self.assertEqual(status, 409, to)
         self.assertEqual(self.told(), [])
 
-    def test_an_id_is_done_once(self) -> None:
+    def test_a_text_with_the_same_id_is_said_once(self) -> None:
         for _ in range(3):
             self.assertEqual(self.say(text="once", id="7"), {"number": 3})
         self.assertEqual(self.say(text="twice", id=8), {"number": 4})
-        self.assertEqual(self.say(text="once", id="7"), {})  # nobody knows which one it was
+        self.assertEqual(self.say(text="once", id="7"), {})  # its number is not known any more
         self.assertEqual(self.told(), ["Alice: once", "Alice: twice"])
         self.lobby.ask(1, "2 once")
         self.lobby.settle()
@@ -161,24 +161,24 @@ class SayingTests(WebTestCase):
             self.say(text="b", id="36"), (409, "That number is too far behind the highest that you have used.")
         )
 
-    def test_what_is_no_id_is_refused(self) -> None:
+    def test_a_malformed_id_is_refused(self) -> None:
         for wrong in ["0", "-1", "x", "", str(2**63), 2**63, -1, 0, True, 1.5, [], "1" * 30, "\u0661"]:
             status, _ = self.say(text="hi", id=wrong)
             self.assertEqual(status, 400, wrong)
         self.assertEqual(self.say(text="hi", id=str(2**63 - 1)), {"number": 3})
 
-    def test_what_is_no_text_is_refused(self) -> None:
+    def test_a_malformed_text_is_refused(self) -> None:
         for body, status in [("", 409), ("  ", 409), ("a\nb", 409), ("\x1b[2J", 409), ("x" * 4097, 409)]:
             self.refused(self.post("/messages", body), status)
         self.refused(self.post("/messages", b"\xff"), 400, "UTF-8")
 
-    def test_what_is_no_json_is_refused(self) -> None:
+    def test_malformed_json_is_refused(self) -> None:
         for body in ["", "{", "[]", "1", "null", '{"text":1}', "{}", '{"text":"\\ud800"}', "[" * 30_000]:
             reply = self.post("/messages", body, Content_Type="application/json; charset=utf-8")
             self.refused(reply, 400)
         self.assertEqual(self.told(), [])
 
-    def test_too_much_at_once_is_for_later(self) -> None:
+    def test_texts_above_the_rate_are_refused_with_429(self) -> None:
         self.open(Lobby(rate=5))
         self.join()
         replies = [self.post("/messages", f"text {number}") for number in range(105)]
@@ -186,13 +186,13 @@ class SayingTests(WebTestCase):
         self.refused(replies[-1], 429, "Slow down")
         self.assertEqual(replies[-1].headers["retry-after"], "1")
 
-    def test_many_at_once_of_one_session_are_done_in_order(self) -> None:
+    def test_requests_of_one_session_are_done_in_order(self) -> None:
         lines = [self.request("POST", "/messages", f"text {number}", key=KEY) for number in range(12)]
         for number, line in enumerate(lines, 3):
             self.assertEqual(parse(line.heard())[0].json, {"number": number})
         self.assertEqual(self.told(), [f"Alice: text {number}" for number in range(12)])
 
-    def test_requests_may_follow_without_waiting(self) -> None:
+    def test_pipelined_requests_are_answered(self) -> None:
         line = self.line()
         for number in range(5):
             self.request("POST", "/messages", f"text {number}", key=KEY, line=line)
@@ -201,33 +201,33 @@ class SayingTests(WebTestCase):
 
 
 class GuestTests(WebTestCase):
-    def test_a_guest_says_one_thing(self) -> None:
+    def test_a_guest_says_a_text_without_joining(self) -> None:
         self.assertEqual(self.post("/messages?name=cron", "backup done\n", key="").status, 200)
         self.assertEqual(self.told(), ["cron: backup done"])
         self.assertEqual(len(self.lobby.service.group.members), 1)
 
-    def test_a_guest_may_be_named_as_a_user(self) -> None:
+    def test_a_guest_may_be_named_by_http_basic(self) -> None:
         auth = "Basic " + base64.b64encode(b"cron:").decode()
         self.assertEqual(self.post("/messages", "done", key="", Authorization=auth).status, 200)
         self.assertEqual(self.told(), ["cron: done"])
 
-    def test_a_guest_is_no_member(self) -> None:
+    def test_a_guest_cannot_use_the_name_of_a_member(self) -> None:
         self.refused(self.post("/messages?name=Bob", "I am Bob", key=""), 409, "in use")
         self.refused(self.post("/messages", "hi", key=""), 403, "?name=")
         self.assertEqual(self.told(), [])
 
-    def test_names_are_decoded(self) -> None:
+    def test_the_name_of_a_guest_is_percent_decoded(self) -> None:
         self.assertEqual(self.post("/messages?name=b%C3%A4r+x", "hi", key="").status, 200)
         self.assertEqual(self.told(), ["bär x: hi"])
         self.refused(self.post("/messages?name=%ff", "hi", key=""), 400)
 
-    def test_a_guest_whispers_to_nobody(self) -> None:
+    def test_a_guest_cannot_whisper(self) -> None:
         body = json.dumps({"text": "hi", "to": "Bob"})
         self.refused(self.post("/messages?name=cron", body, key="", Content_Type="application/json"), 403)
 
 
 class LookingTests(WebTestCase):
-    def test_members(self) -> None:
+    def test_members_are_listed(self) -> None:
         member_id = self.join()
         reply = self.get("/members").json
         self.assertEqual(reply["total"], 2)
@@ -235,12 +235,12 @@ class LookingTests(WebTestCase):
         self.assertEqual((bob["name"], bob["how"]), ("Bob", "polling"))
         self.assertEqual((alice["name"], alice["id"], alice["how"], alice["behind"]), ("Alice", member_id, "away", 0))
 
-    def test_only_members_see_what_is_said(self) -> None:
+    def test_only_members_read_the_conversation(self) -> None:
         for path in ["/members", "/history", "/events"]:
             reply = self.get(path)
             self.refused(reply, 403, "join first")
 
-    def test_history_is_given_page_by_page(self) -> None:
+    def test_history_is_read_page_by_page(self) -> None:
         self.join()
         for number in range(5):
             self.lobby.ask(1, f"2 text {number}")
@@ -255,7 +255,7 @@ class LookingTests(WebTestCase):
         self.assertEqual(self.get("/history?after=7").json["lines"], [])
         self.assertEqual(self.get("/history?before=1").json["lines"], [])
 
-    def test_a_line_says_what_it_is(self) -> None:
+    def test_a_line_has_its_kind_author_and_text(self) -> None:
         alice = self.join()
         self.post("/messages?name=cron", "done", key="")
         bob, joined, said = self.get("/history").json["lines"]
@@ -267,14 +267,14 @@ class LookingTests(WebTestCase):
         self.assertEqual((joined["by"], said["by"]), (alice, "0"))
         self.assertEqual((said["kind"], said["name"], said["text"], said["number"]), ("said", "cron", "done", 3))
 
-    def test_numbers_that_are_none(self) -> None:
+    def test_malformed_numbers_are_refused(self) -> None:
         self.join()
         for query in ["before=x", "before=-1", "limit=1e9", "after=" + "9" * 20, "after=%00", "limit=1.5"]:
             self.refused(self.get(f"/history?{query}"), 400)
         for query in ["before=0", "limit=0", "limit=999999", f"before={2**63 - 1}", f"after={2**63 - 1}"]:
             self.assertEqual(self.get(f"/history?{query}").status, 200, query)
 
-    def test_looking_keeps_a_seat(self) -> None:
+    def test_polling_keeps_a_seat(self) -> None:
         self.join()
         for _ in range(4):
             self.pass_time(200)
@@ -289,7 +289,7 @@ class LookingTests(WebTestCase):
 
 
 class WhispersAmongOthersTests(WebTestCase):
-    def test_more_of_them_than_are_asked_for_are_not_the_end(self) -> None:
+    def test_more_whispers_than_the_limit_are_not_the_end(self) -> None:
         self.join()
         self.join("Carol", OTHER)
         after = self.get("/me").json["head"]
@@ -301,7 +301,7 @@ class WhispersAmongOthersTests(WebTestCase):
 
 
 class PageTests(WebTestCase):
-    def test_the_page_is_there(self) -> None:
+    def test_the_page_is_served_with_its_headers(self) -> None:
         reply = self.get("/", key="")
         self.assertEqual((reply.status, reply.headers["content-type"]), (200, "text/html; charset=utf-8"))
         self.assertIn("script-src 'self'", reply.headers["content-security-policy"])
@@ -310,23 +310,23 @@ class PageTests(WebTestCase):
         self.assertEqual(reply.headers["referrer-policy"], "no-referrer")
         self.assertEqual(reply.headers["cache-control"], "no-cache")
 
-    def test_it_is_packed_for_whom_that_is_fine(self) -> None:
+    def test_the_page_is_sent_with_gzip_on_request(self) -> None:
         plain, packed = self.get("/"), self.get("/", Accept_Encoding="br, gzip")
         self.assertEqual(packed.headers["content-encoding"], "gzip")
         self.assertEqual(gzip.decompress(packed.body), plain.body)
         self.assertNotEqual(plain.headers["etag"], packed.headers["etag"])
 
-    def test_who_has_it_is_told_so(self) -> None:
+    def test_an_unchanged_page_is_answered_with_304(self) -> None:
         tag = self.get("/").headers["etag"]
         for wanted in [tag, f'"x", {tag}', f"W/{tag}", "*"]:
             self.assertEqual(self.get("/", If_None_Match=wanted).status, 304, wanted)
         self.assertEqual(self.get("/", If_None_Match='"other"').status, 200)
 
-    def test_nothing_leads_out_of_the_folder(self) -> None:
+    def test_no_path_leads_out_of_the_folder(self) -> None:
         for path in ["/../site.py", "/static/../x", "//etc/passwd", "/%2e%2e/site.py", "/.", "/index.html/x"]:
             self.refused(self.get(path), 404)
 
-    def test_health_and_figures(self) -> None:
+    def test_health_and_metrics(self) -> None:
         self.lobby.service._ticker.running = True
         self.assertEqual((self.get("/healthz").status, self.get("/healthz").body), (200, b"ok\n"))
         self.lobby.service._appender.failing = True
@@ -346,39 +346,39 @@ class PasswordTests(WebTestCase):
         self.assertIn("; HttpOnly; SameSite=Strict", cookie)
         return cookie.partition(";")[0]
 
-    def test_nothing_is_shown_before_it(self) -> None:
+    def test_nothing_is_shown_without_the_password(self) -> None:
         for path in ["/me", "/members", "/history", "/events", "/files", "/files/x", "/metrics"]:
             reply = self.get(path)
             self.refused(reply, 401, "password")
             self.assertTrue(reply.json["password"])
-            self.assertNotIn("www-authenticate", reply.headers)  # a browser would ask for it by itself
+            self.assertNotIn("www-authenticate", reply.headers)  # or the browser would ask for the password itself
         self.refused(self.post("/messages?name=x", "hi"), 401)
         self.refused(self.post("/name", "Alice"), 401)
         for path in ["/", "/healthz"]:
             self.assertIn(self.get(path).status, (200, 503))
 
-    def test_the_right_one_is_remembered(self) -> None:
+    def test_the_password_is_kept_as_a_cookie(self) -> None:
         cookie = f"{self.trust()}; groupchat={KEY}"
         self.assertEqual(self.ask("POST", "/name", "Alice", Cookie=cookie).status, 200)
         self.assertEqual(self.ask("GET", "/me", Cookie=cookie).json["name"], "Alice")
 
-    def test_what_is_remembered_cannot_be_made_up(self) -> None:
+    def test_a_forged_cookie_is_refused(self) -> None:
         name, _, token = self.trust().partition("=")
         for other in ["", token[:-1], token[:-1] + ("0" if token[-1] != "0" else "1"), "0" * len(token), token.upper()]:
             self.refused(self.ask("GET", "/me", Cookie=f"{name}={other}"), 401)
 
-    def test_it_outlives_a_restart_and_no_other_password(self) -> None:
+    def test_the_cookie_is_valid_until_the_password_changes(self) -> None:
         cookie = self.trust()
         self.open(type(self.lobby)(limits=self.limits))
         self.assertEqual(self.ask("GET", "/me", Cookie=cookie).status, 200)
         self.open(type(self.lobby)(limits=Limits(password=b"other")))
         self.assertEqual(self.ask("GET", "/me", Cookie=cookie).status, 401)
 
-    def test_a_script_says_it_with_each_request(self) -> None:
+    def test_a_script_sends_the_password_with_each_request(self) -> None:
         self.assertEqual(self.ask("POST", "/messages", "done", Authorization=self.right).status, 200)
         self.assertEqual(self.told(), ["cron: done"])
 
-    def test_nobody_guesses_fast(self) -> None:
+    def test_after_a_wrong_password_others_have_to_wait(self) -> None:
         self.refused(self.ask("POST", "/password", "wrong"), 403, "not the password")
         reply = self.ask("POST", "/password", "open sesame")
         self.refused(reply, 429)
@@ -389,12 +389,12 @@ class PasswordTests(WebTestCase):
         self.pass_time(2)
         self.assertEqual(self.ask("GET", "/me", Authorization=self.right).status, 200)
 
-    def test_who_is_trusted_is_not_asked_to_wait(self) -> None:
+    def test_a_client_with_the_cookie_need_not_wait(self) -> None:
         cookie = self.trust()
         self.ask("POST", "/password", "wrong")
         self.assertEqual(self.ask("GET", "/me", Cookie=cookie).status, 200)
 
-    def test_what_is_no_basic_is_none(self) -> None:
+    def test_malformed_basic_authorization_is_ignored(self) -> None:
         for value in [
             "Basic",
             "Basic !",
@@ -406,18 +406,18 @@ class PasswordTests(WebTestCase):
 
 
 class LimitTests(WebTestCase):
-    def test_a_long_body_is_refused_before_it_comes(self) -> None:
+    def test_a_long_body_is_refused_before_it_arrives(self) -> None:
         line = self.line()
         head = f"POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: {MAX_WEB_BODY + 1}\r\n\r\n"
         line.send(head.encode())
         self.assertIn(b"HTTP/1.1 413 ", line.heard())
 
-    def test_sessions_are_let_go_of(self) -> None:
+    def test_sessions_without_requests_are_forgotten(self) -> None:
         self.join()
         self.assertEqual(len(self.site.sessions), 0)
         self.assertEqual(len(self.lobby.service.seats.held), 1)
 
-    def test_where_it_comes_from_counts(self) -> None:
+    def test_the_host_of_a_member_is_recorded(self) -> None:
         self.join()
         (member,) = [m for m in self.lobby.service.group.members.values() if m.name == "Alice"]
         self.assertEqual(member.host, HOST)

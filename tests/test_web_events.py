@@ -1,4 +1,4 @@
-"""Streams of events: every line once, in every tab, whatever breaks."""
+"""Streams of events: each line arrives once, in every tab, over every break."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EventTests(WebTestCase):
         for text in texts:
             self.assertEqual(self.post("/messages", text).status, 200)
 
-    def test_it_begins_after_what_there_is(self) -> None:
+    def test_a_stream_begins_after_the_last_line(self) -> None:
         events = self.events()
         self.assertEqual(events.reply.headers["content-type"], "text/event-stream")
         self.assertEqual(events.blocks(), [{"retry": "1000", "id": "2"}])
@@ -26,19 +26,19 @@ class EventTests(WebTestCase):
         self.lobby.ask(1, "2 hi")
         self.assertEqual(events.texts(), ["Alice said hello", "Bob said hi"])
 
-    def test_it_goes_on_after_what_was_seen(self) -> None:
+    def test_a_stream_continues_after_the_last_line_seen(self) -> None:
         self.say("a", "b", "c")
         for events in [self.events("/events?after=3"), self.events(Last_Event_ID="3")]:
             self.assertEqual(events.texts(), ["Alice said b", "Alice said c"])
         self.assertEqual(self.events("/events?after=0", Last_Event_ID="4").texts(), ["Alice said c"])
         self.assertEqual(len(self.events("/events?after=0").lines()), 5)
 
-    def test_what_is_not_there_yet_is_waited_for(self) -> None:
+    def test_a_number_of_the_future_means_the_last_line(self) -> None:
         events = self.events(f"/events?after={2**63 - 1}")
         self.say("hello")
         self.assertEqual(events.texts(), ["Alice said hello"])
 
-    def test_no_number_is_refused(self) -> None:
+    def test_a_malformed_number_is_refused(self) -> None:
         for number in ["x", "-1", "1.5", "9" * 20]:
             self.refused(self.get("/events", Last_Event_ID=number), 400)
 
@@ -48,7 +48,7 @@ class EventTests(WebTestCase):
         for tab in tabs:
             self.assertEqual(tab.texts(), ["Alice said one", "Alice said two"])
 
-    def test_only_those_concerned_see_what_is_private(self) -> None:
+    def test_only_the_two_members_see_a_whisper(self) -> None:
         self.join("Carol", OTHER)
         alice, carol = self.events(), self.events(key=OTHER)
         self.join("Dora", "dd" * 16)
@@ -61,7 +61,7 @@ class EventTests(WebTestCase):
         self.assertEqual(carol.texts(), ["Alice private psst", "Alice said aloud"])
         self.assertEqual(dora.texts(), ["Alice said aloud"])
 
-    def test_who_reads_is_live_and_not_behind(self) -> None:
+    def test_a_reader_is_live_and_not_behind(self) -> None:
         events = self.events()
         self.lobby.ask(1, "2 hi")
         events.lines()
@@ -73,7 +73,7 @@ class EventTests(WebTestCase):
         (_, alice) = self.get("/members").json["members"]
         self.assertEqual((alice["how"], alice["behind"]), ("away", 1))
 
-    def test_a_seat_is_held_and_then_left(self) -> None:
+    def test_a_seat_is_held_for_a_while_without_a_stream(self) -> None:
         events = self.events()
         self.pass_time(1000)
         self.assertEqual(self.get("/me").json["name"], "Alice")
@@ -83,14 +83,14 @@ class EventTests(WebTestCase):
         self.pass_time(3)
         self.assertEqual(len(self.lobby.service.group.members), 1)
 
-    def test_two_tabs_of_which_one_is_closed(self) -> None:
+    def test_closing_one_of_two_tabs_keeps_the_seat(self) -> None:
         one, two = self.events(), self.events()
         one.line.lose()
         self.pass_time(1000)
         self.say("still here")
         self.assertEqual(two.texts(), ["Alice said still here"])
 
-    def test_something_is_heard_from_time_to_time(self) -> None:
+    def test_heartbeats_are_sent(self) -> None:
         events = self.events()
         events.line.heard()
         self.pass_time(WEB_BEAT_SECONDS + 1)
@@ -98,14 +98,14 @@ class EventTests(WebTestCase):
         self.pass_time(WEB_BEAT_SECONDS + 1)
         self.assertEqual(events.line.heard(), b":\n\n")
 
-    def test_who_leaves_is_told_in_every_tab(self) -> None:
+    def test_leaving_ends_the_stream_of_every_tab(self) -> None:
         one, two = self.events(), self.events()
         self.assertEqual(self.post("/leave").status, 204)
         for events in (one, two):
             self.assertEqual(events.blocks()[-1], {"event": "gone", "data": '"You have left the group."'})
             self.assertTrue(events.line.is_over)
 
-    def test_a_session_may_go_on_over_tcp(self) -> None:
+    def test_a_session_can_be_resumed_over_tcp(self) -> None:
         events = self.events()
         caller = self.lobby.call()
         caller.send(f"/resume {KEY} 0")
@@ -117,7 +117,7 @@ class EventTests(WebTestCase):
         self.assertEqual(back.texts(), ["Alice said back"])
         caller.lose()
 
-    def test_what_is_under_way_when_a_session_goes_on_elsewhere_is_to_be_asked_again(self) -> None:
+    def test_requests_under_way_fail_when_the_session_is_resumed(self) -> None:
         self.open(late_lobby(1.0))
         joining = self.request("POST", "/name", "Alice", key=KEY)
         self.lobby.settle()
@@ -130,7 +130,7 @@ class EventTests(WebTestCase):
         self.pass_time(2)
         caller.lose()
 
-    def test_a_lost_place_is_told(self) -> None:
+    def test_lines_no_longer_kept_are_announced(self) -> None:
         self.open(Lobby(keep=3))
         self.join()
         self.say("a", "b", "c", "d", "e")
@@ -141,7 +141,7 @@ class EventTests(WebTestCase):
         self.assertEqual(gap["text"], "1 line is no longer kept")
         self.assertEqual(self.get("/history?after=0").json["lines"][0]["kind"], "server")
 
-    def test_who_takes_nothing_is_given_nothing_more_and_then_dropped(self) -> None:
+    def test_a_stalled_reader_gets_nothing_and_is_dropped(self) -> None:
         events = self.events()
         events.line.channel.pauseProducing()
         for _ in range(50):
@@ -155,12 +155,12 @@ class EventTests(WebTestCase):
         self.pass_time(61)
         self.assertTrue(events.line.is_dropped)
 
-    def test_there_are_only_so_many(self) -> None:
+    def test_the_number_of_streams_is_limited(self) -> None:
         for _ in range(MAX_WEB_STREAMS):
             self.events()
         self.refused(self.get("/events"), 503, "close one of them")
 
-    def test_what_is_sent_on_a_stream_is_not_read(self) -> None:
+    def test_data_sent_on_a_stream_is_thrown_away(self) -> None:
         events = self.events()
         for _ in range(10):
             events.line.send(b"GET /me HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
@@ -168,14 +168,14 @@ class EventTests(WebTestCase):
         self.assertEqual(events.texts(), ["Alice said hello"])
         self.assertEqual(events.line.channel._dataBuffer, [])
 
-    def test_what_is_sent_with_it_does_not_keep_its_end_from_being_heard(self) -> None:
+    def test_data_sent_before_a_stream_does_not_stop_reading(self) -> None:
         line = self.line()
         head = f"GET /events HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\n\r\n".encode()
         line.send(head + b"GET /me HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
         line.send(b"x" * 100_000)
         self.assertEqual((line.transport.producerState, line.channel._dataBuffer), ("producing", []))
 
-    def test_the_end_of_the_daemon_is_told(self) -> None:
+    def test_a_stream_is_told_that_the_daemon_stops(self) -> None:
         events = self.events()
         idle = self.request("GET", "/healthz")
         idle.heard()
@@ -190,17 +190,17 @@ class EventTests(WebTestCase):
         self.successResultOf(stopped)
         self.lobby.registry.start()
 
-    def test_a_line_is_rendered_once_for_all(self) -> None:
+    def test_a_line_is_rendered_once_for_all_readers(self) -> None:
         readers: list[Events] = []
         for number in range(8):
             key = f"{number:032x}"
             self.join(f"R{number}", key)
             readers.append(self.events(key=key))
-        before = self.site.picture.line.cache_info()
+        before = self.site.renderer.line.cache_info()
         self.say("hello")
         for reader in readers:
             self.assertEqual(reader.texts()[-1], "Alice said hello")
-        after = self.site.picture.line.cache_info()
+        after = self.site.renderer.line.cache_info()
         self.assertEqual((after.misses - before.misses, after.hits - before.hits), (1, 0))
 
     def test_texts_cannot_end_an_event(self) -> None:

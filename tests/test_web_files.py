@@ -1,4 +1,4 @@
-"""Files over HTTP, without sockets: parts of them, what is shown of them, and what is refused."""
+"""Files over HTTP, without sockets: downloads, ranges, headers and uploads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.web import KEY, MAX_FILE, Line, WebTestCase, parse
 DATA = bytes(range(256)) * 4
 
 
-class FetchTests(WebTestCase):
+class DownloadTests(WebTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.shelf.files = {
@@ -23,7 +23,7 @@ class FetchTests(WebTestCase):
             "ü (1).txt": b"x",
         }
 
-    def test_a_file(self) -> None:
+    def test_a_file_is_sent_with_its_headers(self) -> None:
         reply = self.get("/files/a.bin")
         self.assertEqual((reply.status, reply.body), (200, DATA))
         self.assertEqual(reply.headers["etag"], f'"{hash_of(DATA)}"')
@@ -31,7 +31,7 @@ class FetchTests(WebTestCase):
         self.assertEqual(reply.headers["last-modified"], "Thu, 01 Jan 1970 00:00:12 GMT")
         self.assertEqual(self.get("/files/empty").body, b"")
 
-    def test_only_images_are_shown(self) -> None:
+    def test_only_images_are_shown_inline(self) -> None:
         for name, kind, way in [
             ("photo.PNG", "image/png", "inline"),
             ("page.html", "application/octet-stream", "attachment"),
@@ -43,7 +43,7 @@ class FetchTests(WebTestCase):
             self.assertEqual(headers["x-content-type-options"], "nosniff")
             self.assertIn("sandbox", headers["content-security-policy"])
 
-    def test_names(self) -> None:
+    def test_file_names_are_encoded_and_checked(self) -> None:
         reply = self.get("/files/%C3%BC%20(1).txt")
         self.assertEqual(reply.body, b"x")
         shown = reply.headers["content-disposition"]
@@ -52,7 +52,7 @@ class FetchTests(WebTestCase):
         for name in ["", "nothing", "..", "%2e%2e%2fx", "a%2fb", ".groupchat", "%00"]:
             self.refused(self.get(f"/files/{name}"), 404)
 
-    def test_parts(self) -> None:
+    def test_a_range_of_bytes_is_sent(self) -> None:
         for asked, part in [
             ("bytes=0-0", range(0, 1)),
             ("bytes=10-19", range(10, 20)),
@@ -69,17 +69,17 @@ class FetchTests(WebTestCase):
             else:
                 self.assertEqual(reply.status, 200)
 
-    def test_parts_that_are_not_there(self) -> None:
+    def test_a_range_beyond_the_end_is_refused(self) -> None:
         for asked in ["bytes=1024-", "bytes=5000-6000", "bytes=-0"]:
             reply = self.get("/files/a.bin", Range=asked)
             self.assertEqual((reply.status, reply.headers["content-range"]), (416, "bytes */1024"), asked)
 
-    def test_what_is_no_part_is_all(self) -> None:
+    def test_a_range_that_is_not_understood_is_ignored(self) -> None:
         for asked in ["bytes=0-1,5-6", "bytes=5-2", "bytes=x-y", "lines=0-1", "bytes=", "bytes=-", "bytes=--1", "0-1"]:
             reply = self.get("/files/a.bin", Range=asked)
             self.assertEqual((reply.status, reply.body), (200, DATA), asked)
 
-    def test_if_it_is_still_the_same(self) -> None:
+    def test_conditional_requests_compare_tag_and_date(self) -> None:
         tag = f'"{hash_of(DATA)}"'
         self.assertEqual(self.get("/files/a.bin", If_None_Match=tag).status, 304)
         self.assertEqual(self.get("/files/a.bin", If_None_Match='"other"').status, 200)
@@ -89,11 +89,11 @@ class FetchTests(WebTestCase):
         for same, status in [(tag, 206), ('"other"', 200), (f"W/{tag}", 200), ("Thu, 01 Jan 1970 00:00:12 GMT", 206)]:
             self.assertEqual(self.get("/files/a.bin", Range="bytes=0-1", If_Range=same).status, status, same)
 
-    def test_head(self) -> None:
+    def test_head_sends_no_body(self) -> None:
         reply = self.ask("HEAD", "/files/a.bin")
         self.assertEqual((reply.status, reply.body, reply.headers["content-length"]), (200, b"", "1024"))
 
-    def test_who_takes_nothing_holds_little(self) -> None:
+    def test_a_reader_that_takes_nothing_uses_little_memory(self) -> None:
         self.shelf.files["big"] = bytes(8 * FILE_CHUNK)
         line = self.line()
         write, written = line.transport.write, 0
@@ -113,7 +113,7 @@ class FetchTests(WebTestCase):
         reply, _ = parse(line.heard())
         self.assertEqual(len(reply.body), 8 * FILE_CHUNK)
 
-    def test_who_goes_away_leaves_nothing_open(self) -> None:
+    def test_a_lost_reader_leaves_nothing_open(self) -> None:
         self.shelf.slow = True
         line = self.request("GET", "/files/a.bin")
         self.shelf.go_on()
@@ -121,7 +121,7 @@ class FetchTests(WebTestCase):
         self.shelf.go_on()
         self.assertEqual(self.shelf.open_now, 0)
 
-    def test_a_file_that_changes_is_not_finished(self) -> None:
+    def test_a_download_of_a_changed_file_is_aborted(self) -> None:
         self.shelf.slow = True
         line = self.request("GET", "/files/a.bin")
         self.shelf.go_on()
@@ -136,22 +136,22 @@ class FetchTests(WebTestCase):
         self.assertTrue(line.is_dropped)
         self.assertLess(len(line.heard()), 3 * FILE_CHUNK)
 
-    def test_only_so_many_at_once(self) -> None:
+    def test_transfers_of_one_host_are_limited(self) -> None:
         self.shelf.slow = True
         for _ in range(MAX_WEB_DOWNLOADS_EACH):
             self.request("GET", "/files/a.bin")
         self.refused(self.get("/files/a.bin"), 503, "Too many")
         self.assertEqual(len(self.site.downloads), MAX_WEB_DOWNLOADS_EACH)
 
-    def test_the_list(self) -> None:
+    def test_files_are_listed(self) -> None:
         (first, *_) = self.get("/files").json["files"]
         self.assertEqual(first, {"name": "a.bin", "size": 1024, "at": 12.7, "sha256": hash_of(DATA)})
 
 
 class HalfClosedTests(WebTestCase):
-    """Somebody who says at once that nothing more comes, as netcat does."""
+    """Clients that half-close right after the request, as netcat does."""
 
-    def test_it_is_answered_though_that_takes_time(self) -> None:
+    def test_a_half_closed_request_is_answered_later(self) -> None:
         self.shelf.files = {"x": b"abc"}
         self.shelf.slow = True
         line = self.line()
@@ -164,7 +164,7 @@ class HalfClosedTests(WebTestCase):
         self.assertTrue(line.is_over)
         line.lose()
 
-    def test_half_a_request_is_none(self) -> None:
+    def test_half_a_request_is_dropped(self) -> None:
         head = self.lobby.service.group.history.head
         for data in (b"", b"GET /me HT", b"POST /messages?name=a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhel"):
             line = self.line()
@@ -175,11 +175,11 @@ class HalfClosedTests(WebTestCase):
         self.assertEqual(self.lobby.service.group.history.head, head)
 
 
-class BringTests(WebTestCase):
+class UploadTests(WebTestCase):
     def put(self, name: str = "a.bin", data: bytes = DATA, key: str = KEY, **headers: Any) -> Line:
         return self.request("PUT", f"/files/{name}", data, key=key, **headers)
 
-    def test_a_member_brings_a_file(self) -> None:
+    def test_a_member_can_upload(self) -> None:
         self.join()
         reply, _ = parse(self.put().heard())
         self.assertEqual((reply.status, reply.json), (201, {"name": "a.bin"}))
@@ -187,21 +187,21 @@ class BringTests(WebTestCase):
         self.assertEqual(self.told()[-1], "Alice shared a.bin (1.0 kB)")
         self.assertEqual(self.shelf.owners["a.bin"].name, "Alice")
 
-    def test_a_guest_does(self) -> None:
+    def test_a_guest_can_upload(self) -> None:
         reply, _ = parse(self.put("a.bin?name=cron", key="").heard())
         self.assertEqual(reply.status, 201)
         self.assertEqual(self.told(), ["cron shared a.bin (1.0 kB)"])
 
-    def test_nobody_does_not(self) -> None:
+    def test_an_upload_needs_a_name(self) -> None:
         self.refused(parse(self.put(key="").heard())[0], 403)
         self.assertEqual(self.shelf.files, {})
 
-    def test_a_name_that_is_taken_is_another(self) -> None:
+    def test_a_name_in_use_is_changed(self) -> None:
         self.join()
         self.put()
         self.assertEqual(parse(self.put().heard())[0].json, {"name": "another a.bin"})
 
-    def test_what_is_too_large_is_refused_before_it_comes(self) -> None:
+    def test_a_large_file_is_refused_before_its_body(self) -> None:
         self.join()
         line = self.line()
         head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nExpect: 100-continue\r\n"
@@ -209,12 +209,12 @@ class BringTests(WebTestCase):
         reply, _ = parse(line.heard())
         self.assertEqual((reply.status, reply.interim), (413, 0))
 
-    def test_a_length_is_needed(self) -> None:
+    def test_an_upload_needs_a_length(self) -> None:
         self.join()
         self.refused(self.ask("PUT", "/files/x", key=KEY), 411)
         self.refused(self.ask("PUT", "/files/x", key=KEY, Transfer_Encoding="chunked"), 411)
 
-    def test_it_comes_no_faster_than_it_is_written(self) -> None:
+    def test_the_sender_is_paused_while_the_disk_is_slow(self) -> None:
         self.join()
         self.shelf.slow = True
         data = bytes(10 * FILE_CHUNK)
@@ -234,7 +234,7 @@ class BringTests(WebTestCase):
         self.assertEqual(self.shelf.files["x"], data)
         self.assertLessEqual(self.shelf.most_unwritten, 2 * FILE_CHUNK)
 
-    def test_who_may_go_on_is_told_once_there_is_room(self) -> None:
+    def test_continue_is_sent_once_there_is_room(self) -> None:
         self.join()
         self.shelf.slow = True
         line = self.line()
@@ -248,7 +248,7 @@ class BringTests(WebTestCase):
             self.shelf.go_on()
         self.assertEqual(parse(line.heard())[0].status, 201)
 
-    def test_what_breaks_off_is_forgotten(self) -> None:
+    def test_a_broken_upload_is_forgotten(self) -> None:
         self.join()
         line = self.line()
         head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nContent-Length: 100\r\n\r\n"
@@ -257,7 +257,16 @@ class BringTests(WebTestCase):
         self.lobby.settle()
         self.assertEqual((self.shelf.files, self.shelf.parts, self.shelf.events), ({}, {}, ["drop"]))
 
-    def test_who_sends_nothing_more_is_not_waited_for(self) -> None:
+    def test_a_complete_upload_outlives_its_connection(self) -> None:
+        self.join()
+        self.shelf.slow = True
+        line = self.put()
+        line.lose()
+        for _ in range(10):
+            self.shelf.go_on()
+        self.assertEqual(self.told()[-1], "Alice shared a.bin (1.0 kB)")
+
+    def test_a_silent_upload_times_out(self) -> None:
         self.join()
         line = self.line()
         head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nCookie: groupchat={KEY}\r\nContent-Length: 100\r\n\r\n"
@@ -270,12 +279,12 @@ class BringTests(WebTestCase):
         self.assertIn(b"HTTP/1.1 408 ", line.heard())
         self.assertTrue(line.is_over)
 
-    def test_the_shelf_refuses(self) -> None:
+    def test_an_upload_the_shelf_refuses_is_refused(self) -> None:
         self.join()
         self.shelf.refuses = NotNow("The shelf is full.")
         self.refused(parse(self.put().heard())[0], 503, "full")
 
-    def test_who_left_meanwhile_brings_nothing(self) -> None:
+    def test_a_member_who_left_meanwhile_shares_nothing(self) -> None:
         self.join()
         self.shelf.slow = True
         line = self.put()
@@ -286,14 +295,14 @@ class BringTests(WebTestCase):
         self.refused(parse(line.heard())[0], 409, "no longer")
         self.assertEqual(self.shelf.files, {})
 
-    def test_only_so_many_at_once(self) -> None:
+    def test_transfers_of_one_host_are_limited(self) -> None:
         self.join()
         self.shelf.slow = True
         for number in range(MAX_UPLOADS_EACH):
             self.put(f"{number}")
         self.refused(parse(self.put("more").heard())[0], 503, "Too many")
 
-    def test_who_goes_on_elsewhere_and_leaves_may_join_again(self) -> None:
+    def test_a_member_who_left_elsewhere_can_join_again(self) -> None:
         self.join()
         self.shelf.slow = True
         self.put()
@@ -304,7 +313,7 @@ class BringTests(WebTestCase):
         self.assertEqual(self.told()[-1], "Alicia has joined")
         caller.lose()
 
-    def test_a_seat_is_held_meanwhile(self) -> None:
+    def test_an_upload_keeps_the_session_in_use(self) -> None:
         self.join()
         self.shelf.slow = True
         line = self.put()
@@ -315,5 +324,5 @@ class BringTests(WebTestCase):
         self.pass_time(10)
 
 
-class BringByteByByteTests(BringTests):
+class UploadByByteTests(UploadTests):
     step = 7

@@ -27,14 +27,14 @@ class ParseTests(TestCase):
         ]:
             self.assertEqual(parse(datagram), command)
 
-    def test_one_end_of_line_is_cut(self) -> None:
+    def test_one_end_of_line_is_removed(self) -> None:
         for end in (b"\n", b"\r\n"):
             self.assertEqual(parse(b"2 hi" + end), Say("hi"))
             self.assertEqual(parse(b"5" + end), POLL)
         self.assertEqual(parse(b"2 hi\n\n"), Say("hi\n"))
         self.assertEqual(parse(b"2 hi\r"), Say("hi\r"))
 
-    def test_a_text_keeps_its_own_spaces_and_a_name_has_none_before_it(self) -> None:
+    def test_a_text_may_begin_with_spaces_and_a_name_may_not(self) -> None:
         self.assertEqual(parse(b"2   indented "), Say("  indented "))
         for verb in (b"1", b"3"):
             self.assertRaises(IllegalMessage, parse, verb + b"  Alice")
@@ -70,12 +70,12 @@ class ParseTests(TestCase):
             with self.assertRaises(IllegalMessage):
                 self.fail(f"{datagram!r} became {parse(datagram)}")
 
-    def test_what_is_too_long_is_refused_before_it_is_looked_at(self) -> None:
+    def test_a_long_datagram_is_refused_before_it_is_decoded(self) -> None:
         self.assertEqual(parse(b"2 " + b"x" * 4096 + b"\r\n"), Say("x" * 4096))
         for verb in (b"1 ", b"2 ", b"3 "):
             self.assertRaises(IllegalMessage, parse, verb + b"x" * 4097)
 
-    def test_nothing_after_the_digit_is_left_to_the_rules(self) -> None:
+    def test_an_empty_name_or_text_is_left_to_the_rules(self) -> None:
         self.assertEqual(parse(b"2 "), Say(""))
         self.assertEqual(parse(b"1 "), Join(""))
 
@@ -90,7 +90,7 @@ class ParseTests(TestCase):
 
 
 class ListOfNamesTests(TestCase):
-    def test_all_that_fit(self) -> None:
+    def test_names_that_fit_are_all_listed(self) -> None:
         self.assertEqual(list_of_names([], 0, 100), b"")
         self.assertEqual(list_of_names(["Bob"], 1, 100), b"Bob")
         self.assertEqual(list_of_names(["Chloé", "Bob", "Al"], 3, 100), "Chloé, Bob, Al".encode())
@@ -99,7 +99,7 @@ class ListOfNamesTests(TestCase):
         self.assertEqual(list_of_names(["Bob", "Al"], 2, 7), b"Bob, Al")
         self.assertEqual(list_of_names(["Bobby", "Al"], 2, 8), b"Bobby, (1 more)")
 
-    def test_it_ends_after_a_whole_name_with_how_many_more_there_are(self) -> None:
+    def test_a_long_list_ends_after_a_whole_name_with_a_count(self) -> None:
         names = [f"member{number:05}" for number in range(10_000)]
         listed = list_of_names(names, len(names), 1024)
         self.assertLessEqual(len(listed), 1024)
@@ -107,7 +107,7 @@ class ListOfNamesTests(TestCase):
         self.assertEqual(shown.split(", "), names[: len(shown.split(", "))])
         self.assertEqual(rest, f"{10_000 - len(shown.split(', '))} more)")
 
-    def test_in_any_room_it_is_as_long_as_it_can_be(self) -> None:
+    def test_a_list_is_as_long_as_its_limit_allows(self) -> None:
         names = ["Anna", "Bob", "Christopher", "Di", "Eve", "Frederica", "Gus", "Ho", "Ida", "Jo", "Kim"]
         for limit in range(20, len(", ".join(names)) + 2):
             listed = list_of_names(names, len(names), limit).decode()
@@ -117,7 +117,7 @@ class ListOfNamesTests(TestCase):
                 one_more = ", ".join(names[: shown + 1]) + f", ({len(names)} more)"
                 self.assertGreater(len(one_more), limit)
 
-    def test_no_more_names_are_taken_than_fit(self) -> None:
+    def test_hardly_more_names_are_read_than_fit(self) -> None:
         taken = []
 
         def names() -> Iterator[str]:
@@ -132,7 +132,7 @@ class ListOfNamesTests(TestCase):
         st.lists(st.text("ab é", min_size=1, max_size=9).filter(lambda name: name.strip() == name), max_size=50),
         st.integers(1, 200),
     )
-    def test_any_list_in_any_room(self, names: list[str], limit: int) -> None:
+    def test_any_list_within_any_limit(self, names: list[str], limit: int) -> None:
         listed = list_of_names(names, len(names), limit).decode()
         shown = listed.split(", ") if listed else []
         if shown and shown[-1].startswith("("):

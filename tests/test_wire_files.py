@@ -1,4 +1,4 @@
-"""The grammar of shared files: what is said is understood, and anything else is refused in one line."""
+"""The grammar of QUIC streams: a legal line is parsed, and anything else is refused in one line."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_LINE
+from groupchat.core.limits import MAX_LINE, MAX_SIZE
 from groupchat.wire import files as wire_files
-from groupchat.wire.files import Get, List, Live, Password, Put, Sender, parse, parse_sender
+from groupchat.wire.files import Get, ListFiles, OpenLines, Password, Put, Sender, parse, parse_sender
 
 HASH = "0123456789abcdef" * 4
 KEY = "00112233445566778899aabbccddeeff"
-MOST = 2**63 - 1
 
 
 class RequestTests(SynchronousTestCase):
-    def test_what_can_be_asked(self) -> None:
+    def test_legal_requests(self) -> None:
         for line, request in [
-            ("LINES", Live()),
-            ("FILES", List()),
+            ("LINES", OpenLines()),
+            ("FILES", ListFiles()),
             ("PASSWORD a  secret ", Password(b"a  secret ")),
             ("PASSWORD ", Password(b"")),
             ("GET 0 - a b", Get(0, "-", "a b")),
-            (f"GET {MOST} {HASH}  a: b ", Get(MOST, HASH, " a: b ")),
+            (f"GET {MAX_SIZE} {HASH}  a: b ", Get(MAX_SIZE, HASH, " a: b ")),
             (f"GET 7 {HASH[:16]} ü", Get(7, HASH[:16], "ü")),
             (f"PUT 0 {HASH} my photo (2).jpg", Put(0, HASH, "my photo (2).jpg")),
-            (f"PUT {MOST} {HASH} u\u0308", Put(MOST, HASH, "ü")),
+            (f"PUT {MAX_SIZE} {HASH} u\u0308", Put(MAX_SIZE, HASH, "ü")),
         ]:
             self.assertEqual(parse(line.encode()), request)
         self.assertEqual(parse(b"PASSWORD \xff"), Password(b"\xff"))
 
-    def test_what_cannot(self) -> None:
+    def test_refused_requests(self) -> None:
         for line in [
             *("", " ", "lines", "LINES ", "LINES x", "FILES ", "PASSWORD", "HELLO", "GET", "PUT", "GET / HTTP/1.1"),
             *("GET 0 -", "GET 0 - ", "GET 0 - .hidden", "GET 0 - a/b", "GET 0 - ..", "GET -1 - a", "GET 00 - a"),
@@ -42,7 +41,7 @@ class RequestTests(SynchronousTestCase):
                 "GET 1e3 - a",
                 "GET +1 - a",
                 "GET \u0661 - a",
-                f"GET {MOST + 1} - a",
+                f"GET {MAX_SIZE + 1} - a",
                 "GET 0  - a",
                 "GET 0 - a\r",
                 "GET 0 - \0",
@@ -60,7 +59,7 @@ class RequestTests(SynchronousTestCase):
         with self.assertRaisesRegex(IllegalMessage, "has at most 255 bytes; that one has 300"):
             parse(f"PUT 1 {HASH} {'a' * 300}".encode())
 
-    def test_who_sends(self) -> None:
+    def test_the_author_of_an_upload(self) -> None:
         secret = sha256(bytes.fromhex(KEY)).hexdigest()
         self.assertEqual(parse_sender(f"BY KEY {KEY}".encode()), Sender(secret=secret))
         self.assertEqual(parse_sender(b"BY ADDRESS"), Sender())
@@ -79,7 +78,7 @@ class RequestTests(SynchronousTestCase):
             with self.assertRaises(IllegalMessage, msg=line):
                 parse_sender(line.encode())
 
-    def test_where_a_file_begins(self) -> None:
+    def test_a_download_resumes_only_the_same_file(self) -> None:
         for asked, offset in [
             (Get(5, HASH, "a"), 5),
             (Get(5, HASH[:16], "a"), 5),
@@ -91,10 +90,10 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(asked.begin(10, HASH), offset)
 
     @given(st.binary(max_size=400) | st.text(max_size=100).map(lambda text: f"GET 0 - {text}".encode()))
-    def test_anything_is_understood_or_refused_in_one_line(self, line: bytes) -> None:
-        for understand in (parse, parse_sender):
+    def test_any_bytes_are_parsed_or_refused_in_one_line(self, line: bytes) -> None:
+        for parser in (parse, parse_sender):
             try:
-                understand(line)
+                parser(line)
             except IllegalMessage as why:
                 answer = wire_files.refusal(why)
                 self.assertEqual(answer.count(b"\n"), 1)
@@ -104,7 +103,7 @@ class RequestTests(SynchronousTestCase):
 class AnswerTests(SynchronousTestCase):
     def test_answers(self) -> None:
         for answer, line in [
-            (wire_files.passed(), "ok\n"),
+            (wire_files.accepted(), "ok\n"),
             (wire_files.count(3), "ok 3\n"),
             (wire_files.entry(" a: b", 5, None, 12.9), "5 - 12  a: b\n"),
             (wire_files.entry("ü", 5, HASH, 12), f"5 {HASH} 12 ü\n"),

@@ -1,4 +1,4 @@
-"""The grammar of live lines: bytes -> lines -> commands, fed whole, cut everywhere, and byte by byte."""
+"""The grammar of live lines: bytes to lines to commands, fed whole, cut everywhere, and byte by byte."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.commands import Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.ids import MOST
-from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNENDED
+from groupchat.core.ids import MAX_ID
+from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE, MAX_UNTERMINATED
 from groupchat.core.texts import MAX_BYTES
 from groupchat.wire import lines as wire_lines
 from groupchat.wire.lines import HELP, Help, Resume, Splitter
@@ -25,14 +25,14 @@ IAC, DONT, DO, WONT, WILL, SB, SE = b"\xff", b"\xfe", b"\xfd", b"\xfc", b"\xfb",
 
 
 def split(*pieces: bytes) -> list[bytes]:
-    """The lines in these pieces, of which the last is the end of input."""
+    """Return the lines in these pieces, after which the input ends."""
     splitter = Splitter()
     lines = [line for piece in pieces for line in feed(splitter, piece)]
     return lines + splitter.finish()
 
 
 def cuts(data: bytes) -> Iterable[tuple[bytes, ...]]:
-    """This in one piece, in two pieces cut at every byte, and byte by byte."""
+    """Yield the data in one piece, in two pieces cut at every byte, and byte by byte."""
     yield (data,)
     for at in range(1, len(data)):
         yield data[:at], data[at:]
@@ -40,66 +40,66 @@ def cuts(data: bytes) -> Iterable[tuple[bytes, ...]]:
 
 
 def feed(splitter: Splitter, data: bytes) -> list[bytes]:
-    """All the lines that end in this."""
+    """Return all lines that end in this data."""
     splitter.feed(data)
     return splitter.lines(len(data))
 
 
 class SplitterTests(SynchronousTestCase):
-    def both(self, data: bytes, lines: list[bytes]) -> None:
-        """However it is cut, this is what it holds."""
+    def assertLines(self, data: bytes, lines: list[bytes]) -> None:
+        """Assert that the data holds these lines, however it is cut."""
         for pieces in cuts(data):
             self.assertEqual(split(*pieces), lines, pieces)
 
     def test_lines_end_with_lf_or_crlf(self) -> None:
-        self.both(b"Alice\nhi\r\n\r\n\nbye\r\n", [b"Alice", b"hi", b"", b"", b"bye"])
+        self.assertLines(b"Alice\nhi\r\n\r\n\nbye\r\n", [b"Alice", b"hi", b"", b"", b"bye"])
 
-    def test_a_cr_that_ends_no_line_stays_and_of_two_only_one_is_cut(self) -> None:
-        self.both(b"a\rb\r\r\n\rc\n", [b"a\rb\r", b"\rc"])
+    def test_only_one_cr_before_a_lf_is_removed(self) -> None:
+        self.assertLines(b"a\rb\r\r\n\rc\n", [b"a\rb\r", b"\rc"])
 
-    def test_a_line_without_an_end_is_one_at_the_end_of_input(self) -> None:
-        self.both(b"Alice\nhi", [b"Alice", b"hi"])
-        self.both(b"Alice\nhi\r", [b"Alice", b"hi"])
-        self.both(b"Alice\n", [b"Alice"])
-        self.both(b"", [])
+    def test_the_rest_is_a_line_at_the_end_of_input(self) -> None:
+        self.assertLines(b"Alice\nhi", [b"Alice", b"hi"])
+        self.assertLines(b"Alice\nhi\r", [b"Alice", b"hi"])
+        self.assertLines(b"Alice\n", [b"Alice"])
+        self.assertLines(b"", [])
 
-    def test_there_is_one_end_of_input(self) -> None:
+    def test_the_rest_is_returned_once(self) -> None:
         splitter = Splitter()
         feed(splitter, b"hi")
         self.assertEqual((splitter.finish(), splitter.finish()), ([b"hi"], []))
 
-    def test_what_telnet_agrees_on_is_taken_out(self) -> None:
+    def test_telnet_negotiations_are_removed(self) -> None:
         for negotiation in [
             IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x01", b"\x22", IAC)
         ]:
             for line in [negotiation + b"hello", b"hel" + negotiation + b"lo", b"hello" + negotiation]:
-                self.both(line + b"\r\nnext\n", [b"hello", b"next"])
+                self.assertLines(line + b"\r\nnext\n", [b"hello", b"next"])
 
-    def test_subnegotiations_are_taken_out(self) -> None:
+    def test_subnegotiations_are_removed(self) -> None:
         window = IAC + SB + b"\x1f\x00\x50\x00\x18" + IAC + SE
         for line in [window + b"hello", b"hel" + window + b"lo", b"hel" + window + window + b"lo", b"hello" + window]:
-            self.both(line + b"\n", [b"hello"])
+            self.assertLines(line + b"\n", [b"hello"])
 
     def test_a_subnegotiation_that_has_no_end_ends_with_the_line(self) -> None:
-        self.both(b"hi" + IAC + SB + b"\x1f\x00\nnext\n", [b"hi", b"next"])
+        self.assertLines(b"hi" + IAC + SB + b"\x1f\x00\nnext\n", [b"hi", b"next"])
 
-    def test_other_commands_are_taken_out(self) -> None:
+    def test_other_telnet_commands_are_removed(self) -> None:
         for command in range(0xF1, 0xFA):
             if command != 0xF4:
-                self.both(b"hel" + IAC + bytes([command]) + b"lo\n", [b"hello"])
-        self.both(b"hel" + IAC + IAC + b"lo\n", [b"hello"])
+                self.assertLines(b"hel" + IAC + bytes([command]) + b"lo\n", [b"hello"])
+        self.assertLines(b"hel" + IAC + IAC + b"lo\n", [b"hello"])
 
-    def test_what_is_no_command_of_telnet_is_left_for_the_decoder_to_refuse(self) -> None:
+    def test_bytes_that_are_no_telnet_command_stay_and_are_refused(self) -> None:
         for line in ["ÿes".encode("latin-1"), "aÿ".encode("latin-1"), IAC + b"\xeb"]:
-            self.both(line + b"\n", [line])
+            self.assertLines(line + b"\n", [line])
             with self.assertRaises(IllegalMessage):
                 wire_lines.decode(line)
 
-    def test_utf_8_is_left_alone(self) -> None:
+    def test_utf_8_stays_as_it_is(self) -> None:
         text = "Chloé: ÿ → 😀".encode()
-        self.both(text + b"\n", [text])
+        self.assertLines(text + b"\n", [text])
 
-    def test_ctrl_c_in_telnet_is_an_end(self) -> None:
+    def test_ctrl_c_in_telnet_ends_the_input(self) -> None:
         for before in (b"", b"Alice\n", b"Alice\nhal"):
             for sign in (b"\xff\xf4\xff\xfd\x06", b"\xff\xf4"):
                 for pieces in cuts(before + sign):
@@ -111,7 +111,7 @@ class SplitterTests(SynchronousTestCase):
                     self.assertTrue(splitter.ended, pieces)
                     self.assertEqual(lines + splitter.finish(), [b"Alice"] if before[:1] else [], pieces)
 
-    def test_ctrl_d_is_an_end(self) -> None:
+    def test_ctrl_d_ends_the_input(self) -> None:
         for before in (b"", b"Alice\n"):
             for sign in (b"\xff\xec", b"\x04"):
                 for pieces in cuts(before + sign):
@@ -120,11 +120,11 @@ class SplitterTests(SynchronousTestCase):
                     self.assertTrue(splitter.ended, pieces)
                     self.assertEqual(lines + splitter.finish(), [b"Alice"] if before else [], pieces)
 
-    def test_ctrl_d_after_half_a_line_is_the_end_of_that_line(self) -> None:
+    def test_ctrl_d_after_half_a_line_ends_that_line(self) -> None:
         for sign in (b"\xff\xec", b"\x04"):
-            self.both(b"Alice\nhello" + sign, [b"Alice", b"hello"])
+            self.assertLines(b"Alice\nhello" + sign, [b"Alice", b"hello"])
 
-    def test_each_timing_mark_that_is_asked_for_is_noticed_once(self) -> None:
+    def test_each_request_for_a_timing_mark_is_noticed_once(self) -> None:
         mark = IAC + DO + b"\x06"
         for data, count in [
             (b"a" + mark + b"b\r\nc" + mark, 2),
@@ -139,7 +139,7 @@ class SplitterTests(SynchronousTestCase):
                 self.assertLessEqual(marked, count, pieces)
                 self.assertGreaterEqual(marked, min(count, 1), pieces)
 
-    def test_a_timing_mark_that_comes_in_two_reads_is_noticed_with_its_last_byte(self) -> None:
+    def test_a_timing_mark_split_over_two_reads_is_noticed(self) -> None:
         mark = IAC + DO + b"\x06"
         for before in (b"", b"hel", b"Alice\n", IAC + b"\xed", IAC + DO):
             for after in (b"", b"lo\n", IAC, b"\x06"):
@@ -150,20 +150,20 @@ class SplitterTests(SynchronousTestCase):
                         marked.append(splitter.marked)
                     self.assertEqual(marked, [False, True, False], (before, at, after))
 
-    def test_nothing_else_is_an_end(self) -> None:
+    def test_nothing_else_ends_the_input(self) -> None:
         splitter = Splitter()
         negotiations = b"".join(IAC + verb + b"\x03" for verb in (WILL, WONT, DO, DONT))
         feed(splitter, b"Alice\nhi\r\n" + negotiations + b"half a \x04 line" + IAC + SB + b"\x18\x00" + IAC + SE)
         self.assertFalse(splitter.ended)
 
-    def test_the_longest_line_that_can_be_legal(self) -> None:
+    def test_the_longest_legal_line(self) -> None:
         for end in (b"\n", b"\r\n"):
             line = b"x" * MAX_LINE
             for pieces in [(line + end,), (line, end), (line + end[:1], end[1:]), (line[:1000], line[1000:] + end)]:
                 self.assertEqual(split(*pieces), [line], end)
             wire_lines.decode(line)
 
-    def test_a_line_that_is_too_long_remains_too_long_and_is_not_held(self) -> None:
+    def test_a_line_that_is_too_long_is_cut_but_stays_too_long(self) -> None:
         for length in (MAX_LINE + 1, MAX_LINE + 2, MAX_LINE + 3, 10 * MAX_LINE):
             for step in (length, 1000, 7):
                 splitter = Splitter()
@@ -171,36 +171,36 @@ class SplitterTests(SynchronousTestCase):
                 for at in range(0, length, step):
                     self.assertEqual(feed(splitter, data[at : at + step]), [])
                     self.assertLessEqual(len(splitter._rest), MAX_LINE + 2)
-                    self.assertEqual(splitter.unended, min(at + step, length))
+                    self.assertEqual(splitter.unterminated, min(at + step, length))
                 line, after = feed(splitter, b"\nnext\n")
                 self.assertEqual((len(line), after), (MAX_LINE + 1, b"next"))
                 with self.assertRaises(IllegalMessage):
                     wire_lines.decode(line)
 
-    def test_a_line_that_was_cut_is_not_made_legal_by_taking_out_what_is_telnets(self) -> None:
+    def test_a_cut_line_stays_too_long_without_telnet_commands(self) -> None:
         line = IAC + WILL + b"\x01" + b"x" * MAX_LINE + b" and what is cut"
         for pieces in [(line + b"\n",), (line, b"\n"), (line[:100], line[100:], b"\n")]:
             (got,) = split(*pieces)
             with self.assertRaises(IllegalMessage):
                 wire_lines.decode(got)
 
-    def test_unended_counts_from_the_last_end_of_line(self) -> None:
+    def test_unterminated_counts_from_the_last_end_of_line(self) -> None:
         splitter = Splitter()
-        for piece, unended in [(b"abc", 3), (b"de", 5), (b"f\n", 0), (b"a\nbc", 2), (b"d", 3), (b"\n\n", 0)]:
+        for piece, unterminated in [(b"abc", 3), (b"de", 5), (b"f\n", 0), (b"a\nbc", 2), (b"d", 3), (b"\n\n", 0)]:
             feed(splitter, piece)
-            self.assertEqual(splitter.unended, unended, piece)
+            self.assertEqual(splitter.unterminated, unterminated, piece)
 
     @given(st.lists(st.binary(max_size=40)), st.integers(1, 50))
     @example([b"\xff", b"\xfa", b"\xff", b"\xf0"], 1)
     def test_any_cut_gives_the_same_lines(self, pieces: list[bytes], step: int) -> None:
-        pieces = [piece.translate(None, b"\xec\xf4\x04") for piece in pieces]  # no signs: see above
+        pieces = [piece.translate(None, b"\xec\xf4\x04") for piece in pieces]  # nothing that ends the input
         data = b"".join(pieces)
         whole = split(data)
         self.assertEqual(split(*pieces), whole)
         self.assertEqual(split(*[data[at : at + step] for at in range(0, len(data), step)]), whole)
 
     @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), st.integers(1, 3 * MAX_LINE)), max_size=6))
-    def test_no_bytes_hold_more_than_the_bound(self, pieces: list[tuple[bytes, int]]) -> None:
+    def test_the_splitter_holds_a_bounded_number_of_bytes(self, pieces: list[tuple[bytes, int]]) -> None:
         splitter = Splitter()
         for some, length in pieces:
             lines = feed(splitter, (some * length)[:length])
@@ -211,13 +211,13 @@ class SplitterTests(SynchronousTestCase):
 
 class GrammarTestCase(SynchronousTestCase):
     def assertHelpful(self, why: IllegalMessage) -> None:
-        """It is one sentence or two, in one line that goes into an answer."""
+        """Assert that the reason is one or two sentences, in one line that fits into an answer."""
         line = str(why)
         self.assertRegex(line, r"\A[A-Z][^\n]{5,}\.\Z")
         self.assertLess(len(line), 120)
 
     def assertRefused(self, read: Callable[[Any], object], line: str | bytes, word: str) -> None:
-        """Reading this is refused, with this word in the reason."""
+        """Assert that a line is refused, with this word in the reason."""
         with self.assertRaises(IllegalMessage, msg=line) as caught:
             read(line)
         self.assertHelpful(caught.exception)
@@ -232,14 +232,14 @@ class DecodeTests(GrammarTestCase):
         for raw, word in [(b"\xe9t\xe9", "UTF-8"), (b"x" * (MAX_LINE + 1), str(MAX_LINE))]:
             self.assertRefused(wire_lines.decode, raw, word)
 
-    def test_a_text_of_the_most_bytes_fits_with_all_that_may_stand_before_it(self) -> None:
-        line = f"{MOST} /msg {'😀' * 32}: ".encode() + b"x" * MAX_BYTES
+    def test_the_longest_text_fits_in_a_line_with_its_prefix(self) -> None:
+        line = f"{MAX_ID} /msg {'😀' * 32}: ".encode() + b"x" * MAX_BYTES
         self.assertLessEqual(len(line), MAX_LINE)
-        self.assertLess(MAX_LINE, MAX_UNENDED)
+        self.assertLess(MAX_LINE, MAX_UNTERMINATED)
 
 
 class FirstTests(GrammarTestCase):
-    """What somebody who is no member asks for."""
+    """Lines of somebody who is not a member."""
 
     def test_each(self) -> None:
         for line, asked in [
@@ -250,7 +250,7 @@ class FirstTests(GrammarTestCase):
             (f"/NUMBERED {KEY.lower()} Alice", Join("Alice", HASH)),
             (f"/numbered {KEY}", Join("", HASH)),
             (f"/resume {KEY} 0", Resume(HASH, 0)),
-            (f"/resume {KEY} {MOST}", Resume(HASH, MOST)),
+            (f"/resume {KEY} {MAX_ID}", Resume(HASH, MAX_ID)),
             ("/help", Help()),
             ("/Help me", Help()),
             ("/quit", Leave()),
@@ -280,20 +280,20 @@ class FirstTests(GrammarTestCase):
         ]:
             self.assertRefused(wire_lines.parse_first, line, word)
 
-    def test_the_key_itself_is_not_kept(self) -> None:
+    def test_the_key_is_kept_only_as_a_hash(self) -> None:
         asked = wire_lines.parse_first(f"/numbered {KEY} Alice")
         self.assertNotIn(KEY.lower(), repr(asked).lower())
 
 
 class NumberedTests(GrammarTestCase):
-    def test_an_id_and_the_rest(self) -> None:
+    def test_a_line_is_split_into_its_id_and_the_rest(self) -> None:
         for line, parted in [
             ("1 hi there", (1, "hi there")),
             ("7 /users", (7, "/users")),
             ("7  hi", (7, " hi")),
             ("7", (7, "")),
             ("007 hi", (7, "hi")),
-            (f"{MOST} hi", (MOST, "hi")),
+            (f"{MAX_ID} hi", (MAX_ID, "hi")),
         ]:
             self.assertEqual(wire_lines.numbered(line), parted)
 
@@ -305,15 +305,15 @@ class NumberedTests(GrammarTestCase):
             "-1 hi",
             " 1 hi",
             "1: hi",
-            f"{MOST + 1} hi",
+            f"{MAX_ID + 1} hi",
             "1" * 5000,
             "\N{SUPERSCRIPT TWO} hi",
         ]:
-            self.assertRefused(wire_lines.numbered, line, str(MOST))
+            self.assertRefused(wire_lines.numbered, line, str(MAX_ID))
 
 
 class CommandTests(GrammarTestCase):
-    """What a member asks for."""
+    """Lines of a member."""
 
     def test_each(self) -> None:
         for line, asked in [
@@ -339,7 +339,7 @@ class CommandTests(GrammarTestCase):
         ]:
             self.assertEqual(wire_lines.parse(line, 5), asked, line)
 
-    def test_without_a_number_there_is_none(self) -> None:
+    def test_without_an_id_the_id_is_0(self) -> None:
         self.assertEqual(wire_lines.parse("hi"), Say("hi", 0))
         self.assertEqual(wire_lines.parse("/quit"), Leave(0))
 
@@ -372,7 +372,7 @@ class CommandTests(GrammarTestCase):
     @given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda rest: b"/" + rest))
     @example(b"/history \xc2\xb2")
     @example(b"/resume " + KEY.encode() + b" \xd9\xa4")
-    def test_no_bytes_raise_anything_but_a_refusal(self, data: bytes) -> None:
+    def test_any_bytes_are_parsed_or_refused(self, data: bytes) -> None:
         for raw in split(data):
             for read in (wire_lines.parse_first, wire_lines.parse, wire_lines.numbered):
                 try:
@@ -387,7 +387,7 @@ class NotesTests(SynchronousTestCase):
         self.assertEqual(wire_lines.notes(["a"], b"= "), b"= a\n")
         self.assertEqual(wire_lines.notes([]), b"")
 
-    def test_what_happened_is_told_with_numbers_but_for_a_gap(self) -> None:
+    def test_every_line_but_a_gap_has_its_number(self) -> None:
         runs: list[tuple[int, bytes | bytearray]] = [(0, b"* gone"), (9, bytearray(b"A: x\nA: y")), (12, b"B: z")]
         self.assertEqual(wire_lines.with_numbers(runs), b"* gone\n9 A: x\n10 A: y\n12 B: z\n")
         self.assertEqual(wire_lines.with_numbers([]), b"")

@@ -1,4 +1,4 @@
-"""HTTP in memory: browsers and scripts without sockets, to a group that others are in, too; and tests with them."""
+"""HTTP in memory: clients without sockets, and a test case with a site for them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupchat.core.limits import Limits
 from groupchat.files import IShelf
 from groupchat.frontends.web.channel import Channel
-from groupchat.frontends.web.guard import Known
-from groupchat.frontends.web.serving import routes
+from groupchat.frontends.web.guard import TrustedHosts
+from groupchat.frontends.web.serving import WebFactory, routes
 from groupchat.frontends.web.site import Site
 from tests.lobby import Lobby
 from tests.shelves import MemoryShelf
@@ -29,7 +29,7 @@ ROUTES = routes()
 
 @dataclass
 class Reply:
-    """One answer. `interim` is how often the client was told to go on before it."""
+    """One answer. `interim` counts the 100 Continue before it."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Reply:
 
 
 def parse(data: bytes, *, head: bool = False) -> tuple[Reply, bytes]:
-    """The first answer, and the rest. Fails if it is not whole."""
+    """Return the first answer, and the rest of the data. Fail if the answer is not complete."""
     interim = 0
     while data.startswith(b"HTTP/1.1 100 "):
         interim, data = interim + 1, data.partition(b"\r\n\r\n")[2]
@@ -73,13 +73,13 @@ def parse(data: bytes, *, head: bool = False) -> tuple[Reply, bytes]:
 
 
 class Line:
-    """One connection and whoever is at its other end. `step` is how many bytes come at once; 0 is all."""
+    """One connection, from the client's side. It sends `step` bytes at once; 0 is everything."""
 
     def __init__(self, lobby: Lobby, site: Site, host: str = HOST, step: int = 0) -> None:
         self._lobby = lobby
         self._step = step
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 4))
-        protocol = site.buildProtocol(IPv4Address("TCP", host, 4))
+        protocol = WebFactory(site).buildProtocol(IPv4Address("TCP", host, 4))
         assert isinstance(protocol, Channel), protocol
         self.channel = protocol
         self.is_lost = False
@@ -104,7 +104,7 @@ class Line:
 
     @property
     def is_dropped(self) -> bool:
-        """Whether it was closed without waiting for what is to be taken."""
+        """True if the server closed it without waiting until its data is taken."""
         return bool(self.transport.disconnected)
 
     def lose(self) -> None:
@@ -114,11 +114,11 @@ class Line:
 
 
 class WebTestCase(SynchronousTestCase):
-    """A test with a site, to a group in which Bob polls over UDP."""
+    """A test with a site, and a group in which Bob polls over UDP."""
 
     limits = Limits()
     step = 0
-    known = Known()
+    hosts = TrustedHosts()
 
     def setUp(self) -> None:
         self.shelf = MemoryShelf()
@@ -129,20 +129,19 @@ class WebTestCase(SynchronousTestCase):
 
     def open(self, lobby: Lobby, shelf: IShelf | None = None) -> None:
         self.lobby = lobby
-        self.site = Site(lobby.registry, ROUTES, shelf or self.shelf, MAX_FILE, self.known)
+        self.site = Site(lobby.registry, ROUTES, shelf or self.shelf, MAX_FILE, self.hosts)
         self.site.start()
         self.lines: list[Line] = []
 
     def tearDown(self) -> None:
-        """Nothing is left of whoever is gone."""
+        """Check that nothing is left of closed connections."""
         for line in self.lines:
             line.lose()
         for _ in range(10):
             self.shelf.go_on()
             self.lobby.settle()
         self.assertEqual((len(self.site.sessions), self.lobby.registry.connections), (0, {}))
-        self.assertEqual((self.site._waiting, self.site._beats), ({}, {}))
-        self.assertEqual(len(self.site.untaken), 0)
+        self.assertEqual((len(self.site.deadlines), len(self.site.backlog)), (0, 0))
         self.assertEqual((len(self.site.uploads), len(self.site.downloads), self.shelf.open_now), (0, 0, 0))
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -161,7 +160,7 @@ class WebTestCase(SynchronousTestCase):
         line: Line | None = None,
         **headers: Any,
     ) -> Line:
-        """Ask this. Headers are named with `_` for `-`; an empty one is left out."""
+        """Send a request. The names of headers have `_` for `-`; empty headers are left out."""
         raw = body.encode() if isinstance(body, str) else body
         fields = {"Host": "localhost:8080"}
         if raw is not None:
@@ -175,7 +174,7 @@ class WebTestCase(SynchronousTestCase):
         return line
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, **more: Any) -> Reply:
-        """The answer to one request."""
+        """Return the answer to one request."""
         reply, rest = parse(self.request(method, path, body, **more).heard(), head=method == "HEAD")
         self.assertEqual(rest, b"")
         return reply
@@ -187,7 +186,7 @@ class WebTestCase(SynchronousTestCase):
         return self.ask("POST", path, body, key=key, **headers)
 
     def join(self, name: str = "Alice", key: str = KEY) -> str:
-        """Become a member; its id."""
+        """Join, and return the id of the member."""
         reply = self.post("/name", name, key)
         self.assertEqual((reply.status, reply.json["name"]), (200, name))
         return str(reply.json["id"])
@@ -200,7 +199,7 @@ class WebTestCase(SynchronousTestCase):
         return Events(self.request("GET", path, key=key, **headers))
 
     def told(self) -> list[str]:
-        """What the group was told since this was last asked, as Bob is."""
+        """Return what Bob was told since the last call."""
         self.lobby.settle()
         return self.lobby.watch()
 
@@ -209,7 +208,7 @@ class WebTestCase(SynchronousTestCase):
 
 
 class Events:
-    """A stream of events, and whoever reads it."""
+    """A stream of events, from the client's side."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -218,7 +217,7 @@ class Events:
         assert not rest
 
     def blocks(self) -> list[dict[str, str]]:
-        """What has come, event by event, each with its fields; comments are left out."""
+        """Return the fields of each event that arrived; comments are left out."""
         data = self._rest + self.line.heard()
         *whole, self._rest = data.split(b"\n\n")
         found = []
@@ -229,7 +228,7 @@ class Events:
         return found
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines that have come. The id of each is its number."""
+        """Return the lines that arrived. Check that the id of each event is the number of its line."""
         found = []
         for block in self.blocks():
             if "data" in block and "event" not in block:

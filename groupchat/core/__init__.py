@@ -1,1 +1,1 @@
-"""The group itself: what can happen, what is allowed, and who is told. Pure: no clock, no I/O, no Twisted."""
+"""The group itself: its events, its rules, and what waits for each member. Pure: no clock, no I/O, no Twisted."""

@@ -1,6 +1,7 @@
-"""What a member, or somebody who wants to be one, can ask for. Every front end makes these out of what it reads.
+"""Commands: what a member, or somebody who wants to be one, can ask for. The front ends make them from their input.
 
-`id` is the client's own number for what it asks, 0 if it has none. What changes the group takes effect once for each.
+A command that changes the group has an `id`, the client's own number for it, or 0. It takes effect once for each id.
+Nothing in a command is checked yet: see rules.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 @dataclass(slots=True)
 class Join:
-    """Become a member under this name, which is not checked yet. `secret` is the hash of a key to resume with."""
+    """Become a member under this name. `secret` is the hash of the key with which the session can be resumed."""
 
     name: str
     secret: str | None = None
@@ -19,7 +20,7 @@ class Join:
 
 @dataclass(slots=True)
 class Say:
-    """Say this text to all the others. It is not checked yet."""
+    """Say a text to everybody."""
 
     text: str
     id: int = 0
@@ -27,9 +28,9 @@ class Say:
 
 @dataclass(slots=True)
 class Whisper:
-    """Say something to one member: `Name: text`, or a text after the longest name that matches.
+    """Say a text to one member. `words` is `Name: text`, or `Name text` with the longest name that matches.
 
-    Once that is known, `to` is the name of who it is for.
+    The service sets `to` to the name of that member.
     """
 
     words: str
@@ -39,7 +40,7 @@ class Whisper:
 
 @dataclass(slots=True)
 class Rename:
-    """Be shown under this name from here on. It is not checked yet."""
+    """Change one's name."""
 
     name: str
     id: int = 0
@@ -47,16 +48,16 @@ class Rename:
 
 @dataclass(slots=True)
 class Leave:
-    """Be a member no longer."""
+    """Leave the group."""
 
     id: int = 0
 
 
 @dataclass(slots=True)
 class Share:
-    """Tell the others that a file is on the shelf: by the member of this id, or else by a guest of this name.
+    """Tell everybody that a file of `size` bytes was shared, by the member with this id, or else by this guest.
 
-    It is the only command that is not by who sits where it comes from. `size` is in bytes.
+    It is the only command that names its author, because an upload may come over a connection that has no seat.
     """
 
     file: str
@@ -67,7 +68,7 @@ class Share:
 
 @dataclass(slots=True)
 class SayAsGuest:
-    """Say one line to all as a guest of this name, without becoming a member. Neither is checked yet."""
+    """Say one text to everybody under this name, without becoming a member."""
 
     name: str
     text: str
@@ -75,19 +76,19 @@ class SayAsGuest:
 
 @dataclass(slots=True)
 class Poll:
-    """Be given what waits."""
+    """Get the lines that wait."""
 
 
 @dataclass(slots=True)
 class Users:
-    """Be told who is here."""
+    """Get the list of members."""
 
     id: int = 0
 
 
 @dataclass(slots=True)
 class Recall:
-    """Be given the last lines again."""
+    """Get the last lines again."""
 
     lines: int
     id: int = 0
@@ -95,15 +96,15 @@ class Recall:
 
 @dataclass(slots=True)
 class Files:
-    """Be told what is on the shelf."""
+    """Get the list of shared files."""
 
     id: int = 0
 
 
-Look = Poll | Users | Recall | Files
-"""What changes nothing, and is answered once all that was asked before is done."""
+Query = Poll | Users | Recall | Files
+"""A command that changes nothing. It is answered after the commands before it have taken effect."""
 
-Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | Look
+Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | Query
 
 LEAVE: Final = Leave()
 POLL: Final = Poll()

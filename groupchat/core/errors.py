@@ -1,53 +1,53 @@
-"""Every exception of groupchat.
+"""Exceptions that one folder raises and another catches. Those that stay within one folder are defined there.
 
-Two families, told apart by whose fault it is: an `IllegalMessage` is the remote's, and carries the reply it gets; a
-`LogError` is ours, and says what is known about the events that were to be stored.
+An `IllegalMessage` is the remote's fault, and carries the reply that it gets. A `LogError` is ours, and says what is
+known about the events that were to be stored. The others tell an operator why the daemon cannot start.
 """
 
 from __future__ import annotations
 
 
 class GroupchatError(Exception):
-    """What all of them are."""
+    """The base of the exceptions below."""
 
 
 class IllegalMessage(GroupchatError):
-    """The remote asked for something malformed, or not allowed now. `str()` of it says why."""
+    """A request that is malformed, or not allowed now. Its text says why, in a sentence for people."""
 
     reply = "Illegal message"
 
 
 class NotNow(IllegalMessage):
-    """It would be fine at another time: there is too much at once, or it cannot be stored."""
+    """A request that may succeed later: there is too much to do at once, or it cannot be stored."""
 
 
 class TooFast(NotNow):
-    """Too much was asked of late."""
+    """A request that exceeds a rate limit."""
 
 
 class LogError(GroupchatError):
-    """The log could not do what it was asked."""
+    """A failure of the log."""
 
 
 class Unavailable(LogError):
-    """The entry was surely not stored."""
+    """The entry was certainly not stored."""
 
 
 class Unknown(LogError):
-    """The entry may have been stored: append it again with the same id to be sure."""
+    """The entry may have been stored. Append it again with the same id to be sure."""
 
 
 class Trimmed(LogError):
-    """Entries that were asked for are no longer in the log."""
+    """The requested entries are no longer in the log."""
 
 
 class CannotOpen(LogError):
-    """The log cannot be opened; `str()` of it tells an operator why, in one line."""
+    """The log cannot be opened. The text says why, in one line."""
 
 
 class CannotListen(GroupchatError):
-    """An endpoint cannot be had; `str()` of it tells an operator why, in one line."""
+    """An endpoint cannot be opened. The text says why, in one line."""
 
 
 class CannotShare(GroupchatError):
-    """The directory of shared files cannot be used; `str()` of it tells an operator why, in one line."""
+    """The directory of shared files cannot be used. The text says why, in one line."""

@@ -1,7 +1,7 @@
-"""What can happen in a group, and how each event reads as a line of text.
+"""The events of a group, and the line of text that each one reads as.
 
-An event is a fact, and can be read alone: it carries its author's id and the name shown at the time. Whatever is not
-certain (the time, a new member's id, the key of a name) was put into it before it was appended to the log, so that
+An event is a fact, and can be read alone: it carries its author's id and the name shown at the time. What could differ
+between nodes (the time, a new member's id, the key of a name) is put into it before it is appended to the log, so that
 every node which folds the same log comes to the same state.
 
 Times are seconds since the epoch. Member ids are random integers of 63 bits, never used again.
@@ -15,14 +15,14 @@ from typing import ClassVar, TypeVar, dataclass_transform
 from groupchat.core.notices import JOINED, LEFT, PRIVATE, RENAMED, SHARED, size_in_words
 
 Address = tuple[str, int]
-"""Host and port that a member's datagrams come from. A link-local IPv6 host has its zone: `fe80::1%2`."""
+"""The host and port of a member's datagrams. A link-local IPv6 host has its zone: `fe80::1%2`."""
 
 _Class = TypeVar("_Class")
 
 
 @dataclass_transform(frozen_default=True)
 def _event(cls: type[_Class]) -> type[_Class]:
-    """A dataclass that is frozen for the type checker alone: `frozen=True` would double what making one costs."""
+    """Make a dataclass that is frozen for the type checker only: `frozen=True` doubles the cost of creating one."""
     return dataclass(slots=True)(cls)
 
 
@@ -30,8 +30,8 @@ def _event(cls: type[_Class]) -> type[_Class]:
 class Joined:
     """Somebody became a member.
 
-    `port` is None for a member whose datagrams come from nowhere: it has a connection. `secret` is the hash, in hex, of
-    the key with which its session can be resumed on another one.
+    `port` is None for a member that has a connection instead of sending datagrams. `secret` is the hash, in hex, of the
+    key with which its session can be resumed on another connection.
     """
 
     member: int
@@ -48,7 +48,7 @@ class Joined:
 
 @_event
 class Said:
-    """A member said one line of text to all the others. `id` is the client's own, 0 if it gave none."""
+    """A member said one line of text to everybody. `id` is the client's own number for it, or 0."""
 
     member: int
     name: str
@@ -62,7 +62,7 @@ class Said:
 
 @_event
 class Whispered:
-    """A member said one line of text to the member `reader`, shown as `to` at the time, and to nobody else."""
+    """A member said one line of text to the member `reader` only, who was shown as `to` at the time."""
 
     member: int
     name: str
@@ -78,7 +78,7 @@ class Whispered:
 
 @_event
 class Renamed:
-    """A member that was shown as `name` is shown as `new` from here on; `key` is that of the new name."""
+    """A member changed its name from `name` to `new`. `key` is that of the new name."""
 
     member: int
     name: str
@@ -93,7 +93,7 @@ class Renamed:
 
 @_event
 class Left:
-    """A member is one no longer: it left, was silent for too long, or gave its name up to its own restarted client."""
+    """A member left, was silent for too long, or gave its name up to its own restarted client."""
 
     member: int
     name: str
@@ -105,9 +105,9 @@ class Left:
 
 @_event
 class Shared:
-    """A file was put on the shelf, where everybody can fetch it: by a member, or by a guest.
+    """A member or a guest shared a file of `size` bytes, which everybody can download.
 
-    `member` is 0 for a guest, and `key` that of its name; of a member `key` is empty. `size` is in bytes.
+    For a guest `member` is 0, and `key` is that of its name. For a member `key` is empty.
     """
 
     member: int
@@ -123,7 +123,7 @@ class Shared:
 
 @_event
 class GuestSaid:
-    """A guest, who is no member, said one line of text to all. `key` is that of its name."""
+    """A guest, who is not a member, said one line of text to everybody. `key` is that of its name."""
 
     member: ClassVar[int] = 0
 
@@ -137,18 +137,18 @@ class GuestSaid:
 
 
 Place = tuple[int, int, int, int]
-"""A member's id, its cursor, its `passed` (see `Member`), and the minute of its last contact."""
+"""A member's id, its cursor, its `skipped` (see group.py), and the minute of its last contact."""
 
 
 @_event
 class Seen:
-    """Where members are by now. It is no line, and has no number. Places are plain tuples: there may be thousands."""
+    """A record of members' cursors. It is not a line and has no number. There may be thousands of places."""
 
     at: float
     places: tuple[Place, ...]
 
 
 Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid
-"""The events that are numbered and read as a line."""
+"""The events that have a number and read as a line."""
 
 Event = Line | Seen

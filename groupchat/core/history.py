@@ -1,9 +1,10 @@
 """The lines that are kept, each rendered once, one after the other in one buffer.
 
-However many members a line waits for, it is here once; what waits for a member is, as a rule, one slice of the buffer.
-Lines are numbered 1, 2, 3 ... by the order in which they were added; `first` is the oldest that is still kept.
+However many members a line waits for, it is here once; what waits for a member is usually one slice of the buffer.
+Lines are numbered 1, 2, 3 ... in the order in which they were added; `first` is the oldest that is still kept.
 
-A line may be a whisper, for one reader only. To anybody, a line is hidden that is its own, or a whisper among others.
+A whisper is a line for one reader only. It is *withheld* from everybody but its author and its reader. The lines that
+are *hidden* to a reader are those that are withheld from it, and its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from groupchat.core.limits import MAX_SEARCHED
 
 
 class History:
-    """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one."""
+    """The last lines, at most `keep` of them. `head` is the number of the newest, 0 before there is one.
 
-    # What is no longer kept is let go of when it is more than an eighth of the buffer, and more than this many lines.
+    A method that is given the number of one line needs one that is kept.
+    """
+
+    # Lines that are no longer kept stay in the buffer until they are over an eighth of it, and more than this many.
     least_surplus = 1000
 
     __slots__ = (
@@ -38,25 +42,25 @@ class History:
     def __init__(self, keep: int) -> None:
         self.first = 1
         self.head = 0
-        self.entry = 0  # the position in the log of the entry that lines come from now
+        self.entry = 0  # the position in the log of the entry that is being applied
         self._keep = keep
-        self._stored = 1  # the number of the line at the front of the buffer; it may no longer be kept
+        self._stored = 1  # the number of the line at the front of the buffer, which may be older than `first`
         self._text = bytearray()  # each line with its LF
-        self._base = 0  # what was cut off the front of the text since the beginning, in bytes
-        self._bounds = [0]  # where each line begins, counted from the beginning, and where the last one ends
+        self._base = 0  # how many bytes were cut off the front of the text so far
+        self._bounds = [0]  # where each line begins, and the last one ends, counted from before any cut
         self._authors: list[int] = []
         self._times: list[float] = []
         self._entries: list[int] = []  # the positions in the log
-        self._whispers: list[int] = []  # the numbers of those lines that are for one reader only
-        self._readers: list[int] = []  # who that is
+        self._whispers: list[int] = []  # the numbers of the whispers
+        self._readers: list[int] = []  # the reader of each whisper
 
     def append(self, author: int, line: str, at: float) -> int:
-        """Add a line; return its number. The author is 0 if it is by no member."""
+        """Add a line and return its number. The author is 0 if the line is by no member."""
         self._text += (line + "\n").encode()
         self._bounds.append(self._base + len(self._text))
         self._authors.append(author)
         self._entries.append(self.entry)
-        # Never before the line before it, though a clock may be set back: forget() relies on the order.
+        # Times never go back, even if a clock is set back: forget() relies on their order.
         self._times.append(max(at, self._times[-1]) if self._times else at)
         self.head = head = self.head + 1
         if head - self.first >= self._keep:
@@ -64,14 +68,14 @@ class History:
         return head
 
     def whisper(self, author: int, reader: int, line: str, at: float) -> int:
-        """Add a line that is for one reader only; return its number."""
+        """Add a line that is for one reader only, and return its number."""
         number = self.append(author, line, at)
         self._whispers.append(number)
         self._readers.append(reader)
         return number
 
     def forget(self, before: float) -> None:
-        """Keep no line from before this time."""
+        """Forget the lines from before this time."""
         stale = bisect_left(self._times, before, self.first - self._stored)
         self._forget_before(max(self.first, self._stored + stale))
 
@@ -88,11 +92,11 @@ class History:
             self._stored = number
 
     def first_entry(self) -> int:
-        """The position in the log of the entry that the oldest line comes from; the next one if there is no line."""
+        """Return the position in the log of the oldest line's entry; of the next entry if there is no line."""
         return self._entries[self.first - self._stored] if self.first <= self.head else self.entry + 1
 
     def renumber(self, head: int) -> None:
-        """The lines so far were all that is left of more: the newest of them has this number."""
+        """Give the newest line this number, and number the others to match, after a restore from a snapshot."""
         shift = head - self.head
         self.head += shift
         self.first += shift
@@ -100,35 +104,33 @@ class History:
         self._whispers = [number + shift for number in self._whispers]
 
     def is_by(self, author: int, number: int) -> bool:
-        """Whether the line with this number, which is kept, is by this author."""
+        """Return True if a line is by this author."""
         return self._authors[number - self._stored] == author
 
     def is_for(self, reader: int, number: int) -> bool:
-        """Whether a line, which is kept, is for all, or a whisper by or to this reader (0 is nobody)."""
-        index = bisect_left(self._whispers, number)
-        if index == len(self._whispers) or self._whispers[index] != number:
-            return True
-        return self._readers[index] == reader or self.is_by(reader, number)
+        """Return True if a line is not withheld from this reader (0 is nobody)."""
+        to = self.reader(number)
+        return not to or to == reader or self.is_by(reader, number)
 
     def author(self, number: int) -> int:
-        """Who a line, which is kept, is by: 0 if it is by no member."""
+        """Return the author of a line, 0 if it is by no member."""
         return self._authors[number - self._stored]
 
     def at(self, number: int) -> float:
-        """When a line, which is kept, came about."""
+        """Return the time of a line."""
         return self._times[number - self._stored]
 
     def reader(self, number: int) -> int:
-        """Who a line, which is kept, is for, if that is one reader only; else 0."""
+        """Return the reader of a whisper, 0 for any other line."""
         index = bisect_left(self._whispers, number)
         return self._readers[index] if self._whispers[index : index + 1] == [number] else 0
 
     def has_whispers(self, after: int) -> bool:
-        """Whether one of the lines after `after` is for one reader only."""
+        """Return True if a line after `after` is a whisper."""
         return bool(self._whispers) and self._whispers[-1] > after
 
     def next_withheld(self, reader: int, after: int, upto: int) -> int:
-        """The first whisper among others after `after`, and up to `upto`; `upto` + 1 if none is."""
+        """Return the first line after `after` that is withheld from `reader`, or `upto` + 1 if none up to there is."""
         for index in range(bisect_right(self._whispers, after), len(self._whispers)):
             number = self._whispers[index]
             if number > upto:
@@ -138,7 +140,7 @@ class History:
         return upto + 1
 
     def next_hidden(self, reader: int, after: int, upto: int) -> int:
-        """The first line hidden to `reader` after `after`, which is kept, and up to `upto`; `upto` + 1 if none is."""
+        """Return the first line after `after` that is hidden to `reader`, or `upto` + 1 if none up to there is."""
         stored, whispers, readers = self._stored, self._whispers, self._readers
         try:
             own = stored + self._authors.index(reader, after + 1 - stored, upto + 1 - stored)
@@ -152,21 +154,17 @@ class History:
         return own
 
     def count_hidden(self, reader: int, after: int) -> int:
-        """How many of the kept lines after `after` are hidden to this reader."""
+        """Return how many of the kept lines after `after` are hidden to this reader."""
         after = max(after, self.first - 1)
         own = self._authors[after + 1 - self._stored :].count(reader)
         begin = bisect_right(self._whispers, after)
-        among_others = [
-            number
-            for number, to in zip(self._whispers[begin:], self._readers[begin:], strict=True)
-            if to != reader and not self.is_by(reader, number)
-        ]
-        return own + len(among_others)
+        whispers = zip(self._whispers[begin:], self._readers[begin:], strict=True)
+        return own + sum(to != reader and not self.is_by(reader, number) for number, to in whispers)
 
     def last(self, count: int, reader: int, limit: int) -> list[tuple[int, bytes | bytearray]]:
-        """At most `count` of the last lines that are for this reader (0 is nobody), in at most `limit` bytes.
+        """Return at most `count` of the last lines that are for this reader (0 is nobody), in at most `limit` bytes.
 
-        Each with its number, oldest first. None is older than the last MAX_SEARCHED.
+        Each comes with its number, oldest first. Only the last MAX_SEARCHED lines are searched.
         """
         found: list[tuple[int, bytes | bytearray]] = []
         for number in range(self.head, max(self.first, self.head - MAX_SEARCHED + 1) - 1, -1):
@@ -181,15 +179,15 @@ class History:
         return found[::-1]
 
     def fit(self, after: int, upto: int, limit: int) -> int:
-        """The last line up to which those after `after`, joined with LF, are `limit` bytes at most; `after` if none."""
+        """Return the last line that fits if the lines after `after` are joined in `limit` bytes; `after` if none."""
         bounds, front = self._bounds, after + 1 - self._stored
         end = bisect_right(bounds, bounds[front] + limit + 1, front, upto + 2 - self._stored) - 1
         return max(after, self._stored + end - 1)
 
     def read(self, after: int, upto: int, limit: int) -> tuple[bytes | bytearray, int]:
-        """The lines after `after`, up to `upto` or what fits `limit` bytes, joined with LF, and the number of the last.
+        """Return the lines after `after`, up to `upto` or as many as fit, joined with LF, and the number of the last.
 
-        A first line that is longer than `limit` goes alone.
+        What fits is `limit` bytes; a first line that is longer goes alone.
         """
         if upto <= after:
             return b"", upto

@@ -1,15 +1,15 @@
-"""Which of a client's own ids were used: what is sent again, since its answer was lost, takes effect once.
+"""The ids that a client used for its commands, so that a command which it sends again takes effect once.
 
-A sliding window, as that against replay in RFC 4303, section 3.4.3: exact for the newest ids, and no more than two
-integers however many there were.
+This is a sliding window like the one against replay in RFC 4303, section 3.4.3: exact for the newest ids, and two
+integers however many ids there were.
 """
 
 from __future__ import annotations
 
 WINDOW = 64
-"""How far behind the highest id that was used another can be, and it is still known whether it was used."""
+"""The number of ids, up to the highest that was used, of which it is known if they were used."""
 
-MOST = 2**63 - 1
+MAX_ID = 2**63 - 1
 """The highest id."""
 
 
@@ -23,15 +23,15 @@ class Ids:
         self.mask = mask
 
     def __contains__(self, number: int) -> bool:
-        """Whether it was used, as far as is known: see `is_forgotten`."""
+        """Return True if the id is known to have been used."""
         return number <= self.last and bool(self.mask >> (self.last - number) & 1)
 
     def is_forgotten(self, number: int) -> bool:
-        """Whether nobody knows any more if this was used."""
+        """Return True if the id is too old to tell."""
         return number <= self.last - WINDOW
 
     def use(self, number: int) -> bool:
-        """Note that this is used now. Returns whether that may be: not if it was, or if nobody knows."""
+        """Record an id as used. Return False if it was used before, or is too old to tell."""
         if self.is_forgotten(number) or number in self:
             return False
         if number > self.last:

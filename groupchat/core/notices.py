@@ -1,4 +1,4 @@
-"""What a line is: who said it, or what happened. See docs/protocol.md, "Telling lines apart". Pure."""
+"""The phrases of the lines of a group, and how to read them: see docs/protocol.md, "Telling lines apart"."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RENAMED = " changed his name to "
 SHARED = " shared "
 
 PHRASES = (JOINED.strip(), LEFT.strip(), RENAMED.strip(), SHARED.rstrip())
-"""The phrases that tell a notice from a text: no name may contain one.
+"""The phrases that tell a notice from a text. No name may contain one.
 
-A name may begin with `shared`, but not contain ` shared`: so all before the first ` shared ` of a line is a name,
+A name may begin with `shared`, but not contain ` shared`. So the name in a line ends before the first ` shared `,
 whatever the file is called.
 """
 
@@ -24,7 +24,7 @@ _SHARED = re.compile(rf"(?P<name>.+?){SHARED}(?P<file>.+) \((?P<size>\d+ B|\d+\.
 
 
 class Kind(Enum):
-    """What a line of the group is."""
+    """The kinds of lines of a group."""
 
     SAID = "said"
     PRIVATE = "private"
@@ -33,14 +33,14 @@ class Kind(Enum):
     RENAMED = "renamed"
     SHARED = "shared"
     SERVER = "server"
-    """What the server itself has to say."""
+    """A notice of the server itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the group. `name` is who it is by, empty for the server.
+    """A line of a group. `name` is its author's, empty for the server.
 
-    `text` is what it said, its new name, or the name of the file that it shared, whose size, in words, is `size`.
+    `text` is the text that was said, the new name, or the name of the shared file, whose size, in words, is `size`.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Line:
 
 
 def read(line: str) -> Line:
-    """What a line is; one that is none of the known ones counts as the server's."""
+    """Read a line. One of no known kind counts as the server's."""
     if line.startswith(SERVER):
         return Line(Kind.SERVER, "", line.removeprefix(SERVER), line)
     name, colon, text = line.partition(": ")
@@ -70,7 +70,7 @@ def read(line: str) -> Line:
 
 
 def is_line(line: str) -> bool:
-    """Whether this is a line of the group at all: no list of names, and no refusal, looks like one."""
+    """Return True if this is a line of a group, and not a list of names or a refusal."""
     found = read(line)
     return found.kind is not Kind.SERVER or line.startswith(SERVER)
 

@@ -1,7 +1,7 @@
-"""Flood control: how much each member may say. A token bucket for each, which leaving and joining again does not fill.
+"""Flood control: each member has a token bucket, which is not refilled by leaving and joining again.
 
-A member's `spent` is how many tokens its bucket lacked at the time `paced`: one for each thing said, up to BURST; each
-second gives back as many as the rate.
+A bucket holds BURST tokens. Each command that says something takes one, and each second gives back as many as the rate.
+A member's `spent` is how many tokens its bucket lacked at the time `paced`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from groupchat.core.errors import TooFast
 from groupchat.core.group import Member
 from groupchat.core.limits import BURST
 
-EXACT = 0.01
-"""Times are not exact enough for the very last token."""
+TOLERANCE = 0.01
+"""The part of a token that may be missing, since times are not exact."""
 
-MOST_DEBT = 2 * BURST
-"""A debt is no greater. One as great locks others out, and only joining and leaving again and again leads to it: where
-somebody said too much, who joins next is only slow to speak at first.
+MAX_DEBT = 2 * BURST
+"""The greatest debt of a host, at which nobody can join from there. Only joining and leaving again and again leads to
+it: after one member that said too much, the next one is only slow to speak at first.
 """
 
 
 class Pace:
     """The buckets of one group. A `rate` of 0 is no limit.
 
-    What a member has spent when it leaves is a debt of its host until that much time has passed: whoever joins from
-    there meanwhile has spent as much. Debts do not add up, but for the leavings themselves.
+    When a member leaves, the tokens that it has spent become a debt of its host, which shrinks at the same rate. A
+    member that joins from there has spent as much as the debt, up to BURST. Debts of several members do not add up,
+    except that each leave adds 1.
     """
 
     def __init__(self, rate: int) -> None:
@@ -31,35 +32,34 @@ class Pace:
         self._debts: dict[str, tuple[float, float]] = {}  # by host: how much, and when it was so much
 
     def take(self, member: Member, now: float) -> None:
-        """Count one more thing that a member says. Raises TooFast."""
+        """Take one token from a member. Raises TooFast."""
         if self._rate:
-            member.spent, member.paced = self._left_of(member.spent, member.paced, now), now
-            if member.spent + 1 > BURST + EXACT:
-                raise TooFast("Slow down: you say too much at once.")
+            member.spent, member.paced = self._remaining(member.spent, member.paced, now), now
+            self.check(member, now)
             member.spent += 1
 
     def check(self, member: Member, now: float) -> None:
-        """Whether a member may say one more thing. Raises TooFast."""
-        if self._rate and self._left_of(member.spent, member.paced, now) + 1 > BURST + EXACT:
+        """Raise TooFast if `take` would."""
+        if self._rate and self._remaining(member.spent, member.paced, now) + 1 > BURST + TOLERANCE:
             raise TooFast("Slow down: you say too much at once.")
 
     def check_guest(self, host: str, now: float) -> None:
-        """Whether a guest may say something from there. Raises TooFast."""
-        if self._debt(host, now) + 1 > BURST + EXACT:
+        """Raise TooFast if `take_from` would."""
+        if self._debt(host, now) + 1 > BURST + TOLERANCE:
             raise TooFast("Slow down: too much was said from your address.")
 
     def take_from(self, host: str, now: float) -> None:
-        """Count one more thing that a guest says: all guests of a host have one bucket. Raises TooFast.
+        """Take one token from the guests of a host, who share one bucket: the debt of the host. Raises TooFast.
 
-        It is the debt of the host, up to BURST: who joins next is slow to speak for it, and is never locked out by it.
+        Guests cannot raise the debt above BURST, so they cannot keep anybody from joining.
         """
         if self._rate:
             self.check_guest(host, now)
             self._owe(host, self._debt(host, now) + 1, now)
 
     def check_join(self, host: str, now: float) -> None:
-        """Whether somebody may join from there. Raises TooFast."""
-        if self._debt(host, now) > MOST_DEBT - 1:
+        """Raise TooFast if nobody may join from this host now."""
+        if self._debt(host, now) > MAX_DEBT - 1:
             raise TooFast("Slow down: too much was said from your address by those who have just left.")
 
     def joined(self, member: Member, now: float) -> None:
@@ -68,23 +68,23 @@ class Pace:
 
     def left(self, member: Member, now: float) -> None:
         if self._rate:
-            spent = self._left_of(member.spent, member.paced, now)
-            debt = max(self._debt(member.host, now), spent) + 1  # the leaving is a line, too
-            self._owe(member.host, min(debt, MOST_DEBT), now)
+            spent = self._remaining(member.spent, member.paced, now)
+            debt = max(self._debt(member.host, now), spent) + 1  # the notice of the leave is a line, too
+            self._owe(member.host, min(debt, MAX_DEBT), now)
 
     def forget(self, now: float) -> None:
-        """Let go of the debts that are paid by now."""
+        """Forget the debts that are paid by now."""
         for host in list(self._debts):
             self._owe(host, self._debt(host, now), now)
 
     def _debt(self, host: str, now: float) -> float:
-        return self._left_of(*self._debts.get(host, (0.0, now)), now)
+        return self._remaining(*self._debts.get(host, (0.0, now)), now)
 
     def _owe(self, host: str, debt: float, now: float) -> None:
-        if debt > EXACT:
+        if debt > TOLERANCE:
             self._debts[host] = debt, now
         else:
             self._debts.pop(host, None)
 
-    def _left_of(self, spent: float, at: float, now: float) -> float:
+    def _remaining(self, spent: float, at: float, now: float) -> float:
         return max(0.0, spent - max(0.0, now - at) * self._rate)  # a clock may be set back

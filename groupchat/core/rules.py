@@ -1,7 +1,7 @@
-"""What a command becomes: the events that it asks to append, or a refusal.
+"""The rules that turn a command into the events to append, or refuse it.
 
-Pure, like the group that it asks: the time is an argument. All limits are held here, before an event is appended, and
-none when it is applied: nodes with other settings still come to the same state.
+They are pure, like the group: the time is an argument. All limits are checked here, before an event is appended, and
+none when it is applied, so that nodes with different settings come to the same state.
 """
 
 from __future__ import annotations
@@ -14,27 +14,24 @@ from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
-from groupchat.core.limits import Settings
+from groupchat.core.limits import MAX_SIZE, Settings
 from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname
 from groupchat.core.pace import Pace
 from groupchat.core.texts import check_text
 
 DAY = 86_400.0
 
-MAX_SIZE = 2**63 - 1
-"""The most that the log has room for, in bytes."""
-
 GRACE = 3_600.0
-"""How long, in seconds, members can be heard of again before any is taken for silent for days."""
+"""Seconds after `Rules.listening` in which no member leaves for being silent, and no line is forgotten for its age."""
 
 
 class Rules:
-    """The rules of one group. Every method raises IllegalMessage, saying why, for what is not allowed now.
+    """The rules of one group. A method raises IllegalMessage, saying why, for a command that is not allowed now.
 
-    Joins that are under way count as members already: `joining` says that one began, `joined` that it is settled.
+    Joins that are under way count as members already: `joining` is called when one begins, `joined` when it is done.
 
-    `listening` is since when members could be heard of here: nobody was silent before. It is when this node started,
-    or when its clock was set, which makes all that was heard before seem long ago.
+    `listening` is the time since when this node could have heard of members: a silence never began earlier. It is when
+    the node started, or when its clock was last set, which can make any contact before look long ago.
     """
 
     def __init__(self, group: Group, settings: Settings) -> None:
@@ -45,7 +42,7 @@ class Rules:
         self._settings = settings
 
     def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
-        """Somebody becomes a member; if the name was that of its own client before a restart, that one leaves first."""
+        """Return the join of a new member, after the leave of the one that had its name before its client restarted."""
         wanted = nickname(command.name)
         holder = self._group.by_key.get(wanted.key)
         released = [] if holder is None else [self._release(holder, host, now)]
@@ -62,12 +59,12 @@ class Rules:
             del self._joining[host]
 
     def join_again(self, member: Member, command: Join) -> None:
-        """A member may repeat its join letter for letter, and nothing else that joins."""
+        """Allow a member to repeat its join with the same name, but not to join under another one."""
         if command.name != member.name and nickname(command.name).shown != member.name:
             raise IllegalMessage(f"You are {member.name} already: rename, or leave first.")
 
     def is_done(self, member: Member, command: Command) -> bool:
-        """Whether this took effect before, and is asked again since the answer was lost."""
+        """Return True if the command took effect before, and was sent again because its answer was lost."""
         client_id = getattr(command, "id", 0)
         if not client_id or member.ids is None:
             return False
@@ -88,32 +85,30 @@ class Rules:
         return Whispered(member.id, member.name, reader.id, reader.name, check_text(text), now, command.id)
 
     def _addressed(self, words: str) -> tuple[Member, str]:
-        """To whom, and what. Whoever writes `Name: ` means that name, also when its member has just left."""
+        """Return the reader and the text. `Name: ` stands for that name only, even if its member has just left."""
         name, colon, text = words.partition(":")
         if colon and (reader := self._named(name)):
             return reader, text.removeprefix(" ")
-        if colon and text[:1] in ("", " ") and _may_be_name(name):
+        if colon and text[:1] in ("", " ") and _nickname(name) is not None:
             raise IllegalMessage(f"Nobody here is called {name.strip()}. Write /msg Name: text.")
         spaces = [index for index, character in enumerate(words[: MAX_CHARACTERS + 1]) if character == " "]
         for end in reversed(spaces):
             if reader := self._named(words[:end]):
                 return reader, words[end + 1 :]
-        raise IllegalMessage("Nobody here has that name, or there is no text behind it. Write /msg Name: text.")
+        raise IllegalMessage("Nobody here has that name, or there is no text after it. Write /msg Name: text.")
 
     def _named(self, name: str) -> Member | None:
-        try:
-            return self._group.by_key.get(nickname(name).key)
-        except IllegalMessage:
-            return None
+        wanted = _nickname(name)
+        return None if wanted is None else self._group.by_key.get(wanted.key)
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
-        self.pace.take(member, now)  # first: a name costs much to look at, be it legal or not
+        self.pace.take(member, now)  # first, because even an illegal name is expensive to check
         wanted = nickname(command.name)
         if wanted.shown == member.name:
             raise IllegalMessage(f"You are {member.name} already.")
         holder = self._group.by_key.get(wanted.key)
         if holder is not None and holder is not member:
-            raise IllegalMessage(f"The name {holder.name} is in use.")
+            raise _in_use(holder)
         return Renamed(member.id, member.name, wanted.shown, wanted.key, now, command.id)
 
     def leave(self, member: Member, now: float) -> Left:
@@ -122,7 +117,7 @@ class Rules:
     def share(self, host: str, command: Share, now: float) -> Shared:
         file = check_name(command.file)
         if not 0 <= command.size <= MAX_SIZE:
-            raise IllegalMessage("No file has that size.")
+            raise IllegalMessage("A file cannot have that size.")
         if command.member:
             member = self._sharer(command.member)
             self.pace.take(member, now)
@@ -132,55 +127,55 @@ class Rules:
         return Shared(0, guest.shown, guest.key, file, command.size, now)
 
     def may_share(self, host: str, member_id: int, guest: str, now: float) -> None:
-        """Whether a `share` by this one would be allowed now."""
+        """Raise IllegalMessage if this member, or else this guest, may not share a file now."""
         if member_id:
             self.pace.check(self._sharer(member_id), now)
         else:
             self.pace.check_guest(host, now)
             self._guest(guest)
 
-    def tell(self, host: str, command: SayAsGuest, now: float) -> GuestSaid:
+    def say_as_guest(self, host: str, command: SayAsGuest, now: float) -> GuestSaid:
         text = check_text(command.text)
-        self.pace.take_from(host, now)  # first: as for a rename
+        self.pace.take_from(host, now)  # first, as for a rename
         guest = self._guest(command.name)
         return GuestSaid(guest.shown, guest.key, text, now)
 
     def _sharer(self, member_id: int) -> Member:
         member = self._group.members.get(member_id)
         if member is None:
-            raise IllegalMessage("You are in the group no longer: join again.")
+            raise IllegalMessage("You are no longer in the group: join again.")
         return member
 
     def _guest(self, name: str) -> Nickname:
-        """Nobody may be taken for a member."""
+        """Return the nickname of a guest, which no member may have."""
         wanted = nickname(name)
         holder = self._group.by_key.get(wanted.key)
         if holder is not None:
-            raise IllegalMessage(f"The name {holder.name} is in use.")
+            raise _in_use(holder)
         return wanted
 
     def is_silent(self, member: Member, now: float) -> bool:
-        """Whether a member has been silent for so long that it leaves by itself."""
+        """Return True if a member has been silent for so long that it leaves by itself."""
         idle = self._settings.idle * DAY
         return bool(idle) and now - _last_contact(member) >= idle and now - self.listening >= GRACE
 
     def oldest(self, now: float) -> float:
-        """The time before which no line is kept."""
+        """Return the time before which no line is kept."""
         if self._settings.keep_days and now - self.listening >= GRACE:
             return now - self._settings.keep_days * DAY
         return float("-inf")
 
     def _release(self, holder: Member, host: str, now: float) -> Left:
-        """How the holder of a name gives it up to this host. One with a connection does not."""
+        """Return the leave of a name's holder, for its restarted client. Raises IllegalMessage if it keeps the name."""
         release = self._settings.release
         may_be_restarted = holder.address is not None and holder.host == host
         silence = now - max(_last_contact(holder), self.listening)
         if not (release and may_be_restarted and silence >= release):
-            raise IllegalMessage(f"The name {holder.name} is in use.")
+            raise _in_use(holder)
         return self.leave(holder, now)
 
     def _check_room(self, host: str, leaving: int) -> None:
-        """Whether there is room for one more of this host, when as many of it leave with the same entry."""
+        """Raise IllegalMessage if there is no room for one more member of this host, once `leaving` of it have left."""
         settings, joining = self._settings, self._joining
         if len(self._group.members) + joining.total() - leaving >= settings.max_members:
             raise IllegalMessage("The group is full.")
@@ -189,19 +184,22 @@ class Rules:
 
 
 def _last_contact(member: Member) -> float:
-    """When a member was last heard of, or at the latest may have been.
+    """Return the latest time at which a member may have been heard of.
 
-    What only the log knows was heard elsewhere: it is told to the minute, once that minute is over, and what was heard
-    since is told when the next one is.
+    A contact that only the log knows of was with another node. It is recorded to the minute after that minute is over,
+    and a later one may be recorded a minute after that.
     """
     if member.logged // 60 > member.contact // 60:
         return (member.logged // 60 + 3) * 60
     return member.contact
 
 
-def _may_be_name(words: str) -> bool:
+def _nickname(words: str) -> Nickname | None:
     try:
-        nickname(words)
+        return nickname(words)
     except IllegalMessage:
-        return False
-    return True
+        return None
+
+
+def _in_use(holder: Member) -> IllegalMessage:
+    return IllegalMessage(f"The name {holder.name} is in use.")

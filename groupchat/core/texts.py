@@ -1,4 +1,4 @@
-"""What a member may say: one line that can neither look like somebody else's nor drive a terminal."""
+"""The rules of a text: one line, which cannot look like another member's line, nor control a terminal."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import re
 from groupchat.core.errors import IllegalMessage
 
 MAX_BYTES = 4096
-"""The most that one text may be, in UTF-8."""
+"""The longest text, in bytes of UTF-8."""
 
 # C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings and overrides.
 FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 
 
 def check_text(text: str) -> str:
-    """Return `text` as it is. Raises IllegalMessage for what may not be said."""
+    """Return `text` unchanged. Raises IllegalMessage if it is not allowed."""
     if not text or text.isspace():
         raise IllegalMessage("There is nothing in that text.")
-    # A character takes at most four bytes, so that most texts need not be encoded to be measured.
+    # A character takes at most four bytes, so most texts need not be encoded to be measured.
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
         raise IllegalMessage(f"That text is longer than {MAX_BYTES} bytes.")
-    # isprintable() is much faster than the search, and is false for every character that is forbidden.
+    # isprintable() is much faster than the search, and is false for every forbidden character.
     if not text.isprintable() and FORBIDDEN.search(text):
         raise IllegalMessage("That text has control characters in it.")
     return text

@@ -1,7 +1,6 @@
-"""The shelf of shared files, as everybody but the shelf itself sees it: see shelf.py for the one on a disk.
+"""The shelf of shared files: what front ends see of it. `shelf.py` keeps one in a directory.
 
-All that may fail for a reason that the remote has to hear of fails with IllegalMessage, or with NotNow if it would be
-fine at another time.
+A Deferred fails with IllegalMessage if the remote asked for something impossible, and with NotNow if it may try again.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ from zope.interface import Attribute, Interface, implementer
 
 from groupchat.core.errors import IllegalMessage
 
+STOPPING = "The server is stopping: try again later."
+
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on the shelf: `size` in bytes, `at` in seconds since the epoch.
+    """A file on the shelf: `size` in bytes, `at` (when it last changed) in seconds since the epoch.
 
     `sha256` is 64 lower-case hex digits, or None while it is not known yet.
     """
@@ -30,67 +31,70 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class FileOwner:
-    """Who brings a file: `member` is an id, 0 for a guest. `name` is the one that is shown."""
+    """The sender of a file: `member` is an id, or 0 for a guest. `name` is the one that the group is shown."""
 
     member: int
     host: str
     name: str = ""
 
+    @property
+    def guest(self) -> str:
+        """The name of a guest; empty for a member."""
+        return "" if self.member else self.name
+
 
 class IShelf(Interface):
-    """Files that anybody in the group may fetch, and add to."""
+    """Files that anybody in the group may fetch and add to."""
 
     def listing() -> Deferred[list[File]]:
-        """All of them, as they are now; what was changed last comes last."""
+        """Return the files that are there now. The one that changed last comes last."""
 
     def open(name: str, hashed: bool = True) -> Deferred[IReading]:
-        """Fires when the hash of the file is known, or at once if it need not be. Fails with IllegalMessage if there is
-        no such file.
+        """Open a file. Fires once its hash is known, or at once if `hashed` is false.
+
+        Fails with IllegalMessage if there is no such file.
         """
 
     def receive(name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
-        """Begin to receive a file, or go on with it. Fails with IllegalMessage, or with NotNow.
+        """Begin to receive a file, or resume an earlier try of the same owner.
 
-        Without a hash it has to come in one go: what came of it is kept for nobody.
+        A file without a hash cannot be resumed.
         """
 
 
 class IReading(Interface):
-    """A file that is being read: it remains the one that was opened, whatever becomes of its name."""
+    """An open file. It stays the file that was opened, even if its name is given to another one."""
 
-    file: File = Attribute("What it is; with its hash, unless that need not be known.")
+    file: File = Attribute("What was opened. `sha256` may be None if no hash was asked for.")
 
     def read(offset: int, size: int) -> Deferred[bytes]:
-        """At most so many bytes, fewer only at the end. Fails with NotNow if the file has changed meanwhile."""
+        """Return at most `size` bytes; fewer only at the end. Fails with NotNow if the file has changed."""
 
     def close() -> Deferred[None]:
-        """Always to be called, once or more. A read that is under way ends first."""
+        """Close the file, after a read that is under way. Call it always; a second call does nothing."""
 
 
 class IReceiving(Interface):
-    """A file that is being received. After `finish`, `keep` or `drop`, or anything that failed, it is over."""
+    """A file that is being received. It is over after `finish`, `close`, or any failure."""
 
-    offset: int = Attribute("How many bytes are there: of an earlier try, at first.")
+    offset: int = Attribute("The number of bytes in the part. At first, these are from an earlier try.")
 
     def write(data: bytes) -> Deferred[None]:
-        """Fires when it is written: only then may more be. Fails with IllegalMessage if that is more than there is."""
+        """Append data. Wait for the Deferred before the next call. Fails with IllegalMessage if there is too much."""
 
     def finish() -> Deferred[str]:
-        """Check it and put it on the shelf, durably. Fires with the name that it got."""
+        """Check the file and put it on the shelf, durably. Fires with the name that it got."""
 
     def withdraw() -> Deferred[None]:
-        """After `finish`: take it from the shelf again. It is kept for a later try, if its hash was said."""
+        """Take the file from the shelf again, after `finish`. If its hash was announced, it can be resumed."""
 
-    def keep() -> Deferred[None]:
-        """Stop, and keep what is there for a later try. Does nothing if it is over."""
-
-    def drop() -> Deferred[None]:
-        """Stop, and forget what is there. Does nothing if it is over."""
+    def close() -> Deferred[None]:
+        """Stop. If the hash was announced, the part is kept for a later try. Does nothing if it is over."""
 
 
 @implementer(IShelf)
 class NoShelf:
-    """Where no files are shared."""
+    """The shelf of a group that shares no files."""
 
     def listing(self) -> Deferred[list[File]]:
         return self._nothing()

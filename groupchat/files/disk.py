@@ -1,22 +1,21 @@
-"""What the shelf does on the disk: every function here may wait for it, and is for a thread.
+"""The directory of the shelf. All of these functions may block: call them in a thread.
 
-No name leads out of the directory: each is opened relative to it, never through a link, and has to be a regular file
-once it is open. Nothing that is there is ever replaced. What is the shelf's own is in its hidden folder: the parts of
-files that are not complete, and the index, which says the hash of each file and who brought it.
+No name leads out of the directory: files are opened relative to it, never through a link, and only regular files are
+read. An existing file is never replaced. The hidden folder has what belongs to the shelf itself: the index, and the
+parts of files that are not complete.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import re
 import stat
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from heapq import nlargest
 from pathlib import Path
 from typing import Any
@@ -25,28 +24,23 @@ from urllib.parse import quote, unquote
 from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
 from groupchat.core.filenames import folded, is_listed, numbered
 from groupchat.core.limits import MAX_FILES
-from groupchat.files import FileOwner
+from groupchat.files import STOPPING, FileOwner
 
 FOLDER = ".groupchat"
-INDEX = "index"
 LOCK = "lock"
-VERSION = 1
 
-MAX_INDEX = 64 * 1024 * 1024
-"""The longest index that is read, in bytes."""
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-
+FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _PART = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.([^/]{0,100})\.part")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_READ_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as it was found: another one, if any of this is different."""
+    """A file as it was found. If any of this differs, it is another file, or has changed."""
 
     name: str
     size: int
@@ -59,17 +53,8 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the index says of a file: the hash if it was computed, and the owner if it was uploaded."""
-
-    entry: Entry
-    sha256: str | None
-    owner: FileOwner | None
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
-    """What came of a file: its name says whose it is, and of which file."""
+    """The bytes of an incomplete upload. `key` identifies the owner and the file; `name` tells the owner, too."""
 
     key: str
     owner: FileOwner
@@ -82,46 +67,99 @@ class Part:
 
 
 class Changed(Exception):
-    """A file is not what it was."""
-
-
-def found(name: str, status: os.stat_result) -> Entry:
-    return Entry(name, status.st_size, status.st_mtime_ns, status.st_ino)
+    """A file that is not the one that was expected."""
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
-    """What the remote can be told of: a disk that is full."""
+def _full_is_not_now() -> Iterator[None]:
+    """Raise NotNow if the disk is full."""
     try:
         yield
     except OSError as why:
-        if why.errno in FULL:
+        if why.errno in _FULL:
             raise NotNow("The disk of the server is full: try again later.") from why
         raise
 
 
+class OpenFile:
+    """A file that is open to be read. `entry` says what was opened."""
+
+    def __init__(self, handle: int, name: str) -> None:
+        self._handle = handle
+        self._name = name
+        self.entry = self._look()
+
+    def _look(self) -> Entry:
+        return _entry(self._name, os.fstat(self._handle))
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return at most `size` bytes. Raises Changed if the file has changed since it was opened."""
+        data = os.pread(self._handle, size, offset)
+        if self._look() != self.entry or len(data) != max(0, min(size, self.entry.size - offset)):
+            raise Changed
+        return data
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+class PartFile:
+    """A part that is open to be written. `hasher` has hashed all `offset` bytes that are in it."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self.offset = 0
+        self.hasher = sha256()
+
+    def resume(self, size: int, is_stopping: Callable[[], bool]) -> None:
+        """Hash the bytes of an earlier try; throw them away if they are more than `size`. Raises NotNow."""
+        if os.fstat(self._handle).st_size > size:
+            os.ftruncate(self._handle, 0)
+        while data := os.pread(self._handle, _READ_SIZE, self.offset):
+            if is_stopping():
+                raise NotNow(STOPPING)
+            self.hasher.update(data)
+            self.offset += len(data)
+
+    def write(self, data: bytes) -> None:
+        """Append data. Raises NotNow if the disk is full, or OSError."""
+        view, offset = memoryview(data), self.offset
+        with _full_is_not_now():
+            while view:
+                written = os.pwrite(self._handle, view, offset)
+                view, offset = view[written:], offset + written
+        self.hasher.update(data)
+        self.offset = offset
+
+    def sync(self) -> None:
+        """Make the part durable. Raises NotNow if the disk is full, or OSError."""
+        with _full_is_not_now():
+            os.fsync(self._handle)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
 class Disk:
-    """The directory and its hidden folder, opened. It cannot be opened by two at a time."""
+    """The directory and its hidden folder, opened and locked: only one process can have them open."""
 
     def __init__(self, path: Path) -> None:
-        """Raises CannotShare."""
+        """Open the directory; create it if it is missing. Raises CannotShare."""
         self._open: list[int] = []
         try:
             if not path.exists():
                 path.mkdir(0o700)
-            self.files = self._keep(os.open(path, _FOLDER_FLAGS))
+            self.directory = self._keep(os.open(path, _FOLDER_FLAGS))
             with suppress(FileExistsError):
-                os.mkdir(FOLDER, 0o700, dir_fd=self.files)
-            self.folder = self._keep(os.open(FOLDER, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self.files))
+                os.mkdir(FOLDER, 0o700, dir_fd=self.directory)
+            self.folder = self._keep(os.open(FOLDER, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self.directory))
             os.fchmod(self.folder, 0o700)
-            lock = self._keep(os.open(LOCK, os.O_RDWR | os.O_CREAT | _FILE_FLAGS, 0o600, dir_fd=self.folder))
+            lock = self._keep(os.open(LOCK, os.O_RDWR | os.O_CREAT | FILE_FLAGS, 0o600, dir_fd=self.folder))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise CannotShare(f"cannot share {path}: another groupchat does") from None
         except OSError as why:
             self.close()
-            raise CannotShare(f"cannot share {path}: {why.strerror or why}") from why
+            reason = "another groupchat does" if isinstance(why, BlockingIOError) else why.strerror or why
+            raise CannotShare(f"cannot share {path}: {reason}") from why
 
     def _keep(self, handle: int) -> int:
         self._open.append(handle)
@@ -131,193 +169,163 @@ class Disk:
         while self._open:
             os.close(self._open.pop())
 
+    # Reading
+
     def scan(self) -> dict[str, Entry]:
-        """All that is to be listed; of too many the newest."""
-        with os.scandir(self.files) as entries:
-            regular = (self._look(entry) for entry in entries if is_listed(entry.name))
+        """Return the files to be listed, oldest first. If there are too many, only the newest are."""
+        with os.scandir(self.directory) as entries:
+            regular = (_regular(entry) for entry in entries if is_listed(entry.name))
             newest = nlargest(MAX_FILES, (entry for entry in regular if entry), key=lambda entry: entry.mtime)
         return {entry.name: entry for entry in reversed(newest)}
 
-    def _look(self, entry: os.DirEntry[str]) -> Entry | None:
-        with suppress(OSError):  # it is gone
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode):
-                return found(entry.name, status)
-        return None
-
     def room(self) -> int:
-        """How many bytes are free."""
+        """Return the number of free bytes."""
         status = os.fstatvfs(self.folder)
         return status.f_bavail * status.f_frsize
 
-    # Reading
+    def open(self, name: str) -> OpenFile:
+        """Open a file to read it. Raises IllegalMessage if there is none of this name."""
+        if not is_listed(name):
+            raise IllegalMessage("There is no such file.")
+        with suppress(OSError, ValueError):  # the file is missing, is a link, or must not be read
+            if stat.S_ISREG(os.stat(name, dir_fd=self.directory, follow_symlinks=False).st_mode):
+                handle = os.open(name, os.O_RDONLY | FILE_FLAGS, dir_fd=self.directory)
+                if stat.S_ISREG(os.fstat(handle).st_mode):
+                    return OpenFile(handle, name)
+                os.close(handle)
+        raise IllegalMessage(f"There is no file {name}.")
 
-    def open(self, name: str) -> tuple[int, Entry]:
-        """A file of this name, to read. Raises IllegalMessage if there is none."""
-        handle = -1
+    def hash_some(self, entry: Entry, hasher: Any, offset: int, size: int, is_stopping: Callable[[], bool]) -> int:
+        """Hash at most `size` bytes more. Returns the offset that was reached. Raises Changed, or OSError."""
         try:
-            if is_listed(name) and stat.S_ISREG(os.stat(name, dir_fd=self.files, follow_symlinks=False).st_mode):
-                handle = os.open(name, os.O_RDONLY | _FILE_FLAGS, dir_fd=self.files)
-                status = os.fstat(handle)
-                if stat.S_ISREG(status.st_mode):
-                    return handle, found(name, status)
-        except (OSError, ValueError):  # it is not there, or is a link, or must not be read
-            pass
-        if handle >= 0:
-            os.close(handle)
-        raise IllegalMessage(f"There is no file {name}." if is_listed(name) else "There is no such file.")
-
-    def hash_some(self, entry: Entry, hasher: Any, offset: int, most: int, is_stopping: Any) -> int:
-        """Hash up to so many bytes more. Returns how many there are by then. Raises Changed, or OSError."""
-        try:
-            handle, now = self.open(entry.name)
+            file = self.open(entry.name)
         except IllegalMessage:
             raise Changed from None
-        try:
-            end = min(entry.size, offset + most)
-            offset = hash_range(handle, hasher, offset, end, is_stopping)
-            if found(entry.name, os.fstat(handle)) != entry or now != entry:
+        with closing(file):
+            if file.entry != entry:
                 raise Changed
-        finally:
-            os.close(handle)
+            end = min(entry.size, offset + size)
+            while offset < end and not is_stopping():
+                data = file.read(offset, min(_READ_SIZE, end - offset))
+                hasher.update(data)
+                offset += len(data)
         return offset
 
     # Parts
 
-    def parts(self) -> list[Part]:
-        """All that came in part. Those that were published are not: see `finish_publishing`."""
-        kept = []
+    def load_parts(self, files: dict[str, Entry]) -> tuple[list[Part], dict[str, FileOwner]]:
+        """Return the parts, and the owners of `files` that were published just before a crash.
+
+        Those files still have a second link, among the parts; it is removed. The index may not know their owners.
+        """
+        parts: list[Part] = []
+        owners: dict[str, FileOwner] = {}
+        by_inode = {entry.inode: entry for entry in files.values()}
         for name in os.listdir(self.folder):
             status = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
             part = _part(name, status)
-            if part is not None and status.st_nlink == 1:
-                kept.append(part)
-        return kept
+            if part is None:
+                continue
+            if status.st_nlink == 1:
+                parts.append(part)
+                continue
+            if (published := by_inode.get(status.st_ino)) is not None:
+                owners[published.name] = part.owner
+            self.forget_part(part)
+        return parts, owners
 
-    def open_part(self, part: Part) -> int:
-        """Create it, or open it to go on with it. Raises NotNow if the disk is full."""
-        with in_words():
-            return os.open(part.name, os.O_RDWR | os.O_CREAT | _FILE_FLAGS, 0o600, dir_fd=self.folder)
+    def open_part(self, part: Part, size: int, is_stopping: Callable[[], bool]) -> PartFile:
+        """Create the part of a file of this size, or open it to resume. Raises NotNow if the disk is full."""
+        with _full_is_not_now():
+            file = PartFile(os.open(part.name, os.O_RDWR | os.O_CREAT | FILE_FLAGS, 0o600, dir_fd=self.folder))
+        try:
+            file.resume(size, is_stopping)
+        except Exception:
+            file.close()
+            raise
+        return file
 
     def forget_part(self, part: Part) -> None:
         with suppress(FileNotFoundError):
             os.unlink(part.name, dir_fd=self.folder)
 
     def publish(self, part: Part, name: str, most: int = 10_000) -> Entry:
-        """Put a part on the shelf, too, durably, under this name or another. Raises IllegalMessage."""
-        with in_words():
-            return self._publish(part, name, most)
-
-    def _publish(self, part: Part, name: str, most: int) -> Entry:
-        taken = {folded(os.fsdecode(other)) for other in os.listdir(self.files)}
-        for number in range(1, most):
-            free = name if number == 1 else numbered(name, number)
-            if folded(free) not in taken and self._link(part, free):
-                return self._published(free)
+        """Link a part into the directory, durably, under this name or a numbered one. Raises IllegalMessage."""
+        with _full_is_not_now():
+            taken = {folded(os.fsdecode(other)) for other in os.listdir(self.directory)}
+            for number in range(1, most):
+                free = name if number == 1 else numbered(name, number)
+                if folded(free) not in taken and self._link(part, free):
+                    return self._published(free)
         raise IllegalMessage("There are too many files of that name.")
 
     def _published(self, name: str) -> Entry:
         try:
-            sync_folder(self.files)
-            return found(name, os.stat(name, dir_fd=self.files, follow_symlinks=False))
+            sync_folder(self.directory)
+            return _entry(name, os.stat(name, dir_fd=self.directory, follow_symlinks=False))
         except OSError:
-            os.unlink(name, dir_fd=self.files)
+            os.unlink(name, dir_fd=self.directory)
             raise
 
     def _link(self, part: Part, name: str) -> bool:
-        """Whether that name was free until now."""
+        """Return False if that name is taken."""
         try:
-            os.link(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.files, follow_symlinks=False)
+            os.link(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.directory, follow_symlinks=False)
         except FileExistsError:
             return False
         except OSError as why:
             if why.errno == errno.ENAMETOOLONG:
                 raise IllegalMessage("That name is too long for the disk of the server.") from why
-            if why.errno not in NO_LINKS:
+            if why.errno not in _NO_LINKS:
                 raise
             return self._move(part, name)
         return True
 
     def _move(self, part: Part, name: str) -> bool:
-        """On a disk that has no links: take the name first, then put the part in its place."""
+        """Do the same on a disk that has no links: create the name, then rename the part to it."""
         try:
-            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE_FLAGS, 0o600, dir_fd=self.files)
+            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE_FLAGS, 0o600, dir_fd=self.directory)
         except FileExistsError:
             return False
-        with closing(os.fdopen(handle, "wb")):
-            os.rename(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.files)
+        os.close(handle)
+        os.rename(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.directory)
         return True
 
     def withdraw(self, entry: Entry, part: Part) -> bool:
-        """Make a part of a file again, if it is still there. Returns whether it is one."""
+        """Turn a file into a part again. Returns False if the file is no longer there, or is another one."""
         with suppress(FileNotFoundError):
-            now = os.stat(entry.name, dir_fd=self.files, follow_symlinks=False)
-            if found(entry.name, now) != entry:
+            if _entry(entry.name, os.stat(entry.name, dir_fd=self.directory, follow_symlinks=False)) != entry:
                 return False
-            if _part_is_there(self.folder, part):
-                os.unlink(entry.name, dir_fd=self.files)
-            else:
-                os.rename(entry.name, part.name, src_dir_fd=self.files, dst_dir_fd=self.folder)
+            try:
+                os.stat(part.name, dir_fd=self.folder, follow_symlinks=False)
+                os.unlink(entry.name, dir_fd=self.directory)  # the part came again meanwhile
+            except FileNotFoundError:
+                os.rename(entry.name, part.name, src_dir_fd=self.directory, dst_dir_fd=self.folder)
                 os.utime(part.name, dir_fd=self.folder)
-            sync_folder(self.files)
+            sync_folder(self.directory)
             return True
         return False
 
-    def finish_publishing(self, files: dict[str, Entry]) -> dict[str, FileOwner]:
-        """Forget the parts that are on the shelf already. Returns by inode whose they are: the index may not know."""
-        owners: dict[str, FileOwner] = {}
-        by_inode = {entry.inode: entry for entry in files.values()}
-        for name in os.listdir(self.folder):
-            status = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
-            part = _part(name, status)
-            if part is not None and status.st_nlink > 1:
-                published = by_inode.get(status.st_ino)
-                if published is not None:
-                    owners[published.name] = part.owner
-                self.forget_part(part)
-        return owners
 
-    # The index
-
-    def load(self) -> dict[str, Known]:
-        """What is known of files. Empty if there is no index, or it is damaged: hashes can be computed again."""
-        try:
-            handle = os.open(INDEX, os.O_RDONLY | _FILE_FLAGS, dir_fd=self.folder)
-            with open(handle, encoding="utf-8") as file:
-                data = json.loads(file.read(MAX_INDEX))
-            if data["version"] != VERSION:
-                return {}
-            return {name: _known(name, values) for name, values in data["files"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return {}
-
-    def save(self, index: dict[str, Known]) -> None:
-        """Write the index, all or nothing. Raises OSError."""
-        files = {name: _values(known) for name, known in index.items()}
-        data = json.dumps({"version": VERSION, "files": files}, ensure_ascii=False).encode()
-        temporary = f"{INDEX}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FILE_FLAGS
-        with open(os.open(temporary, flags, 0o600, dir_fd=self.folder), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, INDEX, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        sync_folder(self.folder)
+def sync_folder(handle: int) -> None:
+    """Make the names in a folder durable. Some file systems cannot."""
+    try:
+        os.fsync(handle)
+    except OSError as why:
+        if why.errno != errno.EINVAL:
+            raise
 
 
-def _values(known: Known) -> list[Any]:
-    owner = known.owner or FileOwner(0, "")
-    return [known.entry.size, known.entry.mtime, known.entry.inode, known.sha256, owner.member, owner.host]
+def _entry(name: str, status: os.stat_result) -> Entry:
+    return Entry(name, status.st_size, status.st_mtime_ns, status.st_ino)
 
 
-def _known(name: str, values: list[Any]) -> Known:
-    """Raises TypeError or ValueError for what the shelf did not write."""
-    size, mtime, inode, sha256, member, host = values
-    if not all(isinstance(value, int) for value in (size, mtime, inode, member)) or not isinstance(host, str):
-        raise ValueError(name)
-    if sha256 is not None and not _SHA256.fullmatch(sha256):
-        raise ValueError(name)
-    return Known(Entry(name, size, mtime, inode), sha256, FileOwner(member, host) if member or host else None)
+def _regular(entry: os.DirEntry[str]) -> Entry | None:
+    with suppress(OSError):  # the file is gone
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode):
+            return _entry(entry.name, status)
+    return None
 
 
 def _part(name: str, status: os.stat_result) -> Part | None:
@@ -326,61 +334,3 @@ def _part(name: str, status: os.stat_result) -> Part | None:
         return None
     part = Part(match[1], FileOwner(int(match[2]), unquote(match[3])), status.st_size, status.st_mtime)
     return part if part.name == name else None
-
-
-def _part_is_there(folder: int, part: Part) -> bool:
-    try:
-        os.stat(part.name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def hash_range(handle: int, hasher: Any, offset: int, end: int, is_stopping: Any) -> int:
-    """Hash from there on, up to `end`, the end of the file, or until there is no time. Returns how far that was."""
-    while offset < end and not is_stopping():
-        data = os.pread(handle, min(1 << 20, end - offset), offset)
-        if not data:
-            raise Changed
-        hasher.update(data)
-        offset += len(data)
-    return offset
-
-
-def write_all(handle: int, data: bytes, offset: int) -> None:
-    """Raises NotNow if the disk is full, or OSError."""
-    with in_words():
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(handle, view, offset)
-            view, offset = view[written:], offset + written
-
-
-def sync(handle: int) -> None:
-    """Raises NotNow if the disk is full, or OSError."""
-    with in_words():
-        os.fsync(handle)
-
-
-def sync_folder(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    except OSError as why:
-        if why.errno != errno.EINVAL:  # some disks cannot
-            raise
-
-
-def old(part: Part, seconds: float) -> bool:
-    return time.time() - part.at > seconds
-
-
-def close(handle: int) -> None:
-    os.close(handle)
-
-
-def read(handle: int, entry: Entry, offset: int, size: int) -> bytes:
-    """Raises Changed if the file is not what it was."""
-    data = os.pread(handle, size, offset)
-    if found(entry.name, os.fstat(handle)) != entry or len(data) != max(0, min(size, entry.size - offset)):
-        raise Changed
-    return data

@@ -1,47 +1,53 @@
-"""The shelf: a directory whose regular files are the list of what is shared, whatever put them there.
+"""The shelf: a directory whose regular files are shared, whoever put them there.
 
-Two rules. What is known is known here, in the reactor, and whatever waits for the disk is in disk.py, for threads.
-And what changes the directory takes turns: it looks what is there, decides, and does it before the next one looks.
+Two rules. The reactor's thread owns the state of the shelf; calls that block are in disk.py and index.py, and run in
+other threads. Changes of the directory take turns: each scans it, decides, and acts before the next one scans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import replace
-from hashlib import sha256 as new_sha256
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, inlineCallbacks
+from twisted.internet.defer import DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.errors import NotNow
 from groupchat.core.filenames import check_name
-from groupchat.core.limits import FILE_THREADS, MAX_READINGS, PART_SECONDS, FileLimits
+from groupchat.core.limits import FILE_THREADS, MAX_READINGS, FileLimits
 from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
-from groupchat.files.disk import Disk, Entry, Known, Part, close, old
-from groupchat.files.hashing import Hasher
-from groupchat.files.quota import Held, Quota
-from groupchat.files.reading import Reading
-from groupchat.files.threads import Threads
-from groupchat.files.uploads import Announced, Opened, Receiving, ShelfOf, hash_part, key_of
+from groupchat.files.catalog import Catalog
+from groupchat.files.disk import Changed, Disk, OpenFile
+from groupchat.files.quota import Quota
+from groupchat.files.threads import Threads, returns_deferred
+from groupchat.files.uploads import Expected, Uploads
 
-LOOK_SECONDS = 60
-"""How often the directory is looked at if nobody asks: what is new there is hashed."""
+SCAN_SECONDS = 60
+"""How often the directory is scanned if nobody asks: new files are hashed."""
 
-SWEEP_LOOKS = 60
-"""After how many of these looks parts that are too old are deleted."""
+SWEEP_SCANS = 60
+"""After how many of these scans old parts are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """The contents of a shelf while it is open."""
+
+    catalog: Catalog
+    uploads: Uploads
 
 
 @implementer(IShelf)
 class Shelf:
-    """`is_member` says whether a member of this id is in the group now. Nothing is opened before `start`."""
+    """The shelf in a directory, which is opened by `start`.
 
-    _logger = Logger()
+    `is_member` returns True for the id of a member. `time_of_day` returns seconds since the epoch.
+    """
 
     def __init__(
         self,
@@ -49,310 +55,130 @@ class Shelf:
         limits: FileLimits,
         reactor: Any,
         is_member: Callable[[int], bool] = lambda member: True,
+        time_of_day: Callable[[], float] = time,
     ) -> None:
         self._directory = directory
-        self._threads = Threads(reactor, FILE_THREADS, "groupchat files")
         self._quota = Quota(limits, is_member)
-        self._disk: Any = None  # a Disk from `start` to `stop`
-        self._hasher: Any = None  # a Hasher, likewise
-        self._turns = DeferredLock()
-        self._files: dict[str, Entry] = {}
-        self._index: dict[str, Known] = {}
-        self._unsaved = False
-        self._asking: list[Deferred[list[File]]] = []
-        self._parts: dict[str, Part] = {}
-        self._promised: dict[str, int] = {}  # by the key of a part that is being received
-        self._receivings: dict[str, Receiving] = {}
+        self._time_of_day = time_of_day
+        self._threads = Threads(reactor, FILE_THREADS, "groupchat files")
+        self._open: _Contents | None = None
         self._readings: set[Reading] = set()
         self._opening = 0
-        self._looks = 0
-        self._logged = float("-inf")
+        self._scans = 0
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
-        self._open = False
 
-    # Starting and stopping
-
-    @inlineCallbacks
-    def start(self) -> Generator[Deferred[Any], Any, None]:
-        """Open the directory; it is created if it is not there. Fails with CannotShare."""
+    @returns_deferred
+    async def start(self) -> None:
+        """Open the directory; create it if it is not there. Fails with CannotShare."""
         self._threads.start()
+        disk: Disk | None = None
         try:
-            self._disk = yield self._threads.run(Disk, self._directory)
-            self._hasher = Hasher(self._threads, self._disk, self._hashed, self._save_soon, self._bug)
-            self._index, self._files, owners, parts = yield self._threads.run(_load, self._disk)
+            disk = await self._threads.run(Disk, self._directory)
+            catalog = Catalog(self._threads, disk)
+            parts = await catalog.load()
         except Exception:
-            yield self._close()
+            await self._close(disk)
             raise
-        self._parts = {part.key: part for part in parts}
-        for name, owner in owners.items():
-            self._learn(self._files[name], None, owner)
-        self._open = True
-        self._found(self._files)
-        self._ticker.start(LOOK_SECONDS, now=False)
-        yield self._sweep()
+        uploads = Uploads(catalog, self._quota, parts, self._time_of_day)
+        self._open = _Contents(catalog, uploads)
+        self._ticker.start(SCAN_SECONDS, now=False)
+        await uploads.sweep()
 
-    @inlineCallbacks
-    def stop(self) -> Generator[Deferred[Any], Any, None]:
-        """Keep what came, and end; what is under way is waited for."""
-        if not self._open:
+    @returns_deferred
+    async def stop(self) -> None:
+        """Close the shelf, and keep the parts. Waits for work that is under way."""
+        if self._open is None or self._threads.is_stopping():
             return
-        self._open = False
         self._ticker.stop()
         self._threads.stopping.set()
-        self._hasher.stop()
-        yield DeferredList([receiving.keep() for receiving in self._receivings.values()])
-        yield DeferredList([reading.close() for reading in tuple(self._readings)])
-        yield self._turns.run(self._save)
-        yield self._close()
+        await self._open.uploads.stop()
+        await DeferredList([reading.close() for reading in tuple(self._readings)])
+        await self._open.catalog.stop()
+        await self._close(self._open.catalog.disk)
 
-    @inlineCallbacks
-    def _close(self) -> Generator[Deferred[Any], Any, None]:
-        yield self._threads.stop()
-        if self._disk is not None:
-            self._disk.close()
+    async def _close(self, disk: Disk | None) -> None:
+        await self._threads.stop()
+        if disk is not None:
+            disk.close()
 
-    def _check_open(self) -> None:
-        if not self._open:
-            raise NotNow("The server is stopping: try again later.")
+    def _contents(self) -> _Contents:
+        """Return the contents. Raises NotNow unless the shelf is open."""
+        self._threads.check_running()
+        if self._open is None:
+            raise NotNow("The server is starting: try again later.")
+        return self._open
 
-    def _tick(self) -> Deferred[None]:
-        self._looks += 1
-        looked = self.listing().addCallback(lambda files: self._save_soon())
-        if self._looks % SWEEP_LOOKS == 0:
-            looked.addCallback(lambda _: self._sweep())
-        return looked.addErrback(self._bug)
-
-    def _bug(self, failure: Failure) -> None:
-        """Log what cannot be explained, or helped: one a minute at most, so that none can flood the log."""
-        if not failure.check(IllegalMessage) and abs(time() - self._logged) >= LOOK_SECONDS:
-            self._logged = time()
-            self._logger.failure("The shelf of files has a problem", failure=failure)
-
-    # What is there
-
-    @inlineCallbacks
-    def listing(self) -> Generator[Deferred[Any], Any, list[File]]:
-        self._check_open()
-        asking: Deferred[list[File]] = Deferred()
-        self._asking.append(asking)
-        if len(self._asking) == 1:  # else somebody is to look soon, and not before now
-            self._turns.run(self._look).addErrback(self._bug)
-        files: list[File] = yield asking
-        return files
-
-    @inlineCallbacks
-    def _look(self) -> Generator[Deferred[Any], Any, None]:
-        asking, self._asking = self._asking, []
+    async def _tick(self) -> None:
+        self._scans += 1
         try:
-            yield self._scan()
+            contents = self._contents()
+            await contents.catalog.listing()
+            contents.catalog.save_soon()
+            if self._scans % SWEEP_SCANS == 0:
+                await contents.uploads.sweep()
         except Exception:
-            self._bug(Failure())
-            for one in asking:
-                one.errback(NotNow("The server cannot read its files now."))
-            return
-        files = [File(entry.name, entry.size, entry.at, self._sha256(entry)) for entry in self._files.values()]
-        for one in asking:
-            one.callback(files)
+            self._threads.report(Failure())
 
-    @inlineCallbacks
-    def _scan(self) -> Generator[Deferred[Any], Any, None]:
-        files = yield self._threads.run(self._disk.scan)
-        self._found(files)
+    @returns_deferred
+    async def listing(self) -> list[File]:
+        return await self._contents().catalog.listing()
 
-    def _found(self, files: dict[str, Entry]) -> None:
-        self._files = files
-        index = {name: known for name, known in self._index.items() if files.get(name) == known.entry}
-        self._unsaved = self._unsaved or len(index) < len(self._index)
-        self._index = index
-        for entry in files.values():
-            if self._sha256(entry) is None:
-                self._hasher.want(entry)
-
-    def _sha256(self, entry: Entry) -> str | None:
-        known = self._index.get(entry.name)
-        return known.sha256 if known is not None and known.entry == entry else None
-
-    def _learn(self, entry: Entry, sha256: str | None, owner: FileOwner | None) -> None:
-        known = self._index.get(entry.name)
-        if known is not None and known.entry == entry:
-            sha256, owner = sha256 or known.sha256, owner or known.owner
-        self._index[entry.name] = Known(entry, sha256, owner)
-        self._unsaved = True
-
-    def _hashed(self, entry: Entry, sha256: str) -> None:
-        if self._files.setdefault(entry.name, entry) == entry:
-            self._learn(entry, sha256, None)
-
-    def _save_soon(self) -> None:
-        if self._unsaved and self._open:
-            self._turns.run(self._save)
-
-    @inlineCallbacks
-    def _save(self) -> Generator[Deferred[Any], Any, None]:
-        """If it fails, hashes are computed again later."""
-        if self._unsaved:
-            self._unsaved = False
-            try:
-                yield self._threads.run(self._disk.save, dict(self._index))
-            except Exception:
-                self._unsaved = True
-                self._bug(Failure())
-
-    # Fetching
-
-    @inlineCallbacks
-    def open(self, name: str, hashed: bool = True) -> Generator[Deferred[Any], Any, IReading]:
-        self._check_open()
+    @returns_deferred
+    async def open(self, name: str, hashed: bool = True) -> IReading:
+        contents = self._contents()
         if len(self._readings) + self._opening >= MAX_READINGS:
             raise NotNow("Too many files are being fetched: try again later.")
         self._opening += 1
         try:
-            handle, entry = yield self._threads.run(self._disk.open, name)
-            reading = Reading(self._threads, handle, entry, self._readings.discard)
+            opened = await self._threads.run(contents.catalog.disk.open, name)
+            reading = Reading(self._threads, opened, self._readings.discard)
             self._readings.add(reading)
         finally:
             self._opening -= 1
         try:
-            self._check_open()
-            sha256 = self._sha256(entry)
+            self._threads.check_running()
+            sha256 = contents.catalog.known(opened.entry).sha256
             if sha256 is None and hashed:
-                sha256 = yield self._hasher.hash_of(entry)
-            self._check_open()
+                sha256 = await contents.catalog.hasher.hash_of(opened.entry)
+            self._threads.check_running()
         except Exception:
-            yield reading.close()
+            await reading.close()
             raise
         reading.file = replace(reading.file, sha256=sha256)
         return reading
 
-    # Receiving
-
-    @inlineCallbacks
-    def receive(
-        self, name: str, size: int, sha256: str | None, owner: FileOwner
-    ) -> Generator[Deferred[Any], Any, IReceiving]:
-        self._check_open()
-        announced = Announced(check_name(name), size, sha256)
-        self._quota.check_size(size)
-        key = key_of(announced, owner)
-        part: Part = yield self._turns.run(self._reserve, key, announced, owner)
-        handle = None
-        hasher = new_sha256()
-        try:
-            handle = yield self._threads.run(self._disk.open_part, part)
-            offset = yield self._threads.run(hash_part, handle, hasher, size, self._threads.stopping.is_set)
-            self._check_open()
-        except Exception as why:
-            if handle is not None:
-                yield self._threads.run(close, handle)
-            self._over(part, part.size)
-            if isinstance(why, OSError):
-                self._bug(Failure())
-                raise IllegalMessage("The server cannot write that file.") from why
-            raise
-        of = ShelfOf(self._threads, self._disk, self._publish, self._withdraw, self._over, self._bug)
-        receiving = Receiving(of, part, announced, Opened(handle, offset, hasher))
-        self._receivings[part.key] = receiving
-        return receiving
-
-    @inlineCallbacks
-    def _reserve(self, key: str, announced: Announced, owner: FileOwner) -> Generator[Deferred[Any], Any, Part]:
-        """The part into which a file is to come, once there is surely room for all of it."""
-        self._check_open()
-        if key in self._promised:
-            raise NotNow("That file is being sent already.")
-        yield self._scan()
-        free = yield self._threads.run(self._disk.room)
-        part = self._parts.get(key) or Part(key, owner)
-        try:
-            self._check_room(part, announced, owner, free)
-        except IllegalMessage:
-            if not (yield self._make_room(key, owner)):
-                raise
-            free = yield self._threads.run(self._disk.room)
-            self._check_room(part, announced, owner, free)
-        self._parts[key] = part
-        self._promised[key] = announced.size
-        return part
-
-    def _check_room(self, part: Part, announced: Announced, owner: FileOwner, free: int) -> None:
-        account = self._quota.account
-        more = Held(part.size, announced.size, account(owner.member, owner.host))
-        files = []
-        for entry in self._files.values():
-            known = self._index.get(entry.name)
-            by = known.owner if known is not None else None
-            files.append(Held(entry.size, entry.size, account(by.member, by.host) if by is not None else None))
-        parts = []
-        for other in self._parts.values():
-            if other.key != part.key:
-                size = self._receivings[other.key].offset if other.key in self._receivings else other.size
-                promised = max(size, self._promised.get(other.key, 0))
-                parts.append(Held(size, promised, account(other.owner.member, other.owner.host)))
-        self._quota.check(more, files, parts, free)
-
-    @inlineCallbacks
-    def _make_room(self, key: str, owner: FileOwner) -> Generator[Deferred[Any], Any, bool]:
-        """Forget what else this owner sent in part, and does not send now. Returns whether there was any."""
-        account = self._quota.account(owner.member, owner.host)
-        idle = [part for part in self._parts.values() if part.key != key and part.key not in self._promised]
-        own = [part for part in idle if self._quota.account(part.owner.member, part.owner.host) == account]
-        yield self._forget(own)
-        return bool(own)
-
-    @inlineCallbacks
-    def _forget(self, parts: list[Part]) -> Generator[Deferred[Any], Any, None]:
-        for part in parts:
-            yield self._threads.run(self._disk.forget_part, part)
-            self._parts.pop(part.key, None)
-
-    def _sweep(self) -> Deferred[None]:
-        return self._turns.run(self._sweep_now)
-
-    @inlineCallbacks
-    def _sweep_now(self) -> Generator[Deferred[Any], Any, None]:
-        parts = [part for part in self._parts.values() if part.key not in self._promised]
-        yield self._forget([part for part in parts if old(part, PART_SECONDS)])
-
-    def _over(self, part: Part, left: int | None) -> None:
-        """A part is no longer being received; so much of it is left."""
-        self._promised.pop(part.key, None)
-        self._receivings.pop(part.key, None)
-        if left is None:
-            self._parts.pop(part.key, None)
-        else:
-            self._parts[part.key] = replace(part, size=left, at=time())
-
-    def _publish(self, part: Part, name: str, sha256: str) -> Deferred[Entry]:
-        return self._turns.run(self._publish_now, part, name, sha256)
-
-    @inlineCallbacks
-    def _publish_now(self, part: Part, name: str, sha256: str) -> Generator[Deferred[Any], Any, Entry]:
-        entry: Entry = yield self._threads.run(self._disk.publish, part, name)
-        self._files[entry.name] = entry
-        self._learn(entry, sha256, part.owner)
-        yield self._save()
-        try:
-            yield self._threads.run(self._disk.forget_part, part)  # only now: it says whose the file is
-        except Exception:
-            self._bug(Failure())
-        return entry
-
-    def _withdraw(self, part: Part, entry: Entry, keep: bool) -> Deferred[None]:
-        return self._turns.run(self._withdraw_now, part, entry, keep)
-
-    @inlineCallbacks
-    def _withdraw_now(self, part: Part, entry: Entry, keep: bool) -> Generator[Deferred[Any], Any, None]:
-        is_there = yield self._threads.run(self._disk.withdraw, entry, part)
-        self._files.pop(entry.name, None)
-        if self._index.pop(entry.name, None) is not None:
-            self._unsaved = True
-        if is_there and part.key not in self._parts:
-            self._parts[part.key] = replace(part, size=entry.size, at=time())
-            if not keep:
-                yield self._forget([part])
+    @returns_deferred
+    async def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> IReceiving:
+        expected = Expected(check_name(name), size, sha256)
+        return await self._contents().uploads.receive(expected, owner)
 
 
-def _load(disk: Disk) -> tuple[dict[str, Known], dict[str, Entry], dict[str, FileOwner], list[Part]]:
-    files = disk.scan()
-    return disk.load(), files, disk.finish_publishing(files), disk.parts()
+@implementer(IReading)
+class Reading:
+    """An open file. `closed` is called when it is closed."""
+
+    def __init__(self, threads: Threads, opened: OpenFile, closed: Callable[[Reading], None]) -> None:
+        self.file = File(opened.entry.name, opened.entry.size, opened.entry.at)
+        self._threads = threads
+        self._opened: OpenFile | None = opened
+        self._closed = closed
+        self._lock = DeferredLock()
+
+    @returns_deferred
+    async def read(self, offset: int, size: int) -> bytes:
+        async with self._lock:
+            if self._opened is None:
+                raise NotNow("That file is closed.")
+            try:
+                return await self._threads.run(self._opened.read, offset, size)
+            except (OSError, Changed) as why:
+                raise NotNow("That file has changed meanwhile.") from why
+
+    @returns_deferred
+    async def close(self) -> None:
+        async with self._lock:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                await self._threads.run(opened.close)
+                self._closed(self)

@@ -1,70 +1,89 @@
-"""A few threads for what may wait for a disk, so that the reactor never does."""
+"""A few threads for calls that block on a disk, so that the reactor never does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from groupchat.core.errors import NotNow
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.files import STOPPING
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+REPORT_SECONDS = 60
+"""How often a problem is logged at most, so that nobody can flood the log."""
+
+
+def returns_deferred(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """Make a coroutine function return a Deferred, as an interface promises."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return Deferred.fromCoroutine(function(*args, **kwargs))
+
+    return call
 
 
 class Threads:
-    """At most so many threads, none before `start`: a daemon forks, and threads do not.
+    """At most `most` threads. There is none before `start`, since a daemon forks, and threads do not survive that.
 
-    `stopping` is set once whatever takes long should end early.
+    Set `stopping` to make long calls end early.
     """
 
+    _logger = Logger()
+
     def __init__(self, reactor: Any, most: int, name: str) -> None:
-        self.stopping = Event()
         self._reactor = reactor
         self._most = most
         self._name = name
         self._pool: ThreadPool | None = None
-        self._under_way = 0
-        self._idle: Deferred[None] | None = None
+        self.stopping = Event()
+        self.is_stopping = self.stopping.is_set
+        self._under_way: set[Deferred[Any]] = set()
+        self._reported = float("-inf")
 
     def start(self) -> None:
         self._pool = ThreadPool(0, self._most, self._name)
-        # None of them can keep a process from ending.
-        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # the process may exit
         self._pool.start()
 
     def run(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Fires with what this returns in a thread, or fails as it fails; with NotNow if there are no threads."""
+        """Call a function in a thread. Fails with NotNow if there are no threads."""
         if self._pool is None:
-            return fail(NotNow("The server is stopping: try again later."))
-        self._under_way += 1
+            return fail(NotNow(STOPPING))
         done: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *arguments)
-        return done.addBoth(self._ended)
+        self._under_way.add(done)
+        return done.addBoth(self._ended, done)
 
-    def _ended(self, result: Any) -> Any:
-        self._under_way -= 1
-        if not self._under_way and self._idle is not None:
-            self._reactor.callLater(0, self._check_idle)  # whoever waits for this may have more to do
+    def _ended(self, result: Any, done: Deferred[Any]) -> Any:
+        self._under_way.discard(done)
         return result
 
-    def _check_idle(self) -> None:
-        if not self._under_way and self._idle is not None:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
+    def report(self, failure: Failure) -> None:
+        """Log a failure that is not the fault of the remote."""
+        now = self._reactor.seconds()
+        if not failure.check(IllegalMessage) and now - self._reported >= REPORT_SECONDS:
+            self._reported = now
+            self._logger.failure("The shelf of files has a problem", failure=failure)
 
-    def stop(self) -> Deferred[None]:
-        """Fires when all that is under way has ended, and so have the threads."""
-        if self._pool is None:
-            return succeed(None)
-        self._idle = Deferred()
-        self._reactor.callLater(0, self._check_idle)
-        return self._idle.addCallback(lambda _: self._stop_pool())
+    def check_running(self) -> None:
+        """Raise NotNow once the threads are stopping."""
+        if self.is_stopping():
+            raise NotNow(STOPPING)
 
-    def _stop_pool(self) -> None:
+    async def stop(self) -> None:
+        """Wait for all calls that are under way, and for those that follow from them; then end the threads."""
+        while self._under_way:
+            await DeferredList(self._under_way)
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()

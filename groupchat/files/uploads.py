@@ -1,173 +1,239 @@
-"""One file that comes to the shelf: it is hashed as it is written, and nobody sees it before it is whole."""
+"""Uploads to the shelf. A file is hashed as it is written, and is not listed before it is complete."""
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from hashlib import sha256 as new_hash
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256 as new_sha256
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import PART_SECONDS
 from groupchat.files import FileOwner, IReceiving
-from groupchat.files.disk import Disk, Entry, Part, close, hash_range, sync, write_all
-from groupchat.files.threads import Threads
+from groupchat.files.catalog import Catalog
+from groupchat.files.disk import Entry, Part, PartFile
+from groupchat.files.quota import Quota
+from groupchat.files.threads import returns_deferred
+
+CANNOT_WRITE = "The server cannot write that file."
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """What was said of a file before it came. Without a hash, nobody can go on with it."""
+class Expected:
+    """The file that was announced. Without a hash, it cannot be resumed."""
 
     name: str
     size: int
     sha256: str | None
 
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A part that was opened, of which so much is there, and is hashed."""
-
-    handle: int
-    offset: int
-    hasher: Any
+    def key(self, owner: FileOwner) -> str:
+        """Return an identifier that is the same for each try of one owner. Guests are told apart by host and name."""
+        who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
+        sha256 = self.sha256 or secrets.token_hex()  # it cannot be resumed
+        return new_sha256("\0".join([*who, str(self.size), sha256]).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class ShelfOf:
-    """What a receiving needs of its shelf.
+class Uploads:
+    """The files that are being received, and the parts that are kept for a later try, by their keys."""
 
-    `publish` fires with the entry of the file, `over` is called once with how many bytes of the part are left (None if
-    there is no part), and `bug` with what cannot be explained.
-    """
+    def __init__(self, catalog: Catalog, quota: Quota, parts: list[Part], time_of_day: Callable[[], float]) -> None:
+        self.threads = catalog.threads
+        self.disk = catalog.disk
+        self._catalog = catalog
+        self._quota = quota
+        self._parts = {part.key: part for part in parts}
+        self._time_of_day = time_of_day
+        self._promised: dict[str, int] = {}  # the announced size of each file that is being received
+        self._receivings: dict[str, Receiving] = {}
 
-    threads: Threads
-    disk: Disk
-    publish: Callable[[Part, str, str], Deferred[Entry]]
-    withdraw: Callable[[Part, Entry, bool], Deferred[None]]
-    over: Callable[[Part, int | None], None]
-    bug: Callable[[Failure], None]
+    async def receive(self, expected: Expected, owner: FileOwner) -> IReceiving:
+        """Begin to receive a file. See IShelf."""
+        self._quota.check_size(expected.size)
+        async with self._catalog.lock:
+            part = await self._reserve(expected.key(owner), expected.size, owner)
+        try:
+            file = await self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
+        except Exception as why:
+            self.ended(part, part.size)
+            if isinstance(why, OSError):
+                self.threads.report(Failure())
+                raise IllegalMessage(CANNOT_WRITE) from why
+            raise
+        receiving = self._receivings[part.key] = Receiving(self, part, expected, file)
+        if self.threads.is_stopping():
+            await receiving.close()
+            self.threads.check_running()
+        return receiving
+
+    def stop(self) -> Deferred[Any]:
+        """End the uploads that are under way."""
+        return DeferredList([receiving.close() for receiving in self._receivings.values()])
+
+    # Space
+
+    async def _reserve(self, key: str, size: int, owner: FileOwner) -> Part:
+        """Return the part of a file, and reserve space for the whole file."""
+        self.threads.check_running()
+        if key in self._promised:
+            raise NotNow("That file is being sent already.")
+        await self._catalog.scan()
+        part = self._parts.get(key) or Part(key, owner)
+        try:
+            await self._check_room(part, size, owner)
+        except IllegalMessage:
+            if not await self._make_room(key, owner):
+                raise
+            await self._check_room(part, size, owner)
+        self._parts[key] = part
+        self._promised[key] = size
+        return part
+
+    async def _check_room(self, part: Part, size: int, owner: FileOwner) -> None:
+        free = await self.threads.run(self.disk.room)
+        usage, known = self._quota.usage, self._catalog.known
+        files = [usage(entry.size, entry.size, known(entry).owner) for entry in self._catalog.files.values()]
+        parts = []
+        for other in self._parts.values():
+            if other.key != part.key:
+                receiving = self._receivings.get(other.key)
+                there = receiving.offset if receiving is not None else other.size
+                parts.append(usage(there, max(there, self._promised.get(other.key, 0)), other.owner))
+        self._quota.check(usage(part.size, size, owner), files, parts, free)
+
+    async def _make_room(self, key: str, owner: FileOwner) -> bool:
+        """Forget the other parts of this owner that are not being sent. Returns False if there were none."""
+        account = self._quota.account
+        own = [part for part in self._idle() if part.key != key and account(part.owner) == account(owner)]
+        await self._forget(own)
+        return bool(own)
+
+    def _idle(self) -> list[Part]:
+        return [part for part in self._parts.values() if part.key not in self._promised]
+
+    async def _forget(self, parts: list[Part]) -> None:
+        for part in parts:
+            await self.threads.run(self.disk.forget_part, part)
+            self._parts.pop(part.key, None)
+
+    async def sweep(self) -> None:
+        """Forget the parts that nobody has resumed for long."""
+        async with self._catalog.lock:
+            oldest = self._time_of_day() - PART_SECONDS
+            await self._forget([part for part in self._idle() if part.at < oldest])
+
+    # The end of an upload
+
+    def ended(self, part: Part, left: int | None) -> None:
+        """End an upload. `left` bytes are kept in its part; None means that there is no part."""
+        self._promised.pop(part.key, None)
+        self._receivings.pop(part.key, None)
+        if left is None:
+            self._parts.pop(part.key, None)
+        else:
+            self._parts[part.key] = replace(part, size=left, at=self._time_of_day())
+
+    async def publish(self, part: Part, name: str, sha256: str) -> Entry:
+        """Put a complete part on the shelf."""
+        async with self._catalog.lock:
+            entry = await self.threads.run(self.disk.publish, part, name)
+            await self._catalog.add(entry, sha256, part.owner)
+            # Until the index is saved, only the part says whose the file is.
+            await self.threads.run(self.disk.forget_part, part).addErrback(self.threads.report)
+        return entry
+
+    async def withdraw(self, part: Part, entry: Entry, keep: bool) -> None:
+        """Take a file from the shelf again, and keep it as a part if `keep` is true."""
+        async with self._catalog.lock:
+            is_there = await self.threads.run(self.disk.withdraw, entry, part)
+            self._catalog.remove(entry)
+            if is_there and part.key not in self._parts:
+                self._parts[part.key] = replace(part, size=entry.size, at=self._time_of_day())
+                if not keep:
+                    await self._forget([part])
 
 
 @implementer(IReceiving)
 class Receiving:
-    """See IReceiving."""
+    """One file that is being received. See IReceiving. `_file` is None once it is over."""
 
-    def __init__(self, shelf: ShelfOf, part: Part, announced: Announced, opened: Opened) -> None:
-        self.offset = opened.offset
-        self._resumed = bool(opened.offset)
-        self._threads = shelf.threads
-        self._disk = shelf.disk
-        self._shelf = shelf
+    def __init__(self, uploads: Uploads, part: Part, expected: Expected, file: PartFile) -> None:
+        self.offset = file.offset
+        self._resumed = bool(file.offset)
+        self._uploads = uploads
+        self._threads = uploads.threads
         self._part = part
-        self._announced = announced
-        self._handle: int | None = opened.handle
-        self._hasher = opened.hasher
-        self._turns = DeferredLock()  # what is asked while something is under way waits for it
-        self._entry: Entry | None = None
+        self._expected = expected
+        self._file: PartFile | None = file
+        self._lock = DeferredLock()
+        self._published: Entry | None = None
 
     def write(self, data: bytes) -> Deferred[None]:
-        return self._turns.run(self._guarded, self._write, data)
+        return self._lock.run(self._guarded, self._write, data)
 
     def finish(self) -> Deferred[str]:
-        return self._turns.run(self._guarded, self._finish)
+        return self._lock.run(self._guarded, self._finish)
 
-    def keep(self) -> Deferred[None]:
-        return self._turns.run(self._keep if self._announced.sha256 else self._drop)
+    def close(self) -> Deferred[None]:
+        return self._lock.run(self._close)
 
-    def drop(self) -> Deferred[None]:
-        return self._turns.run(self._drop)
+    @returns_deferred
+    async def withdraw(self) -> None:
+        entry, self._published = self._published, None
+        if entry is not None:
+            await self._uploads.withdraw(self._part, entry, keep=self._expected.sha256 is not None)
 
-    def withdraw(self) -> Deferred[None]:
-        entry, self._entry = self._entry, None
-        keep = self._announced.sha256 is not None
-        return self._shelf.withdraw(self._part, entry, keep) if entry is not None else succeed(None)
-
-    @inlineCallbacks
-    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Generator[Deferred[Any], Any, Any]:
-        """What fails is over. What the remote cannot be blamed for is logged."""
-        if self._handle is None:
+    async def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function, and end the upload if it fails. Log errors that are not the fault of the remote."""
+        if self._file is None:
             raise NotNow("That upload has ended: try again later.")
         try:
-            return (yield function(*arguments))
+            return await function(self._file, *arguments)
         except IllegalMessage:
-            yield self._drop()
+            await self._drop()
             raise
         except Exception:
-            self._shelf.bug(Failure())
-            yield self._drop()
-            raise IllegalMessage("The server cannot write that file.") from None
+            self._threads.report(Failure())
+            await self._drop()
+            raise IllegalMessage(CANNOT_WRITE) from None
 
-    @inlineCallbacks
-    def _write(self, data: bytes) -> Generator[Deferred[Any], Any, None]:
-        if self.offset + len(data) > self._announced.size:
-            raise IllegalMessage(f"That is more than the {self._announced.size} bytes that were announced.")
-        yield self._threads.run(self._write_in_thread, self._handle, data, self.offset)
+    async def _write(self, file: PartFile, data: bytes) -> None:
+        if self.offset + len(data) > self._expected.size:
+            raise IllegalMessage(f"That is more than the {self._expected.size} bytes that were announced.")
+        await self._threads.run(file.write, data)
         self.offset += len(data)
 
-    def _write_in_thread(self, handle: int, data: bytes, offset: int) -> None:
-        write_all(handle, data, offset)
-        self._hasher.update(data)
-
-    @inlineCallbacks
-    def _finish(self) -> Generator[Deferred[Any], Any, str]:
-        announced = self._announced
-        if self.offset != announced.size:
-            offset = self.offset
-            yield self._keep() if announced.sha256 else self._drop()
-            raise NotNow(f"Only {offset} of {announced.size} bytes came: send the rest.")
-        sha256 = self._hasher.hexdigest()
-        if announced.sha256 not in (None, sha256):
+    async def _finish(self, file: PartFile) -> str:
+        expected = self._expected
+        if self.offset != expected.size:
+            await self._close()
+            raise NotNow(f"Only {self.offset} of {expected.size} bytes came: send the rest.")
+        sha256 = file.hasher.hexdigest()
+        if expected.sha256 not in (None, sha256):
             if self._resumed:
-                raise NotNow("What was there of an earlier try is damaged: send all of it again.")
+                raise NotNow("The part from an earlier try is damaged: send the whole file again.")
             raise IllegalMessage("Its SHA-256 is not the one that was announced.")
-        yield self._threads.run(sync, self._handle)
-        entry: Entry = yield self._shelf.publish(self._part, announced.name, sha256)
-        self._entry = entry
-        yield self._end(None)
+        await self._threads.run(file.sync)
+        entry = await self._uploads.publish(self._part, expected.name, sha256)
+        self._published = entry
+        await self._end(None)
         return entry.name
 
-    @inlineCallbacks
-    def _keep(self) -> Generator[Deferred[Any], Any, None]:
-        if self._handle is not None:
-            yield self._end(self.offset)
+    async def _close(self) -> None:
+        if self._file is not None:
+            await (self._end(self.offset) if self._expected.sha256 else self._drop())
 
-    @inlineCallbacks
-    def _drop(self) -> Generator[Deferred[Any], Any, None]:
-        if self._handle is not None:
-            try:
-                yield self._threads.run(self._disk.forget_part, self._part)
-            except Exception:
-                self._shelf.bug(Failure())
-            yield self._end(None)
+    async def _drop(self) -> None:
+        if self._file is not None:
+            await self._threads.run(self._uploads.disk.forget_part, self._part).addErrback(self._threads.report)
+            await self._end(None)
 
-    @inlineCallbacks
-    def _end(self, left: int | None) -> Generator[Deferred[Any], Any, None]:
-        handle, self._handle = self._handle, None
-        try:
-            yield self._threads.run(close, handle)
-        except Exception:
-            self._shelf.bug(Failure())
-        self._shelf.over(self._part, left)
-
-
-def key_of(announced: Announced, owner: FileOwner) -> str:
-    """The same for another try of the same by the same owner: a guest is known by host and name."""
-    who = [str(owner.member)] if owner.member else ["0", owner.host, owner.name]
-    sha256 = announced.sha256 or secrets.token_hex()  # never the same again
-    return new_hash("\0".join([*who, str(announced.size), sha256]).encode()).hexdigest()
-
-
-def hash_part(handle: int, hasher: Any, size: int, is_stopping: Callable[[], bool]) -> int:
-    """Hash what is there of an earlier try. Returns how much that is."""
-    there = os.fstat(handle).st_size
-    if there > size:
-        os.ftruncate(handle, 0)
-        there = 0
-    if hash_range(handle, hasher, 0, there, is_stopping) < there:
-        raise NotNow("The server is stopping: try again later.")
-    return there
+    async def _end(self, left: int | None) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            await self._threads.run(file.close).addErrback(self._threads.report)
+        self._uploads.ended(self._part, left)

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
-from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNENDED, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_UNTERMINATED, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.files import File
 from groupchat.frontends import listings
 from groupchat.frontends.connections import ConnectionRegistry, IConnected, writer
@@ -201,7 +201,7 @@ class Lines(Protocol):
                 self._answer_mark()
                 if self._splitter.ended:
                     self._finish()
-                elif self._splitter.unended > MAX_UNENDED:
+                elif self._splitter.unterminated > MAX_UNTERMINATED:
                     self.close("That line has no end.")
             elif self._over:
                 self._finish()

@@ -173,9 +173,9 @@ class FiveMessages(DatagramProtocol):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)
         else:
-            lines, cursor, passed = self._group.waiting(member, member.cursor, member.passed, self._max_reply)
+            lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, self._max_reply)
             if self._reply(lines, address) and cursor != member.cursor:
-                self._group.advance(member, cursor, passed)
+                self._group.advance(member, cursor, skipped)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         assert seat.address is not None
@@ -214,7 +214,7 @@ class UDPService(service.Service):
     ) -> None:
         self._reactor = reactor
         self._group_service = group_service
-        self._number = number
+        self.number = number
         self._interfaces = interfaces
         self._make = make
         self._ports: list[Port] = []
@@ -222,11 +222,11 @@ class UDPService(service.Service):
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024. Raises CannotListenError."""
         for interface in self._interfaces:
-            port = Port(self._number, self._make(), interface, MAX_DATAGRAM, self._reactor)
+            port = Port(self.number, self._make(), interface, MAX_DATAGRAM, self._reactor)
             port.startListening()
             port.stopReading()
             self._ports.append(port)
-            self._number = port.getHost().port  # where any free port was asked for, it is one for all interfaces
+            self.number = port.getHost().port  # where any free port was asked for, it is one for all interfaces
 
     def startService(self) -> None:
         """Read datagrams from here on."""
@@ -239,7 +239,7 @@ class UDPService(service.Service):
             "Group {group} is open on UDP port {port} ({interfaces}). To join: groupchat HOST {port}, "
             "or socat - UDP-DATAGRAM:HOST:{port}; then type 1 and a name",
             group=self._group_service.settings.name,
-            port=self._number,
+            port=self.number,
             interfaces=", ".join(self._interfaces),
         )
 

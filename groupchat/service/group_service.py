@@ -28,8 +28,8 @@ from groupchat.core.commands import (
     Files,
     Join,
     Leave,
-    Look,
     Poll,
+    Query,
     Recall,
     Rename,
     Say,
@@ -274,7 +274,7 @@ class GroupService(service.Service):
             raise IllegalMessage("You are not a member: join first.")
         return member
 
-    def _look(self, seat: Seat, command: Look) -> None:
+    def _look(self, seat: Seat, command: Query) -> None:
         member = self._member(seat)
         if type(command) is not Poll:
             self._rules.pace.take(member, self._seconds())
@@ -315,7 +315,7 @@ class GroupService(service.Service):
         self._propose(seat, command, self._rules.share(seat.host, command, now))
 
     def _tell_all(self, seat: Seat, command: SayAsGuest) -> None:
-        self._propose(seat, command, self._rules.tell(seat.host, command, self._seconds()))
+        self._propose(seat, command, self._rules.say_as_guest(seat.host, command, self._seconds()))
 
     def _chore(self, seat: Seat, task: Chore) -> None:
         event = self._upkeep.event(seat, task, self._seconds())
@@ -409,7 +409,7 @@ class GroupService(service.Service):
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
-            self._displace(client, "You are in the group no longer: join again.")
+            self._displace(client, "You are no longer in the group: join again.")
 
     def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
         seat, task = waiter

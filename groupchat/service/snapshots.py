@@ -39,7 +39,7 @@ class Snapshots:
         self._refused = {(position, index) for position, index in state["refused"]}
         self._group.whispered = state.get("whispered", 0)
         for fields in state["members"]:
-            self._group.restore(_member(fields if snapshot.version > 1 else _upgraded(fields)))
+            self._group.add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
         return int(state["first"]) - 1
 
     def begin(self, entry: Entry) -> bool:
@@ -96,12 +96,12 @@ def _lines(entry: Entry) -> list[Line]:
 def _fields(m: Member) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
-    return [*identity, m.joined, m.since, m.cursor, m.passed, m.own, m.logged, ids.last, ids.mask]
+    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask]
 
 
 def _member(fields: list[Any]) -> Member:
-    member_id, name, key, host, port, secret, number, since, cursor, passed, own, logged, last, mask = fields
-    member = Member(Joined(member_id, name, key, since, host, port, secret), number, passed)
+    member_id, name, key, host, port, secret, number, since, cursor, skipped, own, logged, last, mask = fields
+    member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
     member.cursor, member.own, member.logged = cursor, own, logged
     member.ids = Ids(last, mask) if last else None
     return member

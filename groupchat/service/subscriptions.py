@@ -50,7 +50,7 @@ class Subscription:
     Lines are given as they are, each with its LF, unless `render` writes them.
     """
 
-    __slots__ = ("_subscriptions", "cursor", "member", "passed", "reader", "render")
+    __slots__ = ("_subscriptions", "cursor", "member", "reader", "render", "skipped")
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Subscription:
         render: Render | None,
     ) -> None:
         self.member = member
-        self.cursor, self.passed = place
+        self.cursor, self.skipped = place
         self.reader = reader
         self.render = render
         self._subscriptions = subscriptions
@@ -78,25 +78,25 @@ class Subscription:
     def read(self, group: Group, rendered: Rendered) -> None:
         """Give what there is after this place, and move it."""
         member = self.member
-        if self.passed == member.own + group.whispered:
+        if self.skipped == member.own + group.whispered:
             key = self.cursor, self.render
             found = rendered.get(key)
             if found is None:
                 found = rendered[key] = self._take(group)[:2]
             lines, self.cursor = found
         else:
-            lines, self.cursor, self.passed = self._take(group)
+            lines, self.cursor, self.skipped = self._take(group)
         if lines:
             self.reader.give(lines)
         if self.cursor > member.cursor:
-            group.advance(member, self.cursor, self.passed)
+            group.advance(member, self.cursor, self.skipped)
 
     def _take(self, group: Group) -> tuple[bytes, int, int]:
         if self.render is not None:
-            runs, cursor, passed = group.runs(self.member, self.cursor, self.passed, AT_ONCE)
-            return self.render(runs), cursor, passed
-        waiting, cursor, passed = group.waiting(self.member, self.cursor, self.passed, AT_ONCE)
-        return bytes(waiting) + b"\n" if waiting else b"", cursor, passed
+            runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE)
+            return self.render(runs), cursor, skipped
+        waiting, cursor, skipped = group.waiting(self.member, self.cursor, self.skipped, AT_ONCE)
+        return bytes(waiting) + b"\n" if waiting else b"", cursor, skipped
 
 
 class Onlooker(Subscription):

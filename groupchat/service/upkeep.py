@@ -106,7 +106,7 @@ class Upkeep:
             self._minute_began = False
             heard_of = [m for m in self._group.members.values() if m.contact // 60 > m.logged // 60]
             members = self._group.moved.union(heard_of)
-        places = tuple([(m.id, m.cursor, m.passed, int(m.contact // 60)) for m in members])
+        places = tuple([(m.id, m.cursor, m.skipped, int(m.contact // 60)) for m in members])
         if not places:
             return None
         self._recording, self._group.moved = self._group.moved, set()

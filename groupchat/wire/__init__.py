@@ -1,1 +1,1 @@
-"""The grammars: bytes to commands, and back. Pure."""
+"""The wire formats: bytes to commands, and answers to bytes. Pure: no clock, no I/O, no Twisted."""

@@ -1,13 +1,13 @@
-"""The five messages: bytes <-> commands. Pure: nothing here knows of sockets, or of who is a member.
+"""The five messages of UDP: datagrams to commands, and a list of names to bytes.
 
     -> 1 Name       join              <- the names of the members before, newest first
-    -> 2 Text       say               <- what waits
-    -> 3 Name       rename            <- what waits
+    -> 2 Text       say               <- the lines that wait
+    -> 3 Name       rename            <- the lines that wait
     -> 4            leave             <- close
-    -> 5            what did I miss   <- what waits
+    -> 5            poll              <- the lines that wait
     -> all else                       <- Illegal message
 
-One request a datagram, UTF-8; one trailing LF or CRLF is cut. A reply is one datagram, without an end of line.
+A request is one datagram, in UTF-8; one trailing LF or CRLF is removed. A reply is one datagram without an end of line.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from groupchat.core.errors import IllegalMessage
 from groupchat.core.texts import MAX_BYTES
 
 MAX_REQUEST = len("2 ") + MAX_BYTES
-"""The longest request that can be legal, in bytes and without the end of its line."""
+"""The longest legal request, in bytes, without its end of line."""
 
 MAX_REPLY = 65_507
-"""The most that a UDP datagram holds over IPv4, in bytes."""
+"""The largest UDP datagram over IPv4, in bytes."""
 
 CLOSE = b"close"
 REFUSAL = IllegalMessage.reply.encode()
@@ -32,7 +32,7 @@ _NAMES_AT_ONCE = 1024
 
 
 def parse(datagram: bytes) -> Command:
-    """The command in a datagram. Raises IllegalMessage if it is none of the five."""
+    """Parse a datagram. Raises IllegalMessage if it is none of the five messages."""
     if datagram[-1:] == b"\n":
         datagram = datagram[: -2 if datagram[-2:-1] == b"\r" else -1]
     if len(datagram) > MAX_REQUEST:
@@ -55,17 +55,17 @@ def parse(datagram: bytes) -> Command:
 
 
 def _name(argument: bytes) -> str:
-    # RFC 8266 would cut a space before the name, but there is exactly one between the digit and the name.
+    # RFC 8266 would remove a space before the name, but there is exactly one between the digit and the name.
     if argument[:1] == b" ":
         raise IllegalMessage("There is exactly one space before a name.")
     return argument.decode()
 
 
 def list_of_names(names: Iterable[str], total: int, limit: int) -> bytes:
-    """`names` joined with `, `, in at most `limit` bytes; `total` is how many there are.
+    """Return names joined with `, ` in at most `limit` bytes. `total` is how many names there are.
 
-    A list that does not fit ends after a whole name with `, (120 more)`; its first name is there however small the
-    limit. No more of `names` is taken than fits, so that the cost does not grow with the group.
+    A list that does not fit ends after a whole name with `, (120 more)`; the first name is always there. Hardly more
+    names are read than fit, so the cost does not grow with the group.
     """
     fitting = _joined(iter(names), limit)
     if len(fitting) <= limit:
@@ -74,7 +74,7 @@ def list_of_names(names: Iterable[str], total: int, limit: int) -> bytes:
 
 
 def _joined(names: Iterator[str], limit: int) -> bytes:
-    """As many of the names as make at least `limit` bytes, or all."""
+    """Join all names, or as many as take more than `limit` bytes."""
     joined = b""
     while len(joined) <= limit and (some := list(islice(names, _NAMES_AT_ONCE))):
         joined += (b", " if joined else b"") + ", ".join(some).encode()
@@ -82,7 +82,7 @@ def _joined(names: Iterator[str], limit: int) -> bytes:
 
 
 def _shortened(joined: bytes, total: int, limit: int) -> bytes:
-    """The whole names at the front of `joined` that fit together with how many more there are. No name has a comma."""
+    """Cut `joined` after a whole name, so that the number of the other names fits after it. No name has a comma."""
     room = limit - len(f", ({total} more)")
     end = joined.rfind(b", ", 0, max(room, 0) + 2)
     if end < 0:

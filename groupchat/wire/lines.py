@@ -1,24 +1,24 @@
-"""The lines of a live connection: bytes -> lines -> commands, and how answers read. Pure: no socket, no group.
+"""The lines of a live connection: bytes to lines, lines to commands, and answers to bytes.
 
     -> the password             if the group has one; nothing of the group is shown before
     -> Name                     join
     -> text                     say it to the others; `//text` says `/text`
     -> /msg Name: text          say it to one member only (or `/msg Name text`: the longest name that matches)
     -> /name New   /users   /files   /history 20   /help   /quit
-    <- line                     what happened, in the words of the five messages; and `Name (private): text`
-    <- * words                  what the server itself has to say: no name begins with `*`
+    <- line                     an event, in the words of the five messages; and `Name (private): text`
+    <- * words                  a notice of the server: no name begins with `*`
 
 A program asks for a numbered session instead of giving a name:
 
-    -> /numbered KEY Name       <- session NUMBER COUNT Name    KEY: 32 hex digits, at random; to be kept secret
+    -> /numbered KEY Name       <- session NUMBER COUNT Name    KEY: 32 random hex digits, a secret
     -> /resume KEY NUMBER       <- session NUMBER COUNT Name    NUMBER: of the last line that was seen; COUNT wait
                                 <- no 0 why
     -> ID line                  <- ok ID, or: no ID why         ID: 1 to 2**63 - 1, another for each line
-                                <- busy ID why                  not done now: to be sent again a little later
-                                <- = words                      before the ok: what was asked for
-    <- NUMBER line              what happened; then `* words` as above
+                                <- busy ID why                  not done now: send it again a little later
+                                <- = words                      the answer to a question, before the ok
+    <- NUMBER line              an event; and `* words` as above
 
-Lines end with LF or CRLF, and are UTF-8. What telnet puts between them for itself is taken out.
+Lines are UTF-8, and end with LF or CRLF. The commands of the telnet protocol (RFC 854) in them are removed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hashlib import sha256
 
 from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Say, Users, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.ids import MOST
+from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE
 
 HELP = """\
@@ -41,12 +41,12 @@ What you type goes to all the others. A line that begins with / is a command:
 /name New          change your name
 /history 20        the last lines again
 /quit              leave (so does Ctrl-D)
-A line that begins with // is said, with one of them.
+A line that begins with // is said with one /.
 """.splitlines()
 
 _TIMING_MARK = b"\xff\xfd\x06"
 NO_TIMING_MARK = b"\xff\xfc\x06"
-"""What telnet asks for after Ctrl-C or Ctrl-Z, and shows nothing more until it is answered: RFC 860."""
+"""The answer to telnet, which asks for a timing mark after Ctrl-C or Ctrl-Z and shows nothing until then: RFC 860."""
 
 _INTERRUPT = b"\xff\xf4"
 _END = re.compile(rb"\xff[\xec\xf4]|\x04\Z")
@@ -56,26 +56,26 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 class Splitter:
-    """Takes bytes as they come, and makes lines of them as they are asked for: it holds no more than came.
+    """Bytes that are split into lines when lines are asked for.
 
-    `unended` is how many bytes are behind the last end of line. `ended` once somebody pressed Ctrl-C or Ctrl-D in
-    telnet, which may send a sign of its own instead of closing: half a line before a Ctrl-D counts. `marked` if the
-    last bytes asked for a timing mark. All this is of what was made lines of.
+    `unterminated` is the number of bytes after the last end of line. `ended` is True once somebody pressed Ctrl-C or
+    Ctrl-D in telnet, which sends a command instead of closing; what was typed before a Ctrl-D is a line. `marked` is
+    True if the bytes that were split last ask for a timing mark. All three tell only of bytes that were split.
     """
 
-    __slots__ = ("_at", "_raw", "_rest", "_sign", "ended", "marked", "unended")
+    __slots__ = ("_at", "_mark", "_raw", "_rest", "ended", "marked", "unterminated")
 
     def __init__(self) -> None:
-        self.unended = 0
+        self.unterminated = 0
         self.ended = False
         self.marked = False
-        self._raw = b""  # of which nothing was made yet, from `_at` on
+        self._raw = b""  # not split yet from `_at` on
         self._at = 0
-        self._rest = b""  # the beginning of a line, no more of it than can be legal
-        self._sign = b""  # what may be the beginning of a timing mark
+        self._rest = b""  # the beginning of a line, cut a little beyond the longest legal one
+        self._mark = b""  # what may be the beginning of a timing mark
 
     def __bool__(self) -> bool:
-        """Whether there is anything to make lines of."""
+        """Return True if there are bytes to split."""
         return bool(self._raw)
 
     def feed(self, data: bytes) -> None:
@@ -83,15 +83,12 @@ class Splitter:
         self._at = 0
 
     def clear(self) -> None:
-        """Forget all that has come."""
+        """Discard all input."""
         self._raw = self._rest = b""
         self._at = 0
 
     def lines(self, most: int) -> list[bytes]:
-        """At most so many of the lines that have come, without their ends.
-
-        One that is too long is cut, but remains too long.
-        """
+        """Return at most so many lines, without their ends. A line that is too long is cut, but remains too long."""
         end = self._at
         for _ in range(most):
             end = self._raw.find(b"\n", end) + 1
@@ -105,10 +102,10 @@ class Splitter:
         return self._split(data)
 
     def _split(self, data: bytes) -> list[bytes]:
-        if self._sign or b"\xff" in data or self.marked:
+        if self._mark or b"\xff" in data or self.marked:
             self._look_for_mark(data)
         lines = data.split(b"\n")
-        self.unended = len(lines[-1]) + (self.unended if len(lines) == 1 else 0)
+        self.unterminated = len(lines[-1]) + (self.unterminated if len(lines) == 1 else 0)
         lines[0] = self._rest + lines[0]
         rest = lines.pop()[: MAX_LINE + 2]
         if (b"\xff" in rest or b"\x04" in rest) and (sign := _END.search(rest)):
@@ -118,40 +115,40 @@ class Splitter:
         return [_cleaned(line) for line in lines]
 
     def _look_for_mark(self, data: bytes) -> None:
-        data = self._sign + data
+        data = self._mark + data
         self.marked = _TIMING_MARK in data
-        self._sign = data[-2:] if b"\xff" in data[-2:] else b""
+        self._mark = data[-2:] if b"\xff" in data[-2:] else b""
 
     def finish(self) -> list[bytes]:
-        """There is no more: what has no end of line is one."""
+        """Return the rest, which has no end of line, as a line at the end of input."""
         rest, self._rest = _cleaned(self._rest), b""
         return [rest] if rest else []
 
 
 def _cleaned(line: bytes) -> bytes:
     if len(line) > MAX_LINE + 1:
-        return line[: MAX_LINE + 1]  # it may be cut: with telnet's own taken out, it would seem whole
+        return line[: MAX_LINE + 1]  # it may be cut, and without telnet's commands it could seem whole
     line = line.removesuffix(b"\r")
     return _TELNET.sub(b"", line) if b"\xff" in line else line
 
 
 @dataclass(slots=True)
 class Help:
-    """Be told what can be asked for."""
+    """Get the list of commands."""
 
     id: int = 0
 
 
 @dataclass(slots=True)
 class Resume:
-    """Go on with the session of this key, of which this line was the last that was seen."""
+    """Resume the session whose key has this hash, after the line of this number."""
 
     secret: str
     number: int
 
 
 def decode(line: bytes) -> str:
-    """Raises IllegalMessage."""
+    """Return a line as text. Raises IllegalMessage if it is too long, or not UTF-8."""
     if len(line) > MAX_LINE:
         raise IllegalMessage(f"That line is longer than {MAX_LINE} bytes.")
     try:
@@ -161,7 +158,7 @@ def decode(line: bytes) -> str:
 
 
 def parse_first(line: str) -> Join | Resume | Help | Leave:
-    """What somebody who is no member asks for. Raises IllegalMessage."""
+    """Parse a line of somebody who is not a member. Raises IllegalMessage."""
     if not line.startswith("/"):
         return Join(line)
     verb, _, rest = line.partition(" ")
@@ -182,31 +179,32 @@ def parse_first(line: str) -> Join | Resume | Help | Leave:
 
 
 def is_http(line: bytes) -> bool:
-    """Whether this is what a browser sends first: any page can make it speak to any host and port."""
+    """Return True if a browser may have sent this first: any web page can make it connect to any host and port."""
     return b" HTTP/1." in line
 
 
 def asks_for_numbers(line: bytes) -> bool:
-    """Whether this asks for a numbered session, or is the beginning of what does."""
+    """Return True if a line asks for a numbered session, even if the line is incomplete or malformed."""
     return line.lower().startswith((b"/numbered ", b"/resume "))
 
 
 def hashed(key: str) -> str:
+    """Return the SHA-256 of a session's key, in hex. Raises IllegalMessage."""
     if not _KEY.fullmatch(key):
-        raise IllegalMessage("A key is 32 hex digits, and made at random.")
+        raise IllegalMessage("A key is 32 hex digits, made at random.")
     return sha256(bytes.fromhex(key)).hexdigest()
 
 
 def numbered(line: str) -> tuple[int, str]:
-    """The id of a line in a numbered session, and the rest. Raises IllegalMessage."""
+    """Split a line of a numbered session into its id and the rest. Raises IllegalMessage."""
     number, _, rest = line.partition(" ")
-    if not _NUMBER.fullmatch(number) or not 0 < int(number) <= MOST:
-        raise IllegalMessage(f"In a numbered session each line begins with a number of its own, 1 to {MOST}.")
+    if not _NUMBER.fullmatch(number) or not 0 < int(number) <= MAX_ID:
+        raise IllegalMessage(f"In a numbered session each line begins with a number of its own, 1 to {MAX_ID}.")
     return int(number), rest
 
 
 def parse(line: str, client_id: int = 0) -> Command | Help:
-    """What a member asks for. Raises IllegalMessage."""
+    """Parse a line of a member. Raises IllegalMessage."""
     if not line.startswith("/"):
         return Say(line, client_id)
     if line.startswith("//"):
@@ -251,7 +249,7 @@ _COMMANDS: dict[str, Callable[[str, int], Command | Help]] = {
 
 
 def with_numbers(runs: Iterable[tuple[int, bytes | bytearray]]) -> bytes:
-    """What happened, for a numbered session: runs of lines, each line with its number (but see group.py: Run)."""
+    """Return runs of lines (see group.py) for a numbered session: each line after its number, notices without one."""
     return b"".join([_with_numbers(*run) for run in runs])
 
 
@@ -262,5 +260,5 @@ def _with_numbers(first: int, lines: bytes | bytearray) -> bytes:
 
 
 def notes(lines: Iterable[str | bytes | bytearray], mark: bytes = b"* ") -> bytes:
-    """Lines that the server itself has to say."""
+    """Return lines of the server itself, each after a mark."""
     return b"".join([mark + (line.encode() if isinstance(line, str) else line) + b"\n" for line in lines])

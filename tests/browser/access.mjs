@@ -1,4 +1,4 @@
-// Small screens, other directions of writing, the keyboard alone, and what axe finds.
+// Accessibility: small screens, right-to-left text, the keyboard alone, and the checks of axe.
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -9,7 +9,7 @@ after(closeBrowser);
 
 const axe = createRequire(import.meta.url).resolve("axe-core");
 
-test("nothing is wider than a small screen", async (t) => {
+test("everything fits a small screen", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:", "--files", "files", "--group", "W".repeat(60));
   const { page } = await joined(t, daemon, "ولد".repeat(10), { viewport: { width: 320, height: 568 }, hasTouch: true });
   const bob = await daemon.telnet(t, "W".repeat(32));
@@ -76,7 +76,7 @@ test("the keyboard is enough", async (t) => {
   await page.locator("#door").waitFor();
 });
 
-test("pasted lines are asked about", async (t) => {
+test("the page asks what to do with pasted lines", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:", "--files", "files");
   const { page } = await joined(t, daemon, "Alice");
   const bob = await daemon.telnet(t, "Bob");
@@ -96,11 +96,11 @@ test("pasted lines are asked about", async (t) => {
   assert.equal(bob.count("Alice: first"), 1);
   await paste("Baker Street 1\nLondon");
   await choose("one line");
-  await until("it is one line", async () => (await page.locator("#text").inputValue()) === "Baker Street 1 London");
+  await until("the lines are joined", async () => (await page.locator("#text").inputValue()) === "Baker Street 1 London");
   await page.locator("#text").fill("");
   await paste("a\nb\nc");
   await choose("file");
-  await until("it is shared", () => page.locator("#log .card", { hasText: /pasted .*\.txt/ }).isVisible());
+  await until("the file is shared", () => page.locator("#log .card", { hasText: /pasted .*\.txt/ }).isVisible());
 });
 
 for (const colorScheme of ["light", "dark"])
@@ -121,7 +121,7 @@ for (const colorScheme of ["light", "dark"])
       const bob = await daemon.telnet(t, "Bob");
       await page.locator("#entry").fill("Bob");
       await page.keyboard.press("Enter");
-      await until("it is refused", async () => (await page.locator("#door-why").textContent()) !== "");
+      await until("the name is refused", async () => (await page.locator("#door-why").textContent()) !== "");
       await check("the door, refused");
       await enter(page, "Alice");
       await check("an empty conversation");

@@ -1,4 +1,4 @@
-// The server goes away and comes back, and nothing is lost or doubled in either direction.
+// The server stops and starts again, and nothing is lost or doubled in either direction.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -6,7 +6,7 @@ import { AWAY, closeBrowser, Daemon, joined, say, sees, shown, until } from "./h
 
 after(closeBrowser);
 
-test("what is said while the server is away is said once it is back", async (t) => {
+test("texts written while the server is down are sent later", async (t) => {
   const daemon = await Daemon.start(t);
   const { page: alice } = await joined(t, daemon, "Alice", { allow: AWAY });
   const { page: bob } = await joined(t, daemon, "Bob", { allow: AWAY });
@@ -15,8 +15,8 @@ test("what is said while the server is away is said once it is back", async (t) 
   await daemon.end();
   await alice.locator("#banner").waitFor();
   await say(alice, "first", "second");
-  await until("two wait", async () => (await alice.locator("#waiting li").count()) === 2);
-  await alice.reload().catch(() => {}); // nobody is there, and the browser says so
+  await until("two texts wait", async () => (await alice.locator("#waiting li").count()) === 2);
+  await alice.reload().catch(() => {}); // it fails: the server is down
   await daemon.start();
   await alice.goto(daemon.url);
   for (const text of ["first", "second"]) {
@@ -27,7 +27,7 @@ test("what is said while the server is away is said once it is back", async (t) 
   assert.equal(await alice.locator("#waiting li").count(), 0);
 });
 
-test("the daemon is killed again and again in the middle of a conversation", async (t) => {
+test("killing the daemon during a conversation loses and doubles nothing", async (t) => {
   const daemon = await Daemon.start(t, "--rate", "0");
   const { page: alice } = await joined(t, daemon, "Alice", { allow: AWAY });
   const { page: bob } = await joined(t, daemon, "Bob", { allow: AWAY });
@@ -49,11 +49,11 @@ test("the daemon is killed again and again in the middle of a conversation", asy
   await Promise.all([talk(alice, "Alice"), talk(bob, "Bob"), kill()]);
   for (const [page, name, other] of [[alice, "Alice", "Bob"], [bob, "Bob", "Alice"]]) {
     const last = `You: ${said[name].at(-1)}`;
-    await until("all came", async () => {
+    await until("all texts arrived", async () => {
       const lines = await shown(page);
       return lines.includes(last) && lines.includes(`${other}: ${said[other].at(-1)}`);
     });
-    await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+    await until("no text waits", async () => (await page.locator("#waiting li").count()) === 0);
     const lines = (await shown(page)).filter((line) => line.includes(": "));
     const from = (who) => lines.filter((line) => line.startsWith(`${who}: `)).map((line) => line.split(": ")[1]);
     assert.deepEqual(from("You"), said[name]);
@@ -69,20 +69,20 @@ test("a text whose answer is lost is said once", async (t) => {
   await page.route("**/messages", async (route) => {
     if (lost >= 3) return route.continue();
     lost++;
-    await route.fetch(); // the server does it, and nobody hears of that
+    await route.fetch(); // the server says the text, and the page does not learn that
     return route.abort("connectionreset");
   });
   await say(page, "once");
   await say(page, "and then");
   await bob.hears("Alice: and then");
   await sees(page, "You: and then");
-  await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+  await until("no text waits", async () => (await page.locator("#waiting li").count()) === 0);
   assert.equal(lost, 3);
   assert.equal(bob.count("Alice: once"), 1);
   await sees(page, "You: once");
 });
 
-test("a seat that was lost is taken again, and nothing is missed or said twice", async (t) => {
+test("after its seat was lost the page joins again, and loses and doubles nothing", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:", "--hold", "1");
   const { page, context } = await joined(t, daemon, "Alice", { allow: /net::ERR_|status of 403/ });
   const bob = await daemon.telnet(t, "Bob");
@@ -105,12 +105,12 @@ test("a seat that was lost is taken again, and nothing is missed or said twice",
   await sees(page, "Bob: said meanwhile");
   await sees(page, "You: just as the line broke");
   await sees(page, "You: written meanwhile");
-  await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+  await until("no text waits", async () => (await page.locator("#waiting li").count()) === 0);
   assert.equal(bob.count("Alice: just as the line broke"), 1);
   await sees(page, "You: here");
 });
 
-test("what is written is sent when the browser keeps nothing any more", async (t) => {
+test("texts are sent although the browser can store nothing", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
   const bob = await daemon.telnet(t, "Bob");

@@ -1,4 +1,4 @@
-// Files arrive as they were, in both directions; uploads can be cancelled; pictures are shown, what is no picture is not.
+// Files arrive unchanged in both directions, uploads can be cancelled, and only real pictures are shown.
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
@@ -29,8 +29,8 @@ test("an upload and a download arrive intact", async (t) => {
     await bob.locator("#log .card", { hasText: name }).click();
     assert.equal(hash(await readFile(await (await coming).path())), hash(data[index]), name);
   }
-  await until("nothing is on its way", async () => (await alice.locator("#uploads li").count()) === 0);
-  await until("it is among the files", () => bob.locator("#files .card", { hasText: "big one.bin" }).isVisible());
+  await until("no upload is left", async () => (await alice.locator("#uploads li").count()) === 0);
+  await until("the file is in the list", () => bob.locator("#files .card", { hasText: "big one.bin" }).isVisible());
   assert.match(await bob.locator("#log .card", { hasText: "big one" }).textContent(), /20\.0 MB/);
 });
 
@@ -43,35 +43,35 @@ test("an upload is cancelled", async (t) => {
   await wire.send("Network.emulateNetworkConditions", slow);
   await give(page, file("wanted.bin", randomBytes(100_000)), file("unwanted.bin", randomBytes(9_000_000)));
   const row = page.locator("#uploads li", { hasText: "unwanted" });
-  await until("it shows how far it is", async () => / of 9\.0 MB/.test(await row.textContent()));
+  await until("it shows its progress", async () => / of 9\.0 MB/.test(await row.textContent()));
   await row.getByRole("button", { name: "Cancel" }).click();
   await wire.send("Network.emulateNetworkConditions", { ...slow, uploadThroughput: -1 });
   await sees(page, "You: wanted.bin");
-  await until("nothing is on its way", async () => (await page.locator("#uploads li").count()) === 0);
+  await until("no upload is left", async () => (await page.locator("#uploads li").count()) === 0);
   await give(page, file("last.bin", randomBytes(10)));
   await sees(page, "You: last.bin");
   assert.equal(await page.locator("#log .card", { hasText: "unwanted" }).count(), 0);
 });
 
-test("what is too large is refused, and says so", async (t) => {
+test("a file that is too large is refused with a reason", async (t) => {
   const daemon = await start(t, "--max-file", "1");
   const { page } = await joined(t, daemon, "Alice");
   await give(page, file("large.bin", randomBytes(1_100_000)));
-  await until("it says why", async () => /Larger than 1\.0 MB/.test(await page.locator("#uploads .failed").textContent()));
+  await until("the reason is shown", async () => /Larger than 1\.0 MB/.test(await page.locator("#uploads .failed").textContent()));
   await page.locator("#uploads").getByRole("button", { name: "Cancel" }).click();
   assert.equal(await page.locator("#uploads li").count(), 0);
 });
 
-test("pictures are shown, and what only says that it is one is not", async (t) => {
+test("pictures are shown, files that are only named like one are not", async (t) => {
   const daemon = await start(t);
   const { page } = await joined(t, daemon, "Alice", { allow: /status of 404/ });
   await give(page, file("dot.png", PNG, "image/png"), file("drawing.svg", Buffer.from("<svg onload=alert(1)>"), "image/svg+xml"));
   await sees(page, "You: dot.png");
   await sees(page, "You: drawing.svg");
-  await until("it is loaded", () => page.locator("#log img").evaluate((image) => image.naturalWidth === 1));
+  await until("the picture is loaded", () => page.locator("#log img").evaluate((image) => image.naturalWidth === 1));
   await give(page, file("fake.jpg", Buffer.from("<script>alert(1)</script>"), "image/jpeg"));
   await sees(page, "You: fake.jpg");
-  await until("only the real one is left", async () => (await page.locator("#log img").count()) === 1);
+  await until("only the real picture is left", async () => (await page.locator("#log img").count()) === 1);
 });
 
 test("files are dropped and pasted", async (t) => {
@@ -95,5 +95,5 @@ test("files are dropped and pasted", async (t) => {
     document.getElementById("text").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
   });
   await page.locator("#ask").getByRole("button", { name: "Share" }).click();
-  await until("it is shared", () => page.locator("#log .card", { hasText: /pasted .*\.png/ }).isVisible());
+  await until("the picture is shared", () => page.locator("#log .card", { hasText: /pasted .*\.png/ }).isVisible());
 });

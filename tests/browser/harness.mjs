@@ -1,37 +1,37 @@
-// A real daemon, a real browser, and plain members over TCP and UDP. Started by tests/test_page.py, which says in the
-// environment where things are: CHROMIUM, and PYTHON, in which groupchat is installed.
+// A real daemon, a real browser, and plain members over TCP and UDP. tests/test_page.py sets CHROMIUM and PYTHON, an
+// interpreter that can import groupchat.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createSocket } from "node:dgram";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const SECONDS = 20;
+const SECONDS = 90;
 const TWISTD = ["-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=", "groupchat"];
 const QUIET = ["quic", "background-networking", "component-update", "sync", "gpu"].map((what) => `--disable-${what}`);
 
-export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Wait until `test()` holds, and return what it gave. */
+/** Wait until `test()` is true, and return its value. */
 export async function until(what, test) {
   const end = Date.now() + SECONDS * 1000;
   for (;;) {
     const found = await test();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`This did not come about: ${what}`);
+    if (Date.now() > end) throw new Error(`timeout waiting until ${what}`);
     await sleep(30);
   }
 }
 
 const cleanups = new WeakMap();
 
-/** Do this at the end of a test: the last first. */
-function later(t, act) {
+/** Do this at the end of a test, before what was added earlier. */
+function atEnd(t, act) {
   if (!cleanups.has(t)) {
     cleanups.set(t, []);
     t.after(async () => {
@@ -43,24 +43,14 @@ function later(t, act) {
   cleanups.get(t).push(act);
 }
 
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
-
-/** One group, which can be killed and started again where it was. */
+/** One group. It can be killed and started again in the same directory, on the same ports. */
 export class Daemon {
   static async start(t, ...options) {
     const daemon = new Daemon();
     daemon.directory = await mkdtemp(join(tmpdir(), "groupchat-page-"));
-    daemon.ports = { web: await freePort(), tcp: await freePort(), udp: 0 };
-    daemon.url = `http://127.0.0.1:${daemon.ports.web}/`;
+    daemon.ports = { web: 0, tcp: 0, udp: 0 };
     daemon.options = options;
-    later(t, async () => {
+    atEnd(t, async () => {
       await daemon.end("SIGTERM");
       await rm(daemon.directory, { recursive: true, force: true });
     });
@@ -68,7 +58,7 @@ export class Daemon {
     return daemon;
   }
 
-  /** A file in its directory. */
+  /** Write a file into its directory, and return the path. */
   async file(name, content) {
     await writeFile(join(this.directory, name), content);
     return join(this.directory, name);
@@ -81,11 +71,13 @@ export class Daemon {
     this.output = "";
     this.process = spawn(process.env.PYTHON, [...TWISTD, ...where, ...more].map(String), { cwd: this.directory });
     for (const pipe of [this.process.stdout, this.process.stderr]) pipe.on("data", (data) => (this.output += data));
+    const port = (words) => Number(new RegExp(`${words}(\\d+)\\D`).exec(this.output)?.[1]);
     await until("the daemon answers", async () => {
       assert.equal(this.process.exitCode, null, this.output);
-      return fetch(`${this.url}healthz`).then((answer) => answer.status !== 503, () => false);
+      this.ports = { web: port("http://127.0.0.1:"), tcp: port("TCP port "), udp: port("UDP port ") };
+      this.url = `http://127.0.0.1:${this.ports.web}/`;
+      return Object.values(this.ports).every(Boolean) && fetch(`${this.url}healthz`).then((answer) => answer.status !== 503, () => false);
     });
-    this.ports.udp ||= Number(/UDP port (\d+)/.exec(this.output)[1]);
   }
 
   async end(signal = "SIGKILL") {
@@ -101,7 +93,7 @@ export class Daemon {
     return fetch(this.url + path, { ...options, headers: { Connection: "close", ...options.headers } });
   }
 
-  /** Whoever connects with telnet: `lines` is what came. */
+  /** A member that connects with telnet. `lines` is what arrived. */
   async telnet(t, name) {
     const socket = connect(this.ports.tcp, "127.0.0.1");
     const member = { lines: [], send: (...lines) => socket.write(lines.map((line) => `${line}\n`).join("")) };
@@ -112,18 +104,18 @@ export class Daemon {
       member.lines.push(...lines);
     });
     socket.on("error", () => {});
-    later(t, () => socket.destroy());
+    atEnd(t, () => socket.destroy());
     member.count = (line) => member.lines.filter((other) => other === line).length;
-    member.hears = (line) => until(`${name} hears ${line}`, () => member.lines.includes(line));
+    member.hears = (line) => until(`${name} reads ${line}`, () => member.lines.includes(line));
     member.send(name);
     await until(`${name} has joined`, () => member.lines.some((line) => line.includes("/help tells more")));
     return member;
   }
 
-  /** Whoever asks by datagrams. */
+  /** A member that uses plain datagrams. */
   async udp(t, name) {
     const socket = createSocket("udp4");
-    later(t, () => socket.close());
+    atEnd(t, () => socket.close());
     socket.connect(this.ports.udp, "127.0.0.1");
     await once(socket, "connect");
     const askOnce = async (request) => {
@@ -150,11 +142,11 @@ export async function closeBrowser() {
   await browser?.close();
 }
 
-/** What the browser says in its console where a test takes the server away, or is refused something. */
+/** Messages in the browser's console when a test stops the server, or something is refused. */
 export const AWAY = /net::ERR_/;
 export const REFUSED = /status of 4(01|03|09|13|29)/;
 
-/** Somebody with a browser of its own. At the end of the test nothing may have been wrong in it but what `allow` matches. */
+/** A person with a browser profile. At the end of the test its console may only have errors that `allow` matches. */
 export async function person(t, { allow = null, keep = null, ...options } = {}) {
   const context = keep ?? (await (await openBrowser()).newContext({ locale: "en-GB", timezoneId: "UTC", ...options }));
   const wrong = [];
@@ -163,14 +155,14 @@ export async function person(t, { allow = null, keep = null, ...options } = {}) 
     if (["error", "warning"].includes(message.type()) && !allow?.test(message.text())) wrong.push(message.text());
   });
   context.on("weberror", (error) => wrong.push(error.error().stack));
-  later(t, async () => {
+  atEnd(t, async () => {
     if (!keep) await context.close();
-    assert.deepEqual(wrong, [], "something is wrong in the browser");
+    assert.deepEqual(wrong, [], "errors in the browser");
   });
   return { context, page: await context.newPage() };
 }
 
-/** A page of somebody who has joined. */
+/** The page of a person who has joined. */
 export async function joined(t, daemon, name, options) {
   const { context, page } = await person(t, options);
   await page.goto(daemon.url);
@@ -192,7 +184,7 @@ export async function say(page, ...texts) {
   }
 }
 
-/** What the conversation shows, in order, each line as `Name: text`, with `(private)` behind the name of a private one. */
+/** The conversation on a page, each line as `Name: text`, or `Name (private): text`. */
 export function shown(page) {
   return page.evaluate(() => {
     return [...document.querySelectorAll("#log li")].map((row) => {
@@ -204,8 +196,11 @@ export function shown(page) {
   });
 }
 
-/** Wait until this line is shown; and it must be shown once. */
+/** Wait until a page shows this line, and check that it shows it once. */
 export async function sees(page, line) {
   await until(`the page shows ${line}`, async () => (await shown(page)).includes(line));
   assert.equal((await shown(page)).filter((other) => other === line).length, 1, line);
 }
+
+/** Wait until the page has drawn what happened so far. */
+export const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));

@@ -1,8 +1,8 @@
-// Long conversations: history on scrolling up, and pages that still answer.
+// Long conversations: scrolling up loads older lines, and the page stays responsive.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, joined, say, sees, shown, until } from "./harness.mjs";
+import { closeBrowser, Daemon, drawn, joined, say, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -13,15 +13,14 @@ async function filled(t, count) {
   const bob = await daemon.telnet(t, "Bob");
   for (let number = 1; number <= count; number += 500) {
     bob.send(...Array.from({ length: Math.min(500, count - number + 1) }, (_, index) => `line ${number + index}`));
-    await until("they are said", async () => Number((await (await daemon.request("me")).json()).head) >= Math.min(count, number + 499));
+    await until("the lines are said", async () => Number((await (await daemon.request("me")).json()).head) >= Math.min(count, number + 499));
   }
   return { daemon, bob };
 }
 
 const nodes = (page) => page.evaluate(() => document.querySelectorAll("*").length);
-const answersWithin = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0, true))));
 
-test("history comes on scrolling up, and what is in view stays", async (t) => {
+test("scrolling up loads history, and the lines in view stay", async (t) => {
   const { daemon } = await filled(t, 1000);
   const { page } = await joined(t, daemon, "Alice");
   await sees(page, "Bob: line 1000");
@@ -35,7 +34,7 @@ test("history comes on scrolling up, and what is in view stays", async (t) => {
       return [row.querySelector(".text")?.textContent, row.lastChild.getBoundingClientRect().top];
     });
     await page.mouse.wheel(0, -400);
-    await page.waitForTimeout(30);
+    await drawn(page);
     const now = await page.evaluate((text) => {
       const row = [...document.querySelectorAll("#log li")].find((one) => one.querySelector(".text")?.textContent === text);
       return row?.lastChild.getBoundingClientRect().top;
@@ -48,26 +47,26 @@ test("history comes on scrolling up, and what is in view stays", async (t) => {
   assert.ok(await page.locator("#jump").isVisible());
   const lines = (await shown(page)).filter((line) => line.startsWith("Bob: "));
   for (const [index, line] of lines.entries()) assert.equal(line, `Bob: line ${index + 1}`);
-  await until("its beginning is told", async () => /begins/.test(await page.locator("#top").textContent()));
+  await until("it says that this is the beginning", async () => /begins/.test(await page.locator("#top").textContent()));
   await page.locator("#jump").click();
   await until("the newest is in view", () => page.locator("#log li").last().isVisible());
   await sees(page, "Bob: line 1000");
   assert.ok(!(await page.locator("#jump").isVisible()));
   await page.mouse.move(box.x + 200, box.y + 200);
-  await until("it scrolls up again", async () => {
+  await until("line 300 is shown again", async () => {
     await page.mouse.wheel(0, -3000);
-    await page.waitForTimeout(50);
+    await drawn(page);
     return (await shown(page)).includes("Bob: line 300");
   });
-  await until("and to the end", async () => {
+  await until("the end is reached", async () => {
     await page.mouse.wheel(0, 3000);
-    await page.waitForTimeout(50);
+    await drawn(page);
     return !(await page.locator("#jump").isVisible());
   });
   await sees(page, "Bob: line 1000");
 });
 
-test("10,000 lines come, and the page answers", async (t) => {
+test("the page stays responsive while 10,000 lines arrive", async (t) => {
   const { daemon, bob } = await filled(t, 0);
   const { page } = await joined(t, daemon, "Alice");
   await say(page, "mine");
@@ -80,7 +79,7 @@ test("10,000 lines come, and the page answers", async (t) => {
     bob.send(...Array.from({ length: 500 }, (_, index) => `line ${number + index}`));
     await sees(page, `Bob: line ${number + 499}`);
     assert.ok((await nodes(page)) < MOST_NODES);
-    await answersWithin(page);
+    await drawn(page);
   }
   t.diagnostic(`longest task: ${await page.evaluate(() => Math.round(window.longest))} ms, ${await nodes(page)} nodes`);
   await say(page, "and still it answers");

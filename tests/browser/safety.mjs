@@ -1,4 +1,4 @@
-// Whatever others write is text: in names, texts, file names and the group's name.
+// What others write is shown as text: names, texts, file names and the group's name.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -29,7 +29,7 @@ const TEXTS = [
 const NAMES = ["<img src=x onerror=harmed=1>", '"><svg onload=harmed=1>', "<script>harmed=1</script>", "'onclick='harmed=1'", "__proto__"];
 const FILES = [`<img src=x onerror=${RUN}>.png`, `' onerror='${RUN}'.gif`, "x.png?y=.svg", "..%2f..%2fapp.js", "javascript&colon;harmed=1"];
 
-test("what others write does nothing", async (t) => {
+test("what others write is never executed", async (t) => {
   const group = `<img src=x onerror=${RUN}>`;
   const daemon = await Daemon.start(t, "--db", ":memory:", "--files", "files", "--group", group);
   const { page } = await joined(t, daemon, "Alice", { allow: /status of 404/ });
@@ -41,7 +41,7 @@ test("what others write does nothing", async (t) => {
     const member = await daemon.telnet(t, name);
     member.send("here I am");
     await sees(page, `${name}: here I am`);
-    await until("it is in the list", () => page.locator("#people .person", { hasText: name }).isVisible());
+    await until("the name is in the list", () => page.locator("#people .person", { hasText: name }).isVisible());
     await page.locator("#people .person", { hasText: name }).click();
     assert.equal(await page.locator("#private-to").textContent(), name);
   }
@@ -51,7 +51,7 @@ test("what others write does nothing", async (t) => {
     const answer = await put(name);
     if (answer.ok) got.push((await answer.json()).name);
   }
-  assert.ok(got.length, "no file was taken");
+  assert.ok(got.length, "no file was accepted");
   for (const name of got) await sees(page, `cron: ${name}`);
   assert.equal(await page.locator("#group").textContent(), group);
   await page.locator("#leave").hover();
@@ -88,7 +88,7 @@ test("links lead to http and https only", async (t) => {
   assert.ok((await shown(page)).includes("Bob: see https://example.org/a_(b)?c=d&e=f#g. And (http://example.org/x), right?"));
 });
 
-test("another site can neither speak nor listen", async (t) => {
+test("another site can neither write nor read", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const answer = await daemon.request("messages?name=cron", { method: "POST", body: "hi", headers: { Origin: "https://evil.example" } });
   assert.equal(answer.status, 403);
@@ -96,7 +96,7 @@ test("another site can neither speak nor listen", async (t) => {
   assert.match(page.headers.get("content-security-policy"), /default-src 'none'/);
 });
 
-test("a link that ends in thousands of brackets is told from them at once", async (t) => {
+test("a link before thousands of brackets is found quickly", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
   const link = await page.evaluate(async () => {

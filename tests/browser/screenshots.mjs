@@ -1,11 +1,11 @@
-// `make screenshots`: what the page looks like, on a phone and on a wide screen, light and dark, into the directory that
-// is named; with `all`, in every state there is. The group is a real one; only the times of its lines are made up.
+// `make screenshots`: pictures of the page on a phone and on a wide screen, light and dark. OUT is the directory for them;
+// ALL=1 adds pictures of every state. The group is a real one; only the times of its lines are invented.
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, enter, openBrowser, say, sees, sleep, until } from "./harness.mjs";
+import { closeBrowser, Daemon, enter, openBrowser, say, sees, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -15,7 +15,7 @@ const SIZES = { wide: { width: 1280, height: 800 }, phone: { width: 360, height:
 const NOON = Date.UTC(2026, 4, 14, 12, 4) / 1000; // a Thursday
 const AT = { width: 1280, height: 800, colorScheme: "light", locale: "en-GB", timezoneId: "UTC" };
 
-/** A picture such as somebody may share. */
+/** A picture that somebody might share. */
 async function landscape() {
   const page = await (await openBrowser()).newPage();
   const url = await page.evaluate(() => {
@@ -45,7 +45,7 @@ async function landscape() {
   return Buffer.from(url.split(",")[1], "base64");
 }
 
-/** A conversation, and how many minutes before noon each of its lines was. */
+/** Hold a conversation. Return for each line how many minutes before noon it was said. */
 async function converse(t, daemon, page, picture) {
   const minutes = [];
   const told = async (before, act) => {
@@ -86,7 +86,7 @@ async function converse(t, daemon, page, picture) {
   return minutes;
 }
 
-/** The times of lines, as they would be if it had not all been said just now. */
+/** Replace the times of lines, which were all said just now. */
 async function date(page, minutes) {
   await page.clock.setFixedTime(new Date(NOON * 1000));
   await page.route("**/history?*", async (route) => {
@@ -99,8 +99,8 @@ async function date(page, minutes) {
 
 async function settled(page) {
   await page.evaluate(() => document.fonts.ready);
-  await until("pictures are there", () => page.evaluate(() => [...document.images].every((one) => one.complete)));
-  await sleep(400);
+  await until("pictures are loaded", () => page.evaluate(() => [...document.images].every((one) => one.complete)));
+  await page.evaluate(() => Promise.all(document.getAnimations().map((one) => one.finished.catch(() => {}))));
 }
 
 test("screenshots", async (t) => {
@@ -153,10 +153,10 @@ async function states(page, name, shoot) {
   await network({ uploadThroughput: 200_000 });
   const files = ["boathouse.mp4", "crew.jpg"].map((one) => ({ name: one, mimeType: "video/mp4", buffer: Buffer.alloc(3_000_000) }));
   await page.locator("#file").setInputFiles(files);
-  await until("it is on its way", async () => / of /.test(await page.locator("#uploads").textContent()));
+  await until("the upload has begun", async () => / of /.test(await page.locator("#uploads").textContent()));
   await answerTo();
   await page.locator("#text").fill("A draft that is long enough to need a second line on a phone, and to show how it grows");
-  await sleep(2500);
+  await until("a part is sent", () => page.locator("#uploads progress").first().evaluate((bar) => bar.value > 0.15));
   await shoot(`upload-${name}`);
   for (const one of ["boathouse.mp4", "crew.jpg"]) await page.getByRole("button", { name: `Cancel ${one}` }).click();
   await page.locator("#rename").evaluate((button) => button.click());

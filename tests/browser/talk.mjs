@@ -1,4 +1,4 @@
-// People talk: with browsers, telnet and datagrams; to all and to one; under a name that changes.
+// People talk with browsers, telnet and datagrams: to all, to one, and under names that change.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -27,18 +27,18 @@ test("two pages, a telnet and a UDP member converse", async (t) => {
   assert.equal(await alice.locator("#waiting li").count(), 0);
 });
 
-test("a reload keeps the seat, and what was said", async (t) => {
+test("a reload keeps the seat, the conversation and the draft", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
   const bob = await daemon.telnet(t, "Bob");
   await say(page, "before");
   await sees(page, "You: before");
-  bob.send("while it is there");
-  await sees(page, "Bob: while it is there");
+  bob.send("while Alice is here");
+  await sees(page, "Bob: while Alice is here");
   await page.locator("#text").fill("a draft");
   await page.reload();
   await sees(page, "You: before");
-  await sees(page, "Bob: while it is there");
+  await sees(page, "Bob: while Alice is here");
   assert.equal(await page.locator("#text").inputValue(), "a draft");
   await page.locator("#text").press("Enter");
   await bob.hears("Alice: a draft");
@@ -58,12 +58,12 @@ test("two tabs of one person each see every line", async (t) => {
   for (const page of [one, other]) {
     await sees(page, "Bob: to both");
     for (const text of [...texts("one"), ...texts("other")]) await sees(page, `You: ${text}`);
-    await until("nothing waits", async () => (await page.locator("#waiting li").count()) === 0);
+    await until("no text waits", async () => (await page.locator("#waiting li").count()) === 0);
   }
   for (const text of [...texts("one"), ...texts("other")]) assert.equal(bob.count(`Alice: ${text}`), 1);
 });
 
-test("what is private is seen by one", async (t) => {
+test("only its recipient sees a private message", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page: alice } = await joined(t, daemon, "Alice", { allow: REFUSED });
   const { page: bob } = await joined(t, daemon, "Bob");
@@ -101,11 +101,11 @@ test("a name changes, somebody leaves and comes back", async (t) => {
   await page.locator("#rename").click();
   await ask.locator("input").fill("Bob");
   await page.keyboard.press("Enter");
-  await until("it is refused", async () => (await ask.locator("[role=alert]").textContent()) !== "");
+  await until("the name is refused", async () => (await ask.locator("[role=alert]").textContent()) !== "");
   await ask.locator("input").fill("Alicia");
   await page.keyboard.press("Enter");
   await bob.hears("Alice changed his name to Alicia");
-  await until("it has its name", async () => (await page.locator("#self").textContent()) === "Alicia");
+  await until("the page shows the new name", async () => (await page.locator("#self").textContent()) === "Alicia");
   await sees(page, "Alice is now Alicia");
   const { page: tab } = await person(t, { keep: context, allow: REFUSED });
   await tab.goto(daemon.url);
@@ -127,7 +127,7 @@ test("a name changes, somebody leaves and comes back", async (t) => {
   assert.equal(bob.count("Alicia has joined"), 1);
 });
 
-test("the password comes first", async (t) => {
+test("the page asks for the password first", async (t) => {
   const secrets = await Daemon.start(t, "--db", ":memory:");
   const file = await secrets.file("password", "open sesame\n");
   const daemon = await Daemon.start(t, "--db", ":memory:", "--password-file", file, "--group", "the cave");
@@ -139,7 +139,7 @@ test("the password comes first", async (t) => {
   assert.ok(!(await page.content()).includes("the cave"));
   await entry.fill("open barley");
   await page.keyboard.press("Enter");
-  await until("it is refused", async () => (await page.locator("#door-why").textContent()) !== "");
+  await until("the name is refused", async () => (await page.locator("#door-why").textContent()) !== "");
   await until("it is let in", async () => {
     await entry.fill("open sesame");
     await page.keyboard.press("Enter");
@@ -154,18 +154,18 @@ test("the password comes first", async (t) => {
   await sees(page, "You: in here");
 });
 
-test("a name that is taken is said to be so", async (t) => {
+test("a name in use is refused with a reason", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   await daemon.telnet(t, "Alice");
   const { page } = await person(t, { allow: REFUSED });
   await page.goto(daemon.url);
   await page.locator("#entry").fill("alice");
   await page.keyboard.press("Enter");
-  await until("it is refused", async () => (await page.locator("#door-why").textContent()) !== "");
+  await until("the name is refused", async () => (await page.locator("#door-why").textContent()) !== "");
   await enter(page, "Alice B");
 });
 
-test("the title counts what came while nobody looked", async (t) => {
+test("the title counts messages while the page is hidden", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
   const bob = await daemon.telnet(t, "Bob");
@@ -176,7 +176,7 @@ test("the title counts what came while nobody looked", async (t) => {
     }, hidden);
   await hide(true);
   bob.send("one", "two");
-  await until("the title says so", async () => (await page.title()) === "(2) lobby");
+  await until("the title counts them", async () => (await page.title()) === "(2) lobby");
   assert.equal(await page.locator("#log .new").count(), 1);
   await hide(false);
   assert.equal(await page.title(), "lobby");

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from groupchat.client.files.names import is_safe
 from groupchat.client.files.stream import ProtocolError, RequestStream
 from groupchat.client.text import clean_line
-from groupchat.core.ids import MOST
 
 MAX_FILES = 100_000
 """The most files that are accepted in one answer."""
+
+MAX_SIZE = 2**63 - 1
+"""The largest size of a file, in bytes."""
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -67,7 +69,7 @@ async def get(stream: RequestStream, name: str, offset: int, sha256: str) -> tup
     """
     await stream.write(f"GET {offset} {sha256} {name}\n".encode())
     size, whole, begin = _answer(await stream.line(), "ok", _NUMBER, _SHA256, _NUMBER)
-    fits = int(begin) in (0, offset) and int(begin) <= int(size) <= MOST
+    fits = int(begin) in (0, offset) and int(begin) <= int(size) <= MAX_SIZE
     if not fits or (int(begin) and not whole.startswith(sha256)):
         raise ProtocolError("the server sends another part than the one it was asked for")
     return int(size), whole, int(begin)

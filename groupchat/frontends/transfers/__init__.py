@@ -1,1 +1,1 @@
-"""Files over any stream: one upload and one download."""
+"""Transfers of files: one upload and one download for all front ends, and the streams of QUIC that ask for them."""

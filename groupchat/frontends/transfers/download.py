@@ -1,109 +1,82 @@
-"""GET: a file from the shelf to a stream. It is read no faster than it is taken, one chunk ahead."""
+"""The download of one file, from the shelf to a connection. It reads one chunk ahead of what is taken."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from groupchat.core.errors import NotNow
 from groupchat.core.limits import FILE_CHUNK
 from groupchat.files import IReading
-from groupchat.frontends.transfers.server import Answer, Peer, TransferServer
-from groupchat.wire import files as wire_files
-from groupchat.wire.files import Get
 
-LEAST = FILE_CHUNK // 16
-"""The least that is written at once, in bytes: what somebody slow takes within the time that is waited for."""
+MIN_CHUNK = FILE_CHUNK // 16
+"""The smallest chunk, in bytes. A slow reader can take it before it counts as stalled."""
 
-SLOW = 1.0
-"""Who takes so many seconds for a chunk is given less at once."""
+SLOW_SECONDS = 1.0
+"""A reader that needs longer for a chunk gets smaller ones."""
 
 
 @implementer(IPushProducer)
-class Sending(Answer):
-    """One file. It waits until the hash is known; then whoever takes nothing for too long is dropped."""
+class Download:
+    """The bytes of a file, sent to `consumer`, which is an IConsumer.
 
-    def __init__(self, transfer_server: TransferServer, peer: Peer, asked: Get) -> None:
-        super().__init__(transfer_server, peer)
-        self._asked = asked
+    `wait(seconds)` is called when the consumer is full: it may be dropped if it takes nothing for `stall` seconds.
+    `wait(0)` is called when it takes data again.
+    """
+
+    def __init__(self, consumer: Any, clock: IReactorTime, stall: float, wait: Callable[[float], object]) -> None:
+        self._consumer = consumer
+        self._clock = clock
+        self._stall = stall
+        self._wait = wait
         self._chunk = FILE_CHUNK
-        self._full: Deferred[None] | None = None  # fires when the transport takes more
-        self._since = 0.0  # when that began
-        self._begun = False  # what is written is the file
+        self._stopped = False
+        self._full: Deferred[None] | None = None  # fires when the consumer takes more
+        self._full_since = 0.0
 
-    @inlineCallbacks
-    def begin(self) -> Generator[Deferred[Any], Any, None]:
-        self.transfer_server.begin_download(self.peer)
+    async def run(self, reading: IReading, part: range) -> bool:
+        """Send these bytes. Returns False if not all were sent, because of `stop` or a change of the file."""
+        at = part.start
+        self._consumer.registerProducer(self, True)
         try:
-            reading: IReading = yield self.transfer_server.shelf.open(self._asked.name)
-            try:
-                yield self._send_file(reading)
-            finally:
-                yield reading.close()
-        finally:
-            self.peer.downloads -= 1
-
-    @inlineCallbacks
-    def _send_file(self, reading: IReading) -> Generator[Deferred[Any], Any, None]:
-        size, sha256 = reading.file.size, reading.file.sha256 or "-"
-        offset = self._asked.begin(size, sha256)
-        if self.is_over:
-            return
-        self._begun = True
-        self.transport.write(wire_files.sending(size, sha256, offset))
-        self.transport.registerProducer(self, True)
-        try:
-            while offset < size and not self.is_over:
-                data: bytes = yield reading.read(offset, self._chunk)
+            while at < part.stop and not self._stopped:
+                data = await reading.read(at, min(self._chunk, part.stop - at))
                 if self._full is not None:
-                    yield self._full
-                if not self.is_over:
-                    self.transport.write(data)
-                    offset += len(data)
+                    await self._full
+                if not self._stopped:
+                    self._consumer.write(data)
+                    at += len(data)
         except NotNow:
-            self.abort()  # the size was said: what is there now is no part of that file
+            return False
         finally:
-            self._stop_producing()
-        if not self.is_over:
-            self.transfer_server.sent += 1
-            self.end()
+            self._consumer.unregisterProducer()
+        return not self._stopped
 
-    def _stop_producing(self) -> None:
-        if not self.is_lost:
-            self.transport.unregisterProducer()
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stopped = True
+        self._wake()
+
+    stopProducing = stop
 
     def pauseProducing(self) -> None:
-        if self._full is None and not self.is_over:
+        if self._full is None and not self._stopped:
             self._full = Deferred()
-            self._since = self.transfer_server.registry.clock.seconds()
-            self.wait(self.transfer_server.stall)
+            self._full_since = self._clock.seconds()
+            self._wait(self._stall)
 
     def resumeProducing(self) -> None:
-        if self._full is None:
-            return
-        slow = self.transfer_server.registry.clock.seconds() - self._since > SLOW
-        self._chunk = max(LEAST, self._chunk // 2) if slow else min(FILE_CHUNK, self._chunk * 2)
-        if not self.over:
-            self.wait(0)
-        self._wake()
-
-    def stopProducing(self) -> None:
-        self._wake()
-
-    def stopped(self) -> None:
-        self._wake()
+        if self._full is not None:
+            is_slow = self._clock.seconds() - self._full_since > SLOW_SECONDS
+            self._chunk = max(MIN_CHUNK, self._chunk // 2) if is_slow else min(FILE_CHUNK, self._chunk * 2)
+            self._wait(0)
+            self._wake()
 
     def _wake(self) -> None:
         full, self._full = self._full, None
         if full is not None:
             full.callback(None)
-
-    def stop(self) -> None:
-        if self._begun:
-            self.abort()
-        else:
-            super().stop()

@@ -1,263 +1,245 @@
-"""What the answers to all streams have in common: see transfers.py for what a stream may ask.
+"""The server of all streams that transfer files, and the base class of the handlers of their requests.
 
-An answer is a protocol that has a stream to itself, once its first line is read. It says why it ends, or it ends well.
-One that waits for the other side waits for a bounded time.
+A handler is a protocol that takes over a stream once the request is read. It ends the stream with an answer or an
+error, and waits for the other side only for a bounded time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.group import Member
-from groupchat.core.limits import MAX_DOWNLOADS_EACH, MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
-from groupchat.files import IShelf
+from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
+from groupchat.files import STOPPING, IShelf
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.wire import files as wire_files
 
 REMEMBERED_SECONDS = 600
-"""For how long it is remembered what was uploaded: who did not hear of it sends it again."""
+"""How long an upload is remembered. A sender that missed the answer sends the file again."""
 
 REMEMBERED = 1_000
-"""How many uploads that is of, at most."""
+"""How many uploads are remembered at most."""
 
 STOP_SECONDS = 10.0
-"""How long stopping waits for files of which all came."""
+"""How long stopping waits for complete files to be shared."""
 
-STOPPING = "The server is stopping: try again later."
+MISTAKE = NotNow("The server made a mistake: try again later.")
 
-Upload = tuple[object, ...]
-"""Whose a file is, and which one: the same if it is sent again."""
+UploadKey = tuple[object, ...]
+"""The owner of a file and what was announced of it: the same if it is sent again."""
 
 
 @dataclass(eq=False, slots=True)
 class Peer:
     """The other side of a connection, which may have many streams.
 
-    `address` is its host and port now; `close` ends the whole connection, saying why. `trusted` once it gave the
-    password, or if there is none.
+    `address` returns its current host and port, if they are proven; `close` ends the connection with a reason. A peer
+    is `trusted` once it gave the password, or if there is none.
     """
 
     host: str
     address: Callable[[], tuple[str, int] | None]
     close: Callable[[str], object]
     trusted: bool = False
-    attempts: int = 0  # how many wrong passwords came from there
-    uploads: int = 0  # how many are under way
-    downloads: int = 0  # likewise
-    listed: int = 0  # how many bytes of lists wait to be taken
+    attempts: int = 0  # wrong passwords
+    downloads: int = 0  # under way
+    listed: int = 0  # bytes of lists that are not taken yet
 
 
 class TransferServer:
-    """Where streams ask for files. `lines` makes what takes a stream over that is to be a live line, for a peer."""
+    """The transfers over all streams, and their limits. `lines` makes the protocol of a stream for live lines."""
 
     def __init__(self, registry: ConnectionRegistry, shelf: IShelf, lines: Callable[[Peer], Protocol | None]) -> None:
         self.registry = registry
         self.service = registry.group_service
         self.shelf = shelf
         self.lines = lines
-        self.answers: dict[Answer, Deferred[None]] = {}
-        self.received = 0
-        self.sent = 0
-        self._uploads: dict[Upload, Answer] = {}  # that are under way
-        self._listed = 0  # how many bytes of lists wait to be taken
-        self._remembered: dict[Upload, tuple[float, str]] = {}
+        self.handlers: dict[RequestHandler, Deferred[None]] = {}
+        """All handlers that are not done. The Deferred of each fires when it is."""
+        self.uploads: dict[UploadKey, RequestHandler] = {}
+        self._listed = 0
+        self._remembered: dict[UploadKey, tuple[float, str]] = {}
         self._stopping = False
 
-    @property
-    def stall(self) -> float:
-        """After how many seconds somebody who does nothing is not waited for."""
-        return float(self.service.settings.stall)
-
-    def check_open(self) -> None:
+    def check_running(self) -> None:
+        """Raise NotNow once the server is stopping."""
         if self._stopping:
             raise NotNow(STOPPING)
 
-    def displace(self, upload: Upload) -> Deferred[None]:
-        """This very upload begins again: who had it before may be gone, and nobody knows yet. Fires once it ended."""
-        earlier = self._uploads.get(upload)
-        ended = None if earlier is None or not earlier.gives_way() else self.answers.get(earlier)
-        if ended is None:
-            return succeed(None)
-        told: Deferred[None] = Deferred()
-        ended.addCallback(lambda result: told.callback(None))
-        return told
+    # Limits
 
-    def begin_upload(self, peer: Peer, upload: Upload, answer: Answer) -> None:
-        """Raises NotNow if there are too many, or this one is under way."""
-        if len(self._uploads) >= MAX_UPLOADS or peer.uploads >= MAX_UPLOADS_EACH:
+    def displace(self, upload: UploadKey) -> Deferred[Any]:
+        """End an earlier try of this upload, whose peer may be gone without notice. Fires when it has ended."""
+        earlier = self.uploads.get(upload)
+        ended = self.handlers.get(earlier) if earlier is not None and earlier.give_way() else None
+        return DeferredList([] if ended is None else [ended])
+
+    def begin_upload(self, upload: UploadKey, handler: RequestHandler) -> None:
+        """Count an upload. Raises NotNow if there are too many, or this one is under way."""
+        own = sum(other.peer is handler.peer for other in self.uploads.values())
+        if len(self.uploads) >= MAX_UPLOADS or own >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
-        if upload in self._uploads:
+        if upload in self.uploads:
             raise NotNow("That file is being sent already.")
-        self._uploads[upload] = answer
-        peer.uploads += 1
-
-    def end_upload(self, peer: Peer, upload: Upload) -> None:
-        self._uploads.pop(upload, None)
-        peer.uploads -= 1
-
-    def begin_download(self, peer: Peer) -> None:
-        """Raises NotNow if there are too many."""
-        if peer.downloads >= MAX_DOWNLOADS_EACH:
-            raise NotNow("You are fetching too many files at once: try again later.")
-        peer.downloads += 1
+        self.uploads[upload] = handler
 
     def hold_list(self, peer: Peer, size: int) -> None:
-        """So many bytes wait to be taken; fewer, if it is below zero. Raises NotNow if they are too many."""
+        """Count bytes of lists that are not taken yet. A negative `size` frees them. Raises NotNow for too many."""
         if size > 0 and (self._listed + size > MAX_LISTED or peer.listed + size > MAX_LISTED_EACH):
             raise NotNow("Too many lists of files are being sent: try again later.")
         self._listed += size
         peer.listed += size
 
-    def member_at(self, peer: Peer) -> Member | None:
-        address = peer.address()
-        return None if address is None else self.service.group.by_address.get(address)
+    # Completed uploads
 
-    def remember(self, upload: Upload, name: str) -> None:
-        """Somebody uploaded this, and is told that it has this name now."""
-        now = self.registry.clock.seconds()
+    def remember(self, upload: UploadKey, name: str) -> None:
+        """Remember the name that an upload got."""
         while len(self._remembered) >= REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[upload] = (now, name)
+        self._remembered[upload] = (self.registry.clock.seconds(), name)
 
-    def recall(self, upload: Upload) -> str:
-        """The name that this very upload got not long ago, or nothing."""
+    def recall(self, upload: UploadKey) -> str:
+        """Return the name that this upload got not long ago, or an empty string."""
         at, name = self._remembered.get(upload, (float("-inf"), ""))
         return name if 0 <= self.registry.clock.seconds() - at < REMEMBERED_SECONDS else ""
 
-    def opened(self, answer: Answer) -> None:
-        self.answers[answer] = Deferred()
-
-    def closed(self, answer: Answer) -> None:
-        """Nothing of an answer is under way, or ever will be. May be called again."""
-        ended = self.answers.pop(answer, None)
-        if ended is not None:
-            ended.callback(None)
-
     def stop(self) -> Deferred[Any]:
-        """End what is under way. Fires when what came of files is kept, and what came of them whole is on the shelf.
+        """End all handlers. Fires when parts of files are kept, and complete files are shared.
 
-        A group that does not say what became of a file, as when its log is broken, is not waited for for ever.
+        If the log is broken, sharing may never end; then it fires after STOP_SECONDS.
         """
         self._stopping = True
-        uploads = [ended for answer, ended in self.answers.items() if answer.is_upload]
-        for answer in tuple(self.answers):
-            answer.stop()
+        uploads = [self.handlers[handler] for handler in self.uploads.values()]
+        for handler in tuple(self.handlers):
+            handler.stop()
         stopped: Deferred[Any] = Deferred()
         stopped.addTimeout(STOP_SECONDS, self.registry.clock, onTimeoutCancel=lambda result, seconds: None)
         DeferredList(uploads).addCallback(lambda result: None if stopped.called else stopped.callback(result))
         return stopped
 
 
-@implementer(IHalfCloseableProtocol)
-class Answer(Protocol):
-    """One answer. `is_lost` once the stream has ended; `over` once all is said, or nothing more is to be."""
+class State(Enum):
+    """The state of a handler's stream."""
 
-    transport: Any  # ITransport and IConsumer, of whatever kind
-    is_upload = False
+    OPEN = "there is more to send"
+    ENDING = "all is sent, but not all is taken"
+    LOST = "the stream is gone"
+
+
+@implementer(IHalfCloseableProtocol)
+class RequestHandler(Protocol, TimeoutMixin):
+    """The handler of one request, which has a stream to itself."""
+
+    transport: Any  # ITransport and IConsumer
 
     def __init__(self, transfer_server: TransferServer, peer: Peer) -> None:
         self.transfer_server = transfer_server
         self.peer = peer
-        self.is_lost = False
-        self.over = False
-        self._works = False
-        self._alarm: IDelayedCall | None = None
-
-    def begin(self) -> Deferred[Any] | None:
-        """The transport is there. Returns what is under way from here on."""
-
-    def connectionMade(self) -> None:
-        self.transfer_server.opened(self)
-        self._works = True
-        maybeDeferred(self.begin).addErrback(self.fail).addBoth(self._has_worked)
-
-    def _has_worked(self, _: object) -> None:
-        self._works = False
-        self._check_closed()
-
-    def _check_closed(self) -> None:
-        if not self._works and self.is_over:
-            self.transfer_server.closed(self)
+        self.state = State.OPEN
+        self._working = False
 
     @property
     def is_over(self) -> bool:
-        return self.over or self.is_lost
+        return self.state is not State.OPEN
+
+    def begin(self) -> Coroutine[Deferred[Any], Any, None] | None:
+        """Handle the request, unless the caller does. A failure is sent to the peer."""
+
+    def stopped(self) -> None:
+        """Stop what is under way: the state is no longer OPEN."""
+
+    def timed_out(self) -> None:
+        """Handle the end of the time that was given to `wait`."""
+        self.abort()
+
+    def give_way(self) -> bool:
+        """End in favour of another try of the same upload. Returns False if it is too late for that."""
+        return False
+
+    def stop(self) -> None:
+        """Stop because the daemon does."""
+        self.refuse(NotNow(STOPPING))
+
+    # The stream
+
+    def connectionMade(self) -> None:
+        self.transfer_server.handlers[self] = Deferred()
+        self._working = True
+        maybeDeferred(self.begin).addErrback(self.fail).addBoth(self._worked)
+
+    def _worked(self, _: object) -> None:
+        self._working = False
+        self._check_closed()
+
+    def _check_closed(self) -> None:
+        """Forget this handler once it is done."""
+        if not self._working and self.is_over:
+            done = self.transfer_server.handlers.pop(self, None)
+            if done is not None:
+                done.callback(None)
 
     def readConnectionLost(self) -> None:
-        """The other side has sent its end. It may go on reading."""
+        """Ignore that the peer sends nothing more: it may go on reading."""
 
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.is_lost = True
-        self.wait(0)
-        self.stopped()
+        self._go_to(State.LOST, 0)
         self._check_closed()
 
-    def gives_way(self) -> bool:
-        """Another try of the same begins. Returns whether this one ends for it."""
-        return False
-
-    def stopped(self) -> None:
-        """It is over: let what is under way know."""
+    def _go_to(self, state: State, seconds: float) -> None:
+        self.state = state
+        self.wait(seconds)
+        self.stopped()
 
     def wait(self, seconds: float) -> None:
-        """Call `waited` in so many seconds, and not when it was to be called before; never with 0."""
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
-        self._alarm = self.transfer_server.registry.clock.callLater(seconds, self._ring) if seconds else None
+        """Call `timed_out` after so many seconds, unless this is called again before; 0 is never."""
+        self.setTimeout(seconds or None)
 
-    def _ring(self) -> None:
-        self.abort() if self.over else self.waited()
+    def timeoutConnection(self) -> None:
+        self.abort() if self.is_over else self.timed_out()
 
-    def waited(self) -> None:
-        """It took too long."""
-        self.abort()
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        return self.transfer_server.registry.clock.callLater(period, func)
+
+    # The end
 
     def abort(self) -> None:
-        """End at once: what was sent is not all."""
-        self.over = True
-        self.wait(0)
-        self.stopped()
-        if not self.is_lost:
+        """Reset the stream, so that the peer knows that not all was sent."""
+        if self.state is not State.LOST:
+            self._go_to(State.ENDING, 0)
             self.transport.abortConnection()
-        self._check_closed()
+            self._check_closed()
 
     def end(self, last: bytes = b"") -> None:
-        """Say this, and end, once that is taken; who does not take it is not waited for."""
-        if self.is_over:
-            return
-        self.over = True
-        self.wait(self.transfer_server.stall)
-        self.stopped()
-        if last:
-            self.transport.write(last)
-        self.transport.loseConnection()
-        self._check_closed()
+        """Send this and end the stream. A peer that does not take it is dropped."""
+        if not self.is_over:
+            self._go_to(State.ENDING, self.transfer_server.service.settings.stall)
+            if last:
+                self.transport.write(last)
+            self.transport.loseConnection()
+            self._check_closed()
 
     def refuse(self, why: IllegalMessage) -> None:
         self.end(wire_files.refusal(why))
 
     def fail(self, failure: Failure) -> None:
-        """What went wrong is told if it is the remote's to know, and else logged."""
+        """Send an error to the peer. An error that is not its fault is logged."""
         try:
             failure.raiseException()
         except IllegalMessage as why:
             self.refuse(why)
         except Exception:
             self.transfer_server.service.survive("answering a stream")
-            self.refuse(NotNow("The server made a mistake: try again later."))
-
-    def stop(self) -> None:
-        """The daemon stops."""
-        self.refuse(NotNow(STOPPING))
+            self.refuse(MISTAKE)

@@ -1,146 +1,136 @@
-"""PUT: a file from a stream to the shelf. No more of it is taken than is written, and the group is told at the end.
-
-What came is kept for another try, however the stream ends: only what can never become that file is forgotten.
-"""
+"""The upload of one file, from a connection to the shelf. It takes data no faster than the disk does."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from enum import Enum
+from typing import Protocol
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred
 
 from groupchat.core.commands import Share
-from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.errors import NotNow
 from groupchat.core.limits import FILE_CHUNK
-from groupchat.files import FileOwner, IReceiving
+from groupchat.files import FileOwner, IReceiving, IShelf
 from groupchat.frontends import guests
-from groupchat.frontends.transfers.inflow import Inflow
-from groupchat.frontends.transfers.server import Answer, Peer, TransferServer, Upload
-from groupchat.wire import files as wire_files
-from groupchat.wire.files import Put, Sender
-
-MAX_EARLY = 16 * FILE_CHUNK
-"""How much may come that was not asked for, in bytes: a transport that is paused may have some more."""
+from groupchat.service.group_service import GroupService
 
 
-class Uploading(Answer):
-    """One file, whose head was read. `data` is what came behind it."""
+class Source(Protocol):
+    """The connection that a file comes from."""
 
-    is_upload = True
+    def ask(self, offset: int) -> None:
+        """Ask for the bytes from `offset` on."""
 
-    def __init__(self, transfer_server: TransferServer, peer: Peer, asked: Put, sender: Sender) -> None:
-        super().__init__(transfer_server, peer)
-        self._asked = asked
-        self._sender = sender
-        self._inflow = Inflow(self._hold, self._be_patient)
-        self._takes = True  # what comes is for the shelf
+    def hold(self, held: bool) -> None:
+        """Pause the connection; resume it if `held` is false."""
 
-    # The stream
+    def wait(self, seconds: float) -> None:
+        """End the connection after so many seconds without data; 0 is never."""
 
-    def dataReceived(self, data: bytes) -> None:
-        if self.over or not self._takes:
-            return
-        self._inflow.feed(data)
-        if self._inflow.size > MAX_EARLY:
-            self.abort()
 
-    def _hold(self, held: bool) -> None:
-        self.transport.pauseProducing() if held else self.transport.resumeProducing()
+class Phase(Enum):
+    """What may still happen to an upload."""
 
-    def readConnectionLost(self) -> None:
-        self._inflow.end()
+    RECEIVING = "data may come"
+    COMPLETE = "all data came, but not all is written"
+    STOPPED = "no more data is taken; what was received is kept"
+    FINISHING = "all data is written: the file is checked and shared"
 
-    def stopped(self) -> None:
-        self._inflow.stop()
 
-    def waited(self) -> None:
-        self.refuse(NotNow("Nothing more came: send the rest later."))
+class Upload:
+    """The upload of one file. The group is told when the file is on the shelf."""
 
-    def gives_way(self) -> bool:
-        if self._takes and not self.over:
-            self.refuse(NotNow("That file is sent on another connection now."))
-            self.stopped()
-        return self._takes
+    def __init__(self, source: Source, service: GroupService, shelf: IShelf) -> None:
+        self.phase = Phase.RECEIVING
+        self.unwritten = 0
+        """The number of bytes that were received and are not written yet."""
+        self._source = source
+        self._service = service
+        self._shelf = shelf
+        self._chunks: list[bytes] = []
+        self._held = False
+        self._changed: Deferred[None] | None = None  # fires when data came, or the phase has changed
+
+    # The data
+
+    def feed(self, data: bytes) -> None:
+        """Take data. Pauses the source if too much of it is not written yet."""
+        self._chunks.append(data)
+        self.unwritten += len(data)
+        if self.unwritten >= FILE_CHUNK and not self._held:
+            self._held = True
+            self._source.hold(True)
+        self._wake()
+
+    def end(self) -> None:
+        """Note that all data came."""
+        if self.phase is Phase.RECEIVING:
+            self._go_to(Phase.COMPLETE)
+
+    def lost(self) -> None:
+        """Note that the connection is lost. If all data came, the upload goes on."""
+        self._held = False  # there is nothing to resume
+        if self.phase is Phase.RECEIVING:
+            self._go_to(Phase.STOPPED)
 
     def stop(self) -> None:
-        if self._takes:
-            super().stop()  # else it is whole, and waited for
+        """Stop the upload, unless it is finishing."""
+        if self.phase is not Phase.FINISHING:
+            self._go_to(Phase.STOPPED)
+
+    def _go_to(self, phase: Phase) -> None:
+        self.phase = phase
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.callback(None)
 
     # The upload
 
-    @inlineCallbacks
-    def begin(self) -> Generator[Deferred[Any], Any, None]:
-        owner = self._owner()
-        self.transfer_server.check_open()
-        upload = self._identity(owner)
-        yield self.transfer_server.displace(upload)
-        if self.is_over:
-            return
-        self.transfer_server.begin_upload(self.peer, upload, self)
+    async def run(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> str:
+        """Receive the file and share it. Returns the name that it got.
+
+        Raises IllegalMessage. If the hash was announced, what was received is kept for another try.
+        """
+        self._source.wait(0)
+        receiving = await self._shelf.receive(name, size, sha256, owner)
         try:
-            name = self.transfer_server.recall(upload)
-            if name:
-                self._say_again(name)
-                return
-            asked = self._asked
-            self.transfer_server.service.may_share(self.peer.host, owner.member, "" if owner.member else owner.name)
-            receiving = yield self.transfer_server.shelf.receive(asked.name, asked.size, asked.sha256, owner)
-            yield self._receive(receiving, owner)
+            if self.phase is not Phase.STOPPED:
+                self._source.ask(receiving.offset)
+            await self._write_to(receiving)
+            if self.phase is Phase.STOPPED:
+                raise NotNow("Nothing more came: send the rest later.")
+            self.phase = Phase.FINISHING
+            self._source.wait(0)
+            shown = await receiving.finish()
         finally:
-            self.transfer_server.end_upload(self.peer, upload)
-
-    def _owner(self) -> FileOwner:
-        """Who sends it. Raises IllegalMessage."""
-        sender, group = self._sender, self.transfer_server.service.group
-        if sender.guest:
-            return FileOwner(0, self.peer.host, sender.guest)
-        member = group.by_secret.get(sender.secret) if sender.secret else self.transfer_server.member_at(self.peer)
-        if member is None:
-            what = "session" if sender.secret else "member with your address and port"
-            raise IllegalMessage(f"There is no such {what}.")
-        return FileOwner(member.id, self.peer.host, member.name)
-
-    def _identity(self, owner: FileOwner) -> Upload:
-        asked = self._asked
-        who = (owner.member,) if owner.member else (owner.host, owner.name)
-        return (*who, asked.name, asked.size, asked.sha256)
-
-    def _say_again(self, name: str) -> None:
-        """It was uploaded not long ago, and its sender did not hear of that: nothing is told or kept twice."""
-        self._takes = False
-        self.transport.write(wire_files.go(self._asked.size))
-        self.end(wire_files.done(name))
-
-    @inlineCallbacks
-    def _receive(self, receiving: IReceiving, owner: FileOwner) -> Generator[Deferred[Any], Any, None]:
+            await receiving.close()
         try:
-            if not self.is_over:
-                self.transport.write(wire_files.go(receiving.offset))
-                yield self._inflow.write_to(receiving)
-            if self.over or (self.is_lost and not self._inflow.ended):
-                return
-            self._takes = False
-            self._be_patient(False)
-            name = yield receiving.finish()
-        finally:
-            yield receiving.keep()  # unless it is over
-        try:
-            yield self._share(name, owner)
+            await guests.submit(self._service, owner.host, Share(shown, size, owner.member, owner.guest))
         except Exception:
-            yield receiving.withdraw()
+            await receiving.withdraw()
             raise
-        self.transfer_server.received += 1
-        self.transfer_server.remember(self._identity(owner), name)
-        self.end(wire_files.done(name))
+        return shown
 
-    def _be_patient(self, patient: bool) -> None:
-        """Whether it is the other side that is waited for: not for too long. Or else it is the disk."""
-        if not self.is_over:
-            self.wait(self.transfer_server.stall if patient else 0)
+    async def _write_to(self, receiving: IReceiving) -> None:
+        """Write data until no more comes."""
+        while True:
+            if self._chunks:
+                if self.phase is not Phase.STOPPED:
+                    self._source.wait(0)  # the disk may take its time
+                await receiving.write(self._take())
+            elif self.phase is not Phase.RECEIVING:
+                return
+            else:
+                self._source.wait(self._service.settings.stall)
+                self._changed = Deferred()
+                await self._changed
 
-    def _share(self, name: str, owner: FileOwner) -> Deferred[None]:
-        """Tell the group. Fails with IllegalMessage if that is refused."""
-        guest = "" if owner.member else owner.name
-        share = Share(name, self._asked.size, owner.member, guest)
-        return guests.submit(self.transfer_server.service, self.peer.host, share)
+    def _take(self) -> bytes:
+        data, self._chunks, self.unwritten = b"".join(self._chunks), [], 0
+        if self._held and self.phase is not Phase.STOPPED:
+            self._held = False
+            self._source.hold(False)
+        return data

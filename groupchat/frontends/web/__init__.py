@@ -1,5 +1,5 @@
 """The page, and the same group over plain HTTP. See docs/protocol.md, "HTTP".
 
-Two rules. What is wrong with a request is known from its head, and answered before its body is read. And whoever is
-slow, or takes nothing, holds little, and for a bounded time: every wait has an end.
+Two rules. Errors in the head of a request are answered before its body is read. A client that is slow, or does not take
+its answers, costs little memory, and every wait for it has an end.
 """

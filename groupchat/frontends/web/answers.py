@@ -1,15 +1,18 @@
-"""What is answered to a request. Pure."""
+"""Answers to requests. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from groupchat.core.errors import IllegalMessage, NotNow, TooFast
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -19,45 +22,18 @@ COMMON: Headers = (
     (b"Referrer-Policy", b"no-referrer"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
 )
-"""What every answer says."""
+"""Headers of every answer."""
 
 PRIVATE: Headers = (
     (b"Cache-Control", b"no-store"),
     (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""What answers say that are for one reader, and no page."""
-
-REASONS = {
-    100: b"Continue",
-    200: b"OK",
-    201: b"Created",
-    204: b"No Content",
-    206: b"Partial Content",
-    304: b"Not Modified",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    409: b"Conflict",
-    411: b"Length Required",
-    413: b"Content Too Large",
-    414: b"URI Too Long",
-    416: b"Range Not Satisfiable",
-    417: b"Expectation Failed",
-    421: b"Misdirected Request",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    503: b"Service Unavailable",
-}
+"""Headers of answers that are for one reader, and are not part of the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Its length is told, whatever the headers are."""
+    """A complete answer. Its Content-Length is sent in addition to `headers`."""
 
     status: int
     body: bytes = b""
@@ -66,17 +42,17 @@ class Answer:
 
 
 def of(value: Any, status: int = 200, headers: Headers = ()) -> Answer:
-    """An answer in JSON."""
+    """Return an answer in JSON."""
     return Answer(status, json.dumps(value, ensure_ascii=False).encode(), JSON, (*PRIVATE, *headers))
 
 
 def nothing(headers: Headers = ()) -> Answer:
-    """It is done, and there is nothing more to say."""
+    """Return an answer that only says that the request was done."""
     return Answer(204, b"", JSON, (*PRIVATE, *headers))
 
 
 class Refusal(Exception):
-    """A request is refused: `str()` of it tells people why."""
+    """A request is refused. `str()` of it says why, for people; `more` is added to its JSON."""
 
     def __init__(self, status: int, why: str, headers: Headers = (), **more: Any) -> None:
         super().__init__(why)
@@ -88,31 +64,31 @@ class Refusal(Exception):
         return of({"error": str(self), **self._more}, self.status, self._headers)
 
 
-def refusal(why: IllegalMessage) -> Refusal:
-    """What the group refuses, and what is not to be had now."""
-    if isinstance(why, TooFast):
-        return Refusal(429, str(why), later(1))
-    if isinstance(why, NotNow):
-        return Refusal(503, str(why), later(1))
-    return Refusal(409, str(why))
+def refusal(error: IllegalMessage) -> Refusal:
+    """Return the HTTP form of an error of the group."""
+    if isinstance(error, TooFast):
+        return Refusal(429, str(error), retry_after(1))
+    if isinstance(error, NotNow):
+        return Refusal(503, str(error), retry_after(1))
+    return Refusal(409, str(error))
 
 
-def later(seconds: int) -> Headers:
+def retry_after(seconds: int) -> Headers:
     return ((b"Retry-After", b"%d" % seconds),)
 
 
-def mistake() -> Answer:
-    """The server has a bug, which is logged, and no business of whoever asked."""
+def server_error() -> Answer:
+    """Return the answer after a bug. Its details are in the log, not in the answer."""
     return of({"error": "The server made a mistake: try again later."}, 500)
 
 
-def whole(answer: Answer) -> bytes:
-    """All that is sent where no request was understood: the connection is closed behind it."""
-    head = [
-        b"HTTP/1.1 %d %s" % (answer.status, REASONS[answer.status]),
-        b"Content-Type: " + answer.kind,
-        b"Content-Length: %d" % len(answer.body),
-        b"Connection: close",
-        *[name + b": " + value for name, value in (*COMMON, *answer.headers)],
-    ]
-    return b"\r\n".join(head) + b"\r\n\r\n" + answer.body
+def serialized_head(status: int, headers: Headers) -> bytes:
+    """Return the bytes of a head, for an answer after which the connection is closed."""
+    lines = [b"HTTP/1.1 %d %s" % (status, REASONS[status]), b"Connection: close"]
+    return b"\r\n".join([*lines, *(name + b": " + value for name, value in (*COMMON, *headers)), b"", b""])
+
+
+def serialized(answer: Answer) -> bytes:
+    """Return the bytes of an answer after which the connection is closed."""
+    headers = ((b"Content-Type", answer.kind), (b"Content-Length", b"%d" % len(answer.body)), *answer.headers)
+    return serialized_head(answer.status, headers) + answer.body

@@ -1,12 +1,12 @@
-"""One connection: requests one after another, each of which ends in time; or a stream of events, and nothing more.
+"""One HTTP connection: it carries one request after another, or becomes one stream of events.
 
-It is Twisted's HTTPChannel, which reads heads and bodies; from which request to which it goes, and for how long it
-waits, is decided here.
+Twisted's HTTPChannel reads heads and bodies. This module decides which state follows which, and how long each may last.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from enum import Enum, auto
+from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -15,7 +15,6 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from groupchat.core.limits import (
-    MAX_WEB_AHEAD,
     MAX_WEB_HEAD,
     MAX_WEB_HEADERS,
     WEB_HEAD_SECONDS,
@@ -24,20 +23,31 @@ from groupchat.core.limits import (
 )
 from groupchat.frontends.connections import IConnected
 from groupchat.frontends.web import answers
-from groupchat.frontends.web.answers import Answer, Refusal
+from groupchat.frontends.web.answers import Refusal
+from groupchat.frontends.web.dispatch import dispatch
 from groupchat.frontends.web.request import Request
+from groupchat.frontends.web.site import Site
 
-if TYPE_CHECKING:
-    from groupchat.frontends.web.site import Site
-
-MALFORMED = Refusal(400, "That is no request that this server understands.")
+MALFORMED = Refusal(400, "This server does not understand that request.")
 TOO_LARGE = Refusal(431, "The head of that request is too large.")
 TOO_SLOW = Refusal(408, "That request took too long.")
 
 
+class State(Enum):
+    """The states of a connection."""
+
+    IDLE = auto()  # between requests
+    READING = auto()  # a head or a body arrives
+    ANSWERING = auto()  # the whole request has arrived
+    DRAINING = auto()  # the answer is written; the next request is read when the client has taken it
+    STREAMING = auto()  # a stream is written; what arrives is thrown away
+    LINGERING = auto()  # the request was refused; the rest of its body is thrown away
+    CLOSING = auto()  # nothing more is read
+
+
 @implementer(IConnected, IHalfCloseableProtocol)
 class Channel(HTTPChannel):
-    """See HTTPChannel. `wait` says for how many seconds it may be as it is now: then it is closed."""
+    """See HTTPChannel. `is_full` is True while the client does not take what was written."""
 
     transport: Any
     requestFactory: Any = Request
@@ -45,197 +55,208 @@ class Channel(HTTPChannel):
     totalHeadersSize = MAX_WEB_HEAD
     MAX_LENGTH = MAX_WEB_HEAD
     timeOut = None
-    _optimisticEagerReadSize = MAX_WEB_AHEAD
 
-    def __init__(self, web: Site, host: str) -> None:
+    def __init__(self, site: Site, host: str) -> None:
         super().__init__()
-        self.web = web
         self.host = host
-        self.stream: Any = None
-        self.closing = False
-        self._lingers = False
-        self._reads = False  # a head is being read
-        self._untaken = 0  # how many bytes of an answer are there to be taken
-        self._done: Request | None = None  # it was answered, and its answer is to be taken before the next is read
+        self.is_full = False
+        self.site = site
+        self._state = State.IDLE
+        self._stream: Any = None  # an EventStream
+        self._head_bytes = 0
+        self._header_lines = 0
+        self._backlog = 0  # bytes of an answer that the client does not take
 
     # The transport
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.web.registry.opened(self, self.transport)
-        self.web.registry.named(self)  # from here on it is looked after here
-        self.wait(self.web.registry.limits.name_within)
+        registry = self.site.registry
+        registry.opened(self, self.transport)
+        registry.named(self)  # the registry waits for a name no longer: the channel sets its own deadlines
+        self.wait(registry.limits.name_within)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.closing or self.stream is not None:
+        if self._state in (State.STREAMING, State.CLOSING):
             return
-        if not self.requests and not self._reads and not self._lingers:
-            self._reads = True
-            self.wait(WEB_HEAD_SECONDS)
+        self._begin_reading()
         try:
             super().dataReceived(data)
         except Exception:
-            self.web.service.survive("reading a request")
+            self.site.service.survive("reading a request")
             self.drop()
 
     def rawDataReceived(self, data: bytes) -> None:
-        if self.stream is None:  # else it is thrown away, so that the end of it is heard of
+        if self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
             super().rawDataReceived(data)
 
     def readConnectionLost(self) -> None:
-        """The other side sends nothing more. It may wait for the answer to what it asked, and to nothing else."""
+        """Handle the end of the client's input: it still gets the answer to a complete request."""
         self.persistent = False
-        if self.stream is not None:
+        if self._state is State.STREAMING:
             self.drop()
-        elif not (self.requests and self.requests[0].is_whole):
+        elif self._state not in (State.ANSWERING, State.DRAINING):
             self.finish()
 
     def writeConnectionLost(self) -> None:
         self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.closing = True
+        self._state = State.CLOSING
         self.wait(0)
-        self.web.registry.closed(self)
-        self._taken()
-        if self.stream is not None:
-            self.stream.lost()
+        self.site.registry.closed(self)
+        self._end_backlog()
+        if self._stream is not None:
+            self._stream.lost()
         super().connectionLost(reason)
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self.fail(TOO_LARGE)
+    # Reading a request
+
+    def _begin_reading(self) -> None:
+        if self._state is State.IDLE:
+            self._state = State.READING
+            self.wait(WEB_HEAD_SECONDS)
 
     def lineReceived(self, line: bytes) -> None:
-        if self._receivedHeaderSize + len(line) > self.totalHeadersSize or self._receivedHeaderCount >= self.maxHeaders:
+        """Refuse a head that is too large with a 431: HTTPChannel would send a 400."""
+        if not self.requests:
+            self._begin_reading()  # the line may have arrived with the request before it
+            super().lineReceived(line)
+            if self.requests and self._state is not State.CLOSING:
+                self._head_bytes, self._header_lines = len(line), 0
+                self.requests[0].request_line(line)
+            return
+        self._head_bytes += len(line)
+        self._header_lines += bool(line)
+        if self._head_bytes > MAX_WEB_HEAD or self._header_lines > MAX_WEB_HEADERS:
             self.fail(TOO_LARGE)
         else:
             super().lineReceived(line)
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.fail(TOO_LARGE)
+
     def _respondToBadRequestAndDisconnect(self) -> None:
+        """Answer in the same form as every other error.
+
+        Twisted has no public hook for a malformed request. It would write a status line and nothing else, and wait
+        without end for a client that does not take it.
+        """
         self.fail(MALFORMED)
 
-    # Requests
-
     def allHeadersReceived(self) -> None:
-        request = self.requests[-1]
-        self._reads = False
-        self.persistent = self.checkPersistence(request, self._version) and not self.web.stopping
-        self.wait(WEB_HEAD_SECONDS)  # for its body
-        request.arrived(self._command, self._path, self._version, self.length)
+        request = self.requests[0]
+        self.persistent = self.checkPersistence(request, request.clientproto) and not self.site.stopping
+        self.wait(WEB_HEAD_SECONDS)  # for the body
+        request.headReceived(self.length)
+
+    def dispatch(self, request: Request, length: int | None) -> None:
+        dispatch(self.site, request, length)
 
     def allContentReceived(self) -> None:
-        if not self.requests or self.closing:  # it was refused
+        if not self.requests or self._state is State.CLOSING:  # it was refused
             self.finish()
             return
+        self._state = State.ANSWERING
         self.wait(0)
         super().allContentReceived()
 
+    # Answering
+
+    def answered(self, size: int) -> None:
+        """Count an answer of so many bytes as backlog until the client takes it."""
+        if self.is_full and not self._backlog and self._state is not State.CLOSING:
+            self._backlog = size
+            self.site.backlog.add(self.host, size)
+
+    def _end_backlog(self) -> None:
+        if self._backlog:
+            self.site.backlog.add(self.host, -self._backlog)
+            self._backlog = 0
+
     def requestDone(self, request: Request) -> None:
-        if self.closing:
+        if self._state is State.CLOSING:
             self.requests.clear()
         elif not request.is_whole:
             self.requests.clear()
-            self._lingers = True
+            self._state = State.LINGERING
             self.persistent = False
             self.setRawMode()
             self.resumeNetwork()
             self.wait(WEB_LINGER_SECONDS)
-        elif self.persistent and not self.web.stopping:
-            if self.is_full:  # what was asked meanwhile waits: its answers would only be held, too
-                self._done = request
-                return
-            self.wait(WEB_IDLE_SECONDS)
-            super().requestDone(request)
-        else:
+        elif not self.persistent or self.site.stopping:
             self.requests.clear()
             self.finish()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether what was written is not taken yet."""
-        return bool(self._waitingForTransport)
-
-    def answered(self, size: int) -> None:
-        """An answer of so many bytes was written."""
-        if self.is_full and not self._untaken and not self.closing:
-            self._untaken = size
-            self.web.untaken.hold(self.host, size)
-
-    def _taken(self) -> None:
-        if self._untaken:
-            self.web.untaken.let_go(self.host, self._untaken)
-            self._untaken = 0
+        elif self.is_full:
+            self._state = State.DRAINING
+        else:
+            self._state = State.IDLE
+            self.wait(WEB_IDLE_SECONDS)
+            super().requestDone(request)
 
     def pauseNetwork(self) -> None:
-        self._networkProducer.pauseProducing()
+        self.transport.pauseProducing()
 
     def resumeNetwork(self) -> None:
-        self._networkProducer.resumeProducing()
-
-    # Streams
+        self.transport.resumeProducing()
 
     def become(self, stream: Any) -> None:
-        """Nothing more is read here: a stream is written to."""
+        """Carry this stream, and no more requests."""
         self.requests.clear()
-        self.stream = stream
+        self._stream = stream
         self.registerProducer(stream, True)
-        self.wait(0)
+        if self._state is not State.CLOSING:
+            self._state = State.STREAMING
+            self.wait(0)
+
+    def pauseProducing(self) -> None:
+        self.is_full = True
+        super().pauseProducing()
+        if self._state is not State.STREAMING:
+            self.wait(self.site.stall)
+
+    def resumeProducing(self) -> None:
+        self.is_full = False
+        super().resumeProducing()
+        self._end_backlog()
+        if self._state is State.DRAINING:
+            self.requestDone(self.requests[0])
+        elif self._state is not State.STREAMING:
+            self.wait(0 if self._state is State.ANSWERING else WEB_IDLE_SECONDS)
 
     # Ending
 
     def wait(self, seconds: float) -> None:
-        """For how long it may be as it is now; 0 is for ever."""
-        self.web.wait(self, seconds)
+        """Set how long the state may last; 0 is without end."""
+        self.site.deadlines.set(self.expired, seconds)
 
     def expired(self) -> None:
-        """It was as it is for too long."""
-        if self.closing:
-            self.drop()
-        elif self._lingers:
+        """Handle a state that has lasted too long."""
+        if self._state in (State.IDLE, State.LINGERING):
             self.finish()
-        elif self.stream is None and (self._reads or self.requests) and not self._waitingForTransport:
+        elif self._state in (State.READING, State.ANSWERING) and not self.is_full:
             self.fail(TOO_SLOW)
-        elif self.requests or self.stream is not None:
-            self.drop()
         else:
-            self.finish()
-
-    def pauseProducing(self) -> None:
-        super().pauseProducing()
-        if self.stream is None:
-            self.wait(self.web.stall)
-
-    def resumeProducing(self) -> None:
-        super().resumeProducing()
-        self._taken()
-        if self.stream is None:
-            self.wait(0 if self._handlingRequest else WEB_IDLE_SECONDS)
-        done, self._done = self._done, None
-        if done is not None and not self.closing:
-            self.requestDone(done)
+            self.drop()
 
     def fail(self, why: Refusal) -> None:
-        """Say what is wrong, if nothing was said yet, and close."""
-        self.say(why.answer())
-
-    def say(self, answer: Answer) -> None:
-        if self.closing:
-            return
-        if not self._lingers and not (self.requests and self.requests[0].startedWriting):
-            self.transport.write(answers.whole(answer))
+        """Close, and say why, if no other answer was begun."""
+        begun = self._state is State.LINGERING or (self.requests and self.requests[0].startedWriting)
+        if not begun and self._state is not State.CLOSING:
+            self.transport.write(answers.serialized(why.answer()))
         self.finish()
 
     def finish(self) -> None:
-        """Close, once what was written is taken."""
-        if not self.closing:
-            self.closing = True
+        """Close once the client has taken what was written."""
+        if self._state is not State.CLOSING:
+            self._state = State.CLOSING
             self.loseConnection()
-            self.wait(self.web.stall)
+            self.wait(self.site.stall)
 
     def close(self, *why: str) -> None:
-        """The daemon stops: what is under way ends first."""
-        if self.stream is not None:
-            self.stream.stop()
+        """Close after the request that is under way: the daemon stops."""
+        if self._state is State.STREAMING:
+            self._stream.stop()
         elif not self.requests:
             self.finish()
         else:
@@ -243,5 +264,5 @@ class Channel(HTTPChannel):
 
     def drop(self) -> None:
         """Close at once."""
-        self.closing = True
+        self._state = State.CLOSING
         self.transport.abortConnection()

@@ -1,19 +1,16 @@
-"""What a member asks, and says; and what a guest says."""
+"""Requests about the conversation: join, say, leave; members and history."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Generator, Mapping
-from hashlib import sha256
+from collections.abc import Mapping
 from typing import Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
 
 from groupchat.core.commands import Command, Leave, Rename, Say, SayAsGuest, Whisper
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Member
-from groupchat.core.ids import MOST
+from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
 from groupchat.core.names import nickname
 from groupchat.core.texts import MAX_BYTES
@@ -23,37 +20,38 @@ from groupchat.frontends.web.answers import Answer, Headers, Refusal
 from groupchat.frontends.web.request import COOKIE, Request, number
 from groupchat.frontends.web.site import Route, Routes, Site
 
-MAX_LINES = 200
-MAX_PAGE = 256 * 1024
 LINES = 50
-"""How many lines of history are given: at most, at most in bytes, and unless it is said."""
+MAX_LINES = 200
+"""The number of lines of history in one answer: by default, and at most."""
+
+MAX_PAGE = 256 * 1024
+"""The approximate limit of an answer with history, in bytes."""
 
 JOIN = "You are not in the group: join first."
 
-Answering = Generator[Deferred[Any], Any, Answer]
-
 
 def password(site: Site, request: Request) -> Answer:
-    """POST: the password, for which there is a cookie."""
-    if site.trust is None:
+    """Give a cookie to a client that knows the password."""
+    cookie = site.access.cookie
+    if cookie is None:
         return answers.nothing()
-    if not site.is_password(request, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
+    if not site.access.is_password(request.peer, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
         raise Refusal(403, "That is not the password.", password=True)
-    cookie = guard.set_cookie(site.trust.name, site.trust.token(), secure=request.secure)
-    return answers.nothing(((b"Set-Cookie", cookie),))
+    header = guard.set_cookie(cookie.name, cookie.token(), secure=request.secure)
+    return answers.nothing(((b"Set-Cookie", header),))
 
 
 def me(site: Site, request: Request) -> Answer:
-    """Who asks, and what there is. A browser is given a key that it can join with, as often as its answer is lost.
+    """Return who the client is, and facts about the group. A browser without a key gets one, to join with.
 
-    Not one that goes here by itself, though: it may come from the page of another site, keep its key back (which is
-    `SameSite=Strict`), and would put the new one in place of it.
+    It gets none where it navigates here, perhaps by a link of another site: then it does not send its cookie, which is
+    `SameSite=Strict`, and would replace the key that it has.
     """
     member = request.member
     if member is not None:
         site.sessions.touch(member)
-    goes_here = "text/html" in (request.text("Accept") or "")  # what no script of another site can keep from being said
-    headers = () if request.key or goes_here else _new_key(request, secrets.token_hex(16))
+    navigates = "text/html" in (request.text("Accept") or "")  # a page that links here cannot change this header
+    headers = () if request.key or navigates else _new_key(request, secrets.token_hex(16))
     value = {
         "group": site.service.settings.name,
         **_who(member),
@@ -73,55 +71,49 @@ def _new_key(request: Request, key: str) -> Headers:
     return ((b"Set-Cookie", guard.set_cookie(COOKIE, key, secure=request.secure)),)
 
 
-@inlineCallbacks
-def name(site: Site, request: Request) -> Answering:
-    """Join, or rename who is a member."""
+async def name(site: Site, request: Request) -> Answer:
+    """Join; or rename a member."""
     wanted = _field(_body(request, "name"), "name")
-    member = request.member
-    headers: Headers = ()
-    if member is None:
-        key = request.key
-        if not key:
-            key = secrets.token_hex(16)
-            headers = _new_key(request, key)
-        secret = sha256(bytes.fromhex(key)).hexdigest()
+    key = request.key or secrets.token_hex(16)
+    secret = guard.secret_of(key)
+    if request.member is None:
         session, done = site.sessions.join(secret, wanted, request.peer)
     else:
-        session = site.sessions.use(request.secret)
-        secret, done = request.secret, session.submit(site.service, Rename(wanted))
+        session = site.sessions.use(secret)
+        done = session.submit(site.service, Rename(wanted))
     try:
-        yield done
+        await done
     except IllegalMessage:
         member = session.member
-        if member is None or nickname(wanted).shown != member.name:  # what was done is fine to ask again
+        if member is None or nickname(wanted).shown != member.name:  # the same request again is fine
             raise
     finally:
         session.released()
     member = site.group.by_secret.get(secret)
     if member is None:
-        raise Refusal(503, "That was undone at this very moment: try again.", answers.later(1))
+        raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
+    headers = () if request.key else _new_key(request, key)
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
 
 
-@inlineCallbacks
-def messages(site: Site, request: Request) -> Answering:
-    """Say something: as a member, to all or to one; or as a guest."""
+async def messages(site: Site, request: Request) -> Answer:
+    """Say a text: as a member, to all or to one; or as a guest."""
     asked = _body(request, "text")
     text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
     if member is not None:
-        yield _submit(site, request, _saying(text, to, client_id))
+        await _submit(site, request, _saying(text, to, client_id))
     elif request.guest:
         if to is not None:
-            raise Refusal(403, "A guest speaks to all.")
-        yield guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
+            raise Refusal(403, "A guest can only write to everyone.")
+        await guests.submit(site.service, request.peer, SayAsGuest(request.guest, text))
     else:
         raise Refusal(403, f"{JOIN} Or say who you are: ?name=")
     return answers.of(_number_of(site, 0 if member is None else member.id, text))
 
 
 def _number_of(site: Site, author: int, text: str) -> dict[str, int]:
-    """The number of what was just said, if it is the last line: not of what was said long ago, and is asked again."""
+    """Return the number of a text that was just said, if it is the last line: a repeated request may be older."""
     log = site.group.history
     if log.head < log.first or log.author(log.head) != author:
         return {}
@@ -137,25 +129,23 @@ def _saying(text: str, to: Any, client_id: int) -> Command:
     return Whisper(f"{to}: {text}", client_id)
 
 
-@inlineCallbacks
-def _submit(site: Site, request: Request, command: Command) -> Generator[Deferred[Any], Any, None]:
+async def _submit(site: Site, request: Request, command: Command) -> None:
     session = site.sessions.use(request.secret)
     try:
-        yield session.submit(site.service, command)
+        await session.submit(site.service, command)
     finally:
         session.released()
 
 
-@inlineCallbacks
-def leave(site: Site, request: Request) -> Answering:
-    """Be a member no longer. Who is none has left."""
+async def leave(site: Site, request: Request) -> Answer:
+    """Leave the group. If the client is not in it, that is done already."""
     if request.member is not None:
-        yield _submit(site, request, Leave())
+        await _submit(site, request, Leave())
     return answers.nothing()
 
 
 def members(site: Site, request: Request) -> Answer:
-    """Who is here."""
+    """Return the members, and how each of them is connected."""
     _member(site, request)
     group = site.group
     shown = [
@@ -179,7 +169,7 @@ def _member(site: Site, request: Request) -> Member:
 
 
 def history(site: Site, request: Request) -> Answer:
-    """Lines before a number, or after one."""
+    """Return lines before a number, or after one."""
     member = _member(site, request)
     head = site.group.history.head
     limit = max(1, min(request.number("limit", LINES), MAX_LINES))
@@ -192,23 +182,22 @@ def history(site: Site, request: Request) -> Answer:
 
 
 def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
-    """It is a way to be given what happens, so that the member's cursor moves."""
+    """Return the lines after a number, and move the member's cursor: it has received them."""
     lost, runs, upto = site.group.seen_by(member, after, MAX_PAGE // 4, limit)
-    while (
-        not runs and upto < site.group.history.head
-    ):  # whispers among others: who is given nothing takes it for the end
+    # Lines may be whispers between others. An answer without lines would mean that this is the end.
+    while not runs and upto < site.group.history.head:
         _, runs, upto = site.group.seen_by(member, upto, MAX_PAGE // 4, limit)
     if after <= member.cursor < upto:
         site.group.advance(member, *site.group.place(member, upto))
-    gap = [site.picture.gap(lost)] if lost else []
-    return gap + [site.picture.line(number) for run in runs for number in run]
+    gap = [site.renderer.gap(lost)] if lost else []
+    return gap + [site.renderer.line(number) for run in runs for number in run]
 
 
 def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
     log, found, room = site.group.history, list[bytes](), MAX_PAGE
     for at in range(before - 1, max(log.first, before - MAX_SEARCHED) - 1, -1):
         if log.is_for(member.id, at):
-            line = site.picture.line(at)
+            line = site.renderer.line(at)
             room -= len(line)
             if len(found) == limit or (room < 0 and found):
                 break
@@ -217,7 +206,7 @@ def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
 
 
 def _body(request: Request, field: str) -> Mapping[str, Any]:
-    """A body: an object in JSON, or the text of this field. Raises Refusal."""
+    """Return the fields of a body: a JSON object, or plain text for this one field. Raise Refusal."""
     try:
         body = bytes(request.body).decode()
     except UnicodeDecodeError:
@@ -230,28 +219,28 @@ def _body(request: Request, field: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Refusal(400, "That is no object in JSON.")
+        raise Refusal(400, "That is not a JSON object.")
     return value
 
 
 def _field(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if not isinstance(value, str):
-        raise Refusal(400, f"There is no {field} in that.")
+        raise Refusal(400, f"The field {field} is missing, or is not a string.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Refusal(400, "Half a character is no text.") from None
+        raise Refusal(400, "That text has half a character: a lone surrogate.") from None
     return value
 
 
 def _id(given: Any) -> int:
-    """The client's own number of what it says; 0 if it has none."""
+    """Return the client's id of a text; 0 if it gives none."""
     if given is None:
         return 0
     found = number(given, 0) if isinstance(given, str) else given if type(given) is int else 0
-    if not 0 < found <= MOST:
-        raise Refusal(400, f"An id is a number from 1 to {MOST}.")
+    if not 0 < found <= MAX_ID:
+        raise Refusal(400, f"An id is a number from 1 to {MAX_ID}.")
     return found
 
 

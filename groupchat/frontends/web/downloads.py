@@ -1,34 +1,23 @@
-"""GET /files/NAME: a file from the shelf, or a part of it. It is read no faster than it is taken, one chunk ahead."""
+"""GET /files/NAME: a file from the shelf, or a range of its bytes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
-
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import FILE_CHUNK, MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
+from groupchat.core.limits import MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
 from groupchat.files import File, IReading
+from groupchat.frontends.transfers.download import Download
 from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.pages import is_same
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
 
-IMAGES = {
-    "avif": b"image/avif",
-    "gif": b"image/gif",
-    "jpeg": b"image/jpeg",
-    "jpg": b"image/jpeg",
-    "png": b"image/png",
-    "webp": b"image/webp",
-}
-"""What a browser may show: it is no document, in which something could run."""
+IMAGES = {suffix: b"image/" + suffix.encode() for suffix in ("avif", "gif", "jpeg", "png", "webp")}
+IMAGES["jpg"] = IMAGES["jpeg"]
+"""Images, which a browser may show: nothing in them can run."""
 
 KINDS = {
     **IMAGES,
@@ -42,32 +31,27 @@ KINDS = {
     "webm": b"video/webm",
     "zip": b"application/zip",
 }
-"""Everything else is bytes."""
+"""The types that are named; anything else is sent as bytes. `mimetypes` knows types that are not safe to name."""
 
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
-@inlineCallbacks
-def download(site: Site, request: Request) -> Generator[Deferred[Any], Any, Answer | None]:
+async def download(site: Site, request: Request) -> Answer | None:
     site.downloads.take(request.peer, MAX_WEB_DOWNLOADS_EACH, MAX_READINGS)
     try:
         try:
-            reading: IReading = yield site.shelf.open(request.name, hashed=False)
-        except NotNow:
-            raise
+            reading = await site.shelf.open(request.name, hashed=False)
         except IllegalMessage as why:
-            raise Refusal(404, str(why)) from None
+            raise why if isinstance(why, NotNow) else Refusal(404, str(why)) from None
         try:
-            answer: Answer | None = yield _send(request, reading)
-            return answer
+            return await _send(site, request, reading)
         finally:
-            yield reading.close()
+            await reading.close()
     finally:
         site.downloads.give_back(request.peer)
 
 
-@inlineCallbacks
-def _send(request: Request, reading: IReading) -> Generator[Deferred[Any], Any, Answer | None]:
+async def _send(site: Site, request: Request, reading: IReading) -> Answer | None:
     file = reading.file
     tag = f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{int(file.at * 1e6):x}"'
     headers = _headers(file, tag)
@@ -85,17 +69,19 @@ def _send(request: Request, reading: IReading) -> Generator[Deferred[Any], Any, 
     request.responseHeaders.setRawHeaders(b"Content-Type", [_kind(file.name)])
     request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(part)])
     request.write(b"")
-    if request.method != b"HEAD":
-        yield _Sending(request, reading).run(part)
-    if not request.is_gone:
+    sending = Download(request.channel, site.clock, site.stall, request.channel.wait)
+    request.notifyFinish().addBoth(lambda _: sending.stop())
+    if request.method == b"HEAD" or await sending.run(reading, part):
         request.finish()
+    elif not request.is_gone:
+        request.channel.drop()  # the client knows from Content-Length that the file is incomplete
     return None
 
 
 def _headers(file: File, tag: str) -> list[tuple[bytes, bytes]]:
     ascii_name = re.sub(r"[^ !#$&+.0-9A-Za-z^_`{}~()\[\]=@,-]", "_", file.name)
-    way = "inline" if _suffix(file.name) in IMAGES else "attachment"
-    shown = f"{way}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
+    disposition = "inline" if _suffix(file.name) in IMAGES else "attachment"
+    shown = f"{disposition}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
     return [
         (b"ETag", tag.encode()),
         (b"Last-Modified", formatdate(file.at, usegmt=True).encode()),
@@ -115,15 +101,11 @@ def _kind(name: str) -> bytes:
 
 
 def _is_unchanged(request: Request, file: File, tag: str) -> bool:
-    """Whether whoever asks has it already: RFC 9110, section 13.2.2."""
+    """Return True if the client has this file already: RFC 9110, section 13.2.2."""
     wanted = request.text("If-None-Match")
     if wanted is not None:
         return is_same(wanted, tag.removeprefix("W/"))
-    return _is_at(request.text("If-Modified-Since"), file)
-
-
-def _is_at(date: str | None, file: File) -> bool:
-    """Whether a file is not younger than this."""
+    date = request.text("If-Modified-Since")
     try:
         return date is not None and parsedate_to_datetime(date).timestamp() >= int(file.at)
     except (ValueError, TypeError, OverflowError):
@@ -131,10 +113,11 @@ def _is_at(date: str | None, file: File) -> bool:
 
 
 def _part(request: Request, file: File, tag: str) -> range | None:
-    """Which bytes are asked for; None if the file has none of those. More than one range is all of it."""
+    """Return the bytes to send, or None if the file has none of those asked for. Several ranges mean all bytes."""
     whole = range(file.size)
     same = request.text("If-Range")
-    if same is not None and (same != tag or tag.startswith("W/")) and not _is_exactly(same, file):
+    is_same_tag = same == tag and not tag.startswith("W/")
+    if same is not None and not is_same_tag and same != formatdate(file.at, usegmt=True):
         return whole
     match = _RANGE.fullmatch((request.text("Range") or "").replace(" ", ""))
     if match is None or (not match[1] and not match[2]) or request.method not in (b"GET", b"HEAD"):
@@ -146,52 +129,3 @@ def _part(request: Request, file: File, tag: str) -> range | None:
         if match[2] and int(match[2]) < int(match[1]):
             return whole
     return part or None
-
-
-def _is_exactly(date: str, file: File) -> bool:
-    return date == formatdate(file.at, usegmt=True)
-
-
-@implementer(IPushProducer)
-class _Sending:
-    """Bytes of a file on their way. Who takes nothing for too long is dropped by the channel."""
-
-    def __init__(self, request: Request, reading: IReading) -> None:
-        self._request = request
-        self._reading = reading
-        self._full: Deferred[None] | None = None
-
-    @inlineCallbacks
-    def run(self, part: range) -> Generator[Deferred[Any], Any, None]:
-        request, at = self._request, part.start
-        request.notifyFinish().addBoth(lambda _: self._wake())
-        request.channel.registerProducer(self, True)
-        try:
-            while at < part.stop and not request.is_gone:
-                data: bytes = yield self._reading.read(at, min(FILE_CHUNK, part.stop - at))
-                if self._full is not None:
-                    yield self._full
-                if not request.is_gone:
-                    request.write(data)
-                    at += len(data)
-        except NotNow:
-            if not request.is_gone:
-                request.channel.drop()  # the size was said: what is there now is no part of that file
-        finally:
-            if not request.is_gone:
-                request.channel.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        if self._full is None:
-            self._full = Deferred()
-
-    def resumeProducing(self) -> None:
-        self._wake()
-
-    def stopProducing(self) -> None:
-        self._wake()
-
-    def _wake(self) -> None:
-        full, self._full = self._full, None
-        if full is not None:
-            full.callback(None)

@@ -1,6 +1,7 @@
-"""GET /events: what happens, as it happens, as Server-Sent Events. One stream is one reader of the conversation.
+"""GET /events: the conversation as Server-Sent Events. One stream is one reader.
 
-It is written to the transport as it is, and ends with the connection: so that what a thousand read is rendered once.
+Events are written to the transport directly, without chunks, and end with the connection: so the same bytes, rendered
+once, go to all readers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from groupchat.core.limits import WEB_BEAT_SECONDS
 from groupchat.frontends.connections import writer
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
@@ -21,24 +23,20 @@ from groupchat.frontends.web.site import Site
 from groupchat.service.subscriptions import IReader, Subscription
 
 RETRY = 1000
-"""After how many milliseconds a browser asks again when the connection broke."""
+"""The milliseconds that a browser waits before it connects again."""
 
-_HEAD = b"\r\n".join(
-    [
-        b"HTTP/1.1 200 OK",
-        b"Content-Type: text/event-stream",
-        b"Cache-Control: no-store",
-        b"X-Accel-Buffering: no",  # what nginx is told with, to pass on what comes at once
-        b"Connection: close",
-        *[name + b": " + value for name, value in answers.COMMON],
-        b"",
-        b"",
-    ]
+_HEAD = answers.serialized_head(
+    200,
+    (
+        (b"Content-Type", b"text/event-stream"),
+        (b"Cache-Control", b"no-store"),
+        (b"X-Accel-Buffering", b"no"),  # nginx then forwards each event at once
+    ),
 )
 
 
 def events(site: Site, request: Request) -> None:
-    """Begin a stream, after the last line that was seen. Raises Refusal, or IllegalMessage."""
+    """Begin a stream after the last line that the client has seen. Raise Refusal, or IllegalMessage."""
     if request.member is None:
         raise Refusal(403, JOIN)
     last = request.text("Last-Event-ID")
@@ -56,7 +54,7 @@ def events(site: Site, request: Request) -> None:
 
 @implementer(IReader, IPushProducer)
 class EventStream:
-    """One stream of events, which has a connection to itself."""
+    """One stream of events, on a connection of its own."""
 
     __slots__ = ("_channel", "_session", "_site", "_subscription", "_write")
 
@@ -72,52 +70,50 @@ class EventStream:
         assert session is not None
         assert session.member is not None
         session.opened(self)
-        site.beat(self)
-        # The first thing said is where this begins, so that a browser to which nothing else came goes on from there.
+        site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
+        # The first id is where the stream begins: a browser that gets nothing more continues from there.
         self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, after))
-        self._subscription = site.service.subscriptions.watch(session.member, after, self, site.picture.events)
+        self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
         self._channel.become(self)
 
     def give(self, lines: bytes) -> None:
         self._write(lines)
 
     def beat(self) -> None:
+        self._site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         if not self._channel.is_full:
             self._write(b":\n\n")
 
     def gone(self, why: str) -> None:
-        """The session is no more."""
+        """Tell the client that the session ended, and close."""
         self._end(b"event: gone\ndata: %s\n\n" % json.dumps(why).encode())
 
     def stop(self) -> None:
-        """The daemon stops."""
+        """Tell the client that the daemon stops, and close."""
         self._end(b"event: stopping\ndata: {}\n\n")
 
     def _end(self, last: bytes) -> None:
         if self._subscription is not None:
-            self._close()
+            self.lost()
             self._write(last)
             self._channel.finish()
 
     def drop(self) -> None:
-        """It has taken nothing for too long."""
-        self._close()
+        """Close at once: the client takes nothing."""
+        self.lost()
         self._channel.drop()
 
     def lost(self) -> None:
-        """The connection is no more."""
-        self._close()
-
-    def _close(self) -> None:
+        """End the stream without a last event."""
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             self._site.service.subscriptions.close(subscription)
-            self._site.rest(self)
+            self._site.deadlines.set(self.beat, 0)
         session, self._session = self._session, None
         if session is not None:
             session.closed(self)
 
-    # The transport
+    # IPushProducer
 
     def pauseProducing(self) -> None:
         if self._subscription is not None:
@@ -127,5 +123,4 @@ class EventStream:
         if self._subscription is not None:
             self._subscription.resumeProducing()
 
-    def stopProducing(self) -> None:
-        self._close()
+    stopProducing = lost

@@ -1,15 +1,11 @@
-"""What is on the shelf; a file from it, and a file to it."""
+"""The routes of shared files: the list, a download, and an upload."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
-from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
+from twisted.internet.defer import TimeoutError
 
 from groupchat.core.errors import NotNow
 from groupchat.core.limits import LISTING_SECONDS
-from groupchat.files import File
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Answer
 from groupchat.frontends.web.downloads import download
@@ -18,12 +14,11 @@ from groupchat.frontends.web.site import Route, Routes, Site
 from groupchat.frontends.web.uploads import upload
 
 
-@inlineCallbacks
-def listing(site: Site, request: Request) -> Generator[Deferred[Any], Any, Answer]:
+async def listing(site: Site, request: Request) -> Answer:
     if not site.has_files:
         return answers.of({"files": []})
     try:
-        files: list[File] = yield site.shelf.listing().addTimeout(LISTING_SECONDS, site.clock)
+        files = await site.shelf.listing().addTimeout(LISTING_SECONDS, site.clock)
     except TimeoutError:
         raise NotNow("The server cannot look that up now: ask again.") from None
     shown = [{"name": file.name, "size": file.size, "at": round(file.at, 3), "sha256": file.sha256} for file in files]

@@ -1,8 +1,10 @@
-"""Who may ask: what the head of a request says about where it comes from, and who sends it. Pure.
+"""Parsing and rules for the origin of a request, its host and its credentials. Pure.
 
-Three kinds of harm are kept away. A page of another site that has a browser send requests here: by `Sec-Fetch-Site`, or
-`Origin`, as browsers say it. A page whose own name was made to point here (DNS rebinding), so that the browser takes it
-for this one: by `Host`, which has to be a name that nobody can buy. And whoever does not know the password.
+Three kinds of requests are refused:
+- The page of another site made the browser send it: browsers say so in `Sec-Fetch-Site` and `Origin`.
+- It is for the host name of another site that was made to point here (DNS rebinding), so that the browser takes both
+  for one site: `Host` must be a name that a stranger cannot register.
+- It comes without the password of the group.
 """
 
 from __future__ import annotations
@@ -22,29 +24,29 @@ KEY = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r"([0-9a-f]{32})([0-9a-f]{64})")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z._-]{1,253})(:[0-9]{1,5})?")
 
-OWN_DOMAINS = ("local", "localhost", "internal", "lan", "home.arpa", "test")
-"""Whoever owns a network gives out the names under these, and nobody else: RFC 6761, RFC 6762, RFC 8375."""
+OWN_DOMAINS = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test")
+"""Domains whose names only the owner of a network gives out: RFC 6761, RFC 6762, RFC 8375."""
 
-SECONDS = 365 * 24 * 3600
-"""For how long a browser keeps a cookie."""
+COOKIE_SECONDS = 365 * 24 * 3600
+"""The lifetime of a cookie in a browser."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What an operator says of the way to this server: `names` that it has, in lower case, beside those that nobody
-    else can have; and the networks of `proxies` that pass on what others ask, and say for whom.
+class TrustedHosts:
+    """Hosts that the operator trusts: `names` of this server, in lower case, that others could register; and the
+    networks of reverse `proxies`, which say for whom they forward a request.
     """
 
     names: frozenset[str] = frozenset()
     proxies: tuple[Network, ...] = ()
 
     def is_name(self, host: str) -> bool:
-        """Whether this may be a name of this server: an address, a name without a dot, or one of these."""
+        """Return True if this can only be this server: an address, a name without a dot, or one of the names."""
         match = _HOST.fullmatch(host)
-        if match is None:
+        name = match[1].lower().rstrip(".") if match else ""
+        if not name:
             return False
-        name = match[1].lower().rstrip(".")
-        return (bool(name) and "." not in name) or _is_address(name) or _is_own(name) or name in self.names
+        return "." not in name or name.endswith(OWN_DOMAINS) or name in self.names or _is_address(name)
 
     def is_proxy(self, host: str) -> bool:
         if not self.proxies or not _is_address(host):
@@ -60,12 +62,11 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_own(name: str) -> bool:
-    return any(name.endswith(f".{domain}") for domain in OWN_DOMAINS)
-
-
 def is_foreign(method: str, host: str, origin: str | None, site: str | None, mode: str | None) -> bool:
-    """Whether a browser sends this for another site's page. What `Origin`, and `Sec-Fetch-Site` and -`Mode`, say."""
+    """Return True if the page of another site makes a browser send this.
+
+    `origin`, `site` and `mode` are the headers Origin, Sec-Fetch-Site and Sec-Fetch-Mode.
+    """
     reads = method in ("GET", "HEAD")
     if site is not None:
         return site not in ("same-origin", "none") and not (reads and mode == "navigate")
@@ -75,7 +76,7 @@ def is_foreign(method: str, host: str, origin: str | None, site: str | None, mod
 
 
 def client_of(forwarded: str | None, proxy: str) -> str:
-    """Where a request comes from that a trusted proxy passed on: what the proxy itself put last. See --web-proxy."""
+    """Return the client of a request that a trusted proxy forwarded: the last address in X-Forwarded-For."""
     last = (forwarded or "").rpartition(",")[2].strip()
     try:
         return str(ipaddress.ip_address(last.strip("[]"))).removeprefix("::ffff:")
@@ -83,8 +84,16 @@ def client_of(forwarded: str | None, proxy: str) -> str:
         return proxy
 
 
+def secret_of(key: str) -> str:
+    """Return the hash of a key, which is what the service knows of it."""
+    return sha256(bytes.fromhex(key)).hexdigest()
+
+
 def cookie(header: str, name: str) -> str:
-    """The value of a cookie; empty if there is none."""
+    """Return the value of a cookie; empty if there is none.
+
+    `http.cookies` would return no cookie at all where another program on this host has set an odd one.
+    """
     for part in header.split(";"):
         key, _, value = part.strip().partition("=")
         if key == name:
@@ -93,19 +102,19 @@ def cookie(header: str, name: str) -> str:
 
 
 def set_cookie(name: str, value: str, *, secure: bool) -> bytes:
-    """What makes a browser keep a cookie, and give it to nobody else, and to no script."""
-    words = f"{name}={value}; Path=/; Max-Age={SECONDS}; HttpOnly; SameSite=Strict"
+    """Return a Set-Cookie header: scripts cannot read the cookie, and requests from other sites do not carry it."""
+    words = f"{name}={value}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
     return (words + ("; Secure" if secure else "")).encode()
 
 
 def bearer(authorization: str) -> str:
-    """The key that a script gives; empty if there is none."""
+    """Return the key in an Authorization header; empty if there is none."""
     scheme, _, key = authorization.partition(" ")
     return key.strip().lower() if scheme.lower() == "bearer" else ""
 
 
 def basic(authorization: str) -> tuple[str, bytes] | None:
-    """The name and the password that a script gives: RFC 7617."""
+    """Return the name and the password in an Authorization header: RFC 7617."""
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -116,10 +125,11 @@ def basic(authorization: str) -> tuple[str, bytes] | None:
         return None
 
 
-class Trust:
-    """Who has given the password. What they get for it outlives a restart, and no other password.
+class PasswordCookie:
+    """The password, and the cookie of clients that gave it. A restart keeps the cookie valid, a new password does not.
 
-    It is made from the password alone, slowly, so that whoever has it can hardly guess the password from it.
+    Its tokens are signed with a key that scrypt derives from the password, so that guessing the password from a token
+    is slow.
     """
 
     def __init__(self, password: bytes) -> None:
@@ -127,7 +137,7 @@ class Trust:
         self._secret = scrypt(password, salt=b"groupchat web", n=2**14, r=8, p=1, dklen=32)
         self.name = f"groupchat-trust-{self._mac('name')[:8]}"
 
-    def is_right(self, given: bytes) -> bool:
+    def is_password(self, given: bytes) -> bool:
         return hmac.compare_digest(sha256(given).digest(), self._password)
 
     def token(self) -> str:

@@ -1,4 +1,4 @@
-"""GET /healthz: whether what is said can be stored. GET /metrics: figures, for Prometheus."""
+"""GET /healthz: are messages stored? GET /metrics: metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from groupchat.frontends.web.answers import PRIVATE, Answer, Refusal
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Route, Routes, Site
 
-MISSING = "There are no figures: whoever runs the server has to install prometheus-client (groupchat[web])."
+MISSING = "There are no metrics: whoever runs the server has to install prometheus-client (groupchat[web])."
 
 
 def healthz(site: Site, request: Request) -> Answer:
@@ -26,49 +26,46 @@ def metrics(site: Site, request: Request) -> Answer:
     except ImportError:
         raise Refusal(501, MISSING) from None
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(site))
+    registry.register(_Metrics(site))
     return Answer(200, generate_latest(registry), CONTENT_TYPE_LATEST.encode(), PRIVATE)
 
 
-class _Figures:
-    """What is collected when it is asked for."""
+class _Metrics:
+    """A collector of prometheus_client: it reads everything at the moment of the request."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def describe(self) -> list[Any]:
-        return []
-
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 
-        for name, value, what in self._gauges():
-            yield GaugeMetricFamily(f"groupchat_{name}", what, value)
-        for name, value, what in self._counters():
-            yield CounterMetricFamily(f"groupchat_{name}", what, value)
+        for name, value, description in self._gauges():
+            yield GaugeMetricFamily(f"groupchat_{name}", description, value)
+        for name, value, description in self._counters():
+            yield CounterMetricFamily(f"groupchat_{name}", description, value)
         count, seconds = self._site.service.commits()
-        what = "Entries of one or more events that were stored, and the time that took."
-        yield SummaryMetricFamily("groupchat_commit_seconds", what, count, seconds)
+        description = "Log entries stored, each of one or more events, and the time spent on them."
+        yield SummaryMetricFamily("groupchat_commit_seconds", description, count, seconds)
 
     def _gauges(self) -> Iterator[tuple[str, float, str]]:
         site, group, seats = self._site, self._site.group, self._site.service.seats
         members = group.members.values()
         live = sum(map(seats.is_connected, members))
         yield "members", len(members), "Members of the group."
-        yield "live", live, "Members that are connected now."
-        yield "lines_behind", sum(map(group.behind, members)), "Lines that wait for members, in all."
-        yield "connections", len(site.registry.connections), "Connections over TCP and HTTP."
-        yield "event_streams", site.sessions.streams(), "Open streams of events over HTTP."
-        yield "reactor_lag_seconds", site.lag, "How late the daemon last was with what it does every second."
+        yield "live", live, "Members connected now."
+        yield "lines_behind", sum(map(group.behind, members)), "Lines waiting for members, in total."
+        yield "connections", len(site.registry.connections), "Open connections over TCP and HTTP."
+        yield "event_streams", site.sessions.streams(), "Open event streams over HTTP."
+        yield "reactor_lag_seconds", site.deadlines.lag, "Delay of the last once-a-second task."
 
     def _counters(self) -> Iterator[tuple[str, float, str]]:
         site, service = self._site, self._site.service
-        yield "appended", site.group.history.head, "Lines of the group, since it began."
-        yield "delivered", service.subscriptions.delivered, "Lines passed on to live readers."
-        yield "refused", service.refused, "What was asked and refused."
-        yield "dropped", service.dropped, "What was asked and had no answer: there was too much at once."
-        yield "connections_refused", site.registry.refused, "Connections for which there was no room."
-        yield "requests", site.requests, "Requests over HTTP."
+        yield "appended", site.group.history.head, "Lines of the group since it began."
+        yield "delivered", service.subscriptions.delivered, "Lines delivered to live readers."
+        yield "refused", service.refused, "Commands refused."
+        yield "dropped", service.dropped, "Commands dropped without an answer, because of overload."
+        yield "connections_refused", site.registry.refused, "Connections refused because of a limit."
+        yield "requests", site.requests, "HTTP requests."
 
 
 def routes() -> Routes:

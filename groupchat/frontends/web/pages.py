@@ -1,4 +1,4 @@
-"""The page: files that are read once, when the daemon starts."""
+"""The page: static files, which are read once, when the daemon starts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from pathlib import Path
 
 from groupchat.frontends.web.answers import Answer, Headers
 from groupchat.frontends.web.request import Request
-from groupchat.frontends.web.site import Handler, Route, Site
+from groupchat.frontends.web.site import Route, Site
 
 STATIC = Path(__file__).with_name("static")
 
+# Not `mimetypes`, which follows the tables of the machine: only these are served.
 KINDS = {
     ".css": b"text/css; charset=utf-8",
     ".html": b"text/html; charset=utf-8",
-    ".ico": b"image/x-icon",
     ".js": b"text/javascript; charset=utf-8",
-    ".png": b"image/png",
     ".svg": b"image/svg+xml",
-    ".webmanifest": b"application/manifest+json",
 }
 
 _POLICY = (
@@ -30,15 +28,21 @@ _POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One file, as it is sent."""
+class StaticFile:
+    """One file, as it is sent: `plain`, or `packed` with gzip. `tag` is its entity tag."""
 
     kind: bytes
     plain: bytes
     packed: bytes
     tag: bytes
 
-    def answer(self, request: Request) -> Answer:
+    @classmethod
+    def read(cls, path: Path) -> StaticFile:
+        data = path.read_bytes()
+        tag = sha256(data).hexdigest()[:16].encode()
+        return cls(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
+
+    def show(self, site: Site, request: Request) -> Answer:
         packs = "gzip" in (request.text("Accept-Encoding") or "").lower()
         tag = b'"%s%s"' % (self.tag, b"-gzip" if packs else b"")
         headers: Headers = (
@@ -57,26 +61,15 @@ class Page:
 
 
 def is_same(wanted: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` names this: RFC 9110, section 13.1.2."""
+    """Return True if an If-None-Match header has this entity tag: RFC 9110, section 13.1.2."""
     tags = [one.strip().removeprefix("W/") for one in (wanted or "").split(",")]
     return tag in tags or tags == ["*"]
 
 
 def routes() -> dict[str, dict[str, Route]]:
-    """Everything in the folder, by its name; index.html is `/` as well."""
-    found = {f"/{path.name}": _route(path) for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
-    if "/index.html" in found:
-        found["/"] = found["/index.html"]
-    return found
-
-
-def _route(path: Path) -> dict[str, Route]:
-    data = path.read_bytes()
-    tag = sha256(data).hexdigest()[:16].encode()
-    page = Page(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
-
-    def show(site: Site, request: Request) -> Answer:
-        return page.answer(request)
-
-    handler: Handler = show
-    return {"GET": Route(handler, open=True)}
+    """Return a route for each file in the folder; index.html is `/` as well."""
+    paths = {f"/{path.name}": path for path in sorted(STATIC.iterdir()) if path.suffix in KINDS}
+    return {
+        name: {"GET": Route(StaticFile.read(path).show, open=True)}
+        for name, path in {**paths, "/": STATIC / "index.html"}.items()
+    }

@@ -1,10 +1,10 @@
-"""One request: what its head asks for, what is wrong with that, and its body, if that is no file."""
+"""One request: the fields of its head, its body if that is not a file, and its answer."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, unquote
+from collections.abc import Callable
+from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import connectionDone
@@ -12,60 +12,58 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.group import Member
+from groupchat.core.group import Group, Member
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
 
-if TYPE_CHECKING:
-    from groupchat.frontends.web.channel import Channel
-    from groupchat.frontends.web.site import Site
-
 COOKIE = "groupchat"
 MAX_FIELDS = 10
-"""How many fields a query may have."""
+"""The limit of fields in a query."""
 
 
-class Body(Protocol):
-    """What takes a body as it comes."""
+class BodyConsumer(Protocol):
+    """A reader of a body that arrives in parts."""
 
     def feed(self, data: bytes) -> None: ...
 
     def end(self) -> None:
-        """All of it came."""
+        """Handle the end of the body."""
 
     def lost(self) -> None:
-        """No more of it will come."""
+        """Handle the end of the connection: the rest of the body never comes."""
 
 
 class Request(http.Request):
-    """See http.Request. `route` is what answers it; `body` what has come, if nothing else takes it."""
+    """See http.Request. `body` is what arrived, unless `taker` reads it; `handler` gives the answer."""
 
-    channel: Channel
-    route: Any = None
+    channel: Any  # a Channel, which this module must not import
+    handler: Callable[[Any, Request], Any]
 
-    def __init__(self, channel: Channel, queued: object = 0) -> None:
+    def __init__(self, channel: Any, queued: object = 0) -> None:
         super().__init__(channel)
-        self.web: Site = channel.web
         self.peer = channel.host
-        self.body = bytearray()
-        self.is_whole = False
-        self.name = ""  # of a file
         self.secure = channel.isSecure()
-        self.taker: Body | None = None
+        self.name = ""  # of a file
+        self.body = bytearray()
+        self.taker: BodyConsumer | None = None
+        self.is_whole = False
+        self._site = channel.site
+        self._has_body = False
+        self._lost = False
         self._refused = False
         self._query: dict[str, str] | None = None
 
     # The head
 
     def fields(self, header: str) -> list[str]:
-        """All that is said under this name: any bytes, as the first 256 characters."""
+        """Return the values of all headers of this name, each byte as one character."""
         return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(header.encode()) or ()]
 
     def text(self, header: str) -> str | None:
         return ", ".join(self.fields(header)) or None
 
     def query(self, name: str) -> str:
-        """A field of the query; empty if there is none."""
+        """Return a field of the query; empty if there is none. Raise Refusal if the query cannot be read."""
         if self._query is None:
             raw = self.uri.partition(b"?")[2].decode("latin-1")
             try:
@@ -75,71 +73,63 @@ class Request(http.Request):
             self._query = {name: values[-1] for name, values in fields.items()}
         return self._query.get(name, "")
 
-    def number(self, name: str, otherwise: int) -> int:
-        """A field of the query that is a number."""
-        return number(self.query(name), otherwise)
+    def number(self, name: str, default: int) -> int:
+        """Return a field of the query that is a number. Raise Refusal if it is none."""
+        return number(self.query(name), default)
 
     @property
     def authorization(self) -> str:
         return self.text("Authorization") or ""
 
+    def cookie(self, name: str) -> str:
+        return guard.cookie("; ".join(self.fields("Cookie")), name)
+
     @property
     def key(self) -> str:
-        """What says who asks: 32 hex digits; empty if nothing does."""
-        key = guard.bearer(self.authorization) or guard.cookie(self._cookies, COOKIE)
+        """The key of the client's session, 32 hex digits; empty if it gives none."""
+        key = guard.bearer(self.authorization) or self.cookie(COOKIE)
         return key if guard.KEY.fullmatch(key) else ""
 
     @property
-    def _cookies(self) -> str:
-        return "; ".join(self.fields("Cookie"))
-
-    def cookie(self, name: str) -> str:
-        return guard.cookie(self._cookies, name)
-
-    @property
     def secret(self) -> str:
-        """What the service knows of the key; empty if there is none."""
+        """The hash of the key, which the service knows; empty if there is no key."""
         key = self.key
-        return sha256(bytes.fromhex(key)).hexdigest() if key else ""
+        return guard.secret_of(key) if key else ""
 
     @property
     def member(self) -> Member | None:
-        """Who asks, if that is a member."""
-        return self.web.service.group.by_secret.get(self.secret)
+        """The member with this key, if there is one."""
+        group: Group = self._site.group
+        return group.by_secret.get(self.secret)
 
     @property
     def guest(self) -> str:
-        """Under which name somebody asks who is no member; empty if there is none."""
+        """The name that a client without a key gives itself; empty if it gives none."""
         basic = guard.basic(self.authorization)
         return self.query("name") or (basic[0] if basic is not None else "")
 
-    def arrived(self, method: bytes, uri: bytes, version: bytes, length: int | None) -> None:
-        """The head is there. `length` is that of the body, or None if nobody knows it."""
-        self.method, self.uri, self.clientproto = method, uri, version
-        self.path = uri.partition(b"?")[0]
-        if self.web.known.is_proxy(self.peer):
-            self.peer = guard.client_of(self.text("X-Forwarded-For"), self.peer)
-            self.secure = self.secure or self.text("X-Forwarded-Proto") == "https"
-        try:
-            self.web.check(self, length)
-        except Refusal as why:
-            self.refuse(why, is_whole=length == 0)
-        except IllegalMessage as why:
-            self.refuse(answers.refusal(why), is_whole=length == 0)
-        except Exception:
-            self.web.service.survive("reading the head of a request")
-            self.refuse(None, is_whole=length == 0)
+    # From the channel
 
-    def gotLength(self, length: int | None) -> None:
-        """The body is nowhere but in `body`."""
+    def request_line(self, line: bytes) -> None:
+        self.method, self.uri, self.clientproto = line.split()
+        self.path = self.uri.partition(b"?")[0]
+
+    def headReceived(self, length: int | None) -> None:
+        """Dispatch a request that has a body, before the body is read. `length` is None if it is not known."""
+        self._has_body = length != 0
+        if self._has_body:
+            self._dispatch(length)
+
+    def _dispatch(self, length: int | None) -> None:
+        try:
+            self.channel.dispatch(self, length)
+        except Exception as error:
+            self._fail(error)
 
     def proceed(self) -> None:
-        """The body is wanted: who waits to be told so is."""
-        expects = self.text("Expect")
-        if expects is not None and self.clientproto == b"HTTP/1.1" and not self.is_gone:
+        """Tell a client that asked (Expect: 100-continue) to send the body."""
+        if self.text("Expect") is not None and self.clientproto == b"HTTP/1.1" and not self.is_gone:
             self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    # The body
 
     def handleContentChunk(self, data: bytes) -> None:
         if self._refused:
@@ -150,63 +140,62 @@ class Request(http.Request):
             self.body += data
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Answer: everything has arrived."""
         self.is_whole = True
+        if not self._has_body:
+            self._dispatch(0)
+        if self._refused:
+            return
         if self.taker is not None:
             self.taker.end()
         else:
-            self.run(self.route, self.web, self)
+            self.run(self.handler, self._site, self)
 
-    def run(self, function: Any, *arguments: Any) -> None:
-        """Answer with what this returns, or fires with: nothing if it has answered itself."""
-        done: Deferred[Answer | None] = maybeDeferred(function, *arguments)
-        done.addCallbacks(self._answered, self.failed).addErrback(self._bug)
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        super().connectionLost(reason)
+        if self.taker is not None:
+            self.taker.lost()
 
-    def _answered(self, answer: Answer | None) -> None:
-        if answer is not None:
-            self.answer(answer)
-
-    # Answering
+    # The answer
 
     @property
     def is_gone(self) -> bool:
-        return bool(self._disconnected or self.finished)
+        """True if nothing more can be written: it was answered, or the connection was lost."""
+        return bool(self._lost or self.finished)
 
-    def failed(self, failure: Failure) -> None:
-        """What went wrong is told if it is the remote's to know, and else logged."""
+    def run(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Answer with what this function returns, or fires with; None says that it answers by itself."""
+        done: Deferred[Answer | None] = maybeDeferred(function, *arguments)
+        done.addCallbacks(self.answer, self._failed).addErrback(self._bug)
+
+    def _failed(self, failure: Failure) -> None:
         try:
             failure.raiseException()
-        except Refusal as why:
-            self.refuse(why)
-        except IllegalMessage as why:
-            self.refuse(answers.refusal(why))
-        except Exception:
-            self.web.service.survive("answering a request")
-            self.refuse(None)
+        except Exception as error:
+            self._fail(error)
 
-    def _bug(self, _: Failure) -> None:
-        self.web.service.survive("answering a request")
-        if not self._disconnected:
-            self.channel.drop()
-
-    def refuse(self, why: Refusal | None, *, is_whole: bool | None = None) -> None:
-        """Without a reason, it is the server's own fault."""
-        self.is_whole = self.is_whole if is_whole is None else is_whole
+    def _fail(self, error: Exception) -> None:
+        """Refuse the request because of the exception being handled. A bug is logged."""
+        if isinstance(error, IllegalMessage):
+            error = answers.refusal(error)
+        if isinstance(error, Refusal):
+            answer = error.answer()
+        else:
+            self._site.service.survive("answering a request")
+            answer = answers.server_error()
         if self._refused or self.is_gone:
             return
         if self.startedWriting:
-            self.channel.drop()  # what was sent is not all
-            return
-        answer = answers.mistake() if why is None else why.answer()
-        if self.is_whole and not self.route_is_running:
-            # The channel goes on to the end of the request, and then this is answered.
-            self.route, self.taker = (lambda web, request: answer), None
+            self.channel.drop()  # so that the client does not take what it got for all of it
             return
         self._refused = True
         self.answer(answer)
 
-    @property
-    def route_is_running(self) -> bool:
-        return bool(self.channel._handlingRequest)
+    def _bug(self, _: Failure) -> None:
+        self._site.service.survive("answering a request")
+        if not self.is_gone:
+            self.channel.drop()
 
     def head(self, status: int, headers: answers.Headers) -> None:
         self.setResponseCode(status, answers.REASONS[status])
@@ -215,8 +204,8 @@ class Request(http.Request):
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def answer(self, answer: Answer) -> None:
-        if self.is_gone:
+    def answer(self, answer: Answer | None) -> None:
+        if answer is None or self.is_gone:
             return
         self.head(answer.status, answer.headers)
         if answer.status not in http.NO_BODY_CODES:
@@ -226,24 +215,11 @@ class Request(http.Request):
         self.channel.answered(len(answer.body))
         self.finish()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        if self.taker is not None:
-            self.taker.lost()
 
-
-def number(text: str, otherwise: int) -> int:
-    """A whole number that somebody wrote. Raises Refusal for what is none."""
+def number(text: str, default: int) -> int:
+    """Return a whole number that a client wrote, or the default for an empty text. Raise Refusal if it is none."""
     if not text:
-        return otherwise
+        return default
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise Refusal(400, "That is no number.")
+        raise Refusal(400, "That is not a number.")
     return int(text)
-
-
-def file_name(path: bytes) -> str:
-    """The name in a path, decoded. Raises Refusal."""
-    try:
-        return unquote(path.decode("ascii"), errors="strict")
-    except UnicodeDecodeError:
-        raise Refusal(400, "That name is not UTF-8.") from None

@@ -1,4 +1,4 @@
-"""The page as a service, and all that can be asked for."""
+"""All routes, the factory of connections, and the service that listens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolNegotiationFactory, IStreamServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
+from zope.interface import implementer
 
-from groupchat.frontends.connections import PortsService
-from groupchat.frontends.web import conversation, files, health, pages
+from groupchat.frontends.connections import HTTP_ALPN, PortsService, Refused, host_of
+from groupchat.frontends.web import answers, conversation, files, health, pages
+from groupchat.frontends.web.answers import Refusal, retry_after
+from groupchat.frontends.web.channel import Channel
 from groupchat.frontends.web.events import events
 from groupchat.frontends.web.site import Route, Routes, Site
 
@@ -25,14 +29,38 @@ def routes() -> Routes:
     }
 
 
+@implementer(IProtocolNegotiationFactory)
+class WebFactory(Factory):
+    """The HTTP connections of one site."""
+
+    noisy = False
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what TLS clients may offer (ALPN, RFC 7301): a client that offers none of it is refused."""
+        return HTTP_ALPN
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        host, registry = host_of(addr), self._site.registry
+        why = registry.why_not("" if self._site.access.hosts.is_proxy(host) else host)
+        if self._site.stopping:
+            why = "The server is stopping: try again later."
+        if why:
+            registry.refused += 1
+            return Refused(answers.serialized(Refusal(503, why, retry_after(5)).answer()), registry.clock)
+        return Channel(self._site, host) if registry.ready else None
+
+
 class WebService(PortsService):
-    """The page on some endpoints. The registry, which has all connections, has to stop after it."""
+    """The page, on some endpoints. It must stop before the registry, which closes the connections."""
 
     what = "the page"
     _logger = Logger()
 
     def __init__(self, site: Site, endpoints: Sequence[IStreamServerEndpoint]) -> None:
-        super().__init__(site, endpoints)
+        super().__init__(WebFactory(site), endpoints)
         self._site = site
 
     def open(self) -> None:
@@ -40,22 +68,22 @@ class WebService(PortsService):
         self._logger.info(
             "Group {group} has its page at {where}",
             group=self._site.service.settings.name,
-            where=", ".join(map(_shown, self.ports)),
+            where=", ".join(map(_url, self.ports)),
         )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         yield super().stopService()
         self._site.stop()
-        self._logger.info("The page closes: {requests} requests", requests=self._site.requests)
+        self._logger.info("The page is closed after {requests} requests", requests=self._site.requests)
 
 
-def _shown(port: IListeningPort) -> str:
-    """Where a browser finds it."""
+def _url(port: IListeningPort) -> str:
+    """Return the address for a browser."""
     address: Any = port.getHost()
     host = getattr(address, "host", None)
     if host is None:
         return str(address)
-    scheme = "https" if "TLS" in str(port) or getattr(port, "_type", "") == "TLS" else "http"
+    scheme = "https" if "TLS" in str(port) else "http"  # the class of the port's factory
     host = "HOST" if host in ("", "::", "0.0.0.0") else f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}:{address.port}"

@@ -1,7 +1,7 @@
-"""Sessions of the page, and of scripts with a key: one seat for each key, whatever asks with it.
+"""Sessions of the page, and of scripts with a key: one seat for each key, over any number of connections.
 
-A session is there while a request of it is under way, or a stream of events is open; then its seat is held, as that of
-a numbered session is whose connection ended. It is the same seat: whoever has the key can go on with it over TCP.
+A session exists while one of its requests is under way, or one of its streams is open. After that its seat is held,
+like that of a numbered session whose connection ended. It is the same seat: a client can resume it over TCP.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from groupchat.core.commands import Command, Join, Leave
 from groupchat.core.errors import IllegalMessage, NotNow
@@ -21,24 +21,17 @@ from groupchat.service.group_service import GroupService
 from groupchat.service.seats import IConnection, Seat
 
 
-class IStream(Interface):
-    """A stream of events."""
-
-    def gone(why: str) -> None:
-        """Its session is no more."""
-
-
 @implementer(IConnection)
 class Session:
-    """Who sits on one seat. `requests` is how many are under way; `over` is called once there is nothing left."""
+    """The client on one seat. `requests` are under way; `over` is called when there are no requests or streams left."""
 
     __slots__ = ("_over", "_waiting", "requests", "seat", "streams")
 
     def __init__(self, over: Callable[[Session], None]) -> None:
-        self.seat: Seat | None = None  # none any more, once it is displaced
-        self.streams: dict[Any, None] = {}
+        self.seat: Seat | None = None  # None again when another connection resumed it
+        self.streams: dict[Any, None] = {}  # event streams
         self.requests = 0
-        self._waiting: dict[int, tuple[Command, Deferred[None]]] = {}  # by identity
+        self._waiting: dict[int, tuple[Command, Deferred[None]]] = {}  # by the id() of the command
         self._over = over
 
     @property
@@ -46,7 +39,7 @@ class Session:
         return None if self.seat is None else self.seat.member
 
     def submit(self, service: GroupService, command: Command) -> Deferred[None]:
-        """Fires once this has taken effect. Fails with IllegalMessage."""
+        """Return a Deferred that fires when this has taken effect, and fails with IllegalMessage."""
         done: Deferred[None] = Deferred()
         if self.seat is None:
             done.errback(NotNow(CANNOT))
@@ -56,7 +49,7 @@ class Session:
         return done
 
     def check_streams(self) -> None:
-        """Raises NotNow if there are as many as there may be."""
+        """Raise NotNow if no more streams may be opened."""
         if len(self.streams) >= MAX_WEB_STREAMS:
             raise NotNow(f"The group is open in {MAX_WEB_STREAMS} places already: close one of them.")
 
@@ -67,21 +60,20 @@ class Session:
         self.streams.pop(stream, None)
         self.check_over()
 
-    def released(self, result: Any = None) -> Any:
-        """A request has ended, so or so."""
+    def released(self) -> None:
+        """Count a request that has ended."""
         self.requests -= 1
         self.check_over()
-        return result
 
     def check_over(self) -> None:
         if not self.requests and not self.streams:
             self._over(self)
 
-    # What the service says
+    # IConnection
 
     def answered(self, seat: Seat, command: Command) -> None:
         if isinstance(command, Leave):
-            self._part("You have left the group.")
+            self._end_streams("You have left the group.")
         self._settle(command, None)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
@@ -92,7 +84,7 @@ class Session:
 
     def displaced(self, why: str) -> None:
         self.seat = None
-        self._part(why)
+        self._end_streams(why)
         for command, _ in tuple(self._waiting.values()):
             self._settle(command, NotNow(why))
 
@@ -101,7 +93,7 @@ class Session:
         if found is not None:
             found[1].callback(None) if why is None else found[1].errback(why)
 
-    def _part(self, why: str) -> None:
+    def _end_streams(self, why: str) -> None:
         streams, self.streams = self.streams, {}
         for stream in streams:
             stream.gone(why)
@@ -109,7 +101,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions of one group that are in use now, by the hash of their key."""
+    """The sessions of one group that are in use now, by the hash of their key."""
 
     def __init__(self, service: GroupService) -> None:
         self._service = service
@@ -123,7 +115,7 @@ class Sessions:
         return sum(len(session.streams) for session in self._sessions.values())
 
     def use(self, secret: str) -> Session:
-        """The session of a member, for one request: to be `released`. Raises IllegalMessage if there is none."""
+        """Return the session of a member for one request, which must call `released`. Raise IllegalMessage."""
         session = self._sessions.get(secret)
         if session is None or session.member is None:
             if secret not in self._group.by_secret:
@@ -134,7 +126,7 @@ class Sessions:
         return session
 
     def join(self, secret: str, name: str, host: str) -> tuple[Session, Deferred[None]]:
-        """Become a member with this key. The session is to be `released`."""
+        """Join with this key. Return the session, which must be `released`, and when that is done."""
         session = self._sessions.get(secret)
         if session is None or session.seat is None:
             session = self._new(secret)
@@ -144,7 +136,7 @@ class Sessions:
         return session, session.submit(self._service, Join(name, secret))
 
     def touch(self, member: Member) -> None:
-        """A member is heard of, though nothing is asked of its seat: it is held from now on, if it is held."""
+        """Hold the seat of a member from now on, if it is held: the member has asked something."""
         if member.secret is not None and not self._service.seats.is_connected(member):
             self.use(member.secret).released()
 

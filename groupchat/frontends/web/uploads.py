@@ -1,27 +1,18 @@
-"""PUT /files/NAME: a file to the shelf, which is written as it comes. The group is told once it is there."""
+"""PUT /files/NAME: an upload of the whole body. It cannot be resumed, since its hash is not announced."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
-
-from groupchat.core.commands import Share
-from groupchat.core.errors import NotNow
 from groupchat.core.limits import MAX_UPLOADS, MAX_UPLOADS_EACH
-from groupchat.files import FileOwner, IReceiving
-from groupchat.frontends import guests
-from groupchat.frontends.transfers.inflow import Inflow
+from groupchat.files import FileOwner
+from groupchat.frontends.transfers.upload import Upload
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.request import Request
-from groupchat.frontends.web.sessions import Session
 from groupchat.frontends.web.site import Site
 
 
 def upload(site: Site, request: Request) -> None:
-    """The head is there: begin, or refuse what surely will be refused. Raises Refusal, or IllegalMessage."""
+    """Begin an upload, or refuse it before its body comes. Raises Refusal, or IllegalMessage."""
     length = request.text("Content-Length")
     if length is None:
         raise Refusal(411, "Say how long the file is: Content-Length.")
@@ -32,80 +23,37 @@ def upload(site: Site, request: Request) -> None:
     member = request.member
     if member is None and not request.guest:
         raise Refusal(403, "You are not in the group: join first, or say who you are: ?name=")
-    owner = (
-        FileOwner(0, request.peer, request.guest) if member is None else FileOwner(member.id, request.peer, member.name)
-    )
-    site.service.may_share(request.peer, owner.member, "" if owner.member else owner.name)
+    name = request.guest if member is None else member.name
+    owner = FileOwner(0 if member is None else member.id, request.peer, name)
+    site.service.may_share(owner.host, owner.member, owner.guest)
     site.uploads.take(request.peer, MAX_UPLOADS_EACH, MAX_UPLOADS)
-    session = None if member is None else site.sessions.use(request.secret)
-    uploading = Uploading(site, request, owner, int(length))
-    request.taker = uploading
-    request.run(uploading.run, session)
+    request.taker = receiving = Upload(_Body(request), site.service, site.shelf)
+    request.run(_receive, site, request, receiving, int(length), owner)
 
 
-class Uploading:
-    """One file. `lost` once nothing more of it will come."""
+async def _receive(site: Site, request: Request, receiving: Upload, length: int, owner: FileOwner) -> Answer:
+    session = site.sessions.use(request.secret) if owner.member else None
+    try:
+        name = await receiving.run(request.name, length, None, owner)
+    finally:
+        site.uploads.give_back(request.peer)
+        if session is not None:
+            session.released()
+    return answers.of({"name": name}, 201)
 
-    def __init__(self, site: Site, request: Request, owner: FileOwner, size: int) -> None:
-        self._site = site
+
+class _Body:
+    """The body of a request, as the source of an upload."""
+
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._owner = owner
-        self._size = size
-        self._lost = False
-        self._inflow = Inflow(self._hold, self._be_patient)
+        self._channel = request.channel  # the request forgets it when the connection is lost
 
-    # The body
+    def ask(self, offset: int) -> None:
+        self._request.proceed()
 
-    def feed(self, data: bytes) -> None:
-        self._inflow.feed(data)
+    def hold(self, held: bool) -> None:
+        self._channel.pauseNetwork() if held else self._channel.resumeNetwork()
 
-    def end(self) -> None:
-        self._inflow.end()
-
-    def lost(self) -> None:
-        self._lost = True
-        self._inflow.stop()
-
-    def _hold(self, held: bool) -> None:
-        if not self._request.is_gone:
-            channel = self._request.channel
-            channel.pauseNetwork() if held else channel.resumeNetwork()
-
-    def _be_patient(self, patient: bool) -> None:
-        if not self._request.is_gone:
-            self._request.channel.wait(self._site.stall if patient else 0)
-
-    # The upload
-
-    @inlineCallbacks
-    def run(self, session: Session | None) -> Generator[Deferred[Any], Any, Answer]:
-        site, request = self._site, self._request
-        self._be_patient(False)
-        try:
-            receiving: IReceiving = yield site.shelf.receive(request.name, self._size, None, self._owner)
-            try:
-                request.proceed()
-                yield self._inflow.write_to(receiving)
-                if self._lost:
-                    raise NotNow("Nothing more came.")
-                self._be_patient(False)
-                name = yield receiving.finish()
-            finally:
-                yield receiving.drop()  # unless it is over
-            yield self._share(receiving, name)
-        finally:
-            site.uploads.give_back(request.peer)
-            if session is not None:
-                session.released()
-        return answers.of({"name": name}, 201)
-
-    @inlineCallbacks
-    def _share(self, receiving: IReceiving, name: str) -> Generator[Deferred[Any], Any, None]:
-        guest = "" if self._owner.member else self._owner.name
-        try:
-            yield guests.submit(
-                self._site.service, self._request.peer, Share(name, self._size, self._owner.member, guest)
-            )
-        except Exception:
-            yield receiving.withdraw()
-            raise
+    def wait(self, seconds: float) -> None:
+        self._channel.wait(seconds)

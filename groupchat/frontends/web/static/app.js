@@ -1,17 +1,17 @@
-// The page: one seat in the group, its conversation, and what is being written.
+// The page: one seat in the group, its conversation, and the message that is being written.
 //
-// What comes is numbered, and asked for after the last number seen; what goes has an id, and waits in the outbox until
-// the server has it. So a reload, a broken connection and a restart lose and double nothing.
+// Lines are numbered, and requested after the last number seen. Texts have ids, and wait in the outbox until the server
+// has them. So a reload, a broken connection or a restart neither loses nor doubles anything.
 
 import { ask, follow, pause, Refused } from "./net.js";
 import { get, Outbox, set } from "./outbox.js";
-import { $, bubble, isEmoji, Log, make, notice, put } from "./log.js";
+import { $, bubble, Log, make, notice, put, style } from "./log.js";
 import { closeSheet, question, Side, Uploads } from "./side.js";
 
-const PAGE = 100; // lines of history that are asked for at once
+const PAGE = 100; // lines of history in one request
 const LONGEST_WAIT = 30; // seconds between two tries
-const MOST_PASTED = 100; // lines: what a member may say at once
-// What no text may hold: control characters, line separators, bidirectional overrides.
+const MOST_PASTED = 100; // lines: a member may say as many at once
+// Not allowed in a text: control characters, line separators, bidirectional overrides.
 const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+/g;
 
 const me = {}; // see GET /me
@@ -20,21 +20,21 @@ const isOwn = (line) => mine.has(line.by);
 const isAway = () => document.hidden;
 const text = $("text");
 
-let cursor = 0; // the number of the last line that came
+let cursor = 0; // the number of the last line received
 let connected = false;
-let seated = false; // was a member since the page was loaded
+let seated = false; // has been a member since the page was loaded
 let stream = new AbortController();
 let hurry = () => {}; // ends the pause before the next try
-let unread = 0; // while the page was hidden
-let fresh = 0; // while it was scrolled up
-let to = null; // whom what is written is for, if not for all
+let unread = 0; // messages that came while the page was hidden
+let fresh = 0; // messages that came while it was scrolled up
+let to = null; // the recipient of a private message
 
 const log = new Log(isOwn, older, () => refresh());
 const outbox = new Outbox(showWaiting);
 const side = new Side(me);
 const uploads = new Uploads(me);
 
-/** Do this; `onRefused` is for what the server refuses. */
+/** Call `act`; if the server refuses, call `onRefused` with the error. */
 async function trying(act, onRefused) {
 	try {
 		return await act();
@@ -68,7 +68,7 @@ async function connect() {
 	}
 }
 
-/** Find out who we are, and take the seat again if it was lost; false if that is for the person to do. */
+/** Ask who we are, and join again if the seat was lost. Return false if the person has to do that. */
 async function sit() {
 	Object.assign(me, await ask("me"));
 	put("group", put("door-title", me.group));
@@ -84,7 +84,7 @@ async function sit() {
 	return true;
 }
 
-/** Fetch what the stream does not tell: the last lines at first, then what came while there was no seat. */
+/** Fetch what the stream does not send: at first the last lines, later those that came without a seat. */
 async function catchUp() {
 	if (me.head < cursor) log.clear(); // the group began anew
 	if (!log.lines.length) {
@@ -144,7 +144,7 @@ $("now").onclick = () => hurry();
 addEventListener("online", () => hurry());
 addEventListener("offline", () => stream.abort());
 
-// What comes
+// Receiving
 
 function take(lines) {
 	if (!lines.length) return;
@@ -194,7 +194,7 @@ async function older() {
 
 function showTop(first) {
 	log.complete ||= !log.lines.length || log.lines[0].number <= first;
-	const begin = first > 1 ? "What was before is no longer kept." : `This is where ${me.group} begins.`;
+	const begin = first > 1 ? "Older messages are no longer kept." : `This is where ${me.group} begins.`;
 	put("top", log.complete ? begin : "");
 }
 
@@ -232,7 +232,7 @@ function notify(lines) {
 			shown.close();
 		};
 	} catch {
-		$("notify").hidden = true; // some phones have them for installed pages only
+		$("notify").hidden = true; // some phones allow them for installed pages only
 	}
 }
 
@@ -248,7 +248,7 @@ $("notify").onclick = async () => {
 	showNotify();
 };
 
-// What goes
+// Sending
 
 let sending = false;
 
@@ -270,20 +270,20 @@ async function sendOne(item) {
 		async (error) => {
 			if ([0, 401, 403].includes(error.status)) {
 				connected = false;
-				stream.abort(); // and look whether the server is there
+				stream.abort(); // and connect again
 			} else if (error.passing) await pause(Math.max(1, error.after) * 1000);
 			else outbox.change(item, { failed: error.message });
 		},
 	);
 }
 
-/** What was sent from a seat that is lost, and got no answer, may have been said. */
+/** Return true if a text is to be sent. One that was sent from a lost seat, without an answer, may have been said. */
 function isToSay(item) {
 	if (!item.tried || item.tried === me.id) return true;
 	const said = log.lines.some((line) => line.number > item.after && line.by === item.tried && line.text === item.text);
 	const seesAll = log.complete || log.lines[0]?.number <= item.after + 1;
 	if (said) outbox.remove(item);
-	else if (item.to || !seesAll) outbox.change(item, { failed: "The connection broke: it may have been, all the same." });
+	else if (item.to || !seesAll) outbox.change(item, { failed: "The connection broke: perhaps it was sent after all." });
 	else return true;
 	return false;
 }
@@ -296,9 +296,7 @@ function showWaiting() {
 		.map((item, index) => {
 			const line = { ...item, kind: item.to ? "private" : "said", to_name: item.to };
 			const row = make("li.own", {}, bubble(line, item.failed ? "fail" : item.said ? "sent" : "wait"));
-			row.classList.toggle("first", !index && !goesOn);
-			row.classList.toggle("private", Boolean(item.to));
-			row.classList.toggle("emoji", isEmoji(line));
+			style(row, line, !index && !goesOn);
 			if (item.failed) row.append(failure(item));
 			return row;
 		});
@@ -315,7 +313,7 @@ function failure(item) {
 	};
 	again.onclick = async () => {
 		remove.onclick();
-		await outbox.add(item.text, item.to, cursor); // under a new id: the old one was refused
+		await outbox.add(item.text, item.to, cursor); // with a new id: the old one was refused
 		send();
 	};
 	return make("div.failure", {}, make("span", { role: "alert" }, `Not sent. ${item.failed}`), again, remove);
@@ -375,11 +373,11 @@ text.onkeydown = (event) => {
 	if (event.key === "Escape" && to) writeTo(null);
 	if (event.key !== "Enter" || event.isComposing) return;
 	event.preventDefault();
-	if (!event.shiftKey) submit(); // Shift+Enter does nothing, rather than send what is not finished: a text is one line
+	if (!event.shiftKey) submit(); // a text is one line: Shift+Enter does nothing, and does not send an unfinished text
 };
 text.addEventListener("beforeinput", (event) => {
 	if (event.inputType !== "insertLineBreak" || event.isComposing) return;
-	event.preventDefault(); // the Enter key of a phone, which not all browsers call so
+	event.preventDefault(); // the Enter key of a phone, which some browsers do not report as a key
 	submit();
 });
 
@@ -412,7 +410,7 @@ async function pasted(words) {
 	const fits = lines.length <= MOST_PASTED && lines.every((line) => size(line) <= me.max_text);
 	const answer = await question({
 		title: `You pasted ${lines.length} lines`,
-		text: `A message is one line. ${to ? `Messages go to ${to} at once, a file` : "Messages, and a file, go at once"} to everyone.`,
+		text: `A message is one line. ${to ? `Messages are sent to ${to} at once, a file is sent` : "Messages and files are sent at once"} to everyone.`,
 		buttons: {
 			...(fits && { each: `Send ${lines.length} messages` }),
 			...(me.files && { file: "Share as a text file" }),
@@ -442,7 +440,7 @@ async function share(files, unsure = false) {
 	if (unsure || to) {
 		const answer = await question({
 			title: `Share ${files.length > 1 ? `${files.length} files` : files[0].name}?`,
-			text: `Everyone in ${me.group} will be able to fetch it${to ? `, not only ${to}` : ""}.`,
+			text: `Everyone in ${me.group} can download it${to ? `, not only ${to}` : ""}.`,
 			buttons: { share: "Share", cancel: "Cancel" },
 		});
 		text.focus();
@@ -457,12 +455,12 @@ $("file").onchange = () => {
 	$("file").value = "";
 };
 
-let depth = 0; // of the elements that are dragged into
+let depth = 0; // of the elements that the drag has entered
 for (const type of ["dragenter", "dragleave", "dragover", "drop"])
 	addEventListener(type, (event) => {
 		const { types, files } = event.dataTransfer;
 		if (!types.includes("Files")) return;
-		event.preventDefault(); // or the browser would open the file in place of the page
+		event.preventDefault(); // or the browser would open the file instead of the page
 		depth = { dragenter: depth + 1, dragleave: depth - 1, dragover: depth, drop: 0 }[type];
 		const taken = me.files && !$("chat").hidden;
 		$("drop").hidden = !taken || depth <= 0;
@@ -546,10 +544,10 @@ $("leave").onclick = async () => {
 	closeSheet();
 	const answer = await question({
 		title: `Leave ${me.group}?`,
-		text: "Your name is free for others then. You can join again at any time.",
+		text: "Others can then take your name. You can join again at any time.",
 		buttons: { leave: "Leave", cancel: "Cancel" },
 		check: async () => {
-			set("groupchat.left", true); // before the stream ends: no tab is to join again
+			set("groupchat.left", true); // before the stream ends, so that no tab joins again
 			await ask("leave", {}).catch((error) => {
 				set("groupchat.left", null);
 				throw error;

@@ -1,12 +1,12 @@
-// The conversation: lines become rows, some hundred at a time.
+// The conversation: a list of lines, some hundred of which have rows.
 
 const MOST_ROWS = 300;
 const STEP = 100; // rows added or removed at once
-const NEAR = 900; // px from an end: more is fetched
-const MOST_LINES = 4000; // held without a row; older are fetched again
-const TOGETHER = 300; // seconds within which messages of one author belong together
+const NEAR = 900; // px from an end, where more rows are added
+const MOST_LINES = 4000; // kept without rows; older ones are fetched again
+const TOGETHER = 300; // seconds within which messages of one author are grouped
 
-const SMALL = /^([\d.]+ k?B|\d\.\d MB)$/; // of images that are shown, and not only named
+const SMALL = /^([\d.]+ k?B|\d\.\d MB)$/; // sizes of images that are shown
 const IMAGE = /\.(png|jpe?g|gif|webp|avif)$/i;
 const LINK = /https?:\/\/[^\s<>"'`]+/gi;
 const EMOJI = /^(?:[\p{Extended_Pictographic}\p{Regional_Indicator}][\u200d\ufe0f\p{Emoji_Modifier}\p{Extended_Pictographic}\p{Regional_Indicator}]{0,9} ?){1,3}$/u;
@@ -28,11 +28,10 @@ function dayInWords(at) {
 	return day(at) === day(now, 1) ? "Yesterday" : calendar.format(at * 1000);
 }
 
-/** What a notice says behind the name. */
+/** Return the words of a notice after the name; empty for other lines. */
 export const notice = (line) =>
 	({ joined: "has joined", left: "has left", renamed: `is now ${line.text}`, server: line.text.replace(/^\* /, "") })[line.kind] ?? "";
 
-/** In the colour that is somebody's. */
 function coloured(element, name) {
 	let hue = 0;
 	for (const letter of name) hue = (hue * 31 + letter.codePointAt(0)) % 9973;
@@ -40,9 +39,9 @@ function coloured(element, name) {
 	return element;
 }
 
-// Elements. What came from outside is text in them, or a parsed address.
+// Elements. Data from the server becomes text in them, or a parsed address.
 
-/** An element; `what` is its tag, and classes as in CSS. */
+/** Return an element. `what` is its tag and classes, as in CSS. */
 export function make(what, attributes = {}, ...children) {
 	const [tag, ...classes] = what.split(".");
 	const element = document.createElement(tag);
@@ -70,9 +69,9 @@ const hidden = (words) => make("span.sr", {}, words);
 export const bdi = (words) => make("bdi", {}, words);
 export const face = (name) => coloured(make("span.face", { "aria-hidden": true }, [...name][0].toUpperCase()), name);
 
-/** A link without a full stop behind it, or the end of brackets around it. */
+/** Return a link without the punctuation after it, and without the end of brackets around it. */
 function trimmed(found) {
-	let missing = found.split(")").length - found.split("(").length; // counted once: it may be long
+	let missing = found.split(")").length - found.split("(").length; // counted once, since it may be long
 	let end = found.length;
 	for (let last; (last = found[end - 1]), ".,;:!?*_~".includes(last) || (last === ")" && missing > 0); end--) if (last === ")") missing--;
 	return found.slice(0, end);
@@ -120,7 +119,7 @@ function body(line) {
 	return [...(shown ? [picture(line)] : []), card(line.text, line.size)];
 }
 
-/** `state` is "sent", "wait" or "fail" for one's own, and empty for others'. */
+/** `state` is "sent", "wait" or "fail" for own messages, and empty for others. */
 export function bubble(line, state) {
 	const at = new Date(line.at * 1000);
 	const meta = make("span.meta", {}, make("time", { datetime: at.toISOString(), title: at.toLocaleString() }, time(line.at)));
@@ -130,7 +129,12 @@ export function bubble(line, state) {
 	return make("div.bubble", {}, ...head, ...body(line), meta);
 }
 
-export const isEmoji = (line) => line.kind === "said" && line.text.length < 40 && EMOJI.test(line.text);
+/** Set the style of a message's row. */
+export function style(row, line, first) {
+	row.classList.toggle("first", first);
+	row.classList.toggle("private", line.kind === "private");
+	row.classList.toggle("emoji", line.kind === "said" && line.text.length < 40 && EMOJI.test(line.text));
+}
 
 function author(line, own, first) {
 	if (own || !first) return [hidden(own ? "You: " : `${line.name}: `)];
@@ -139,13 +143,13 @@ function author(line, own, first) {
 	return [face(line.name), coloured(who, line.name)];
 }
 
-/** Lines in order, and the rows of those between `_from` and `_to`. */
+/** The lines in order. Those from `_from` to `_to` have rows. */
 export class Log {
 	constructor(isOwn, older, onMove) {
 		Object.assign(this, { _isOwn: isOwn, _older: older, _onMove: onMove });
 		this._scroll = $("scroll");
 		this._list = $("log");
-		this._new = 0; // the number of the first line that came while nobody looked
+		this._new = 0; // the number of the first line that came while the page was hidden
 		this.clear();
 		this._scroll.addEventListener("scroll", () => this._moved(), { passive: true });
 		const watch = new ResizeObserver(() => this.stuck && this._toEnd());
@@ -165,7 +169,7 @@ export class Log {
 		return this.lines.at(-1)?.number ?? 0;
 	}
 
-	/** Lines from before the first one. */
+	/** Add older lines. */
 	prepend(lines) {
 		const first = this.lines[0]?.number;
 		const older = lines.filter((line) => line.number < first);
@@ -178,7 +182,7 @@ export class Log {
 		});
 	}
 
-	/** Newer lines, in order; those that are known are passed over. */
+	/** Add newer lines; known ones are skipped. */
 	append(lines) {
 		const { last } = this;
 		const atEnd = this._to === this.lines.length;
@@ -187,7 +191,7 @@ export class Log {
 		else if (atEnd && this._to - this._from < MOST_ROWS + STEP) this._down();
 	}
 
-	/** Draw "New" above this line. */
+	/** Draw "New" above this line; 0 removes it. */
 	mark(number) {
 		const old = this._new;
 		this._new = number;
@@ -216,9 +220,7 @@ export class Log {
 		}
 		const goesOn = !newDay && !isNew && before.by === line.by && before.name === line.name && !notice(before);
 		const first = !goesOn || line.at - before.at > TOGETHER;
-		row.classList.toggle("first", first);
-		row.classList.toggle("private", line.kind === "private");
-		row.classList.toggle("emoji", isEmoji(line));
+		style(row, line, first);
 		row.append(...author(line, own, first), bubble(line, own ? "sent" : ""));
 		return row;
 	}
@@ -270,7 +272,7 @@ export class Log {
 		this._scroll.scrollTop = this._scroll.scrollHeight;
 	}
 
-	/** Change rows, and leave what is in view where it is. */
+	/** Change rows without moving those in view. */
 	_keep(change) {
 		const bottom = (row) => row.lastChild.getBoundingClientRect().bottom;
 		const top = this._scroll.getBoundingClientRect().top;
@@ -287,7 +289,7 @@ export class Log {
 		const { scrollTop, scrollHeight, clientHeight } = this._scroll;
 		const left = scrollHeight - clientHeight - scrollTop;
 		const below = this.lines.length - this._to;
-		// Stuck when the field below grows, too: only who scrolls up gets away.
+		// It stays stuck when the field below grows: only scrolling up ends that.
 		this.stuck = !below && (left < 40 || (this.stuck && scrollTop >= this._top));
 		this._top = scrollTop;
 		if (scrollTop < NEAR && this._from) this._keep(() => this._up());

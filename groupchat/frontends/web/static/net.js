@@ -1,15 +1,14 @@
-// What goes over the network: requests, the stream of lines, and uploads.
+// The network: requests, the stream of lines, and uploads.
 
-const PATIENCE = 20_000; // ms until a request without an answer is given up
-const SILENCE = 40_000; // ms without a heartbeat after which a stream is taken for broken
+const PATIENCE = 20_000; // ms for an answer
+const SILENCE = 40_000; // ms without a heartbeat after which a stream counts as broken
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** `status` is 0 when there was no answer at all; `after` are seconds in which not to try again. */
+/** `status` is 0 if there was no answer. `after` is in seconds. `passing`: a later try may succeed. */
 export class Refused extends Error {
 	constructor(status, why, after = 0) {
 		super(why || `The server answered ${status}.`);
-		// passing: the same may well succeed a little later
 		Object.assign(this, { status, after, passing: !status || status === 429 || status >= 500 });
 	}
 }
@@ -23,7 +22,7 @@ async function request(path, options) {
 	throw new Refused(response.status, error, Number(response.headers.get("Retry-After")) || 0);
 }
 
-/** The answer's JSON. An object as `body` is sent as JSON, a string as it is. */
+/** Return the JSON of the answer. An object as `body` is sent as JSON, a string as plain text. */
 export async function ask(path, body) {
 	const late = new AbortController();
 	const timer = setTimeout(() => late.abort(), PATIENCE);
@@ -33,13 +32,13 @@ export async function ask(path, body) {
 		const response = await request(path, { signal: late.signal, ...(body === undefined ? {} : post) });
 		return response.status === 204 ? {} : await response.json();
 	} catch (error) {
-		throw error instanceof Refused ? error : new Refused(0, "The answer of the server broke off.");
+		throw error instanceof Refused ? error : new Refused(0, "The server's answer was incomplete.");
 	} finally {
 		clearTimeout(timer);
 	}
 }
 
-/** Cuts server-sent events out of text as it comes: the HTML standard, "Interpreting an event stream". */
+/** Return a parser of server-sent events, fed with text: the HTML standard, "Interpreting an event stream". */
 function eventReader(onEvent) {
 	let rest = "";
 	let event = {};
@@ -55,11 +54,8 @@ function eventReader(onEvent) {
 	};
 }
 
-/** Follow the conversation after line `after`, until the stream ends or `signal` is aborted.
- *
- * Not by EventSource, which tells neither why it was refused nor that heartbeats stopped, as on a phone that changed
- * networks.
- */
+/** Follow the conversation after line `after`, until the stream ends or `signal` is aborted. EventSource would not say why
+ * it was refused, nor that heartbeats stopped, as on a phone that changed networks. */
 export async function follow(after, signal, onOpen, onEvent) {
 	const broken = new AbortController();
 	const stop = () => broken.abort();

@@ -1,9 +1,7 @@
-// What was written and is not said yet. It outlives reloads, and is shared by all tabs: each text is an entry of localStorage,
-// under an id that the server does once, whichever tab sends it.
+// Texts that are written and not yet sent. They survive reloads, and all tabs share them: each is an entry of localStorage,
+// under an id that the server accepts once, whichever tab sends it. If that is full, they last as long as the page.
 
 const PREFIX = "groupchat.out.";
-
-// localStorage may be full: then what was written lasts as long as the page.
 
 export function get(key, otherwise = null) {
 	try {
@@ -13,7 +11,7 @@ export function get(key, otherwise = null) {
 	}
 }
 
-/** Whether it is kept; null removes it. */
+/** Store a value; null removes it. Return false if that failed. */
 export function set(key, value) {
 	try {
 		if (value === null) localStorage.removeItem(key);
@@ -32,8 +30,8 @@ const opened = new Promise((done) => {
 });
 let last = 0;
 
-/** The next id: counted up, since the server knows the last 64 only; from the time of day, so that it is higher when the
- * browser forgot the last; in a transaction, since of two tabs with one id one would lose its text. */
+/** Return the next id. It counts up, since the server remembers only the last 64, and starts from the time of day, so that
+ * it grows even if the browser forgot the last one. The transaction keeps two tabs from taking the same id. */
 async function nextId() {
 	const db = await opened;
 	const id = new Promise((done, fail) => {
@@ -50,8 +48,8 @@ async function nextId() {
 
 /** The texts that wait, oldest first: {id, text, to, at, after, tried, failed, said, shown}.
  *
- * `after`: the last line when it was written. `tried`: the member id under which it was sent, and may have been said.
- * `failed`: why it was refused. `said`: the server has it, and it waits for its line. `shown`: that seems to have come.
+ * `after`: the last line when it was written. `tried`: the member id under which it was sent, so that it may have been said.
+ * `failed`: why it was refused. `said`: the server has it, and its line is to come. `shown`: a line like it has come.
  */
 export class Outbox {
 	constructor(onChange) {
@@ -72,7 +70,7 @@ export class Outbox {
 			const item = key.startsWith(PREFIX) && get(key);
 			if (item) stored.set(item.id, item);
 		}
-		// Known ones stay the same objects: one may be on its way. What is stored no longer, another tab has sent.
+		// Known texts stay the same objects: one may be being sent. One that is no longer stored was sent by another tab.
 		this.items = this.items.filter((item) => item.said || !item.stored || stored.has(item.id));
 		for (const item of this.items) {
 			Object.assign(item, stored.get(item.id));
@@ -82,7 +80,7 @@ export class Outbox {
 		this.items.sort((one, other) => one.id - other.id);
 	}
 
-	/** Texts keep the order in which this was called. */
+	/** Texts keep the order of these calls. */
 	add(text, to, after) {
 		this._order = this._order.then(async () => {
 			const item = { id: await nextId(), text, to, after, at: Date.now() / 1000 };
@@ -103,12 +101,11 @@ export class Outbox {
 		this._changed();
 	}
 
-	/** The server has it. */
 	said(item) {
 		if (item.shown) return this.remove(item);
 		item.said = true;
 		set(PREFIX + item.id, null);
-		setTimeout(() => this.remove(item), 3000); // its line came before another tab sent it
+		setTimeout(() => this.remove(item), 3000); // no line comes if another tab sent it
 		this._changed();
 	}
 
@@ -118,7 +115,7 @@ export class Outbox {
 		this._changed();
 	}
 
-	/** One's own line has come; or, before the answer, an older one that reads the same: only the answer ends the waiting. */
+	/** Match a line of one's own with its text. Before the answer the line may be an older one with the same words. */
 	match(line) {
 		const fits = (item) => item.text === line.text && item.after < line.number && !item.to === (line.kind === "said");
 		const item = this.items.find((one) => fits(one) && !one.shown && !one.failed && (one.said || one.tried));

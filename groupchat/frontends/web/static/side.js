@@ -1,13 +1,13 @@
-// What is beside the conversation: people, files, questions, and uploads.
+// Beside the conversation: people, files, questions, and uploads.
 
 import { ask, Refused, upload } from "./net.js";
 import { $, bdi, card, face, icon, make, put, time } from "./log.js";
 
 const UPLOADS_AT_ONCE = 2;
 const MOST_FILES = 50;
-const EVERY = 15_000; // ms between two looks at who is here
+const EVERY = 15_000; // ms between two requests for the list of people
 
-/** Gives the name of a button, or "" after Escape; `check`, for the first one, may throw why not. */
+/** Ask a question. Return the name of a button, or "" after Escape. `check` may throw an error for the first button. */
 export function question({ title, text = "", input = null, buttons, check = async () => {} }) {
 	const dialog = $("ask");
 	const form = dialog.firstElementChild;
@@ -33,7 +33,7 @@ export function question({ title, text = "", input = null, buttons, check = asyn
 		};
 		dialog.onclose = () => done(dialog.returnValue);
 		dialog.onclick = (event) => {
-			if (event.target === dialog) dialog.close(); // beside it
+			if (event.target === dialog) dialog.close(); // a click outside
 		};
 		dialog.returnValue = "";
 		if (!dialog.open) dialog.showModal();
@@ -66,7 +66,7 @@ function person(member, isMe) {
 	return make(`li.${member.how}`, {}, inside);
 }
 
-/** The focus stays on the row that had it. */
+/** Replace the rows of a list, and keep the focus on the same row. */
 function fill(list, rows) {
 	const key = (one) => one.dataset.to ?? one.href;
 	const held = list.contains(document.activeElement) && key(document.activeElement);
@@ -182,7 +182,7 @@ export class Uploads {
 		const { file, name, bar, state } = entry;
 		const most = this._me.max_file;
 		try {
-			if (file.size > most) throw new Refused(413, `Larger than ${inWords(most)}, the most that is taken here.`);
+			if (file.size > most) throw new Refused(413, `Larger than ${inWords(most)}, the limit of this server.`);
 			await file.slice(0, 1).arrayBuffer(); // a folder cannot be read
 			if (entry.over) return;
 			entry.wire = upload(file, name, ({ loaded, total }) => {

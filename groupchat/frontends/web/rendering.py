@@ -1,4 +1,4 @@
-"""Lines of the group as JSON: see docs/protocol.md, "HTTP". Each is rendered once, however many it is given to."""
+"""Lines of the group as JSON: see docs/protocol.md, "HTTP". A line is rendered once for all its readers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from groupchat.core.group import Group
 from groupchat.core.notices import Kind
 
 REMEMBERED = 1024
-"""How many lines are kept as they were rendered: whoever comes back after a restart asks for about the same ones."""
+"""The size of the cache of rendered lines: after a restart all clients ask for about the same ones."""
 
 
-class Picture:
-    """How the lines of one group are written."""
+class LineRenderer:
+    """The lines of one group as JSON, and as events of a stream."""
 
     def __init__(self, group: Group) -> None:
         self._group = group
@@ -24,13 +24,13 @@ class Picture:
         self.line = lru_cache(REMEMBERED)(self._line)
 
     def events(self, lost: range, runs: Sequence[range]) -> bytes:
-        """Events of a stream: the number of a line is its id."""
+        """Return lines as events of a stream. The id of an event is the number of its line."""
         gap = _event(self.gap(lost), lost[-1]) if lost else b""
         line = self.line
         return gap + b"".join([_event(line(number), number) for run in runs for number in run])
 
     def _line(self, number: int) -> bytes:
-        """A line that is kept, as one line of JSON."""
+        """Return a line of the history as one line of JSON."""
         history = self._history
         text, _ = history.read(number - 1, number, 0)
         read = notices.read(bytes(text).decode())
@@ -42,7 +42,7 @@ class Picture:
         return _json(value)
 
     def gap(self, lost: range) -> bytes:
-        """What stands for lines that are no longer kept: the number is that of the last of them."""
+        """Return a notice in place of lines that are no longer kept, under the number of the last of them."""
         text = "1 line is no longer kept" if len(lost) == 1 else f"{len(lost)} lines are no longer kept"
         history = self._history
         at = history.at(history.first) if history.first <= history.head else 0.0

@@ -1,0 +1,148 @@
+"""The daemon as a process: services that start in order, how it ends, and where people find it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.logger import Logger
+
+from groupchat.core.errors import GroupchatError
+
+
+def allow_open_files(wanted: int) -> int:
+    """Let this process open so many files, if the system permits it. Return how many it may open now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    return max(soft, most)
+
+
+class InOrder(service.MultiService):
+    """Services that start one after another, each when the one before is ready, and stop in the opposite order.
+
+    `started` is called when all run, `failed` if one cannot start.
+    """
+
+    _logger = Logger()
+
+    def __init__(
+        self,
+        services: Sequence[service.Service],
+        failed: Callable[[], None],
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._failed = failed
+        self._started = started
+        for child in services:
+            child.setServiceParent(self)
+
+    @inlineCallbacks
+    def startService(self) -> Generator[Deferred[Any], Any, None]:
+        service.Service.startService(self)
+        for child in self:
+            try:
+                yield maybeDeferred(child.startService)
+            except Exception as why:
+                if self.running:
+                    self._log_reason(why)
+                    self._failed()
+                return
+            if not self.running:
+                return  # stopped meanwhile
+        self._started()
+
+    def _log_reason(self, why: Exception) -> None:
+        if isinstance(why, GroupchatError):
+            self._logger.critical("Cannot start: {why}", why=str(why))
+        else:
+            self._logger.failure("Cannot start")
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        service.Service.stopService(self)
+        for child in reversed(list(self)):
+            try:
+                yield maybeDeferred(child.stopService)
+            except Exception:
+                self._logger.failure("While stopping")
+
+
+def fail() -> None:
+    """End the daemon with status 1. Stopping the reactor alone would end it with status 0."""
+    from twisted.internet import reactor
+
+    atexit.register(_exit_with_failure)
+    reactor.callWhenRunning(reactor.stop)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port that people can come in by. `host` is empty if it is every address of this machine."""
+
+    scheme: str
+    """udp, quic, tcp, tls, http or https."""
+    host: str
+    port: int
+
+
+def ways_in(name: str, doors: Sequence[Door]) -> str:
+    """Return what a newcomer can copy to join the group `name`: one line for each way in."""
+    program = _client()
+    here = _own_address()
+    lines = [f"{name} is open. Ways to join:"]
+    for door in doors:
+        host = door.host or here
+        url = f"{door.scheme}://{f'[{host}]' if ':' in host else host}:{door.port}"
+        match door.scheme:
+            case "http" | "https":
+                lines.append(f"  browser  {url}")
+                lines.append(f"  HTTP     curl -d 'hello' '{url}/messages?name=NAME'")
+            case "tcp":
+                lines.append(f"  client   {program} {url} --name NAME")
+                lines.append(f"  telnet   telnet {host} {door.port}    or: nc -N {host} {door.port}")
+            case "udp":
+                lines.append(f"  UDP      socat - {url.replace('udp://', 'UDP-DATAGRAM:')}    then type: 1 NAME")
+            case _:
+                lines.append(f"  {door.scheme.upper():7}  {program} {url} --name NAME")
+    return "\n".join(lines)
+
+
+def _client() -> str:
+    """Return how to start the client: as the neighbour of the program that runs, if it is installed there."""
+    found = Path(sys.argv[0]).absolute().with_name("groupchat")
+    if not found.is_file():
+        return "groupchat"
+    if not found.is_relative_to(Path.cwd()):
+        return str(found)
+    typed = str(found.relative_to(Path.cwd()))
+    return typed if "/" in typed else f"./{typed}"
+
+
+def _own_address() -> str:
+    """Return the address under which others on the network reach this machine, or localhost if there is none."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737); connecting sends nothing
+        except OSError:
+            return "localhost"
+        return str(probe.getsockname()[0])

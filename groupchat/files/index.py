@@ -1,0 +1,69 @@
+"""The index of the shelf: a JSON file with the hash and the owner of each file. Its functions may block."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from groupchat.files import FileOwner
+from groupchat.files.disk import FILE_FLAGS, Entry, sync_folder
+
+INDEX = "index"
+VERSION = 1
+
+MAX_INDEX = 64 * 1024 * 1024
+"""The longest index that is read, in bytes."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What the index says of a file: the hash if it was computed, and the owner if it was uploaded."""
+
+    entry: Entry
+    sha256: str | None = None
+    owner: FileOwner | None = None
+
+
+def load(folder: int) -> dict[str, Indexed]:
+    """Read the index, by the name of each file. A missing or damaged one is empty: hashes can be computed again."""
+    try:
+        handle = os.open(INDEX, os.O_RDONLY | FILE_FLAGS, dir_fd=folder)
+        with open(handle, encoding="utf-8") as file:
+            data = json.loads(file.read(MAX_INDEX))
+        if data["version"] != VERSION:
+            return {}
+        return {name: _indexed(name, values) for name, values in data["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def save(folder: int, index: dict[str, Indexed]) -> None:
+    """Write the index, all or nothing. Raises OSError."""
+    files = {}
+    for name, indexed in index.items():
+        entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
+        files[name] = [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
+    data = json.dumps({"version": VERSION, "files": files}, ensure_ascii=False).encode()
+    temporary = f"{INDEX}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE_FLAGS
+    with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, INDEX, src_dir_fd=folder, dst_dir_fd=folder)
+    sync_folder(folder)
+
+
+def _indexed(name: str, values: list[Any]) -> Indexed:
+    """Raise TypeError or ValueError for what `save` did not write."""
+    size, mtime, inode, sha256, member, host = values
+    if not all(isinstance(value, int) for value in (size, mtime, inode, member)) or not isinstance(host, str):
+        raise ValueError(name)
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise ValueError(name)
+    return Indexed(Entry(name, size, mtime, inode), sha256, FileOwner(member, host) if member or host else None)

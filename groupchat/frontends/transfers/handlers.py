@@ -1,0 +1,198 @@
+"""The handlers of requests on streams: for a password, the list of files, a download and an upload."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, PASSWORD_ATTEMPTS
+from groupchat.files import FileOwner, IReading
+from groupchat.frontends.transfers.download import Download
+from groupchat.frontends.transfers.server import Peer, RequestHandler, State, TransferServer
+from groupchat.frontends.transfers.upload import Phase, Upload
+from groupchat.wire import files as wire_files
+from groupchat.wire.files import Get, Put, Sender
+
+MAX_EARLY = 16 * FILE_CHUNK
+"""How many bytes may come unasked: a transport that is paused may still deliver some."""
+
+_WRONG = IllegalMessage("That is not the password.")
+
+
+class PasswordHandler(RequestHandler):
+    """PASSWORD: a check that is slow for whoever guesses, on however many streams."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, given: bytes) -> None:
+        super().__init__(transfer_server, peer)
+        self._given = given
+        self._is_wrong = False
+
+    def begin(self) -> None:
+        registry, peer = self.transfer_server.registry, self.peer
+        password = registry.limits.password
+        if password is None or peer.trusted:
+            self._accept()
+        elif peer.attempts >= PASSWORD_ATTEMPTS:
+            self.refuse(_WRONG)  # without a check: the connection is about to be closed
+        elif pause := registry.pause_of(peer.host):
+            self.wait(pause)
+        elif hmac.compare_digest(sha256(self._given).digest(), sha256(password).digest()):
+            self._accept()
+        else:
+            peer.attempts += 1
+            self._is_wrong = True
+            registry.guessed(peer.host)
+            self.wait(registry.pause_of(peer.host))
+
+    def _accept(self) -> None:
+        self.peer.trusted = True
+        self.end(wire_files.accepted())
+
+    def timed_out(self) -> None:
+        if not self._is_wrong:
+            self.begin()
+            return
+        self.refuse(_WRONG)
+        if self.peer.attempts >= PASSWORD_ATTEMPTS:
+            self.peer.close("That is not the password. Ask whoever runs this group for it.")
+
+
+class ListHandler(RequestHandler):
+    """FILES: the list of all files. The lists that are not taken yet are bounded."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer) -> None:
+        super().__init__(transfer_server, peer)
+        self._size = 0
+
+    async def begin(self) -> None:
+        files = await self.transfer_server.shelf.listing()
+        if self.is_over:
+            return
+        lines = [wire_files.entry(file.name, file.size, file.sha256, file.at) for file in files]
+        answer = wire_files.count(len(files)) + b"".join(lines)
+        self.transfer_server.hold_list(self.peer, len(answer))
+        self._size = len(answer)
+        self.end(answer)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self.transfer_server.hold_list(self.peer, -self._size)
+
+
+class DownloadHandler(RequestHandler):
+    """GET: a file, once its hash is known."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, get: Get) -> None:
+        super().__init__(transfer_server, peer)
+        self._get = get
+        self._download: Download | None = None
+
+    async def begin(self) -> None:
+        if self.peer.downloads >= MAX_DOWNLOADS_EACH:
+            raise NotNow("You are fetching too many files at once: try again later.")
+        self.peer.downloads += 1
+        try:
+            reading = await self.transfer_server.shelf.open(self._get.name)
+            try:
+                if not self.is_over:
+                    await self._send(reading)
+            finally:
+                await reading.close()
+        finally:
+            self.peer.downloads -= 1
+
+    async def _send(self, reading: IReading) -> None:
+        server, size, sha256 = self.transfer_server, reading.file.size, reading.file.sha256 or "-"
+        offset = self._get.begin(size, sha256)
+        self.transport.write(wire_files.sending(size, sha256, offset))
+        self._download = Download(self.transport, server.registry.clock, server.service.settings.stall, self.wait)
+        if await self._download.run(reading, range(offset, size)):
+            self.end()
+        else:
+            self.abort()
+
+    def stopped(self) -> None:
+        if self._download is not None:
+            self._download.stop()
+
+    def stop(self) -> None:
+        super().stop() if self._download is None else self.abort()
+
+
+class UploadHandler(RequestHandler):
+    """PUT: a file from the stream to the shelf. It is the `Source` of its Upload."""
+
+    def __init__(self, transfer_server: TransferServer, peer: Peer, put: Put, sender: Sender) -> None:
+        super().__init__(transfer_server, peer)
+        self._put = put
+        self._sender = sender
+        self._upload = Upload(self, transfer_server.service, transfer_server.shelf)
+
+    async def begin(self) -> None:
+        server, put, owner = self.transfer_server, self._put, self._owner()
+        server.check_running()
+        key = (owner.member or (owner.host, owner.name), put)
+        await server.displace(key)
+        if self.is_over:
+            return
+        server.begin_upload(key, self)
+        try:
+            if name := server.recall(key):
+                self.ask(put.size)
+            else:
+                server.service.may_share(owner.host, owner.member, owner.guest)
+                name = await self._upload.run(put.name, put.size, put.sha256, owner)
+                server.remember(key, name)
+            self.end(wire_files.done(name))
+        finally:
+            del server.uploads[key]
+
+    def _owner(self) -> FileOwner:
+        """Return the owner of the file. Raises IllegalMessage."""
+        sender, group = self._sender, self.transfer_server.service.group
+        if sender.guest:
+            return FileOwner(0, self.peer.host, sender.guest)
+        address = self.peer.address()
+        if sender.secret:
+            member = group.by_secret.get(sender.secret)
+        else:
+            member = None if address is None else group.by_address.get(address)
+        if member is None:
+            what = "session" if sender.secret else "member with your address and port"
+            raise IllegalMessage(f"There is no such {what}.")
+        return FileOwner(member.id, self.peer.host, member.name)
+
+    def ask(self, offset: int) -> None:
+        self.transport.write(wire_files.go(offset))
+
+    def hold(self, held: bool) -> None:
+        self.transport.pauseProducing() if held else self.transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.is_over and self._upload.phase is not Phase.FINISHING:
+            self._upload.feed(data)
+            if self._upload.unwritten > MAX_EARLY:
+                self.abort()
+
+    def readConnectionLost(self) -> None:
+        self._upload.end()
+
+    def stopped(self) -> None:
+        self._upload.lost() if self.state is State.LOST else self._upload.stop()
+
+    def timed_out(self) -> None:
+        self.refuse(NotNow("Nothing more came: send the rest later."))
+
+    def give_way(self) -> bool:
+        if self._upload.phase is Phase.FINISHING:
+            return False
+        self.refuse(NotNow("That file is sent on another connection now."))
+        return True
+
+    def stop(self) -> None:
+        if self._upload.phase is not Phase.FINISHING:
+            super().stop()

@@ -1,0 +1,74 @@
+"""The way from the head of a request to its handler, or to a refusal."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from groupchat.core.limits import MAX_WEB_TARGET
+from groupchat.frontends.web.answers import Refusal, retry_after
+from groupchat.frontends.web.request import Request
+from groupchat.frontends.web.site import Route, Site
+
+
+def dispatch(site: Site, request: Request, length: int | None) -> None:
+    """Set the request's handler; or start it, if it reads the body itself. Raise Refusal, or IllegalMessage.
+
+    `length` is that of the body; None if the head does not say it.
+    """
+    site.requests += 1
+    site.access.resolve_proxy(request)
+    _check_head(site, request, length)
+    site.access.check_origin(request)
+    route = _find_route(site, request)
+    if not route.open:
+        site.access.check_password(request)
+    site.backlog.check(request.peer)
+    if route.takes < 0:
+        route.handler(site, request)
+        return
+    _check_length(request, length, route.takes)
+    request.handler = route.handler
+    if length:
+        request.proceed()
+
+
+def _check_head(site: Site, request: Request, length: int | None) -> None:
+    if site.stopping:
+        raise Refusal(503, "The server is stopping: try again later.", retry_after(5))
+    if len(request.uri) > MAX_WEB_TARGET:
+        raise Refusal(414, "That address is too long.")
+    if length is None or request.text("Transfer-Encoding") is not None:
+        raise Refusal(411, "Say how long the body is: Content-Length.")
+    if (request.text("Expect") or "100-continue").lower() != "100-continue":
+        raise Refusal(417, "This server understands no expectation but 100-continue.")
+
+
+def _find_route(site: Site, request: Request) -> Route:
+    path = request.path.decode("latin-1")
+    routes = site.routes.get(path)
+    if routes is None:
+        folder, slash, _ = path[1:].partition("/")
+        routes = site.routes.get(f"/{folder}/*") if slash else None
+        if routes is None:
+            raise Refusal(404, "There is nothing here.")
+        request.name = _file_name(request.path[len(folder) + 2 :])
+    method = request.method.decode("ascii")
+    route = routes.get(method) or (routes.get("GET") if method == "HEAD" else None)
+    if route is None:
+        allowed = [*routes, *(["HEAD"] if "GET" in routes else [])]
+        raise Refusal(405, "That cannot be done here.", ((b"Allow", ", ".join(allowed).encode()),))
+    return route
+
+
+def _file_name(path: bytes) -> str:
+    try:
+        return unquote(path.decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        raise Refusal(400, "That name is not UTF-8.") from None
+
+
+def _check_length(request: Request, length: int | None, most: int) -> None:
+    if length is not None and length > most:
+        raise Refusal(413, f"That is too long: at most {most} bytes are allowed.")
+    if request.method in (b"POST", b"PUT") and request.text("Content-Length") is None:
+        raise Refusal(411, "Say how long the body is: Content-Length.")
