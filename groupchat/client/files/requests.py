@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from groupchat.client.files.names import is_safe
 from groupchat.client.files.stream import ProtocolError, RequestStream
 from groupchat.client.text import clean_line
+from groupchat.core.limits import MAX_SIZE
 
 MAX_FILES = 100_000
 """The most files that are accepted in one answer."""
-
-MAX_SIZE = 2**63 - 1
-"""The largest size of a file, in bytes."""
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _SHA256 = re.compile("[0-9a-f]{64}")
