@@ -354,32 +354,6 @@ class NetworkTest(ProcessCase):
                 self.assertEqual(read_line(process), b"5\n")
             self.assertEqual(again.clients[0], server.clients[0])
 
-    def test_a_late_reply_is_printed(self) -> None:
-        def late(request: bytes) -> list[bytes]:
-            if request != b"2 hi":
-                return echo(request)
-            time.sleep(2.5)
-            return [b"Bob: late"]
-
-        with serving(late) as server:
-            done = run("127.0.0.1", server.port, typed=b"1 A\n2 hi\n5\n")
-        self.assertEqual(done.stdout, b"1 A\nBob: late\n5\nclose\n")
-        said = 'groupchat: no answer to "2 hi" within 2 seconds; it may or may not have arrived\n'
-        self.assertEqual((done.returncode, done.stderr.decode()), (1, said))
-
-    def test_a_join_without_answer_is_repeated(self) -> None:
-        silent = [True]
-
-        def second_time(request: bytes) -> list[bytes]:
-            was, silent[0] = silent[0], False
-            return [] if was else echo(request)
-
-        with serving(second_time) as server:
-            done = run("127.0.0.1", server.port, typed=b"1 A\n2 hi\n")
-        self.assertEqual(server.requests, [b"1 A", b"1 A", b"2 hi", b"4"])
-        self.assertEqual(done.returncode, 0)
-        self.assertIn(b"asking again", done.stderr)
-
 
 TWO_ADDRESSES = """
 import sys

@@ -204,9 +204,10 @@ class SilenceTest(PlainCase):
         said = 'no answer to "2 hi" within 2 seconds; it may or may not have arrived'
         self.assertEqual(self.complaints, [said])
         self.assertSent(b"1 A", b"2 hi", b"2 more")
-        self.reply(b"")
+        self.reply(b"Bob: late")
         self.end_of_input()
         self.reply(b"close")
+        self.assertShown("Bob: late\nclose\n")
         self.assertOver(1)
 
     def test_the_lines_after_a_silent_join_wait(self) -> None:
