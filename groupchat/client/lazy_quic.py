@@ -14,7 +14,7 @@ from groupchat.client.udp import UDPSocket
 from groupchat.client.url import ServerURL
 
 if TYPE_CHECKING:
-    from groupchat.client.quic import Carrier
+    from groupchat.client.quic import QuicClient
 
 WITHOUT_IT = "QUIC, and files, need a package more: pip install 'groupchat[quic]'"
 
@@ -30,7 +30,7 @@ class LazyQUIC:
         self._known = known
         self._ca = ca
         self._socket = socket
-        self._loaded: Carrier | None = None
+        self._loaded: QuicClient | None = None
 
     def open(self, protocol: IProtocol) -> Deferred[None]:
         try:
@@ -46,14 +46,14 @@ class LazyQUIC:
 
         return quic.endpoint(self._load())
 
-    def _load(self) -> Carrier:
+    def _load(self) -> QuicClient:
         """Import QUIC. Raises ImportError without aioquic, and OSError if the file of authorities cannot be used."""
         if self._loaded is None:
             from groupchat.client import quic
 
             if self._ca is not None:
                 quic.check_authorities(self._ca)
-            self._loaded = quic.Carrier(self._reactor, self._url.host, self._url.port, self._known, self._ca)
+            self._loaded = quic.QuicClient(self._reactor, self._url.host, self._url.port, self._known, self._ca)
             if self._socket is not None:
                 self._loaded.link = self._socket
                 self._socket.quic = self._loaded

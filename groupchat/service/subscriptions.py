@@ -1,8 +1,7 @@
-"""Subscriptions: who is given what happens at once, instead of asking for it.
+"""Subscriptions: live readers are given new lines at once, without asking for them.
 
-A live reader has a place in the conversation, and no queue. It is woken once in a reactor turn in which something
-happened, reads on from its place, and gets it in one piece. While it takes nothing more, it is not woken; when it does
-again, it reads on.
+A live reader has a cursor of its own, and no queue. It is woken once in a reactor turn in which something happened, and
+is given all lines after its cursor in one piece. While it is paused, it is not woken; when it resumes, it reads on.
 """
 
 from __future__ import annotations
@@ -15,39 +14,39 @@ from zope.interface import Interface, implementer
 from groupchat.core.group import Group, Member, Run
 
 AT_ONCE = 32 * 1024
-"""The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
+"""The most bytes that a reader is given in one turn (but a longer line goes alone)."""
 
 LINES_AT_ONCE = 128
-"""The most lines that an onlooker is given in one turn: there is more to write of each."""
+"""The most lines that a `FullSubscription` is given in one turn: its lines are larger when written."""
 
 Render = Callable[[Sequence[Run]], bytes]
-"""How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
+"""A function of a front end that renders runs of lines; nothing for no runs. All readers share one: see `Rendered`."""
 
-Picture = Callable[[range, Sequence[range]], bytes]
-"""How a front end writes lines by their numbers: those that are no longer kept, and runs of those that are."""
+RenderNumbers = Callable[[range, Sequence[range]], bytes]
+"""A function that renders lines given by number: those that are no longer kept, and runs of those that are."""
 
-Rendered = dict[tuple[int, Render | Picture | None], tuple[bytes, int]]
-"""What was read in this turn from a place after which nothing is hidden: it is the same for every reader there.
+Rendered = dict[tuple[int, Render | RenderNumbers | None], tuple[bytes, int]]
+"""The lines read in this turn, and the cursor after them, by cursor and function: the same for every reader there.
 
-By the place, and by how it is written.
+It has only lines after which nothing is hidden to a reader.
 """
 
 
 class IReader(Interface):
-    """Who reads along: a connection of a live front end."""
+    """A live reader: a connection of a front end."""
 
     def give(lines: bytes) -> None:
-        """Whole lines: each with its LF, unless its `render` writes them otherwise."""
+        """Take whole lines: each with its LF, unless the subscription renders them in another way."""
 
     def drop() -> None:
-        """It has taken nothing for too long: end it."""
+        """End the connection: it has taken nothing for too long."""
 
 
 @implementer(IPushProducer)
 class Subscription:
-    """One live reader of a member's lines, and its place; the producer of its transport.
+    """The lines for one member, as one live reader is given them; the producer of its transport.
 
-    Lines are given as they are, each with its LF, unless `render` writes them.
+    Lines are given as they are, each with its LF, or rendered by `render`.
     """
 
     __slots__ = ("_subscriptions", "cursor", "member", "reader", "render", "skipped")
@@ -76,7 +75,7 @@ class Subscription:
         self._subscriptions.close(self)
 
     def read(self, group: Group, rendered: Rendered) -> None:
-        """Give what there is after this place, and move it."""
+        """Give the lines after the cursor, and move it."""
         member = self.member
         if self.skipped == member.own + group.whispered:
             key = self.cursor, self.render
@@ -99,69 +98,69 @@ class Subscription:
         return bytes(waiting) + b"\n" if waiting else b"", cursor, skipped
 
 
-class Onlooker(Subscription):
-    """One that is given its member's own lines, too: somebody may look at one conversation in several places.
+class FullSubscription(Subscription):
+    """A subscription to all lines, the member's own included, for clients that show one conversation in several places.
 
-    What it is given is `picture` of their numbers.
+    `render` is given their numbers.
     """
 
-    __slots__ = ("_picture",)
+    __slots__ = ("_render",)
 
     def __init__(
-        self, subscriptions: Subscriptions, member: Member, cursor: int, reader: IReader, picture: Picture
+        self, subscriptions: Subscriptions, member: Member, cursor: int, reader: IReader, render: RenderNumbers
     ) -> None:
         super().__init__(subscriptions, member, (cursor, 0), reader, None)
-        self._picture = picture
+        self._render = render
 
     def read(self, group: Group, rendered: Rendered) -> None:
         if group.history.has_whispers(self.cursor):
-            lines, self.cursor = self._look(group)
+            lines, self.cursor = self._take_all(group)
         else:
-            key = self.cursor, self._picture
+            key = self.cursor, self._render
             found = rendered.get(key)
             if found is None:
-                found = rendered[key] = self._look(group)
+                found = rendered[key] = self._take_all(group)
             lines, self.cursor = found
         if lines:
             self.reader.give(lines)
         if self.cursor > self.member.cursor:
             group.advance(self.member, *group.place(self.member, self.cursor))
 
-    def _look(self, group: Group) -> tuple[bytes, int]:
+    def _take_all(self, group: Group) -> tuple[bytes, int]:
         lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, LINES_AT_ONCE)
-        return self._picture(lost, runs), cursor
+        return self._render(lost, runs), cursor
 
 
 class Subscriptions:
-    """The live readers of one group. `survive` is told of a bug, while handling the exception."""
+    """The live readers of one group. `survive` is called while handling an exception of a reader."""
 
     def __init__(self, group: Group, clock: IReactorTime, survive: Callable[[str], None]) -> None:
         self._group = group
         self._clock = clock
         self._survive = survive
         self._awake: dict[Subscription, None] = {}
-        self._paused: dict[Subscription, float] = {}  # since when, the longest first
+        self._paused: dict[Subscription, float] = {}  # by the time of the pause, the earliest first
         self._waking = False
         self.delivered = 0
-        """How many lines were passed by live readers in all: given, or hidden to them."""
+        """The number of lines that live readers have passed, hidden ones included."""
 
     def open(
         self, member: Member, place: tuple[int, int], reader: IReader, render: Render | None = None
     ) -> Subscription:
-        """Begin to give somebody what comes after a place: see `Group.place`."""
+        """Open a subscription to the lines after a place: see `Group.place`."""
         subscription = Subscription(self, member, place, reader, render)
         self._awake[subscription] = None
         self.wake()
         return subscription
 
-    def watch(self, member: Member, after: int, reader: IReader, picture: Picture) -> Subscription:
-        """Begin to give somebody what comes after the line of this number, the member's own lines included."""
-        onlooker = Onlooker(self, member, min(after, self._group.history.head), reader, picture)
-        if onlooker.cursor > member.cursor:  # all up to there was seen, also if nothing happens from here on
-            self._group.advance(member, *self._group.place(member, onlooker.cursor))
-        self._awake[onlooker] = None
+    def watch(self, member: Member, after: int, reader: IReader, render: RenderNumbers) -> Subscription:
+        """Open a subscription to all lines after the number `after`, the member's own included."""
+        subscription = FullSubscription(self, member, min(after, self._group.history.head), reader, render)
+        if subscription.cursor > member.cursor:  # the lines up to there were seen, even if no more come
+            self._group.advance(member, *self._group.place(member, subscription.cursor))
+        self._awake[subscription] = None
         self.wake()
-        return onlooker
+        return subscription
 
     def close(self, subscription: Subscription) -> None:
         self._awake.pop(subscription, None)
@@ -179,20 +178,20 @@ class Subscriptions:
             self.wake()
 
     def drop_stalled(self, seconds: float) -> None:
-        """Part from those that have been paused for so long."""
+        """Drop the readers that have been paused for so long."""
         before = self._clock.seconds() - seconds
         for subscription in [subscription for subscription, since in self._paused.items() if since <= before]:
             self.close(subscription)
             subscription.reader.drop()
 
     def wake(self) -> None:
-        """Something has happened: everybody who is awake is given it in the next turn."""
+        """Give new lines to every reader that is not paused, in the next turn."""
         if self._awake and not self._waking:
             self._waking = True
             self._clock.callLater(0, self._turn)
 
     def _give(self) -> bool:
-        """Give each that is awake what comes next. Returns whether there is more for one of them."""
+        """Give each reader that is awake its next lines. Return True if there is more for one of them."""
         rendered: Rendered = {}
         more = False
         for subscription in tuple(self._awake):
@@ -210,7 +209,7 @@ class Subscriptions:
         return more
 
     def are_behind(self) -> bool:
-        """Whether there is something that was not given to everybody yet."""
+        """Return True if some lines were not given to every reader yet."""
         head = self._group.history.head
         return any(subscription.cursor < head for subscription in (*self._awake, *self._paused))
 
