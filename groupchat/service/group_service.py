@@ -4,8 +4,8 @@
     log.tail -> group.apply -> the answer to the seat that submitted the command
 
 Three rules. Nobody is told of an event before the log has given it back: what clients are told is durable. The commands
-of one seat take effect in the order in which they came. And a command that could not be stored is not answered, so that
-its client asks again: "done" or "illegal" would be untrue.
+of one seat take effect in the order in which they came. And a command that could not be stored is neither done nor
+refused: its client is told that it was dropped, and may send it again. Over UDP it gets no answer.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class PortsService(service.Service):
 
 
 class StreamService(PortsService):
-    """Live lines on some endpoints, and the start and stop of the registry, also for connections of QUIC and HTTP."""
+    """Live lines on some endpoints. It also starts and stops the registry, so it must run for QUIC and HTTP as well."""
 
     what = "lines"
     _logger = Logger()
