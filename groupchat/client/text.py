@@ -12,6 +12,7 @@ _REMOVED = dict.fromkeys(
         range(0x7F, 0xA0),  # DEL and C1
         (0x2028, 0x2029),  # line and paragraph separators
         range(0x202A, 0x202F),  # bidirectional embeddings and overrides
+        range(0x2066, 0x206A),  # and isolates
     )
 )
 
