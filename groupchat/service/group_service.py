@@ -301,7 +301,9 @@ class GroupService(service.Service):
         if self._rules.is_done(member, command):
             self._answer(seat, command)
         else:
-            self._propose(seat, command, self._rules.rename(member, command, self._seconds()))
+            event = self._rules.rename(member, command, self._seconds())
+            self._rules.naming(seat, event)
+            self._propose(seat, command, event)
 
     def _leave(self, seat: Seat, command: Leave) -> None:
         member = self._member(seat)
@@ -331,6 +333,7 @@ class GroupService(service.Service):
         port = None if seat.address is None else seat.address[1]
         events = self._rules.join(seat.host, port, command, self._seconds())
         self._rules.joining(seat.host)
+        self._rules.naming(seat, cast(Joined, events[-1]))
         self.seats.keep(seat)
         for released in events[:-1]:
             self._appender.add(released, None)
@@ -435,8 +438,11 @@ class GroupService(service.Service):
     def _free(self, seat: Seat, done: Task) -> None:
         """Go on to what a seat has asked meanwhile."""
         seat.busy -= 1
-        if type(done) is Join:
-            self._rules.joined(seat.host)
+        kind = type(done)
+        if kind is Join or kind is Rename:
+            self._rules.named(seat)
+            if kind is Join:
+                self._rules.joined(seat.host)
         while seat.queue and (not seat.busy or self._joins_batch(seat, seat.queue[0])):
             task = seat.queue.pop(0)
             if not self._start(seat, task):
