@@ -12,7 +12,7 @@ const PAGE = 100; // lines of history in one request
 const LONGEST_WAIT = 30; // seconds between two tries
 const MOST_PASTED = 100; // lines: a member may say as many at once
 // Not allowed in a text: control characters, line separators, bidirectional overrides.
-const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]+/g;
+const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g;
 
 const me = {}; // see GET /me
 const mine = new Set(get("groupchat.mine", [])); // the member ids that this browser had
