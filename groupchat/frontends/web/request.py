@@ -81,14 +81,30 @@ class Request(http.Request):
     def authorization(self) -> str:
         return self.text("Authorization") or ""
 
-    def cookie(self, name: str) -> str:
-        return guard.cookie("; ".join(self.fields("Cookie")), name)
+    def cookie_values(self, name: str) -> tuple[str, str]:
+        """Return the value of a cookie that only this host can set, over TLS, and of one that others can; or empty."""
+        header = "; ".join(self.fields("Cookie"))
+        return guard.cookie(header, guard.HOST_PREFIX + name) if self.secure else "", guard.cookie(header, name)
+
+    @property
+    def script_key(self) -> str:
+        """The key that a script made, in an Authorization header; empty if there is none."""
+        return guard.bearer(self.authorization)
 
     @property
     def key(self) -> str:
         """The key of the client's session, 32 hex digits; empty if it gives none."""
-        key = guard.bearer(self.authorization) or self.cookie(COOKIE)
+        own, old = self.cookie_values(COOKIE)
+        key = self.script_key or own or (old if not self.secure or self._site.is_resuming else "")
         return key if guard.KEY.fullmatch(key) else ""
+
+    def _renamed_cookie(self) -> answers.Headers:
+        """Return the headers that replace the cookie of a version that did not use the prefix over TLS."""
+        own, old = self.cookie_values(COOKIE)
+        if not self.secure or own or not old or self.key != old or self.member is None:
+            return ()
+        new = guard.set_cookie(COOKIE, old, secure=True)
+        return new, guard.set_cookie(COOKIE, "", secure=False, seconds=0)
 
     @property
     def secret(self) -> str:
@@ -199,7 +215,7 @@ class Request(http.Request):
 
     def head(self, status: int, headers: answers.Headers) -> None:
         self.setResponseCode(status, answers.REASONS[status])
-        for name, value in (*answers.COMMON, *headers):
+        for name, value in (*answers.COMMON, *self._renamed_cookie(), *headers):
             self.responseHeaders.addRawHeader(name, value)
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
