@@ -7,9 +7,11 @@ import gzip
 import json
 from typing import Any
 
+from groupchat.core.errors import Unavailable
 from groupchat.core.limits import MAX_WEB_BODY, Limits
 from groupchat.frontends.web.request import COOKIE
 from tests.lobby import Lobby
+from tests.logs import FailingLog
 from tests.web import HOST, KEY, WebTestCase, parse
 
 OTHER = "ee" * 16
@@ -318,14 +320,27 @@ class PageTests(WebTestCase):
         for path in ["/../site.py", "/static/../x", "//etc/passwd", "/%2e%2e/site.py", "/.", "/index.html/x"]:
             self.refused(self.get(path), 404)
 
-    def test_health_and_metrics(self) -> None:
-        self.lobby.service._ticker.running = True
-        self.assertEqual((self.get("/healthz").status, self.get("/healthz").body), (200, b"ok\n"))
-        self.lobby.service._appender.failing = True
-        self.assertEqual(self.get("/healthz").status, 503)
+    def test_metrics(self) -> None:
         figures = self.get("/metrics").body.decode()
         for line in ["groupchat_members 1.0", "groupchat_appended_total 1.0", "groupchat_live 0.0"]:
             self.assertIn(line, figures)
+
+
+class HealthTests(WebTestCase):
+    def test_health_is_ok_while_messages_are_stored(self) -> None:
+        reply = self.get("/healthz", key="")
+        self.assertEqual((reply.status, reply.body), (200, b"ok\n"))
+
+    def test_health_returns_with_the_room_on_the_disk(self) -> None:
+        log = FailingLog([])
+        self.open(Lobby(log))
+        self.join()
+        self.pass_time(2)
+        log.failures = [Unavailable("the disk is full")] * 3
+        self.refused(self.post("/messages", "hi"), 503)
+        for seconds, status, failures in [(0, 503, 1), (1, 503, 1), (4, 503, 0), (4, 503, 0), (1, 200, 0)]:
+            self.pass_time(seconds)
+            self.assertEqual((self.get("/healthz").status, len(log.failures)), (status, failures))
 
 
 class PasswordTests(WebTestCase):
