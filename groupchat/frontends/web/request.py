@@ -13,6 +13,7 @@ from twisted.web import http
 
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Group, Member
+from groupchat.core.numbers import whole
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
 
@@ -236,6 +237,7 @@ def number(text: str, default: int) -> int:
     """Return a whole number that a client wrote, or the default for an empty text. Raise Refusal if it is none."""
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    found = whole(text)
+    if found is None:
         raise Refusal(400, "That is not a number.")
-    return int(text)
+    return found
