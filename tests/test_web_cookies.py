@@ -74,6 +74,32 @@ class FixationTests(CookieTestCase):
         self.assertEqual((reply.status, reply.cookies, self.who(key)), (200, [], "Ali"))
 
 
+class AuthorTests(CookieTestCase):
+    """A cookie is planted while the page is open: what is written there is not said by the seat of the planter."""
+
+    def say(self, key: str, **body: object) -> Reply:
+        return self.post("/messages", json.dumps({"text": "hi", **body}), key, Content_Type="application/json")
+
+    def test_a_text_is_said_by_its_author_only(self) -> None:
+        alice, mallory = (self.name(name) for name in ("Alice", "Mallory"))
+        self.assertEqual(self.say(key_in(alice), **{"as": alice.json["id"]}).status, 200)
+        for more in (dict[str, str](), {"to": "Bob"}):
+            self.refused(self.say(key_in(mallory), **{"as": alice.json["id"]}, **more), 403, "another member")
+        others: list[object] = ["", "0", 0, [], "Alice", mallory.json["id"] + "0", None]
+        for wrong in others:
+            self.refused(self.say(key_in(mallory), **{"as": wrong}), 403, "another member")
+        body = json.dumps({"name": "Ali", "as": alice.json["id"]})
+        self.refused(self.post("/name", body, key_in(mallory), Content_Type="application/json"), 403, "another member")
+        self.assertEqual(self.post("/name", body, key_in(alice), Content_Type="application/json").status, 200)
+        lines = ["Alice has joined", "Mallory has joined", "Alice: hi", "Alice changed his name to Ali"]
+        self.assertEqual(self.told(), lines)
+
+    def test_a_guest_is_not_the_author_that_a_page_means(self) -> None:
+        body = json.dumps({"text": "hi", "as": "1"})
+        self.refused(self.post("/messages?name=cron", body, "", Content_Type="application/json"), 403)
+        self.assertEqual(self.told(), [])
+
+
 class RepeatTests(CookieTestCase):
     """The answer to a join is lost, and its cookie with it."""
 

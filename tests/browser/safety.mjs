@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, enter, joined, person, sees, shown, until } from "./harness.mjs";
+import { closeBrowser, Daemon, enter, joined, person, REFUSED, say, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -141,4 +141,20 @@ test("the page is on a planted seat only if it shows that name", async (t) => {
   await page.locator("#chat").waitFor();
   assert.equal(await page.locator("#self").textContent(), "Mallory");
   assert.equal(await who(daemon, PLANTED), "Mallory");
+});
+
+test("a cookie planted later does not make others the author", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page, context } = await joined(t, daemon, "Alice", { allow: REFUSED });
+  const bob = await daemon.telnet(t, "Bob");
+  await daemon.request("name", { method: "POST", body: "Mallory", headers: { Authorization: `Bearer ${PLANTED}` } });
+  await sees(page, "Mallory has joined");
+  await page.locator("#people .person", { hasText: "Bob" }).click();
+  await context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await say(page, "a secret");
+  await until("the page shows who it is now", async () => (await page.locator("#self").textContent()) === "Mallory");
+  await page.locator("#waiting .failure").waitFor();
+  bob.send("/users");
+  await bob.hears("* 3 here:");
+  assert.deepEqual(bob.lines.filter((line) => line.includes("secret")), []);
 });

@@ -67,6 +67,7 @@ async def name(site: Site, request: Request) -> Answer:
     says that it joins, whatever its cookie says.
     """
     body = _body(request, "name")
+    _check_author(request.member, body)
     wanted, key, headers = _field(body, "name"), request.key, list[tuple[bytes, bytes]]()
     if not request.script_key and ("id" in body or request.member is None):
         key = _new_key(body.get("id"))
@@ -93,6 +94,12 @@ async def name(site: Site, request: Request) -> Answer:
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
 
 
+def _check_author(member: Member | None, body: Mapping[str, Any]) -> None:
+    """Raise Refusal if the client means to be another member: another program may have planted a cookie meanwhile."""
+    if "as" in body and body["as"] != _who(member)["id"]:
+        raise Refusal(403, "Your cookie is that of another member now.")
+
+
 def _new_key(join_id: Any) -> str:
     """Return a key to join with. With the id of a join whose answer was lost, it is the same again."""
     if join_id is None:
@@ -107,6 +114,7 @@ async def messages(site: Site, request: Request) -> Answer:
     asked = _body(request, "text")
     text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
+    _check_author(member, asked)
     if member is not None:
         await _submit(site, request, _saying(text, to, client_id))
     elif request.guest:

@@ -273,7 +273,7 @@ async function sendOne(item) {
 	const { text, to } = item;
 	await trying(
 		async () => {
-			await ask("messages", { text, id: String(item.id), ...(to ? { to } : {}) });
+			await ask("messages", { text, id: String(item.id), as: me.id, ...(to ? { to } : {}) });
 			outbox.said(item);
 		},
 		async (error) => {
@@ -538,7 +538,7 @@ function showChat() {
 $("rename").onclick = async () => {
 	closeSheet();
 	const check = async (name) => {
-		if (name.trim() !== me.name) named((await ask("name", { name: name.trim() })).name);
+		if (name.trim() !== me.name) named((await ask("name", { name: name.trim(), as: me.id })).name);
 	};
 	await question({ title: "Change your name", input: me.name, buttons: { save: "Save", cancel: "Cancel" }, check });
 	text.focus();
