@@ -101,8 +101,10 @@ class Request(http.Request):
 
     def _renamed_cookie(self) -> answers.Headers:
         """Return the headers that replace the cookie of a version that did not use the prefix over TLS."""
+        if not self.secure:
+            return ()
         own, old = self.cookie_values(COOKIE)
-        if not self.secure or own or not old or self.key != old or self.member is None:
+        if own or not old or self.key != old or self.member is None:
             return ()
         new = guard.set_cookie(COOKIE, old, secure=True)
         return new, guard.set_cookie(COOKIE, "", secure=False, seconds=0)
