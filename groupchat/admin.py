@@ -1,7 +1,7 @@
-"""The command `groupchat-admin`: what an operator asks of the file that a group is kept in.
+"""The command `groupchat-admin`, with which an operator looks at the file that a group is kept in.
 
-Two rules. What reads changes nothing and holds up nobody: the file is opened read-only, also beside a running daemon,
-and the daemon's lock is not asked for. And what is printed may come from anybody: it cannot drive a terminal.
+Two rules. Reading changes nothing and holds up nobody: the file is opened read-only, also beside a running daemon, and
+the daemon's lock is not taken. And printed text, which may come from anybody, cannot drive a terminal.
 """
 
 from __future__ import annotations
@@ -26,77 +26,78 @@ from typing import Any, NoReturn
 
 from groupchat import __version__
 from groupchat.core.errors import CannotOpen, LogError
-from groupchat.core.events import GuestSaid, Line, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
-from groupchat.log import Entry, database
-from groupchat.log.database import Reader
+from groupchat.log import Entry, Snapshot, database, tables
+from groupchat.log.reader import Reader, open_to_read
 from groupchat.service.snapshots import Snapshots
 
 DESCRIPTION = """\
-Look at the file that a group is kept in, or back it up. A daemon may be using it: nothing in it is changed, and nobody
+Look at the file that a group is kept in, or back it up. A daemon may be using the file: it is not changed, and nobody
 has to wait.
 """
 
 EPILOG = """\
-exit status: 0 if done (of check: if sound); 1 if not, with the reason on standard error; 2 for wrong arguments
+exit status: 0 if done (check: if sound); 1 if not, with the reason on standard error; 2 for wrong arguments
 
-"groupchat-admin COMMAND --help" tells more of a command, that of backup also how to restore one.
+"groupchat-admin COMMAND --help" tells more about a command. "groupchat-admin backup --help" also tells how to restore.
 """
 
-AT_ONCE = 200  # how many entries are read at once; each may be hundreds of events
-LARGE = 5_000  # from how many pages (of 4 KiB) on a backup shows how far it is
+AT_ONCE = 200  # entries are read at once; each may be hundreds of events
+LARGE = 5_000  # pages (of 4 KiB) make a backup large enough to show its progress
 
 
-class Replay(Snapshots):
-    """The log of a file, folded as the daemon folds it: its lines, one after another, and the group they lead to.
+class Replay:
+    """The log of a file, folded as the daemon folds it: its lines one after another, and the group that they lead to.
 
-    That takes memory for the members, and not for the lines. `read` calls a function with a connection.
+    It takes memory for the members, and not for the lines. `read` calls a function with a connection.
     """
 
     def __init__(self, read: Callable[[Callable[[sqlite3.Connection], Any]], Any]) -> None:
         self.group = Group(keep=1)
-        super().__init__(self.group)
+        self.position = 0
+        """The position of the last entry that was read."""
+        self.number = 0
+        """The number of the last line."""
+        self.snapshot: Snapshot | None = read(tables.load_snapshot)
         self._read = read
-        self.snapshot = read(database.load_snapshot)
-        self.number = 0  # of the last line
+        self._snapshots = Snapshots(self.group)
         if self.snapshot is not None:
             with _applying("The snapshot"):
-                self.position = self.load(self.snapshot)
-            self.number = self._head - read(self._count_known)
+                self.position = self._snapshots.load(self.snapshot)
+            self.number = self._snapshots.first_number(read(self._count_covered)) - 1
 
-    def _count_known(self, connection: sqlite3.Connection) -> int:
-        """How many lines are in the entries that the snapshot knows."""
-        events = database.count_events(connection, self.position, self._known)
-        return events.total() - events["seen"] - len(self._refused)
+    def _count_covered(self, connection: sqlite3.Connection) -> int:
+        """Return the number of lines, refused ones included, in the entries that the snapshot covers."""
+        assert self.snapshot is not None
+        events = tables.count_events(connection, self.position, self.snapshot.position)
+        return events.total() - events["seen"]
 
     def lines(self) -> Iterator[tuple[int, Line]]:
-        """The lines that are kept, each with its number. Raises LogError."""
+        """Yield the lines that are kept, each with its number. Raises LogError."""
         while entries := self._read(self._fetch):
             for entry in entries:
-                for line in self._apply(entry):
+                for line in self._fold(entry):
                     self.number += 1
                     yield self.number, line
-        self.caught_up()
+        self._snapshots.caught_up()
 
     def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
         with _applying(f"What comes after entry {self.position}"):
-            return list(database.read(connection, self.position, AT_ONCE))
+            return list(tables.read(connection, self.position, AT_ONCE))
 
-    def _apply(self, entry: Entry) -> list[Line]:
-        """Fold an entry. Returns its lines: what was refused is none."""
+    def _fold(self, entry: Entry) -> list[Line]:
         if entry.position != self.position + 1:
-            raise LogError(f"Entry {self.position + 1} is needed, and the next that is there is {entry.position}.")
+            raise LogError(f"Entry {self.position + 1} is missing: the next one is {entry.position}.")
+        self.position = entry.position
         with _applying(f"Entry {entry.position}"):
-            if not self.begin(entry):
-                return self.lines_of(entry)
-            taken = [event for event in entry.events if self.group.apply(event) is not None]
-            return [event for event in taken if not isinstance(event, Seen)]
+            return self._snapshots.fold(entry)
 
 
 @contextmanager
 def _applying(what: str) -> Iterator[None]:
-    """Whatever is wrong with what was stored, it is said in one line."""
+    """Turn any exception that stored data leads to into a LogError of one line."""
     try:
         yield
     except (LogError, sqlite3.Error):
@@ -106,9 +107,9 @@ def _applying(what: str) -> Iterator[None]:
 
 
 def check(given: argparse.Namespace) -> int:
-    """Say what is in FILE, and whether it is sound: as a database, and as a log that a daemon can start with.
+    """Print what is in FILE, and check that it is sound: as a database, and as a log that a daemon can start with.
 
-    The last line is "sound"; if it is not, standard error says what is wrong, and the exit status is 1.
+    The last line is "sound". If FILE is not sound, standard error says what is wrong, and the exit status is 1.
     """
     facts, problem = Reader(given.file).read(_examined)
     size = sum(path.stat().st_size for path in (given.file, Path(f"{given.file.resolve()}-wal")) if path.exists())
@@ -122,16 +123,16 @@ def check(given: argparse.Namespace) -> int:
 
 
 def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]], str]:
-    """What is in a file, as far as that can be told, and what is wrong with it: nothing if it is sound."""
-    facts: list[tuple[str, object]] = [("format", database.VERSION)]
-    if damage := database.check(connection, "integrity_check"):
+    """Return what is in a file, as far as that is known, and what is wrong with it: "" if it is sound."""
+    facts: list[tuple[str, object]] = [("format", tables.VERSION)]
+    if damage := tables.check(connection, "integrity_check"):
         return facts, f"it is damaged ({damage})."
-    beginning, head = database.span(connection)
-    entries = database.count_entries(connection)
-    events = database.count_events(connection, 0, sys.maxsize)
+    beginning, head = tables.span(connection)
+    entries = tables.count_entries(connection)
+    events = tables.count_events(connection, 0, sys.maxsize)
     facts += [("first kept", beginning), ("head", head), ("entries", entries), ("events", _listed(events))]
-    if entries != head - beginning + 1 or events != database.count_events(connection, beginning - 1, head):
-        return facts, f"What it holds are not the entries {beginning} to {head}, and their events."
+    if entries != head - beginning + 1 or events != tables.count_events(connection, beginning - 1, head):
+        return facts, f"It does not hold all of the entries {beginning} to {head} with their events, and no others."
     try:
         return facts, _fold(connection, facts)
     except LogError as error:
@@ -139,25 +140,23 @@ def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]],
 
 
 def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> str:
-    """Fold the log, add to the facts, and say what is wrong with it."""
-    beginning, head = database.span(connection)
+    """Fold the log, and add to the facts. Return what is wrong with it."""
+    beginning, head = tables.span(connection)
     replay = Replay(lambda function: function(connection))
     position = replay.snapshot.position if replay.snapshot else 0
     facts.append(("snapshot", f"of entry {position}" if replay.snapshot else "none"))
     if not beginning - 1 <= replay.position <= position <= head:
-        return f"It holds the entries {beginning} to {head}, and needs those after {replay.position} to {position}."
-    kinds = Counter(type(line).__name__.lower() for _, line in replay.lines())
+        return f"It holds the entries {beginning} to {head}, but needs those after {replay.position} to {position}."
+    kinds = Counter(tables.KINDS[type(line)] for _, line in replay.lines())
     numbers = f", numbers {replay.number - kinds.total() + 1} to {replay.number}" if kinds else ""
     facts += [("lines", _listed(kinds) + numbers), ("members", len(replay.group.members))]
     last = replay.group.history.head
     if replay.number != last:
         return f"By its snapshot the last line is number {last}, by its entries {replay.number}."
-    wrong = [m.name for m in replay.group.members.values() if not _is_possible(replay.group, m)]
-    return f"What waits for {wrong[0]} cannot be right." if wrong else ""
-
-
-def _is_possible(group: Group, member: Member) -> bool:
-    return 0 <= group.hidden(member, member.skipped) <= group.history.head - member.cursor
+    for member in replay.group.members.values():
+        if not 0 <= replay.group.hidden(member, member.skipped) <= last - member.cursor:
+            return f"The cursor of {member.name} cannot be right."
+    return ""
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -168,13 +167,13 @@ def _listed(counts: Counter[str]) -> str:
 def history(given: argparse.Namespace) -> int:
     """Print the lines that are kept, oldest first, with the local date and time of each.
 
-    Control characters are printed as \\u and four digits. With --json each line is one object: number, at (ISO 8601,
-    UTC), kind (joined, said, whispered, renamed, left, shared or told), member (its id, a string; null of a guest, who
-    shared or told something without being a member), name, text (of said, whispered, told), to (of whispered: to whom),
-    new (of renamed: the new name), file and size (of shared: its name, and how many bytes it is), and line, which is
-    how it reads.
+    Control characters are printed as \\u and four digits. With --json each line is one object with these keys: number,
+    at (ISO 8601, UTC), kind (joined, said, whispered, renamed, left, shared or told), member (its id, a string; null
+    for a guest, who shares or tells something without being a member), name, text (of said, whispered and told), to (of
+    whispered: the name of the receiver), new (of renamed: the new name), file and size (of shared: the name of the
+    file, and its size in bytes), and line (the whole line as it is shown in the group).
     """
-    # A little at a time: whoever pages through it for hours does not make the -wal grow for hours.
+    # Read a little at a time: a long transaction would make the -wal grow as long as somebody pages through the output.
     for number, line in Replay(Reader(given.file).read).lines():
         if line.at >= given.since:
             print(_json_line(number, line) if given.json else f"{_local(line.at)}  {safe(line.line())}")
@@ -185,7 +184,7 @@ def _json_line(number: int, line: Line) -> str:
     found: dict[str, object] = {
         "number": number,
         "at": _utc(line.at),
-        "kind": type(line).__name__.lower(),
+        "kind": tables.KINDS[type(line)],
         "member": str(line.member) if line.member else None,
         "name": line.name,
     }
@@ -201,12 +200,12 @@ def _json_line(number: int, line: Line) -> str:
 
 
 def members(given: argparse.Namespace) -> int:
-    """Print who is a member, in the order in which they joined.
+    """Print the members, in the order in which they joined.
 
-    For each its address (without a port, if it has a connection instead), since when it is one, its last contact, how
-    many lines wait for it, and its name. A daemon notes contacts once a minute, and who was given what once a second.
-    With --json each member is one object: member (its id, a string), name, host, port, since, last_contact (both ISO
-    8601, UTC), behind; null is unknown, or none.
+    For each: its address (without a port, if it has a connection), the time of its join, its last contact, the number
+    of lines that wait for it, and its name. A daemon records contacts once a minute, and cursors once a second. With
+    --json each member is one object with these keys: member (its id, a string), name, host, port, since, last_contact
+    (both ISO 8601, UTC) and behind; null means unknown, or none.
     """
     group = Reader(given.file).read(_group)
     found = [(m, group.behind(m)) for m in group.members.values()]
@@ -228,7 +227,7 @@ def _group(connection: sqlite3.Connection) -> Group:
 def _described(member: Member, behind: int) -> dict[str, object]:
     port = None if member.address is None else member.address[1]
     found = {"member": str(member.id), "name": member.name, "host": member.host, "port": port}
-    # Of whom an older groupchat let in, it is not known since when it is here.
+    # The time of a join is not known if it happened under an older groupchat.
     times = {"since": _utc(member.since) if member.since else None, "last_contact": _utc(member.logged // 60 * 60)}
     return {**found, **times, "behind": behind}
 
@@ -241,7 +240,7 @@ def _row(member: Member, behind: int) -> Sequence[str]:
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """The last column is not padded: how wide a name is on a terminal only the terminal knows."""
+    """Print rows in columns. The last one is not padded: only a terminal knows the width of a name."""
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
     for row in rows:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]))
@@ -250,11 +249,11 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 def backup(given: argparse.Namespace) -> int:
     """Copy FILE, as it is at this moment, to the new file TO, which only you can read.
 
-    A daemon that uses FILE goes on. The copy has its name only once it was checked and is on the disk. Do not copy the
-    file of a running daemon in any other way.
+    A daemon that uses FILE keeps running. The copy gets its name only after it was checked and is on the disk. Do not
+    copy the file of a running daemon in any other way.
 
-    To restore: stop the daemon, remove FILE-wal and FILE-shm if they are there, copy the backup to FILE, see that the
-    user of the daemon may write to it, and start the daemon. What came after the backup is gone then, for everybody.
+    To restore: stop the daemon, remove FILE-wal and FILE-shm if they exist, copy the backup to FILE, make sure that the
+    user of the daemon may write to it, and start the daemon. What came after the backup is then gone, for everybody.
     """
     reader, to = Reader(given.file), given.to
     _check_free(to)
@@ -264,10 +263,10 @@ def backup(given: argparse.Namespace) -> int:
     try:
         reader.read(lambda connection: _copy(connection, part))
         _check_copy(part)
-        _sync(part)
+        database.sync(part)
         _check_free(to)
         part.rename(to)
-        _sync(to.parent)
+        database.sync(to.parent)
     finally:
         for suffix in ("", "-journal"):
             Path(f"{part}{suffix}").unlink(missing_ok=True)
@@ -275,17 +274,17 @@ def backup(given: argparse.Namespace) -> int:
 
 
 def _check_free(to: Path) -> None:
-    """What a file of this name left beside it, SQLite would take for a part of the new one."""
+    """Raise CannotOpen if the new file, or one that SQLite would take for a part of it, exists."""
     for suffix in ("", "-wal", "-journal"):
         if os.path.lexists(f"{to}{suffix}"):
             raise CannotOpen(f"{to}{suffix} is there already: nothing was copied.")
 
 
 def _copy(connection: sqlite3.Connection, part: Path) -> None:
-    """Copy what this connection sees, which is one moment: a copy of what changes would begin again and again."""
+    """Copy the file as this connection sees it. That does not change, or else the copy would start again and again."""
     part.unlink(missing_ok=True)
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    # A function in any case: signals are heard while it runs.
+    # Always pass a function: Python handles signals only while one runs.
     try:
         database.backup(connection, part, _show_progress if on_terminal else lambda *_: None)
     except sqlite3.Error as error:
@@ -300,27 +299,19 @@ def _show_progress(_status: int, remaining: int, pages: int) -> None:
 
 def _check_copy(part: Path) -> None:
     try:
-        with closing(database.open_to_read(part, immutable=True)) as connection:
-            damage = database.check(connection, "quick_check")
+        with closing(open_to_read(part, immutable=True)) as connection:
+            damage = tables.check(connection, "quick_check")
     except sqlite3.Error as error:
         damage = str(error)
     if damage:
         raise LogError(f"no backup was made: the copy would be damaged ({damage}).")
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-
-
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-
-# C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings and overrides.
 
 
 def safe(text: str) -> str:
-    """The text with escapes, which JSON knows too, in place of what could drive a terminal."""
+    """Return the text with escapes, which JSON has too, in place of characters that could drive a terminal."""
     return FORBIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -342,7 +333,7 @@ def complain(problem: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """An argument parser that prints an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         usage = " ".join(self.format_usage().split())
@@ -350,7 +341,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def moment(text: str) -> float:
-    """What --since takes. Raises ArgumentTypeError."""
+    """Return the time that an argument of --since means. Raise ArgumentTypeError."""
     if ago := re.fullmatch(r"([0-9]{1,9})([mhd])", text):
         return time.time() - int(ago[1]) * {"m": 60, "h": 3_600, "d": 86_400}[ago[2]]
     try:
@@ -372,26 +363,26 @@ def make_parser() -> Parser:
         command.add_argument("file", metavar="FILE", type=Path, help="the file that the group is kept in")
         return command
 
-    add(check, "say what is in FILE, and whether it is sound")
+    add(check, "print what is in FILE, and check that it is sound")
     lines = add(history, "print the lines that are kept")
-    since = "only lines since then: a date or a date and time (local), or how long ago: a number and m, h or d"
+    since = "only newer lines: since a local date or time, or within 90m, 12h, 7d (minutes, hours, days)"
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
     for command in (lines, add(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    command = add(backup, "copy FILE, also while a daemon uses it")
-    command.add_argument("to", metavar="TO", type=Path, help="the backup: a file that is not there yet")
+    command = add(backup, "copy FILE, even while a daemon uses it")
+    command.add_argument("to", metavar="TO", type=Path, help="the backup, a new file")
     return parser
 
 
 def _run(given: argparse.Namespace) -> int:
-    """Returns the exit status. Whoever reads no further, as `head` does, has all it wanted."""
+    """Run a command, and return the exit status. A closed pipe (as by `head`) is no error."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if getattr(given, "json", False) else None, errors="backslashreplace")
     try:
         status: int = given.function(given)
         print(end="", flush=True)
         return status
-    except (LogError, ValueError, OverflowError) as error:  # the latter for what can be no time
+    except (LogError, ValueError, OverflowError) as error:  # the last two for impossible times
         complain(str(error))
         return 1
     except BrokenPipeError:
@@ -401,7 +392,7 @@ def _run(given: argparse.Namespace) -> int:
     except OSError as error:
         complain(f"{error.filename or 'standard output'}: {error.strerror}")
         status = 1
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print would fail again at exit
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or else flushing at exit would fail again
     return status
 
 

@@ -1,4 +1,4 @@
-"""`twistd groupchat`: how its parts are plugged together. Only this module names the concrete classes."""
+"""`twistd groupchat`: how its parts are plugged together. Only this module names concrete front ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application import service
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -24,7 +23,7 @@ from groupchat.daemon import Door, InOrder, allow_open_files, fail, ways_in
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.frontends.transfers.server import TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
 from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everywhere
@@ -57,7 +56,7 @@ def makeService(options: Options) -> service.IService:
 
     group_service = GroupService(_settings(options), _log(options, reactor), reactor, fail)
     shelf = _shelf(options, group_service, reactor)
-    registry = ConnectionRegistry(group_service, _limits(options), reactor, Lines, shelf)
+    registry = ConnectionRegistry(group_service, _limits(options), reactor, LinesProtocol, shelf)
     quic = _quic(options, registry) if options["quic"] else None
     make_protocol = partial(
         FiveMessages, group_service, options["max-reply"], options["udp-networks"], None if quic is None else quic.take
@@ -67,7 +66,8 @@ def makeService(options: Options) -> service.IService:
     web = _web(options, registry, web_endpoints) if web_endpoints else None
 
     shelf_service = None if shelf is None else ShelfService(shelf)
-    streams = lines if endpoints or web is not None or quic is not None else None
+    streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
+    # They start in this order, and stop in reverse: what uses something stops before it.
     parts = [group_service, shelf_service, udp, quic, streams, web]
     return InOrder(
         [part for part in parts if part is not None],
@@ -135,7 +135,7 @@ def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
     transfer_server = TransferServer(
         registry,
         registry.shelf or NoShelf(),
-        lambda peer: registry.buildProtocol(IPv4Address("UDP", peer.host, 0)),
+        lambda peer: registry.connect(peer.host),
     )
     quic = Quic(
         registry.limits,

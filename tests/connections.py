@@ -1,4 +1,4 @@
-"""Connections to a service without a transport: what each asks, and what it is told; and tests with them."""
+"""Connections to a service without a transport, and the base class of tests with them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ KEY = "0f" * 32
 
 @implementer(IConnection, IReader)
 class Connection:
-    """One connection. `told` has what it was told since this was last asked; `why` the reasons of all refusals.
+    """A connection. `told` returns its answers since the last call; `why` has the reasons of all refusals.
 
-    `lines` has what its subscription gave it, once it has one: see `listen`.
+    `lines` has what its subscription gave it: see `listen`.
     """
 
     def __init__(self, service: GroupService, host: str = "10.0.0.9") -> None:
@@ -57,7 +57,7 @@ class Connection:
         return told
 
     def words(self) -> list[str]:
-        """What it was told, without of what."""
+        """Return the kinds of the answers since the last call, without the commands."""
         return [word for word, _ in self.told()]
 
     @property
@@ -66,7 +66,7 @@ class Connection:
         return self.seat.member
 
     def ask(self, *commands: Command) -> None:
-        """Ask all this without waiting."""
+        """Submit these commands without waiting."""
         for command in commands:
             self._service.submit(self.seat, command)
 
@@ -74,14 +74,14 @@ class Connection:
         self.ask(Join(name, secret))
 
     def resume(self, secret: str) -> None:
-        """Go on with a session that somebody else had. Raises IllegalMessage."""
+        """Resume a session. Raises IllegalMessage."""
         self.seat = self._service.resume(secret, self)
 
     def hang_up(self, *, hold: bool) -> None:
         self._service.hang_up(self.seat, hold=hold)
 
     def listen(self, after: int | None = None, numbered: bool = False) -> Subscription:
-        """Be given what comes after the line of this number; without one, after what the member was given so far."""
+        """Subscribe to what comes after a number; without one, to what the member has not been given."""
         member, group = self.member, self._service.group
         place = (member.cursor, member.skipped) if after is None else group.place(member, after)
         return self._service.subscriptions.open(member, place, self, with_numbers if numbered else None)
@@ -94,13 +94,13 @@ class Connection:
         self.drops += 1
 
     def given(self) -> Sequence[str]:
-        """What it was given since this was last asked, each turn's in one piece."""
+        """Return what it was given since the last call, one piece for each turn."""
         lines, self.lines = self.lines, []
         return lines
 
 
 class SessionTestCase(SynchronousTestCase):
-    """A test with one node, whose log gives back what is appended `delay` seconds later; with 0, in the next turn."""
+    """A test with a node whose log gives back what is appended `delay` seconds later; with 0, in the next turn."""
 
     delay = 0.0
 
@@ -117,12 +117,12 @@ class SessionTestCase(SynchronousTestCase):
         self.node, self.group, self.seats = node, node.service.group, node.service.seats
 
     def settle(self) -> None:
-        """Until all that was asked so far is answered."""
+        """Let all commands so far be answered."""
         for _ in range(5):
             self.clock.pump([0, self.delay])
 
     def connection(self, name: str = "", secret: str | None = None, host: str = "10.0.0.9") -> Connection:
-        """A connection; with a name, that of a member who was told so."""
+        """Return a connection; with a name, one that has joined."""
         connection = Connection(self.node.service, host)
         if name:
             connection.join(name, secret)
@@ -131,7 +131,7 @@ class SessionTestCase(SynchronousTestCase):
         return connection
 
     def hold_alice(self, hold: int) -> None:
-        """Start anew, with so many seconds in which a session is held, as Alice's is from now on."""
+        """Start a node that holds sessions for `hold` seconds, and hold Alice's from now on."""
         self.start(hold=hold)
         self.connection("Alice", KEY).hang_up(hold=True)
 
@@ -139,11 +139,11 @@ class SessionTestCase(SynchronousTestCase):
         return [member.name for member in self.group.members.values()]
 
     def lines(self) -> list[str]:
-        """All that was said and done."""
+        """Return all lines of the group."""
         return bytes(self.group.history.read(0, self.group.history.head, 1 << 30)[0]).decode().split("\n")
 
     def entries(self, after: int) -> list[list[str]]:
-        """The kinds of the events of each entry, but for records of cursors."""
+        """Return the types of the events of each entry, without records of cursors."""
         found = [[type(event).__name__ for event in entry.events] for entry in self.store.read(after, 1000)]
         return [kinds for kinds in found if kinds != ["Seen"]]
 

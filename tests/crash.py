@@ -1,8 +1,8 @@
-"""The crash test: a daemon is killed (SIGKILL) at random moments while members talk, and goes on from its file.
+"""The crash test: a daemon is killed (SIGKILL) at random moments while members talk, and started again on its file.
 
     python -m tests.crash --kills 300
 
-The rule is in crash_judge.py; how members talk, so that it can be known what was answered, in crash_members.py.
+crash_judge.py has the rule, and crash_members.py the members, who talk in a way that shows which request was answered.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from tests.daemon import START_SECONDS, STOP_SECONDS
 
 LIFE_SECONDS = (0.02, 1.5)
 LONG_LIFE_SECONDS = (2.5, 4.0)
-"""How long a daemon lives once it answers; and every fifth, so that what it gives at first must not come again."""
+"""How long a daemon lives once it answers. Every fifth lives longer: what it gives at first must not come again."""
 
 UNBORN = 0.1
-"""How many of the daemons are killed before they answer, as they read their file: within UNBORN_SECONDS."""
+"""The share of daemons that are killed before they answer, while they read their file: within UNBORN_SECONDS."""
 
 UNBORN_SECONDS = (0.0, 0.8)
 
 SNAPSHOT_EVENTS = 6_000
 KEEP = 20_000
-"""After how many events a daemon saves a snapshot, and how many lines it keeps: so few that kills hit both."""
+"""The events between two snapshots of a daemon, and the lines that it keeps: so few that kills hit both."""
 
 SAY_EVERY = 10
-"""After how many kills a run says how far it is."""
+"""The number of kills after which a run prints its progress."""
 
 PORTS = range(15_000, 30_000)
-"""Where a free port is looked for: systems give none of these to whoever asks for any, while no daemon has it."""
+"""The ports to choose from: no system gives one of these to a process that asks for any free port."""
 
 _PROGRAM = f"""
-from groupchat.service.group_service import group_service as service
+from groupchat.service import group_service as service
 assert service.SNAPSHOT_EVENTS > {SNAPSHOT_EVENTS}
 service.SNAPSHOT_EVENTS = {SNAPSHOT_EVENTS}
 from twisted.scripts.twistd import run
@@ -61,7 +61,7 @@ class RunError(Exception):
 
 
 class Daemon:
-    """A process, and what it prints. `killed` is when it was, by a thread: whatever members are doing just then."""
+    """A process and its output. `killed` is the time at which a thread killed it, at any moment of the conversation."""
 
     def __init__(self, directory: Path, port: int, options: Sequence[str]) -> None:
         self.killed: float | None = None
@@ -89,13 +89,13 @@ class Daemon:
         self.killed = at
 
     def close(self) -> None:
-        """Returns when it is surely dead."""
+        """Kill the process, and wait for its end."""
         self._timer.cancel()
         self._process.kill()
         self._process.wait(STOP_SECONDS)
 
     def check(self) -> None:
-        """Raises RunError if it has ended in any way but this, or complained."""
+        """Raise RunError if the process ended in any other way than by a kill, or logged an error."""
         output = self._printed.read_text()
         if self._process.poll() not in {None, -signal.SIGKILL} or "Traceback" in output:
             self.fail(f"ended with status {self._process.poll()}, or complained")
@@ -106,7 +106,7 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`options` are those of the daemon. With no kills, the members talk for a second."""
+    """A run. `options` are those of the daemon. Without kills, the members talk for a second."""
 
     seed: int
     kills: int
@@ -115,7 +115,7 @@ class Plan:
 
 
 class Run:
-    """The members, and one daemon after the other. `cut_off` is how many requests a kill left unanswered."""
+    """The members, and one daemon after another. `cut_off` counts the requests that kills left unanswered."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         self.record = Record()
@@ -130,7 +130,7 @@ class Run:
         self._start()
 
     def lives(self) -> Iterator[int]:
-        """Gives the number of kills after each of them, when there is another daemon."""
+        """Yield the number of kills after each of them, when the next daemon was started."""
         self._wait_for_daemon()
         self._must(lambda: all(member.reader for member in self._members))
         if not self._plan.kills:
@@ -144,7 +144,7 @@ class Run:
             yield len(self.record.kills)
 
     def settle(self) -> None:
-        """Let what is under way be answered, and everybody ask for what waits."""
+        """Wait for the answers under way, and let all members read what waits for them."""
         self._asking = False
         self._must(self._all_are_idle)
         self._asking = True
@@ -176,13 +176,13 @@ class Run:
         self._pump(SILENCE_SECONDS, lambda: self._daemon.killed is not None)
         self._daemon.close()
         self._daemon.check()
-        self._receive(0.01)  # what it has sent is here: on the loopback, sending is receiving
+        self._receive(0.01)  # on the loopback, everything sent has arrived
         assert self._daemon.killed is not None
         self.record.kills.append(self._daemon.killed)
         self.cut_off += sum(member.cut_off(monotonic()) for member in self._members)
 
     def _pump(self, seconds: float, done: Callable[[], bool] = lambda: False) -> bool:
-        """Let members ask and receive, for so long or until it is done. Returns whether it is."""
+        """Let members ask and receive, for some seconds or until `done`. Return True if it is done."""
         end = monotonic() + seconds
         while not done():
             now = monotonic()
@@ -209,7 +209,7 @@ class Run:
 
 
 def free_port() -> int:
-    """A UDP port that nobody has. Raises RunError."""
+    """Return a UDP port that is free. Raise RunError."""
     for port in random.sample(PORTS, 100):
         try:
             check_free("127.0.0.1", port)
@@ -219,12 +219,9 @@ def free_port() -> int:
     raise RunError("There is no free port.")
 
 
-# The whole
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`cut_off` is how many requests were under way when the daemon was killed."""
+    """The result of a run. `cut_off` counts the requests that were under way at a kill."""
 
     verdict: Verdict
     kills: int
@@ -243,9 +240,9 @@ class Outcome:
 
 
 def crash(plan: Plan, directory: Path, say: Callable[[str], None] = lambda line: None) -> Outcome:
-    """A whole run; it ends early when something is wrong. Raises RunError when it cannot even go on.
+    """Run a plan. It ends early if there is an error; RunError is raised if it cannot even go on.
 
-    All of it is judged at the end, and after 1, 2, 4, 8 ... kills: more often would take longer than the run.
+    The whole is judged at the end and after 1, 2, 4, 8 ... kills: judging more often would take longer than the run.
     """
     began = monotonic()
     run = Run(plan, directory)
@@ -256,7 +253,7 @@ def crash(plan: Plan, directory: Path, say: Callable[[str], None] = lambda line:
     try:
         for kills in run.lives():
             if kills % SAY_EVERY == 0:
-                say(f"{kills} kills, {len(run.record.deeds)} requests, {monotonic() - began:.1f} seconds")
+                say(f"{kills} kills, {len(run.record.requests)} requests, {monotonic() - began:.1f} seconds")
             if (kills.bit_count() == 1 or run.record.refusals) and (so_far := outcome()).verdict.errors:
                 return so_far
         run.settle()
@@ -271,13 +268,15 @@ def options(durability: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=20, help="how often the daemon is killed (%(default)s)")
-    parser.add_argument("--members", type=int, default=6, help="how many members talk and listen (%(default)s)")
-    parser.add_argument("--durability", default="full", choices=["full", "normal"], help="of the daemon (%(default)s)")
-    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="try a run again (any)")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (%(default)s)")
+    parser.add_argument("--members", type=int, default=6, help="number of members (%(default)s)")
+    parser.add_argument(
+        "--durability", default="full", choices=["full", "normal"], help="the daemon's --durability (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32), help="repeat a run with its seed (random)")
     chosen = parser.parse_args()
     if chosen.members < LEAST_MEMBERS:
-        parser.error(f"it takes {LEAST_MEMBERS} members")
+        parser.error(f"at least {LEAST_MEMBERS} members are needed")
     directory = Path(tempfile.mkdtemp(prefix="groupchat-crash-"))
     print(f"seed {chosen.seed}, {chosen.members} members, durability {chosen.durability}, in {directory}", flush=True)
     plan = Plan(chosen.seed, chosen.kills, chosen.members, options(chosen.durability))

@@ -1,7 +1,7 @@
-"""What members of a group received, judged by what was done: the checker of the crash test. Pure.
+"""The checker of the crash test: it compares what members received with what was done. It is pure.
 
-The rule: what was answered has happened, once, in one place, for everybody; what was not answered has happened for
-everybody or for nobody; and everybody is still who it was.
+The rule: a request that was answered took effect once, in the same order for everybody. One that was not answered took
+effect for everybody or for nobody. And all members keep their names.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from math import inf
 from typing import NamedTuple
 
 AGAIN_SECONDS = 1.5
-"""How long before a kill a line may have been given to a member that is given it again after it.
+"""The longest time before a kill at which a line may have been given that is given again after the kill.
 
-Where members are is appended once a second; half a second more is for that record to be made and become durable.
+Cursors are recorded once a second; the record may take half a second more to become durable.
 """
 
 RENAMED = " changed his name to "
@@ -30,10 +30,10 @@ _LINE = re.compile(rf"(?P<shown>.*?)(?P<key>: .*|{RENAMED}.*)")
 
 
 @dataclass(slots=True)
-class Deed:
-    """A request that makes a line: `key` is that line, but for the name that its author is shown under.
+class Request:
+    """A request that makes a line. `key` is that line without the name of its author, and unique.
 
-    `settled` is when it had surely happened, or never would. Keys are unique.
+    From the time `settled` on, it is certain that the request took effect, or never will.
     """
 
     author: str
@@ -44,7 +44,7 @@ class Deed:
 
 
 class Reading(NamedTuple):
-    """A line that a member received in a life of the daemon (0, 1 ...). Who joins or leaves is `shown` as ""."""
+    """A line that a member received. `life` counts the daemons: 0, 1 ... For a join or leave, `shown` is ""."""
 
     key: str
     shown: str
@@ -60,9 +60,9 @@ def reading(line: str, at: float, life: int) -> Reading:
 
 @dataclass(slots=True)
 class Reader:
-    """One membership. Whatever others did between `since` and `until` must be among its readings.
+    """One membership. All that others did between `since` and `until` must be among its readings.
 
-    `listed` are the names that it was told at the end, newest first: of everybody, as it was the first to join.
+    `listed` has the names that it was given at the end, newest first.
     """
 
     author: str
@@ -74,9 +74,9 @@ class Reader:
 
 @dataclass(slots=True)
 class Record:
-    """All of a run. `deeds` are by key, in the order in which they were sent; life n ended with `kills[n]`."""
+    """The record of a run. `requests` are by key, in the order in which they were sent; life n ended at `kills[n]`."""
 
-    deeds: dict[str, Deed] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
     readers: list[Reader] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -88,14 +88,17 @@ Seen = dict[str, Reading]
 
 @dataclass(slots=True)
 class Verdict:
-    """`errors` by kind, the first few of each described. `stored` was not acknowledged."""
+    """The result. It counts `errors` by kind, and describes the first ten of each kind.
+
+    `stored` counts requests that took effect without being acknowledged, and `again` the lines that came again.
+    """
 
     errors: Counter[str] = field(default_factory=Counter)
     described: list[str] = field(default_factory=list)
     acknowledged: int = 0
     stored: int = 0
     again: int = 0
-    oldest_again: float = 0.0  # how long before a kill it was given first
+    oldest_again: float = 0.0  # the longest time from a line to the kill after which it came again
 
     def error(self, kind: str, description: str) -> None:
         self.errors[kind] += 1
@@ -104,31 +107,31 @@ class Verdict:
 
 
 def judge(record: Record) -> Verdict:
-    """Compare what members received with what was done, and with each other."""
+    """Compare what members received with what was done, and with what others received."""
     verdict = Verdict()
     for refusal in record.refusals:
         verdict.error("refused", refusal)
     seen = [(reader, _seen(reader, record, verdict)) for reader in record.readers]
     everywhere = {key for _, readings in seen for key in readings}
-    deeds = list(record.deeds.values())
+    requests = list(record.requests.values())
     for reader, readings in seen:
         _check_authors(reader, readings, record, verdict)
-        _check_complete(reader, readings, everywhere, deeds, verdict)
+        _check_complete(reader, readings, everywhere, requests, verdict)
     _check_order(seen, verdict)
-    verdict.acknowledged = sum(deed.acknowledged for deed in deeds)
-    verdict.stored = sum(not deed.acknowledged and deed.key in everywhere for deed in deeds)
+    verdict.acknowledged = sum(request.acknowledged for request in requests)
+    verdict.stored = sum(not request.acknowledged and request.key in everywhere for request in requests)
     return verdict
 
 
 def _seen(reader: Reader, record: Record, verdict: Verdict) -> Seen:
-    """A line may come again only if it was given shortly before a kill."""
+    """Check that lines come again only if they were given shortly before a kill. Return the first reading of each."""
     seen: Seen = {}
     last: Seen = {}
     for reading in reader.readings:
-        deed = record.deeds.get(reading.key)
+        request = record.requests.get(reading.key)
         before = last.get(reading.key)
         last[reading.key] = reading
-        if deed is None or deed.author == reader.author:
+        if request is None or request.author == reader.author:
             verdict.error("foreign", f"{reader.author} received {reading}")
         elif before is None:
             seen[reading.key] = reading
@@ -141,15 +144,15 @@ def _seen(reader: Reader, record: Record, verdict: Verdict) -> Seen:
 
 
 def _check_authors(reader: Reader, seen: Seen, record: Record, verdict: Verdict) -> None:
-    """What one author did comes in that order, under the name that the author had at the time."""
+    """Check that the lines of each author come in order, under the name that the author had at the time."""
     sent: dict[str, float] = {}
     names: dict[str, str] = {}
     for key, reading in seen.items():
-        deed = record.deeds[key]
-        author = deed.author
-        if deed.sent < sent.get(author, -inf):
-            verdict.error("out of order", f"{reader.author} received {reading} after what {author} did later")
-        sent[author] = deed.sent
+        request = record.requests[key]
+        author = request.author
+        if request.sent < sent.get(author, -inf):
+            verdict.error("out of order", f"{reader.author} received {reading} after a later line of {author}")
+        sent[author] = request.sent
         if reading.shown and (reading.shown != names.setdefault(author, reading.shown) or not _is_by(author, reading)):
             verdict.error("misnamed", f"{reader.author} received {reading}, by {author}, who is {names[author]}")
         if key.startswith(RENAMED):
@@ -159,27 +162,29 @@ def _check_authors(reader: Reader, seen: Seen, record: Record, verdict: Verdict)
         elif key.endswith(LEFT):
             names.pop(author, None)
     if reader.listed not in (None, list(reversed(names.values()))):
-        verdict.error("misnamed", f"{reader.author} was told of {reader.listed}, and should have been of {names}")
+        verdict.error("misnamed", f"{reader.author} was given the names {reader.listed} instead of {names}")
 
 
 def _is_by(author: str, reading: Reading) -> bool:
     return reading.shown.split(".")[0] == author
 
 
-def _check_complete(reader: Reader, seen: Seen, everywhere: set[str], deeds: Sequence[Deed], verdict: Verdict) -> None:
-    """What was acknowledged was received, and so was what anybody else received."""
-    for deed in deeds[bisect_left(deeds, reader.since, key=lambda deed: deed.sent) :]:
-        if deed.sent > reader.until:
+def _check_complete(
+    reader: Reader, seen: Seen, everywhere: set[str], requests: Sequence[Request], verdict: Verdict
+) -> None:
+    """Check that a reader received everything that was acknowledged, and everything that others received."""
+    for request in requests[bisect_left(requests, reader.since, key=lambda request: request.sent) :]:
+        if request.sent > reader.until:
             return
-        if deed.settled <= reader.until and deed.author != reader.author and deed.key not in seen:
-            if deed.acknowledged:
-                verdict.error("lost", f"{reader.author} never received {deed}")
-            elif deed.key in everywhere:
-                verdict.error("half seen", f"{reader.author} never received {deed}, which others did")
+        if request.settled <= reader.until and request.author != reader.author and request.key not in seen:
+            if request.acknowledged:
+                verdict.error("lost", f"{reader.author} never received {request}")
+            elif request.key in everywhere:
+                verdict.error("half seen", f"{reader.author} never received {request}, but others did")
 
 
 def _check_order(seen: Sequence[tuple[Reader, Seen]], verdict: Verdict) -> None:
-    """What two readers both received, they received in the same order."""
+    """Check that two readers received the same lines in the same order."""
     longest_first = sorted(seen, key=lambda one: -len(one[1]))
     for index, (reader, readings) in enumerate(longest_first):
         places = {key: place for place, key in enumerate(readings)}

@@ -1,10 +1,10 @@
 """The members of the crash test.
 
 A member sends one request at a time, from one socket for the whole run, and waits for its reply until the daemon is
-dead: were it to give up earlier, a late reply would pass for that of its next request. While there is no daemon,
-members go on *in the dark*, into the socket of one that may be starting. Which of these requests a reply is for cannot
-be told, so none of them counts as acknowledged. They are over when a *fence* is answered: a request that is always
-refused, and in its turn. Whatever a reply holds is recorded, whenever it comes.
+dead: if it gave up earlier, a late reply would be taken for that of its next request. While there is no daemon, members
+send requests *in the dark*, to the port of one that may be starting. As it is unknown which of them a reply is for,
+none of them counts as acknowledged. They end when a *fence* is answered: a request that is always refused, in its turn.
+The lines of every reply are recorded, whenever it comes.
 """
 
 from __future__ import annotations
@@ -17,38 +17,35 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple
 
-from tests.crash_judge import JOINED, LEFT, RENAMED, Deed, Reader, Record, reading
+from tests.crash_judge import JOINED, LEFT, RENAMED, Reader, Record, Request, reading
 
 SILENCE_SECONDS = 20.0
-"""How long a living daemon may leave a request unanswered."""
+"""The longest time that a living daemon may leave a request unanswered."""
 
 DARK_SECONDS = 0.1
-"""How often a member asks something in the dark; at most DARK_REQUESTS times, since a source has a queue of 16."""
+"""The time between two requests in the dark, of which a member sends at most DARK_REQUESTS: a queue has room for 16."""
 
 DARK_REQUESTS = 10
 
 BREATH = 0.05
-"""How many texts come after a pause of at most BREATH_SECONDS, and not at once: a long run must fit into memory."""
+"""The share of texts that are sent after a pause of at most BREATH_SECONDS: a long run must fit into memory."""
 
 BREATH_SECONDS = 0.05
 
 LONGEST_SLEEP = 3.0
-"""How long a member may not ask for what waits: it must not miss KEEP lines."""
+"""The longest pause between two polls of a member: fewer than KEEP lines must be said in it."""
 
 LEAST_MEMBERS = 4
-"""Two who keep their names, one who changes it, one who comes and goes."""
+"""Two members who keep their names, one who changes it, and one who joins and leaves."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""What the kernel is asked to hold of the replies to one member: none may be lost for want of room."""
+"""The size of a member's receive buffer in bytes: no reply may be lost because it is full."""
 
 ILLEGAL = "Illegal message"
 
 
-# A script is sent the reply to what it asked last, or None if there was none
-
-
 class Ask(NamedTuple):
-    """A request, to be sent after a pause; `key` if it makes a line. `refusable` if it may be illegal by now."""
+    """A request, to be sent after a pause. `key` is set if it makes a line, `refusable` if it may be illegal."""
 
     request: str
     key: str = ""
@@ -57,10 +54,11 @@ class Ask(NamedTuple):
 
 
 Script = Generator[Ask, str | None, None]
+"""Yields requests. It is sent the reply to each, or None if there was none."""
 
 
 def talking(author: str, dice: random.Random, renames: bool) -> Script:
-    """Say one text after the other; now and then under a new name from there on."""
+    """Say one text after another, and change the name now and then."""
     yield Ask(f"1 {author}", f"{author}{JOINED}")
     for number in count(1):
         if renames and dice.random() < 0.02:
@@ -85,7 +83,7 @@ def catching_up() -> Script:
 
 
 def visiting(author: str, dice: random.Random) -> Script:
-    """Join, say something, and leave, again and again, each time under another name."""
+    """Join, say something, and leave, over and over, each time under another name."""
     numbers = count(1)
     for visit in count(1):
         name = f"{author}.{visit}"
@@ -99,7 +97,7 @@ def visiting(author: str, dice: random.Random) -> Script:
 
 
 def scripts(members: int, seed: int) -> dict[str, Script]:
-    """By author. m0 and m1 keep their names, which the fences rely on; m3 and m4 listen; the last one visits."""
+    """Return scripts by author. m0 and m1 keep their names, which fences need; m3 and m4 listen; the guest visits."""
     made: dict[str, Script] = {}
     for number in range(members - 1):
         author = f"m{number}"
@@ -113,11 +111,8 @@ def scripts(members: int, seed: int) -> dict[str, Script]:
     return made
 
 
-# Who follows it
-
-
 class Member:
-    """A script, the one socket through which it asks, and what comes of that."""
+    """Sends the requests of a script through one socket, and records what comes of them."""
 
     def __init__(self, author: str, script: Script, port: int, record: Record) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -133,16 +128,16 @@ class Member:
         self._author = author
         self._script = script
         self._record = record
-        self._dark: list[Deed] = []
+        self._dark: list[Request] = []
 
     def ask(self, now: float) -> None:
-        """Ask what is next, when it is time to."""
+        """Send the next request when it is time."""
         if self.under_way is None and self.next is not None and now >= self._due:
             self._send(self.next, now)
             self.under_way = self.next
 
     def ask_in_the_dark(self, now: float) -> None:
-        """Say what is next, when it is time to, and go on as if there were no reply."""
+        """Send the next request when it is time, and go on as if there were no reply."""
         ask = self.next
         if ask is not None and ask.request[0] in "23" and now >= self._due and len(self._dark) < DARK_REQUESTS:
             self._dark.append(self._send(ask, now))
@@ -153,14 +148,14 @@ class Member:
         self._send(self._fence, now)
         self.under_way = self._fence
 
-    def _send(self, ask: Ask, now: float) -> Deed:
+    def _send(self, ask: Ask, now: float) -> Request:
         self.sent = now
         self.socket.sendto(ask.request.encode(), self._server)
-        deed = Deed(self._author, ask.key, now)
+        request = Request(self._author, ask.key, now)
         if ask.key:
-            deed = self._record.deeds.setdefault(ask.key, deed)
-            deed.settled = inf
-        return deed
+            request = self._record.requests.setdefault(ask.key, request)
+            request.settled = inf
+        return request
 
     def _go_on(self, reply: str | None, now: float) -> None:
         try:
@@ -173,19 +168,19 @@ class Member:
         return self.socket.fileno()
 
     def finish(self) -> None:
-        """Ask no more but for what waits."""
+        """From now on, only poll until nothing waits."""
         self._script = catching_up()
         self.next = next(self._script) if self.reader else None
 
     def list_names(self) -> None:
-        """Ask who is there. Raises TimeoutError."""
+        """Ask for the list of names. Raises TimeoutError."""
         assert self.reader is not None
         self.socket.settimeout(SILENCE_SECONDS)
         self.socket.sendto(f"1 {self._author}".encode(), self._server)
         self.reader.listed = self.socket.recv(65_535).decode().split(", ")
 
     def receive(self) -> None:
-        """Take in all that has come."""
+        """Record all replies that have come."""
         try:
             while True:
                 self._received(self.socket.recv(65_535).decode(), monotonic())
@@ -206,8 +201,8 @@ class Member:
 
     def _answered(self, ask: Ask, reply: str, now: float) -> None:
         if ask.key:
-            deed = self._record.deeds[ask.key]
-            deed.settled, deed.acknowledged = now, reply != ILLEGAL
+            request = self._record.requests[ask.key]
+            request.settled, request.acknowledged = now, reply != ILLEGAL
         if reply == ILLEGAL and not ask.refusable:
             self._record.refusals.append(f"{ask.request!r} of {self._author} in life {len(self._record.kills)}")
         elif ask.request[0] == "1":
@@ -228,17 +223,17 @@ class Member:
             self.reader.readings += [reading(line, now, life) for line in reply.split("\n")]
 
     def cut_off(self, now: float) -> bool:
-        """The daemon is dead. Returns whether a request of the script was under way."""
+        """Note that the daemon is dead. Return True if a request of the script was under way."""
         ask, self.under_way = self.under_way, None
         self._settle_dark(now)
         if ask is None or ask is self._fence:
             return False
         if ask.key:
-            self._record.deeds[ask.key].settled = now
+            self._record.requests[ask.key].settled = now
         self._go_on(None, now)
         return True
 
     def _settle_dark(self, now: float) -> None:
-        for deed in self._dark:
-            deed.settled = now
+        for request in self._dark:
+            request.settled = now
         self._dark.clear()

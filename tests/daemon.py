@@ -1,4 +1,4 @@
-"""A real `twistd groupchat` in a process of its own, and plain blocking members to talk to it, over UDP and TCP."""
+"""A real `twistd groupchat` in a process of its own, and blocking members over UDP and TCP."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from twisted.trial.unittest import TestCase
+
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-START_SECONDS = 20
-STOP_SECONDS = 20
+SECONDS = START_SECONDS = STOP_SECONDS = 20.0  # to wait for anything, also on a busy machine
+
+ILLEGAL = "Illegal message"
 
 
 class Daemon:
-    """A running daemon: `port` is where it listens, `output` what it has printed so far.
+    """A running daemon. `port` is its UDP port, `output` what it has printed so far.
 
-    `tcp` has the ports of its live lines, in the order of the options `--tcp`; and `web` those of the page.
-
-    It runs in a `directory` of its own, or in that of another, which then has to stop last.
+    `tcp` has the ports of its live lines, in the order of the options `--tcp`, and `web` those of the page. It runs in
+    a `directory` of its own, or in that of another daemon, which then has to stop last.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Daemon:
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._listening.wait(START_SECONDS):
+        if not self._listening.wait(SECONDS):
             self.stop()
             raise AssertionError(f"the daemon did not start:\n{self.output}")
         found = re.search(r"UDP port (\d+)", self.output)
@@ -67,15 +69,15 @@ class Daemon:
         self._listening.set()
 
     def stop(self) -> str:
-        """End it with SIGTERM, and return all that it printed."""
+        """End it with SIGTERM. Return all that it printed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(STOP_SECONDS)
+                self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(SECONDS)
         if self.process.stdout is not None:
             self.process.stdout.close()
         if self._own_directory:
@@ -86,24 +88,24 @@ class Daemon:
         """End it with SIGKILL, at once."""
         self.process.kill()
         self.process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(SECONDS)
 
     def again(self, *options: str) -> Daemon:
-        """Start another in the place of this one: on the same port, in the same directory."""
+        """Start another daemon on the same port, in the same directory."""
         return Daemon("--port", str(self.port), *options, directory=self.directory)
 
 
 class UDPMember:
-    """One socket that sends a request and waits for its reply."""
+    """A socket that sends requests and waits for replies."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, seconds: float = 5.0) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", *, seconds: float = SECONDS) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.settimeout(seconds)
         self.socket.connect((host, port))
 
     def ask(self, request: str | bytes) -> str:
-        """The reply to one request. Raises TimeoutError when there is none."""
+        """Return the reply to a request. Raises TimeoutError if there is none."""
         self.send(request)
         return self.receive()
 
@@ -118,16 +120,16 @@ class UDPMember:
 
 
 class LineMember:
-    """One connection for live lines, which blocks. With `trust`, a file with a certificate, it is one over TLS.
+    """A blocking connection for live lines. With `trust`, a file with a certificate, it is one over TLS.
 
-    `buffer` is how much the kernel holds of what is not read yet, in bytes; `source` the address that it comes from.
+    `buffer` is the size of its receive buffer in the kernel, in bytes; `source` is its own address.
     """
 
     def __init__(
         self, port: int, host: str = "127.0.0.1", *, trust: str = "", buffer: int = 0, source: str = ""
     ) -> None:
         plain = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        plain.settimeout(20.0)
+        plain.settimeout(SECONDS)
         if buffer:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         try:
@@ -150,43 +152,57 @@ class LineMember:
         self.socket.sendall(data)
 
     def receive(self) -> str:
-        """The next line. Raises EOFError at the end, and TimeoutError if there is none for long."""
+        """Return the next line. Raises EOFError at the end, and TimeoutError if no line comes."""
         line = self._reader.readline()
         if not line.endswith(b"\n"):
             raise EOFError(line.decode())
         return line.decode().removesuffix("\n")
 
     def receive_until(self, end: str) -> list[str]:
-        """The next lines, up to the first with this in it."""
+        """Return the next lines, up to the first that contains `end`."""
         lines = [self.receive()]
         while end not in lines[-1]:
             lines.append(self.receive())
         return lines
 
     def receive_all(self) -> list[str]:
-        """The next lines, until the other side closes."""
+        """Return the next lines, until the other side closes."""
         return self._reader.read().decode().splitlines()
 
     def join(self, name: str) -> list[str]:
-        """What it is told before it is a member, and that it is one."""
+        """Join, and return the lines up to the welcome."""
         self.send(name)
         return self.receive_until("/help tells more")
 
     def end(self) -> None:
-        """Send nothing more. What comes can still be read; but over TLS nothing does."""
+        """End the sending. Lines can still be received, but not over TLS."""
         if isinstance(self.socket, ssl.SSLSocket):
             self.socket = self.socket.unwrap()
         else:
             self.socket.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """Break the connection off with a reset, as when a machine is switched off and on again."""
+        """End the connection with a reset, as a machine does that was switched off and on."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:
         self._reader.close()
         self.socket.close()
+
+
+class DaemonTestCase(TestCase):
+    """A test that starts daemons of its own."""
+
+    def start(self, *options: str) -> Daemon:
+        daemon = Daemon(*options)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def member(self, daemon: Daemon, host: str = "127.0.0.1") -> UDPMember:
+        member = UDPMember(daemon.port, host)
+        self.addCleanup(member.close)
+        return member
 
 
 @contextmanager

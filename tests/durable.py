@@ -1,4 +1,4 @@
-"""A node whose log is a SQLite file, and which can be cut off at any moment."""
+"""A node whose log is a SQLite file. The file can be copied at any moment, as a kill would leave it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.node import Node
 
 
 class ThreadReactor:
-    """What a log's thread needs of a reactor: calls are made when a test waits."""
+    """The part of a reactor that a log's thread needs. Calls are made while a test waits."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
@@ -26,7 +26,7 @@ class ThreadReactor:
 
     def call(self) -> None:
         """Make the next call."""
-        self._calls.get(timeout=10)()
+        self._calls.get(timeout=30)()
 
     def wait(self, deferred: Deferred[Any]) -> None:
         while not deferred.called:
@@ -34,7 +34,7 @@ class ThreadReactor:
 
 
 class DurableNode(Node):
-    """A node on the file `path`. Its clock goes on where another's stood."""
+    """A node on the file `path`, with a clock of its own or that of another node."""
 
     def __init__(self, path: Path, clock: Clock | None = None, **settings: Any) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class DurableNode(Node):
         self.thread_reactor.wait(self.started)
 
     def settle(self) -> None:
-        """Until all that was sent so far is stored and answered."""
+        """Wait until all commands so far are stored and answered."""
         for _ in range(2):
             self.clock.advance(0)
             self.thread_reactor.wait(self.file_log.head())
@@ -64,7 +64,7 @@ class DurableNode(Node):
             self.thread_reactor.call()
 
     def cut_off(self, directory: Path) -> Path:
-        """The file, as it would be found if this node's process ended now, in another directory."""
+        """Copy the file, as a kill would leave it now, to a new directory. Return the copy."""
         directory.mkdir()
         for path in self.path.parent.glob(f"{self.path.name}*"):
             shutil.copy(path, directory)

@@ -1,9 +1,9 @@
-"""Live lines in memory: connections without sockets, to a group that members with datagrams are in too."""
+"""Live lines in memory: connections without sockets, to a group with members over UDP as well."""
 
 from __future__ import annotations
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.limits import Limits
 from groupchat.frontends.connections import ConnectionRegistry
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.log import ILog
 from groupchat.log.memory import Store
 from groupchat.wire import lines as wire_lines
@@ -27,19 +27,19 @@ STOPPING = "* The server is stopping. What was said is kept: come back in a whil
 
 
 class Caller:
-    """One connection and whoever is at its other end. `step` is how many bytes come at once; 0 is all."""
+    """The other end of a connection. `step` is how many bytes the server receives at once; 0 is all."""
 
     def __init__(self, lobby: Lobby, host: str, step: int = 0) -> None:
         self._lobby = lobby
         self._step = step
         self.transport = StringTransport()
         protocol = lobby.registry.buildProtocol(IPv4Address("TCP", host, 40_000))
-        assert isinstance(protocol, Lines), protocol
+        assert isinstance(protocol, LinesProtocol), protocol
         self.lines = protocol
         self.lines.makeConnection(self.transport)
 
     def send(self, *lines: str) -> None:
-        """These lines, at once."""
+        """Send these lines at once."""
         self.send_bytes("".join([f"{line}\r\n" for line in lines]).encode())
 
     def send_bytes(self, data: bytes) -> None:
@@ -48,7 +48,7 @@ class Caller:
             self.lines.dataReceived(data[at : at + step])
 
     def heard(self) -> list[str]:
-        """What has come since this was last asked, once nothing more comes."""
+        """Return the lines that came since the last call, once nothing more happens."""
         self._lobby.settle()
         data: bytes = self.transport.value()
         self.transport.clear()
@@ -67,16 +67,16 @@ class Caller:
         return self.transport.disconnecting
 
     def half_close(self) -> None:
-        """Send nothing more."""
+        """End the sending."""
         self.lines.readConnectionLost()
 
-    def lose(self) -> None:
-        """The connection is no more."""
-        self.lines.connectionLost(Failure(ConnectionDone()))
+    def lose(self, *, reset: bool = False) -> None:
+        """Lose the connection."""
+        self.lines.connectionLost(Failure(ConnectionLost() if reset else ConnectionDone()))
 
 
 class Lobby(Node):
-    """A node that has live lines, too. It is noon."""
+    """A node that has live lines as well. It is noon."""
 
     def __init__(
         self, log: ILog | None = None, clock: Clock | None = None, limits: Limits | None = None, **settings: int
@@ -84,11 +84,11 @@ class Lobby(Node):
         clock = clock or Clock()
         clock.rightNow = 12 * 3600.0
         super().__init__(log, clock, **settings)
-        self.registry = ConnectionRegistry(self.service, limits or Limits(), clock, Lines)
+        self.registry = ConnectionRegistry(self.service, limits or Limits(), clock, LinesProtocol)
         self.registry.start()
 
     def settle(self) -> None:
-        """Let all happen that needs no time."""
+        """Let everything happen that takes no time."""
         while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
             self.clock.advance(0)
 
@@ -96,33 +96,33 @@ class Lobby(Node):
         return Caller(self, host, step)
 
     def enter(self, name: str, *more: str, host: str = "10.0.0.9") -> Caller:
-        """A member, who has heard all there is so far."""
+        """Return a member who has received all lines so far."""
         caller = self.call(host)
         assert WELCOME.format(name) in caller.ask(name, *more), name
         return caller
 
     def program(self, name: str, key: str = KEY) -> Caller:
-        """A member in a numbered session."""
+        """Return a member with a numbered session."""
         caller = self.call()
         heard = caller.ask(f"/numbered {key} {name}")
         assert heard[-1].startswith("session "), heard
         return caller
 
     def watch(self) -> list[str]:
-        """What the lines of the group were since this was last asked, as a member with datagrams is told."""
+        """Return the lines since the last call that the member over UDP sees."""
         reply = self.ask(1, "5")
         assert reply is not None
         return reply.split("\n") if reply else []
 
 
 def late_lobby(delay: float = 1.0) -> Lobby:
-    """A lobby in which nobody is, and whose log gives back what is appended only so many seconds later."""
+    """Return an empty lobby whose log gives back what is appended only `delay` seconds later."""
     clock = Clock()
     return Lobby(LateLog(Store(), clock, delay), clock)
 
 
 class LobbyTestCase(SynchronousTestCase):
-    """A test with a lobby, in which Bob is, who polls."""
+    """A test with a lobby and one member, Bob, who polls."""
 
     def setUp(self) -> None:
         self.open(Lobby())

@@ -1,4 +1,4 @@
-"""Logs that misbehave in the ways that real ones may: whose tail comes late, and whose appends fail."""
+"""Logs that misbehave as real ones may: with a late tail, and with failing appends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from groupchat.log.memory import MemoryLog, Store, Waker
 
 @implementer(ILog)
 class LateLog(MemoryLog):
-    """One node's hold of a shared store: what is appended to it comes back only `delay` seconds later."""
+    """A shared store as one node sees it: entries come back only `delay` seconds after they were appended."""
 
     def __init__(self, store: Store, clock: Clock, delay: float) -> None:
         super().__init__(store)
@@ -31,7 +31,7 @@ class LateLog(MemoryLog):
 
 @implementer(ILog)
 class FailingLog(MemoryLog):
-    """Fails with each of `failures` in turn, then no more. With `stores`, it stores what it does not acknowledge."""
+    """A log whose appends fail with each of `failures` in turn. With `stores`, these are stored all the same."""
 
     def __init__(self, failures: Sequence[Exception], stores: bool = False) -> None:
         super().__init__()

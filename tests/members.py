@@ -1,4 +1,4 @@
-"""Members of every transport behind one interface, so that one conversation can be had over each of them."""
+"""Members of every transport behind one interface, so one conversation can take place over each of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 
-from tests.daemon import LineMember, UDPMember
+from groupchat.wire.lines import HELP
+from tests.daemon import SECONDS, LineMember, UDPMember
 
-SECONDS = 20.0
-LAST_OF_HELP = "* A line that begins with // is said with one /."
+LAST_OF_HELP = f"* {HELP[-1]}"
 FIRST_WORDS = "* What is your name?"
 
 
 class Refused(Exception):
-    """What it asked for is not allowed; the words of it are the server's."""
+    """A command was refused, in the server's words."""
 
 
 class Member(ABC):
-    """One who is in the conversation, or wants to be. Whatever it asks is done, or Refused, once that returns."""
+    """A member, or somebody who wants to join. Each command is done when its method returns, or raises Refused."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []  # what it was given that no test has looked at
+        self._lines: list[str] = []  # received, but not yet returned by `sees`
 
     @abstractmethod
     def join(self, name: str) -> list[str]:
-        """Become a member. Returns who was here, the newest first."""
+        """Become a member. Return who was here, the newest first."""
 
     @abstractmethod
     def say(self, text: str) -> None: ...
@@ -41,10 +41,10 @@ class Member(ABC):
 
     @abstractmethod
     def _look(self) -> None:
-        """Wait a little for what others do."""
+        """Receive some lines of the others, or wait a little for them."""
 
     def sees(self, count: int) -> list[str]:
-        """The next lines of the others."""
+        """Return the next lines of the others, once they have come."""
         until = time.monotonic() + SECONDS
         while len(self._lines) < count:
             if time.monotonic() > until:
@@ -58,7 +58,7 @@ class Member(ABC):
 
 
 class Polling(Member):
-    """It sends a datagram, and sees what waits for it in the reply."""
+    """A member over UDP, who sees in each reply what waited for it."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Polling(Member):
 
 
 class OverLines(Member):
-    """It has a connection for live lines."""
+    """A member with a connection for live lines."""
 
     def __init__(self, connection: LineMember) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class OverLines(Member):
         self._connection.close()
 
     def _enter(self, line: str, welcome: str) -> list[str]:
-        """Join with this line, to which the answer begins with a welcome. Returns who was here, the newest first."""
+        """Join with a line whose answer begins with `welcome`. Return who was here, the newest first."""
         if self._here is None:
             self._here = _here(self._connection.receive_until(FIRST_WORDS))
         self._connection.send(line)
@@ -118,7 +118,7 @@ class OverLines(Member):
 
 
 class Live(OverLines):
-    """It types, as a person does, and is given lines as they come. Each thing is followed by /help, to see its end."""
+    """A person. Each line is followed by /help, whose answer shows that the line was carried out."""
 
     def join(self, name: str) -> list[str]:
         return self._enter(name, "* You are ")
@@ -151,7 +151,7 @@ class Live(OverLines):
 
 
 class Numbered(OverLines):
-    """It is a program: what it asks is answered by number, and so are the lines that it is given."""
+    """A program with a numbered session: commands have ids, and lines have numbers."""
 
     def __init__(self, connection: LineMember) -> None:
         super().__init__(connection)
@@ -188,7 +188,7 @@ class Numbered(OverLines):
 
 
 def _here(greeting: list[str]) -> list[str]:
-    """Who is in the group, as its greeting says."""
+    """Return who is in the group, from its greeting."""
     listed = [line.removeprefix("* Here now: ").removesuffix(".") for line in greeting if "Here now: " in line]
     return _names(listed[0]) if listed else []
 

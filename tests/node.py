@@ -1,4 +1,4 @@
-"""One node in memory: a GroupService with its UDP front end, a clock that tests move, and no socket."""
+"""One node in memory: a GroupService with its UDP front end, a clock that tests advance, and no socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from groupchat.wire.datagrams import MAX_REPLY
 
 @implementer(IUDPTransport, ISystemHandle)
 class FakePort:
-    """A UDP port without a socket: what is sent is in `sent`. While `full`, the kernel takes nothing."""
+    """A UDP port without a socket. `sent` has the sent datagrams. While `full`, the kernel takes none."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, Address]] = []
@@ -58,7 +58,7 @@ class FakePort:
 
 
 class Node:
-    """Members are told apart by the port of their address; `host` is that of all unless a test says otherwise."""
+    """A node. Members are known by the port of their address; by default all have the same host."""
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ class Node:
         self.udp.datagramReceived(request.encode() if isinstance(request, str) else request, (host, who))
 
     def replies(self, who: int | None = None) -> list[str]:
-        """What has been sent since this was last asked, to this member or to all."""
+        """Return the datagrams sent since the last call, to this member or to all."""
         sent, self.port.sent = self.port.sent, []
         return [datagram.decode() for datagram, address in sent if who in (None, address[1])]
 
     def ask(self, who: int, request: str | bytes, host: str = "10.0.0.1") -> str | None:
-        """The reply to one request, None if there is none."""
+        """Return the reply to one request, None if there is none."""
         self.replies()
         self.send(who, request, host)
         self.clock.advance(0)
@@ -98,13 +98,13 @@ class Node:
         return replies[0] if replies else None
 
     def pass_time(self, seconds: float) -> None:
-        """Let the clock go on; not in one step, which would be a clock that was set."""
+        """Advance the clock in steps: one large step would look like a clock that was set."""
         while seconds > 0:
             self.clock.advance(min(seconds, 30.0))
             seconds -= 30.0
 
     def join(self, names: Sequence[str]) -> None:
-        """Members 1, 2, 3 ..., who have nothing waiting."""
+        """Let members 1, 2, 3 ... join, and read what waits for them."""
         for who, name in enumerate(names, 1):
             assert self.ask(who, f"1 {name}") not in (None, "Illegal message"), name
         for who, _name in enumerate(names, 1):

@@ -1,7 +1,7 @@
-/* powercut: a library to preload, which writes down what a process does to the files of one directory.
+/* powercut: a library to preload, which records what a process does to the files of one directory.
  *
- * POWERCUT_DIRECTORY names it, without symbolic links. Every change of a file in it, every fsync, and every mark that
- * the process makes is appended to the file POWERCUT_JOURNAL once it is done, in order:
+ * POWERCUT_DIRECTORY is its path, without symbolic links. Every change of a file in it, every fsync, and every mark that
+ * the process makes is appended to the file POWERCUT_JOURNAL after it is done, in order:
  *
  *   struct record, then `length` bytes
  *   P  a process begins: it has nothing open
@@ -10,12 +10,12 @@
  *   U  unlink: name                                R  rename: old name, a zero byte, new name
  *   M  a mark: its text
  *
- * The name of the directory itself is empty. With POWERCUT_LIFE=n the process is killed where its n-th fsync would be.
- * Not written down: what happens to SQLite's -shm file, which is made anew from the -wal after a power cut, and
- * sync_file_range, sync and syncfs, which promise less than fsync. Other ways to change a file (a mapping, writev)
- * are not known here: whoever reads the journal sees that it does not lead to the files that are there, and says so.
+ * The name of the directory itself is empty. With POWERCUT_LIFE=n the process is killed in place of its n-th fsync.
+ * Not recorded are changes of SQLite's -shm file, which is rebuilt from the -wal after a power cut, and
+ * sync_file_range, sync and syncfs, which promise less than fsync. Other ways to change a file (a mapping, writev) are
+ * not recorded either: the reader of the journal checks that it leads to the files that are there.
  */
-#undef _FORTIFY_SOURCE /* its own open() would be in the way of this one */
+#undef _FORTIFY_SOURCE /* its own open() would conflict with this one */
 #undef _FILE_OFFSET_BITS
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,7 +30,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The function that is called by this name without this library. */
+/* The function of this name that is called without this library. */
 #define REAL(name)                                                \
     ({                                                            \
         static __typeof__(&name) real;                            \
@@ -50,7 +50,7 @@ struct record {
 static const char *directory;
 static int journal = -1;
 static long life;
-static char recorded[FILES]; /* by fd: whether it is a file of the directory */
+static char recorded[FILES]; /* by fd: 1 for a file of the directory */
 
 static void record(char kind, int fd, uint64_t offset, const void *data, size_t length)
 {
@@ -73,7 +73,7 @@ __attribute__((constructor)) static void begin(void)
     record('P', -1, 0, "", 0);
 }
 
-/* The name of a file in the directory, or NULL if it is elsewhere or of no account. */
+/* Returns the name of a file in the directory, or NULL if it is elsewhere or not recorded. */
 static const char *name_of(const char *path)
 {
     size_t length = directory ? strlen(directory) : 0, whole = strlen(path);
@@ -136,13 +136,13 @@ static int synced(int fd, int result)
     return result;
 }
 
-/* What the process itself calls. */
+/* Called by the process itself. */
 void powercut_mark(const char *text)
 {
     record('M', -1, 0, text, strlen(text));
 }
 
-/* The argument that open() has only if it may make a file. */
+/* The argument that open() has only if it may create a file. */
 #define MODE(flags)                                               \
     ({                                                            \
         mode_t mode = 0;                                          \

@@ -1,15 +1,15 @@
-"""Power cuts, simulated: from whatever a disk may hold after one, the log opens with all that it had acknowledged.
+"""Simulated power cuts: whatever a disk may hold after one, the log opens with everything that it had acknowledged.
 
-The rules of the disk. What was written to a file before its last fsync is there. Of what was written to it since, any
-part is: each write, and each sector of a write, is kept or lost, whatever came before or after it, and a file may have
-its new size without its new content. The same goes for the names in a directory, until the directory has its fsync.
+The rules of the disk. Content that was written before the last fsync of its file is there. Later content may be there
+in part: each write, and each sector of a write, is kept or lost independently of all others, and a file may have its
+new size without its new content. The same holds for the names in a directory, until the directory is synced.
 
-The rule of the log. The file is as one of its transactions left it, whole, and none earlier than the last that was
-acknowledged. What an opened log holds is acknowledged by that: it is told to whoever asks.
+The rule of the log. The file is whole and as one of its transactions left it, and none of the acknowledged transactions
+is missing. Opening a log acknowledges everything in it, since it is shown to members from then on.
 
-What there is to cut comes from processes that append to a `Database` with powercut.c preloaded, which writes down
-what they do to the disk, and by marks what they were promised. The first of them dies as by kill -9 in place of an
-fsync. From some of the files that a cut left, such processes go on, and are cut again.
+The changes come from processes that append to a `Database`. The preloaded powercut.c records what they do to the disk,
+and marks which say what was acknowledged. The first process is killed in place of an fsync. Some of the files that are
+left after a cut are used by further processes, and cut again.
 
     python -m tests.powercut --cuts 1000 --durability full
 """
@@ -44,18 +44,18 @@ from tests.programs import need, unavailable
 SHIM = Path(__file__).with_suffix(".c")
 DATABASE = "group.sqlite"
 ALL = 1 << 40
-"""As a limit: no limit."""
+"""A limit that is never reached."""
 
 Files = Mapping[str, bytes]
 """The files of a directory, by name."""
 
 
-# What is appended: given by generation and position alone, so that whoever reads it back knows what it must be.
+# Entries and snapshots follow from generation and position alone, so that they can be checked when read back.
 
 
 @cache
 def entry(generation: int, position: int) -> Entry:
-    """From one short text to a hundred kilobytes."""
+    """Return an entry of one short text, or up to a hundred kilobytes."""
     rng = Random(f"entry {generation} {position}")
     events = tuple(_event(rng) for _ in range(rng.choice((1, 1, 1, 2, 10))))
     return Entry(position, f"{rng.getrandbits(128):032x}", events)
@@ -82,18 +82,18 @@ def snapshot(generation: int, position: int) -> bytes:
 
 
 class State(NamedTuple):
-    """What one transaction leads to."""
+    """The state of the log after a transaction."""
 
     head: int = 0
     beginning: int = 1
     snapshot: int = 0
     """The position of the snapshot, 0 for none."""
     forgotten: int = 0
-    """Entries before this position have no Seen events."""
+    """The Seen events of entries before this position were deleted."""
 
     @property
     def told(self) -> tuple[int, int, int]:
-        """What a file tells; it does not tell what was forgotten."""
+        """The part of the state that can be read from a file: all but `forgotten`."""
         return self[:3]
 
 
@@ -103,7 +103,7 @@ def held(database: Database) -> State:
 
 
 def first_seen(entries: Iterable[Entry]) -> int:
-    """The position of the first entry that has a Seen event, 0 for none: that does tell what was forgotten."""
+    """Return the position of the first entry with a Seen event, 0 for none: it depends on `forgotten`."""
     return next((one.position for one in entries if any(isinstance(event, Seen) for event in one.events)), 0)
 
 
@@ -111,7 +111,7 @@ def first_seen(entries: Iterable[Entry]) -> int:
 
 
 class Life:
-    """Appends, and now and then saves a snapshot, trims and forgets, telling the journal before and after."""
+    """Appends, and now and then saves a snapshot, trims, and deletes Seens. Marks each step before and after."""
 
     def __init__(self, database: Database, generation: int, mark: Callable[[str], object]) -> None:
         self._database = database
@@ -158,7 +158,7 @@ class Life:
 
 
 def live(path: str, durability: str, generation: str, steps: str, end: str) -> None:
-    """One process, from its command line. It ends without a word to anybody, or after closing the database."""
+    """Run one process, from its command line. It exits at once at the end, or closes the database before."""
     library = ctypes.CDLL(None)
     database = Database(Path(path), durability)
     Life(database, int(generation), lambda text: library.powercut_mark(text.encode())).run(int(steps))
@@ -171,22 +171,22 @@ def _words(state: State) -> str:
     return " ".join(map(str, state))
 
 
-# What must be there.
+# What must be on the disk.
 
 
 class Broken(Exception):
-    """The files do not lead to a state of the log, in order and whole."""
+    """The files do not hold a state of the log, whole and in order."""
 
 
 @dataclass
 class Story:
-    """All that was ever appended and done, up to some mark."""
+    """Everything that was appended and done up to a mark."""
 
     generation: int
     before: tuple[Entry, ...] = ()
     """The entries that an earlier generation left."""
     states: list[State] = field(default_factory=lambda: [State()])
-    """What each transaction led to, in order. All after `told` are in doubt."""
+    """The state after each transaction, in order. Those after index `told` are uncertain."""
     told: int = 0
     last: str = ""
     """The last mark."""
@@ -205,30 +205,30 @@ class Story:
                 raise AssertionError(text)
 
     def _begun(self, state: State) -> None:
-        """A process does not know what an earlier one forgot."""
+        """Add the state that a process begins to write. It does not know which Seens an earlier process deleted."""
         self.states.append(state._replace(forgotten=max(state.forgotten, self.states[self.told].forgotten)))
 
     def _opened(self, state: State, seen: int) -> None:
-        """After the end of a process, which takes nothing with it: what was in doubt has happened or has not."""
+        """Settle what was uncertain: a process has ended, which loses nothing, and the next has opened the file."""
         likely = [at for at in range(self.told, len(self.states)) if self.states[at].told == state.told]
         found = [at for at in likely if first_seen(self.entries(self.states[at])) == seen]
         if not found:
-            raise Broken(f"after the end of a process {state} is there, which is none of {self.states[self.told :]}")
+            raise Broken(f"after the end of a process, the state {state} is none of {self.states[self.told :]}")
         self.told = found[0]
         del self.states[found[-1] + 1 :]
 
     def entries(self, state: State) -> list[Entry]:
-        """All that is in the log in this state."""
+        """Return the entries of the log in this state."""
         last = self.before[-1].position if self.before else self.states[0].head
         kept = [one for one in self.before if one.position >= state.beginning]
         kept += [entry(self.generation, at) for at in range(max(last + 1, state.beginning), state.head + 1)]
         return [_without_seen(one) if one.position < state.forgotten else one for one in kept]
 
     def place(self, state: State, entries: Sequence[Entry]) -> int:
-        """Which of the states this is, the last if it may be several. Raises Broken."""
+        """Return the index of this state, the last if there are several. Raise Broken if there is none."""
         likely = [at for at, known in enumerate(self.states) if known.told == state.told]
         if not likely:
-            raise Broken(f"{state} is what no transaction led to")
+            raise Broken(f"no transaction led to the state {state}")
         for at in reversed(likely):
             if same(entries, self.entries(self.states[at])):
                 return at
@@ -259,7 +259,7 @@ def difference(entries: Sequence[Entry], expected: Sequence[Entry]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Of a file's content. `at` is its place in the journal; without data the file is cut, or grown, to `offset`."""
+    """A change of content. `at` is its index in the journal. Without data, it truncates or extends to `offset`."""
 
     at: int
     offset: int
@@ -277,7 +277,7 @@ class Change:
             content[self.offset : self.end] = self.data
 
     def sectors(self, size: int) -> Iterator[Change]:
-        """The same change, as one for each sector."""
+        """Yield the same change, as one for each sector."""
         if self.data is None:
             yield self
             return
@@ -290,12 +290,12 @@ class Change:
 
 @dataclass(slots=True, eq=False)
 class File:
-    """What of its content is on the disk for certain, and what came since."""
+    """A file: the content that is certainly on the disk, and the changes since."""
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
     syncs: int = 0
-    """How many put something on the disk."""
+    """The number of fsyncs that wrote anything."""
 
     def sync(self) -> None:
         self.syncs += bool(self.pending)
@@ -304,7 +304,7 @@ class File:
         self.pending.clear()
 
     def content(self) -> bytes:
-        """As a process reads it."""
+        """Return the content as a process reads it."""
         content = bytearray(self.durable)
         for change in self.pending:
             change.apply(content)
@@ -312,11 +312,11 @@ class File:
 
 
 Names = dict[str, File | None]
-"""What became of some names of the directory at once: None for one that is gone."""
+"""Changes to some names of the directory at once: None for a name that was removed."""
 
 
 class Directory:
-    """The names, as File has content."""
+    """The names of a directory: those certainly on the disk, and the changes since."""
 
     def __init__(self, files: Files) -> None:
         self.durable = {name: File(bytearray(content)) for name, content in files.items()}
@@ -341,7 +341,7 @@ def _apply(names: Names, to: dict[str, File]) -> None:
 
 
 class Record(NamedTuple):
-    """One line of the journal, as powercut.c describes it."""
+    """One record of the journal, as powercut.c describes it."""
 
     kind: str
     fd: int
@@ -360,7 +360,7 @@ def journal(path: Path) -> Iterator[Record]:
 
 
 class Disk:
-    """A directory and its files, driven by a journal. One that is not honest takes no notice of an fsync."""
+    """A directory and its files, changed by the records of a journal. One that is not `honest` ignores fsync."""
 
     def __init__(self, files: Files, honest: bool = True) -> None:
         self.directory = Directory(files)
@@ -404,14 +404,14 @@ class Disk:
         return file
 
     def files(self) -> Files:
-        """As a process reads them."""
+        """Return the files as a process reads them."""
         return {name: file.content() for name, file in self.directory.now.items()}
 
 
 # The cut.
 
 Fate = Callable[[int, object], float]
-"""How likely a change is to be kept, or each sector of it: given its place in the journal, and of what it is."""
+"""A function of a change's index and file: the probability that the change, or each sector of it, is kept."""
 
 
 def _all_or_nothing(rng: Random, at: int) -> Fate:
@@ -420,7 +420,7 @@ def _all_or_nothing(rng: Random, at: int) -> Fate:
 
 
 def _in_order(rng: Random, at: int) -> Fate:
-    """All up to some moment in the last while, with the last one torn."""
+    """Keep all changes up to a recent moment, and tear the last one."""
     last = at - rng.randrange(rng.choice((3, 30, 3000)))
     return lambda at, _of: 1.0 if at < last else 0.5 if at == last else 0.0
 
@@ -444,7 +444,7 @@ FATES = (_all_or_nothing, _in_order, _by_file, _by_write, _by_sector)
 
 
 def cut(disk: Disk, rng: Random) -> Files:
-    """What may be there after the power was cut now."""
+    """Return files that may be left if the power is cut now."""
     fate = rng.choice(FATES)(rng, disk.at)
     names = dict(disk.directory.durable)
     for at, change in disk.directory.pending:
@@ -468,7 +468,7 @@ def _survivor(file: File, fate: Fate, rng: Random) -> bytes:
 
 
 def _grow(content: bytearray, size: int, rng: Random) -> None:
-    """The size came before the content: until that comes there are zeros, or whatever those sectors held."""
+    """Extend a file whose new size was written before its content: with zeros, or old content of those sectors."""
     missing = max(0, size - len(content))
     content.extend(rng.choice((bytes, rng.randbytes))(missing))
 
@@ -478,24 +478,24 @@ def _grow(content: bytearray, size: int, rng: Random) -> None:
 
 @dataclass
 class Figures:
-    """What came of all cuts."""
+    """The results of all cuts."""
 
     durability: str
     cuts: int = 0
     changes: int = 0
-    """Writes, fsyncs and so on, between any two of which there may be a cut."""
+    """The number of writes, fsyncs and so on. A cut is between two of them."""
     checkpoints: int = 0
-    """How often changes of the database file had their fsync: twice when it is made, then once a checkpoint."""
+    """The fsyncs of the database file: two when it is created, then one for each checkpoint."""
     told: int = 0
-    """Acknowledged entries, over all cuts."""
+    """The number of acknowledged entries, over all cuts."""
     lost: int = 0
-    """Those of them that were not there."""
+    """The number of acknowledged entries that were lost."""
     worst: int = 0
-    """The most of them after one cut."""
+    """The most entries lost in one cut."""
     losses: list[str] = field(default_factory=list)
-    """The cuts after which something acknowledged was not there: entries, a snapshot, a trim."""
+    """The cuts which lost something acknowledged: entries, a snapshot, a trim."""
     damages: list[str] = field(default_factory=list)
-    """The cuts after which something was not whole, or not in order, or did not open."""
+    """The cuts after which the log did not open, or was not whole or not in order."""
 
     def __str__(self) -> str:
         return (
@@ -506,7 +506,7 @@ class Figures:
 
 
 class Recording:
-    """What processes of one generation did to the files that were there before them."""
+    """The changes that processes of one generation made to given files."""
 
     def __init__(self, files: Files, story: Story, records: list[Record]) -> None:
         self._files = files
@@ -517,7 +517,7 @@ class Recording:
         return len(self._records)
 
     def played(self, moments: Iterable[int], honest: bool = True) -> Iterator[tuple[Disk, Story]]:
-        """The disk, and what must be on it, after so many records; `moments` rise. Use both before the next."""
+        """Yield the disk and its story after each number of records in `moments`, in order. The next changes them."""
         disk = Disk(self._files, honest)
         story = replace(self._story, states=list(self._story.states))
         for moment in moments:
@@ -531,7 +531,7 @@ class Recording:
         return next(self.played([len(self)]))[0]
 
     def moments(self, count: int, rng: Random) -> list[int]:
-        """Where to cut: when a process has opened the file, then as often around marks and fsyncs as anywhere."""
+        """Return moments to cut at: after opening the file; then half near marks and fsyncs, and half anywhere."""
         kinds = list(enumerate(self._records, 1))
         opened = [at for at, record in kinds if record.kind == "M" and record.data.startswith(b"opened")]
         special = [at for at, record in kinds if record.kind in "MSU"]
@@ -551,7 +551,7 @@ class Workshop:
         _compile(self._shim)
 
     def record(self, files: Files, story: Story, lives: Iterable[tuple[int, str]]) -> Recording:
-        """Run processes one after the other. Each does so many steps and ends as `live` says, or is killed."""
+        """Run processes one after another. Each does a number of steps, and ends as `live` says, or is killed."""
         path = self._directory / "journal"
         path.unlink(missing_ok=True)
         work = self._laid_out("work", files)
@@ -559,7 +559,7 @@ class Workshop:
             self._run(work, path, story.generation, steps, end)
         recording = Recording(files, story, list(journal(path)))
         there = {path.name: path.read_bytes() for path in work.iterdir() if not path.name.endswith("-shm")}
-        assert recording.end().files() == there, "something was written in a way that powercut.c does not see"
+        assert recording.end().files() == there, "something was written in a way that powercut.c does not record"
         return recording
 
     def _run(self, work: Path, path: Path, generation: int, steps: int, end: str) -> None:
@@ -567,7 +567,7 @@ class Workshop:
         arguments = [str(work / DATABASE), self._durability, str(generation), str(steps), end]
         setting = {"LD_PRELOAD": str(self._shim), "POWERCUT_DIRECTORY": str(work), "POWERCUT_JOURNAL": str(path)}
         if end == "killed":
-            setting["POWERCUT_LIFE"] = str(steps)  # a step has an fsync, or more, or (with NORMAL) almost never one
+            setting["POWERCUT_LIFE"] = str(steps)  # counted in fsyncs: with FULL, a step has one or more
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env=os.environ | setting,
@@ -587,7 +587,7 @@ class Workshop:
         return place
 
     def reopened(self, files: Files, story: Story) -> tuple[int, list[Entry]]:
-        """Which of the states these files hold, and its entries. From there the log goes on. Raises Broken."""
+        """Open files, and append to them. Return the index of their state and their entries. Raise Broken."""
         path = self._laid_out("cut", files) / DATABASE
         try:
             with closing(Database(path, self._durability)) as database:
@@ -612,12 +612,12 @@ def _check_snapshot(database: Database) -> None:
 
 
 def _go_on(database: Database, entries: Sequence[Entry], generation: int) -> Sequence[Entry]:
-    """Append again what was last there, as one does who was not answered, and more. Returns all that is there then."""
+    """Append the last entry again, as after a missing answer, and new ones. Return all entries then."""
     last = list(entries[-1:])
     new = [entry(generation, database.head + after) for after in (1, 2, 3)]
     stored = database.append([(one.entry_id, one.events) for one in last + new])
     if stored != [None] * len(last) + new:
-        raise Broken("an entry that was there is stored again, or a new one is not")
+        raise Broken("an entry was stored twice, or a new one was not")
     return [*entries, *new]
 
 
@@ -628,7 +628,7 @@ def _compile(to: Path) -> None:
 
 
 class Rehearsal:
-    """The cuts of one durability, with a disk that heeds an fsync or one that does not."""
+    """The cuts of one durability, on a disk that is honest or not."""
 
     def __init__(self, workshop: Workshop, durability: str, seed: int, honest: bool) -> None:
         self.figures = Figures(durability)
@@ -637,7 +637,7 @@ class Rehearsal:
         self._honest = honest
 
     def run(self, cuts: int, generations: int) -> None:
-        """Half of the cuts are in what begins without a file, the others in what goes on after some of those."""
+        """Do half of the cuts after a start without a file, and the others after some of those cuts."""
         share = cuts // 2 // generations
         first = self._workshop.record({}, Story(1), ((75, "killed"), (100, "close"), (50, "exit"), (5, "exit")))
         left = self._cut(first, cuts - share * generations, keep=generations)
@@ -647,7 +647,7 @@ class Rehearsal:
             self._cut(self._workshop.record(files, story, lives), share)
 
     def _cut(self, recording: Recording, count: int, keep: int = 0) -> list[tuple[Files, Story]]:
-        """Cut so often. Returns, for so many of the cuts, the files that were left, and their story."""
+        """Cut `count` times. Return the files left by `keep` of the cuts, and their stories."""
         self.figures.changes += len(recording)
         self.figures.checkpoints += recording.end().directory.now[DATABASE].syncs
         kept = self._rng.sample(range(count), keep)
@@ -677,10 +677,10 @@ class Rehearsal:
 
 
 def rehearse(durability: str, cuts: int, seed: int = 1, honest: bool = True) -> Figures:
-    """So many cuts, at least four."""
+    """Do a number of cuts, at least four."""
     if not sys.platform.startswith("linux"):
-        unavailable("needs Linux: the disk is watched with LD_PRELOAD and /proc")
-    memory = Path("/dev/shm")  # if it is there: no fsync here is for keeps
+        unavailable("needs Linux: the recording uses LD_PRELOAD and /proc")
+    memory = Path("/dev/shm")  # if there is one: no fsync of the test itself matters
     with tempfile.TemporaryDirectory(prefix="powercut-", dir=memory if os.access(memory, os.W_OK) else None) as name:
         rehearsal = Rehearsal(Workshop(Path(name), durability), durability, seed, honest)
         rehearsal.run(cuts, generations=max(2, cuts // 250))
@@ -688,7 +688,9 @@ def rehearse(durability: str, cuts: int, seed: int = 1, honest: bool = True) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.powercut", description="Cut the power; see what is left.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.powercut", description="Cut the power, and check what is left."
+    )
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--durability", choices=("full", "normal"), default="full")
     parser.add_argument("--seed", type=int, default=1)

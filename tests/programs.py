@@ -1,4 +1,4 @@
-"""Programs from outside that tests need: without one a test skips, but in CI, where all must be there, it fails."""
+"""Programs that tests need. Without one a test is skipped; in CI, which has them all, it fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unittest import SkipTest
 
 
 def need(program: str, package: str) -> str:
-    """The path of a program."""
+    """Return the path of a program."""
     path = shutil.which(program)
     if path is None:
         unavailable(f"needs {program}: apt-get install {package}")

@@ -13,12 +13,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.client.quic import Carrier
+from groupchat.client.quic import QuicClient
 from groupchat.client.trust import KnownServers
 from groupchat.core.limits import Limits
 from groupchat.frontends.quic import Quic
 from groupchat.frontends.transfers.server import Peer
-from groupchat.quic.turns import Turns
+from groupchat.quic.connection import Connection
+from groupchat.quic.scheduler import Scheduler
 from tests.lossy import Between, Conditions
 
 STEP = 0.001
@@ -26,7 +27,7 @@ HOST = "192.0.2.1"
 
 
 class Pair:
-    """`carrier` is the client's side. `connect` makes the server's protocol for each stream."""
+    """A server, `quic`, and a `client`. `connect` makes the server's protocol for each stream."""
 
     def __init__(
         self,
@@ -35,39 +36,44 @@ class Pair:
         delay: float = 0.02,
         loss: float = 0.0,
         seed: int = 1,
-        limits: Limits | None = None,
     ) -> None:
         self.clock: Any = MemoryReactorClock()
         self.bugs: list[str] = []
         self.network = Between(self.clock, Conditions(delay=delay, loss=loss), seed=seed)
         self.address = (HOST, 40_000)
-        self.quic = Quic(limits or Limits(), self.clock, self._bug, connect)
-        self.quic.turns = Turns(self.clock, self.clock.seconds)
-        self.fingerprint = self.quic.start(None)
+        self.quic = Quic(Limits(), self.clock, self._bug, connect)
+        self.quic.scheduler = Scheduler(self.clock, self.clock.seconds)
+        self.quic.start(None)
         self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
         known = KnownServers(Path(self.directory.name) / "known", trust_new=True)
-        self.carrier = Carrier(self.clock, "localhost", 12345, known)
-        self.carrier.turns = Turns(self.clock, self.clock.seconds)
-        self.carrier.link = self
+        self.client = QuicClient(self.clock, "localhost", 12345, known)
+        self.client.scheduler = Scheduler(self.clock, self.clock.seconds)
+        self.client.link = self
 
     def _bug(self, doing: str) -> None:
         self.bugs.append(f"{doing}: {Failure().getTraceback()}")
 
-    def send(self, datagram: bytes) -> None:
-        """From the client."""
-        self.network.there.send(datagram, self._arrive)
+    @property
+    def connection(self) -> Connection:
+        """The server's side of the only connection."""
+        (connection,) = self.quic.clients
+        return connection
 
-    def _arrive(self, datagram: bytes) -> None:
+    def send(self, datagram: bytes) -> None:
+        """Send a datagram from the client."""
+        self.network.there.send(datagram, self.arrive)
+
+    def arrive(self, datagram: bytes) -> None:
         self.quic.take(datagram, self.address, self._answer)
 
     def _answer(self, datagram: bytes, address: object) -> None:
-        self.network.back.send(bytes(datagram), self.carrier.received)
+        self.network.back.send(bytes(datagram), self.client.received)
 
     def run(self, until: Callable[[], object], seconds: float = 60.0) -> None:
-        """Let time go by until this is so. Raises AssertionError if it is not so for long, or there was a bug."""
+        """Let time pass until a condition holds. Raise AssertionError after so many seconds, or if there was a bug."""
         end = self.clock.seconds() + seconds
         while not until():
-            assert self.clock.seconds() < end, "nothing came of it"
+            assert self.clock.seconds() < end, "the condition never held"
             self.clock.advance(STEP)
         assert not self.bugs, self.bugs[0]
 
@@ -76,7 +82,7 @@ class Pair:
         self.run(lambda: self.clock.seconds() >= end, seconds + 1)
 
     def stop(self) -> None:
-        self.carrier.close()
+        self.client.close()
         self.quic.stop()
         self.network.stop()
         self.directory.cleanup()
@@ -84,12 +90,12 @@ class Pair:
 
 @implementer(IHalfCloseableProtocol)
 class Ear(Protocol):
-    """Keeps what it hears, and what it is told. `heard` is all that came."""
+    """Keeps all data that came in `heard`, and the other events in `told`."""
 
     transport: Any
 
     def __init__(self, first: bytes = b"") -> None:
-        self.heard = b""
+        self.heard: bytes = bytearray()  # type: ignore[assignment] # grows without being copied
         self.told: list[str] = []
         self._first = first
 
@@ -111,7 +117,7 @@ class Ear(Protocol):
 
 
 class Echo(Ear):
-    """Says what it hears, and ends when the other does."""
+    """Sends back what it receives, and closes when the other side does."""
 
     def dataReceived(self, data: bytes) -> None:
         super().dataReceived(data)
@@ -123,7 +129,7 @@ class Echo(Ear):
 
 
 class Source(Ear):
-    """Says so many bytes, as fast as they are taken, and ends. `most` is how much was not acknowledged, at worst."""
+    """Sends `size` bytes as fast as they are taken, and closes. `most` is the maximum that was unacknowledged."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -141,7 +147,7 @@ class Source(Ear):
             count = min(self.left, 16_384)
             self.left -= count
             self.transport.write(bytes(count))
-            self.most = max(self.most, self.transport.connection.core.unsent(self.transport.id))
+            self.most = max(self.most, self.transport.core.unacknowledged(self.transport.id))
         if not self.left:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()

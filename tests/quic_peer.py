@@ -1,4 +1,4 @@
-"""A client over QUIC that does what no honest one would: it blocks, and sends whatever frames it likes."""
+"""A QUIC client that an attacker might use: it blocks, and sends whatever frames a test likes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.daemon import LineMember
 
 
 class QuicPeer:
-    """One connection to a server on this machine. `heard` is what came of each stream, `ended` which of them are whole.
+    """One connection to a server on this machine.
 
-    `reasons` has why it was closed.
+    `heard` has the data of each stream, `ended` the streams that are complete, `reasons` why the connection was closed.
     """
 
     def __init__(self, port: int, *, alpn: str = ALPN) -> None:
@@ -38,7 +38,8 @@ class QuicPeer:
         self.ended: set[int] = set()
         self.reasons: list[str] = []
         self.established = False
-        self.sent = self.received = 0  # bytes
+        self._acknowledged = 0  # pings
+        self.sent = 0  # bytes
 
     def connect(self) -> QuicPeer:
         self.core.connect(self.where, time.monotonic())
@@ -46,10 +47,17 @@ class QuicPeer:
         self.until(lambda: core._handshake_confirmed or bool(self.reasons))
         return self
 
-    def begin(self) -> None:
-        """Send the first datagram only."""
+    def begin(self) -> bytes:
+        """Send the first datagram only, and return the answer."""
         self.core.connect(self.where, time.monotonic())
         self.transmit()
+        return self.receive()
+
+    def prove_address(self) -> bytes:
+        """Take the server's Retry, answer nothing yet, and return it."""
+        retry = self.begin()
+        self.core.receive_datagram(retry, self.where, time.monotonic())
+        return retry
 
     def transmit(self) -> None:
         for datagram, _ in self.core.datagrams_to_send(time.monotonic()):
@@ -59,15 +67,22 @@ class QuicPeer:
         self.sent += len(datagram)
         self.socket.sendto(datagram, self.where)
 
+    def receive(self, seconds: float = 20.0) -> bytes:
+        """Return the next datagram. Raise TimeoutError if none comes in so many seconds."""
+        self.socket.settimeout(seconds)
+        try:
+            return self.socket.recv(65_535)
+        finally:
+            self.socket.settimeout(0.05)
+
     def step(self) -> None:
-        """Send what is to be sent, and take what comes in a moment."""
+        """Send what there is to send, and handle what comes within a moment."""
         self.transmit()
         try:
             datagram = self.socket.recv(65_535)
         except TimeoutError:
             pass
         else:
-            self.received += len(datagram)
             self.core.receive_datagram(datagram, self.where, time.monotonic())
         timer = self.core.get_timer()
         if timer is not None and timer <= time.monotonic():
@@ -79,6 +94,8 @@ class QuicPeer:
         match event:
             case events.HandshakeCompleted():
                 self.established = True
+            case events.PingAcknowledged():
+                self._acknowledged += 1
             case events.StreamDataReceived():
                 self.heard[event.stream_id] = self.heard.get(event.stream_id, b"") + event.data
                 if event.end_stream:
@@ -87,32 +104,43 @@ class QuicPeer:
                 self.reasons.append(event.reason_phrase)
 
     def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
-        """Go on until this is so. Raises AssertionError if it is not so for long."""
+        """Run until a condition holds. Raise AssertionError if it does not in so many seconds."""
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"nothing came of it: {self.reasons} {self.heard}"
+            assert time.monotonic() < end, f"the condition never held: {self.reasons} {self.heard}"
             self.step()
 
-    def wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.step()
+    def expect(self, stream: int, part: bytes = b"\n") -> bytes:
+        """Run until the data of a stream contains this, and return all of it."""
+        self.until(lambda: part in self.heard.get(stream, b""))
+        return self.heard[stream]
+
+    def reason(self) -> str:
+        """Run until the connection is closed, and return why."""
+        self.until(lambda: bool(self.reasons))
+        return self.reasons[0]
+
+    def settle(self) -> None:
+        """Run until the server has handled all that was sent."""
+        before = self._acknowledged
+        self.core.send_ping(before)
+        self.until(lambda: self._acknowledged > before)
 
     def ask(self, data: bytes, *, end: bool = False) -> int:
-        """Open a stream with this, and return its id."""
+        """Open a stream, send this on it, and return its id."""
         stream = self.core.get_next_available_stream_id()
         self.core.send_stream_data(stream, data, end)
         self.transmit()
         return stream
 
     def is_taken(self, stream: int) -> bool:
-        """Whether all that was said on a stream, and its end, was acknowledged."""
+        """Return True if all data of a stream, and its end, was acknowledged."""
         core: Any = self.core
         sender = core._streams[stream].sender if stream in core._streams else None
         return sender is None or sender.is_finished or (not sender._buffer and sender._buffer_fin is None)
 
     def frames(self, write: Callable[[QuicPacketBuilder], None]) -> None:
-        """Send a packet with frames that the core would never send."""
+        """Send a packet with frames that aioquic would never send."""
         core: Any = self.core
         builder = QuicPacketBuilder(
             host_cid=core.host_cid,
@@ -120,8 +148,6 @@ class QuicPeer:
             max_datagram_size=1200,
             packet_number=core._packet_number,
             peer_cid=core._peer_cid.cid,
-            peer_token=b"",
-            spin_bit=False,
             version=core._version,
         )
         builder.start_packet(QuicPacketType.ONE_RTT, core._cryptos[Epoch.ONE_RTT])
@@ -136,40 +162,36 @@ class QuicPeer:
 
 
 def stream_frame(stream: int, offset: int, data: bytes) -> Callable[[QuicPacketBuilder], None]:
-    """A piece of a stream, wherever in it."""
-
-    def write(builder: QuicPacketBuilder) -> None:
-        frame: Buffer = builder.start_frame(QuicFrameType.STREAM_BASE | 6, capacity=20 + len(data))
-        frame.push_uint_var(stream)
-        frame.push_uint_var(offset)
-        frame.push_uint_var(len(data))
-        frame.push_bytes(data)
-
-    return write
+    """Return a writer of a piece of a stream, at any offset."""
+    return _frame(QuicFrameType.STREAM_BASE | 6, data, stream, offset, len(data))
 
 
 def crypto_frame(offset: int, data: bytes) -> Callable[[QuicPacketBuilder], None]:
-    """A piece of a handshake, wherever in it."""
+    """Return a writer of a piece of a handshake, at any offset."""
+    return _frame(QuicFrameType.CRYPTO, data, offset, len(data))
 
+
+def _frame(kind: int, data: bytes, *numbers: int) -> Callable[[QuicPacketBuilder], None]:
     def write(builder: QuicPacketBuilder) -> None:
-        frame: Buffer = builder.start_frame(QuicFrameType.CRYPTO, capacity=16 + len(data))
-        frame.push_uint_var(offset)
-        frame.push_uint_var(len(data))
+        frame: Buffer = builder.start_frame(kind, capacity=24 + len(data))
+        for number in numbers:
+            frame.push_uint_var(number)
         frame.push_bytes(data)
 
     return write
 
 
 class QuicLine(LineMember):
-    """A live line over QUIC."""
+    """A connection for live lines over QUIC."""
 
     def __init__(self, port: int) -> None:
         self._peer = QuicPeer(port).connect()
         self._stream = self._peer.ask(b"LINES\n")
         self._read = 0
 
-    def write(self, data: bytes) -> None:
-        self._say(data)
+    def write(self, data: bytes, *, end: bool = False) -> None:
+        self._peer.core.send_stream_data(self._stream, data, end)
+        self._peer.until(lambda: self._peer.is_taken(self._stream))
 
     def receive(self) -> str:
         def end() -> int:
@@ -188,11 +210,7 @@ class QuicLine(LineMember):
         return self._peer.heard.get(self._stream, b"")
 
     def end(self) -> None:
-        self._say(b"", end=True)
-
-    def _say(self, data: bytes, *, end: bool = False) -> None:
-        self._peer.core.send_stream_data(self._stream, data, end)
-        self._peer.until(lambda: self._peer.is_taken(self._stream))
+        self.write(b"", end=True)
 
     def cut(self) -> None:
         self._peer.core.reset_stream(self._stream, 0)

@@ -1,4 +1,4 @@
-"""Readers of what happens in a group, which are given it by its subscriptions, without a transport."""
+"""Live readers without a transport."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.node import Node
 
 @implementer(IReader)
 class Reader:
-    """A second reader of a member: `pieces` has what it was given, as it was given. `then` is called each time."""
+    """A reader. `pieces` has everything that it was given, piece by piece. `then` is called each time."""
 
     def __init__(self, then: Callable[[], object] = lambda: None) -> None:
         self.pieces: list[bytes] = []
@@ -42,7 +42,7 @@ def may_read(history: History, member: int, number: int) -> bool:
 
 
 class SubscriptionTestCase(SynchronousTestCase):
-    """Alice, Bob and Carol, of whom nobody reads yet, and nothing waits for any."""
+    """A group of Alice, Bob and Carol, without readers and with nothing waiting."""
 
     def setUp(self) -> None:
         self.start()
@@ -62,7 +62,7 @@ class SubscriptionTestCase(SynchronousTestCase):
         return connection
 
     def say(self, connection: Connection, *texts: str) -> None:
-        """Say all this in one turn."""
+        """Say these texts in one turn."""
         connection.ask(*(Say(text) for text in texts))
         self.clock.advance(0)
 

@@ -1,4 +1,4 @@
-"""The program's side of a numbered session: what a client must do that loses nothing, and says nothing twice."""
+"""The client's side of a numbered session: it loses no line, and has no command carried out twice."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import struct
 import time
 from collections.abc import Callable
 
-SECONDS = 20.0
+from tests.daemon import SECONDS
+
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 
 
 class Session:
     """A session that outlives its connections.
 
-    `seen` has all lines that it was given, whole, with their numbers, and `answers` what became of what it asked.
-    `buffer` is how much the kernel holds of what is not read yet, in bytes.
+    `seen` has all lines that it was sent, with their numbers; `answers` the answers to its commands, by id; `buffer` is
+    the size of its receive buffer in the kernel, in bytes.
     """
 
     def __init__(self, port: int, name: str, buffer: int = 0) -> None:
@@ -42,7 +43,7 @@ class Session:
         return [line for _, line in self.seen]
 
     def ask(self, *lines: str) -> None:
-        """Ask this, with ids of its own. Without a connection, it is sent on the next one."""
+        """Send commands, each with an id of its own: now, or else on the next connection."""
         for line in lines:
             self._asked += 1
             if line.startswith("/name "):
@@ -52,12 +53,12 @@ class Session:
                 self._send(self._numbered(self._asked))
 
     def opening(self) -> bytes:
-        """What a new connection begins with: who this is, and all that was not answered on the ones before."""
+        """Return what a new connection begins with: its first line, and all commands without an answer."""
         first = f"/resume {self._key} {self.last}" if self._joined else f"/numbered {self._key} {self.name}"
         return f"{first}\n".encode() + b"".join(map(self._numbered, self.unanswered))
 
     def connect(self, size: int | None = None) -> None:
-        """Begin a connection, but send no more than so many bytes. Raises OSError if there is no server."""
+        """Connect, and send at most `size` bytes of the opening. Raises OSError if there is no server."""
         assert self._connection is None
         connection = socket.socket()
         connection.settimeout(SECONDS)
@@ -73,7 +74,7 @@ class Session:
         self._send(self.opening()[:size])
 
     def cut(self, *, reset: bool) -> None:
-        """End the connection, however much was sent of a line, or not read yet."""
+        """End the connection, even within a line."""
         if self._connection is not None:
             if reset:
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -84,7 +85,7 @@ class Session:
         self.cut(reset=False)
 
     def read(self, size: int = 65_536, seconds: float = SECONDS) -> int:
-        """Take what comes next, and no more than so many bytes. Returns how many; without a connection, none."""
+        """Receive at most `size` bytes. Return how many came; without a connection, none."""
         if self._connection is None:
             return 0
         self._connection.settimeout(seconds)
@@ -108,7 +109,7 @@ class Session:
                 raise AssertionError(f"{self.name} saw {self.seen[-5:]}, unanswered is {self.unanswered}")
 
     def settle(self) -> None:
-        """Wait until all is answered."""
+        """Wait until every command is answered."""
         self.read_until(lambda: self._joined and not self.unanswered)
 
     def _numbered(self, number: int) -> bytes:

@@ -100,7 +100,7 @@ class StreamTestCase(SynchronousTestCase):
         self.transfer_server = TransferServer(
             self.lobby.registry,
             self.shelf,
-            lambda peer: self.lobby.registry.buildProtocol(IPv4Address("TCP", peer.host, 4)),
+            lambda peer: self.lobby.registry.connect(peer.host),
         )
         self.peer = self.another_peer()
 

@@ -1,4 +1,4 @@
-"""Programs on a pseudo-terminal, as a person has them: keys are typed, and the screen is looked at."""
+"""Programs on a pseudo-terminal, as people use them: keys are typed, and the screen is read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-SECONDS = 20.0
+from tests.daemon import SECONDS
 
-# The terminal becomes the program's own, so that Ctrl-C typed into it is a signal, as in life.
+# The terminal becomes the controlling terminal of the program, so Ctrl-C is a signal.
 ON_A_TERMINAL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -22,7 +22,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """A program on a terminal. `screen` is all that came on it, the echo included, byte for byte."""
+    """A program on a terminal. `screen` has all bytes that were shown, with the echo."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._ours, theirs = pty.openpty()
@@ -44,18 +44,18 @@ class Terminal:
         os.write(self._ours, data)
 
     def see(self, *lines: str) -> None:
-        """Wait until these lines are on the screen, whole, one after the other."""
+        """Wait until these whole lines are on the screen, one after the other."""
         there = re.compile(rb"(?m)^" + rb"\r\n".join(re.escape(line.encode()) for line in lines) + rb"\r$")
         self.wait(lambda: there.search(self.screen) is not None, "\n".join(lines))
 
     def end(self) -> int:
-        """The exit status, once it has ended by itself."""
+        """Wait until the program ends by itself. Return its exit status."""
         self.wait(lambda: self.process.poll() is not None, "the end")
         self._read()
         return self.process.wait()
 
     def hang_up(self) -> None:
-        """Close the window: the program gets SIGHUP, and nothing to read from or write to."""
+        """Close the window: the program gets SIGHUP, and can neither read nor write."""
         if self._ours >= 0:
             os.close(self._ours)
             self._ours = -1
@@ -79,5 +79,5 @@ class Terminal:
         if ready:
             try:
                 self.screen += os.read(self._ours, 65_536)
-            except OSError:  # Linux's word for: the other side is closed
+            except OSError:  # Linux says so when the other side is closed
                 time.sleep(0.05)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
 import subprocess
+import termios
 import time
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
-from twisted.trial.unittest import TestCase
-
-from tests.daemon import Daemon, UDPMember
+from tests.daemon import ILLEGAL, SECONDS, Daemon, DaemonTestCase, UDPMember
 from tests.programs import need
-
-ILLEGAL = "Illegal message"
-
-
-class DaemonTestCase(TestCase):
-    """A test with a daemon of its own."""
-
-    def start(self, *options: str) -> Daemon:
-        daemon = Daemon(*options)
-        self.addCleanup(daemon.stop)
-        return daemon
-
-    def member(self, daemon: Daemon, host: str = "127.0.0.1") -> UDPMember:
-        member = UDPMember(daemon.port, host)
-        self.addCleanup(member.close)
-        return member
 
 
 class CourseTests(DaemonTestCase):
-    """The conversation of the course that this protocol comes from."""
+    """The conversation of the course for which this protocol was made."""
 
-    def test_it(self) -> None:
+    def test_the_conversation_of_the_course(self) -> None:
         daemon = self.start()
         alice, bob, charlie = (self.member(daemon) for _ in range(3))
         for who, request, reply in [
@@ -63,7 +50,7 @@ class CourseTests(DaemonTestCase):
 
 
 class WireTests(DaemonTestCase):
-    def test_what_is_sent_without_waiting_is_answered_in_order(self) -> None:
+    def test_requests_sent_without_waiting_are_answered_in_order(self) -> None:
         daemon = self.start()
         alice, bob = self.member(daemon), self.member(daemon)
         bob.ask("1 Bob")
@@ -86,13 +73,16 @@ class WireTests(DaemonTestCase):
         self.assertEqual(four.ask("2 hi"), "")
         self.assertEqual(six.ask("5"), "Four has joined\nFour: hi")
 
-    def test_on_one_interface_only(self) -> None:
-        daemon = self.start("--interface", "127.0.0.2")
+    def test_interface_limits_where_it_listens(self) -> None:
+        daemon = self.start("--interface", "127.0.0.2", "--tcp", "0")
         self.assertEqual(self.member(daemon, "127.0.0.2").ask("1 Alice"), "")
+        socket.create_connection(("127.0.0.2", daemon.tcp[0]), SECONDS).close()
         with self.assertRaises(OSError):
             self.member(daemon, "127.0.0.1").ask("1 Bob")
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", daemon.tcp[0]), SECONDS)
 
-    def test_the_longest_text_the_longest_reply_and_a_small_one(self) -> None:
+    def test_longest_texts_fill_replies_to_the_limit(self) -> None:
         daemon = self.start()
         alice, bob = self.member(daemon), self.member(daemon)
         alice.ask("1 Alice")
@@ -105,7 +95,7 @@ class WireTests(DaemonTestCase):
         self.assertEqual("\n".join([first, second]).split("\n"), lines)
         self.assertEqual(third, "")
 
-    def test_max_reply(self) -> None:
+    def test_max_reply_bounds_each_reply(self) -> None:
         daemon = self.start("--max-reply", "1024")
         alice, bob = self.member(daemon), self.member(daemon)
         alice.ask("1 Alice")
@@ -120,7 +110,7 @@ class WireTests(DaemonTestCase):
             "\n".join(replies[:-1]).split("\n"), ["Bob has joined", *(f"Bob: {number:030}" for number in range(100))]
         )
 
-    def test_a_crowd_on_one_port_each(self) -> None:
+    def test_many_members_of_one_host(self) -> None:
         daemon = self.start("--max-members", "300", "--max-per-host", "250")
         members = [self.member(daemon) for _ in range(251)]
         for number, member in enumerate(members[:250]):
@@ -134,7 +124,7 @@ class WireTests(DaemonTestCase):
 
 
 class GarbageTests(DaemonTestCase):
-    def test_random_datagrams_leave_it_as_it_was(self) -> None:
+    def test_random_datagrams_change_nothing(self) -> None:
         daemon = self.start()
         alice, bob, garbage = (self.member(daemon) for _ in range(3))
         alice.ask("1 Alice")
@@ -151,58 +141,44 @@ class GarbageTests(DaemonTestCase):
         self.assertLess(len(output.splitlines()), 30)
 
     def throw(self, stranger: UDPMember, member: UDPMember, dice: random.Random, count: int) -> None:
-        """Datagrams that are no message, every tenth of them from a member; each is refused."""
+        """Send datagrams that are no message, each tenth of them from a member, and expect each to be refused."""
         for number in range(count):
             size = dice.choice([0, 1, 2, 3, 10, 100, 1400, dice.randrange(65_500)])
             head = dice.choice([b"", b"1", b"2", b"3", b"4 ", b"5 ", b"2 \x1b", b"1 :", b"\xff"])
             datagram = head + dice.randbytes(size)
             if datagram[:1] in (b"1", b"2", b"3", b"4", b"5"):
-                datagram += b"\xff"  # or else chance might make a message of it
+                datagram += b"\xff"  # makes sure that it is no message
             self.assertEqual((member if number % 10 == 0 else stranger).ask(datagram), ILLEGAL, datagram)
 
     def resident(self, daemon: Daemon) -> int:
-        """What the daemon holds in memory, in bytes."""
+        """Return the resident memory of the daemon, in bytes."""
         pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class ProgramTests(DaemonTestCase):
-    def test_a_conversation_with_netcat(self) -> None:
+    def open(self, *command: str) -> Program:
+        program = Program(command)
+        self.addCleanup(program.close)
+        return program
+
+    def test_netcat(self) -> None:
         nc = need("nc", "netcat-openbsd")
         daemon = self.start()
         bob = self.member(daemon)
         bob.ask("1 Bob")
-        alice = subprocess.Popen(
-            [nc, "-u", "127.0.0.1", str(daemon.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
-        self.addCleanup(alice.wait)
-        self.addCleanup(alice.kill)
-        assert alice.stdin is not None
-        assert alice.stdout is not None
-        self.addCleanup(alice.stdin.close)
-        self.addCleanup(alice.stdout.close)
-        alice.stdin.write(b"1 Alice\n")
-        self.assertEqual(alice.stdout.read(100), b"Bob")
+        alice = self.open(nc, "-u", "127.0.0.1", str(daemon.port))
+        alice.write(b"1 Alice\n")
+        self.assertEqual(alice.read(), b"Bob")
         self.assertEqual(bob.ask("2 hi there"), "Alice has joined")
-        alice.stdin.write(b"2 hello\n")
-        self.assertEqual(alice.stdout.read(100), b"Bob: hi there")
+        alice.write(b"2 hello\n")
+        self.assertEqual(alice.read(), b"Bob: hi there")
         self.assertEqual(bob.ask("5"), "Alice: hello")
 
-    def test_a_conversation_with_socat_in_which_replies_are_empty(self) -> None:
+    def test_socat_with_empty_replies(self) -> None:
         socat = need("socat", "socat")
         daemon = self.start()
-        alice = subprocess.Popen(
-            [socat, "-", f"UDP-DATAGRAM:127.0.0.1:{daemon.port}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
-        self.addCleanup(alice.wait)
-        self.addCleanup(alice.kill)
-        assert alice.stdin is not None
-        assert alice.stdout is not None
-        self.addCleanup(alice.stdin.close)
-        self.addCleanup(alice.stdout.close)
+        alice = self.open(socat, "-", f"UDP-DATAGRAM:127.0.0.1:{daemon.port}")
         bob = self.member(daemon)
         bob.ask("1 Bob")
         for request, reply in [
@@ -212,9 +188,42 @@ class ProgramTests(DaemonTestCase):
             (b"2 hello\n", b""),
             (b"4\n", b"close"),
         ]:
-            alice.stdin.write(request)
+            alice.write(request)
             if reply:
-                self.assertEqual(alice.stdout.read(100), reply)
+                self.assertEqual(alice.read(), reply)
             else:
-                time.sleep(0.5)  # socat would send what it reads at once as one datagram
+                alice.wait_until_taken()  # socat sends all that it reads at once as one datagram
         self.assertEqual(bob.ask("5"), "Alice has joined\nAlice: hello\nAlice has left the group")
+
+
+class Program:
+    """A program between two pipes."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    @property
+    def _input(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def write(self, data: bytes) -> None:
+        self._input.write(data)
+
+    def read(self) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.read(100)
+
+    def wait_until_taken(self) -> None:
+        """Wait until the program has read all that was written."""
+        deadline = time.monotonic() + SECONDS
+        left = array("i", [1])
+        while left[0]:
+            assert time.monotonic() < deadline, "the program does not read its input"
+            time.sleep(0.01)
+            fcntl.ioctl(self._input, termios.FIONREAD, left)
+
+    def close(self) -> None:
+        self._process.kill()
+        with self._process:  # closes the pipes, and waits
+            pass

@@ -1,4 +1,4 @@
-"""Files that members and guests tell of, and what guests say, as the service does it."""
+"""Files shared by members and guests, and lines said by guests, in the service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOST = "10.0.0.9"
 
 class SharingTests(SessionTestCase):
     def may_share(self, member: int = 0, guest: str = "") -> str:
-        """Why one may not share something now; nothing if it may."""
+        """Return the reason why somebody may not share anything now; "" if it may."""
         try:
             self.node.service.may_share(HOST, member, guest)
         except IllegalMessage as why:
@@ -34,11 +34,11 @@ class SharingTests(SessionTestCase):
         self.settle()
         self.assertEqual(fresh.told(), [("answered", share)])
         self.assertEqual((bob.given(), alice.told()), (["Alice shared photo.jpg (2.1 MB)\n"], []))
-        self.assertEqual(self.group.behind(alice.member), 1)  # that Bob has joined
+        self.assertEqual(self.group.behind(alice.member), 1)  # Bob's join
         self.assertEqual(alice.member.own, 1)
         self.assertIsNone(fresh.seat.member)
 
-    def test_its_member_was_heard_of(self) -> None:
+    def test_sharing_is_a_contact_of_the_member(self) -> None:
         self.node.ask(1, "1 Alice")
         self.settle()
         alice = self.group.by_key["alice"]
@@ -47,7 +47,7 @@ class SharingTests(SessionTestCase):
         self.settle()
         self.assertEqual((alice.contact, alice.logged), (self.clock.seconds(),) * 2)
 
-    def test_guests_get_nothing_but_an_answer_and_leave_no_trace(self) -> None:
+    def test_guests_are_answered_and_leave_no_trace(self) -> None:
         alice = self.connection("Alice")
         alice.listen()
         guest = self.connection()
@@ -63,7 +63,7 @@ class SharingTests(SessionTestCase):
         self.assertEqual((guest.seat.busy, guest.seat.member, guest.seat.queue), (0, None, None))
         self.assertEqual(self.connection("Door").member.name, "Door")
 
-    def test_a_guest_whose_connection_ends_meanwhile_leaves_no_trace_either(self) -> None:
+    def test_a_guest_whose_connection_ends_leaves_no_trace(self) -> None:
         for hold in (True, False):
             guest = self.connection()
             guest.ask(SayAsGuest("Door", "ding"))
@@ -73,7 +73,7 @@ class SharingTests(SessionTestCase):
             self.assertNoTrace()
         self.assertEqual(self.lines(), ["Door: ding"] * 2)
 
-    def test_what_is_refused_at_once(self) -> None:
+    def test_commands_that_are_refused_at_once(self) -> None:
         alice = self.connection("Alice")
         refused: list[Command] = [
             SayAsGuest("alice", "I am not"),
@@ -95,8 +95,7 @@ class SharingTests(SessionTestCase):
         self.assertEqual(self.may_share(member=1), "You are no longer in the group: join again.")
         self.assertEqual(self.may_share(guest="Door"), "")
 
-    def test_races(self) -> None:
-        """What was in the log first is right; who shared something may try again, and need not send it again."""
+    def test_the_first_in_the_log_wins_a_race(self) -> None:
         alice = self.connection("Alice")
         member = alice.member.id
         races: list[tuple[Command, Command]] = [
@@ -115,7 +114,7 @@ class SharingTests(SessionTestCase):
             self.assertEqual(two.why, ["Somebody else was first." if isinstance(then, SayAsGuest) else LOST])
         self.assertEqual(self.names(), ["Door", "Cam"])
 
-    def test_what_cannot_be_stored_is_dropped(self) -> None:
+    def test_a_line_that_cannot_be_stored_is_dropped(self) -> None:
         log = FailingLog([Unavailable("full")])
         self.use(Node(log, self.clock))
         guest = self.connection()
@@ -127,7 +126,7 @@ class SharingTests(SessionTestCase):
         self.assertEqual((guest.words(), self.lines()), (["answered"], ["Door: dong"]))
         self.assertNoTrace()
 
-    def test_who_says_too_much(self) -> None:
+    def test_guests_and_members_have_separate_rates(self) -> None:
         self.start(rate=5)
         alice = self.connection("Alice")
         for count in range(BURST + 1):
@@ -144,17 +143,17 @@ class SharingTests(SessionTestCase):
         self.clock.advance(1)
         self.assertEqual((self.may_share(alice.member.id), self.may_share(guest="Door")), ("", ""))
 
-    def test_when_the_state_cannot_be_trusted_nothing_is_begun(self) -> None:
+    def test_nothing_is_shared_once_the_state_is_broken(self) -> None:
         self.node.service._break(Failure(ZeroDivisionError()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertRaises(NotNow, self.node.service.may_share, HOST, 0, "Door")
 
-    def test_all_of_it_is_there_after_a_restart(self) -> None:
+    def test_files_and_guest_lines_are_there_after_a_restart(self) -> None:
         alice = self.connection("Alice", KEY)
         for command in (Share("x", 1, member=alice.member.id), SayAsGuest("Door", "ding"), Share("y", 2, guest="Cam")):
             self.connection().ask(command)
             self.settle()
-        self.node.service._save()
+        self.node.service._saver.save()
         self.settle()
         lines, place = self.lines(), (alice.member.own, self.group.behind(alice.member))
         self.use(Node(MemoryLog(self.store), self.clock))

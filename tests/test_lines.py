@@ -1,4 +1,4 @@
-"""Live lines: the greeting, the password and the name, and what all say to each other."""
+"""Live lines: the greeting, the password, the name and the conversation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
 from groupchat.core.limits import BURST, GREETING_LINES, MAX_NAMES, PASSWORD_ATTEMPTS, PASSWORD_PAUSE, Limits
-from groupchat.frontends.connections import IConnected
+from groupchat.frontends.lines.dialogue import ILinesConnection
 from groupchat.service.seats import IConnection
 from groupchat.service.subscriptions import IReader
 from groupchat.wire.lines import HELP
@@ -16,14 +16,14 @@ from tests.lobby import ASKED, WELCOME, Lobby, LobbyTestCase
 
 
 class InterfaceTests(LobbyTestCase):
-    def test_a_connection_is_what_it_says(self) -> None:
-        for interface in (IConnection, IConnected, IReader, IHalfCloseableProtocol, IPushProducer):
-            self.assertTrue(verifyObject(interface, self.lobby.call().lines))
+    def test_connection_and_dialogue_provide_their_interfaces(self) -> None:
+        connection = self.lobby.call().lines
+        for interface in (ILinesConnection, IReader, IHalfCloseableProtocol, IPushProducer):
+            self.assertTrue(verifyObject(interface, connection))
+        self.assertTrue(verifyObject(IConnection, connection.dialogue))
 
 
 class ConversationTests(LobbyTestCase):
-    """The same words, however the bytes come."""
-
     script = (
         "alice:b",
         "",
@@ -42,7 +42,7 @@ class ConversationTests(LobbyTestCase):
     )
 
     def talk(self, step: int) -> tuple[list[str], list[str], list[str]]:
-        """What Alice hears, Carol hears, and Bob is told."""
+        """Play the script as Alice. Return the lines that Alice, Carol and Bob receive."""
         self.open(Lobby())
         carol, alice = self.lobby.enter("Carol"), self.lobby.call(step=step)
         alice.send(*self.script)
@@ -51,7 +51,7 @@ class ConversationTests(LobbyTestCase):
         alice.lose()
         return heard, carol.heard(), self.lobby.watch()
 
-    def test_a_script_byte_by_byte_in_pieces_and_all_at_once(self) -> None:
+    def test_pieces_of_any_size_give_the_same_conversation(self) -> None:
         said = [
             "Alice has joined",
             "Alice: Hi, I am Alice",
@@ -92,7 +92,7 @@ class ConversationTests(LobbyTestCase):
                 step,
             )
 
-    def test_texts_go_to_the_others_at_once_and_are_not_echoed(self) -> None:
+    def test_texts_go_to_all_others_and_are_not_echoed(self) -> None:
         alice, carol = self.lobby.enter("Alice"), self.lobby.enter("Carol")
         self.assertEqual(alice.heard(), ["Carol has joined"])
         alice.send("one", "two")
@@ -100,7 +100,7 @@ class ConversationTests(LobbyTestCase):
         carol.send("three")
         self.assertEqual((alice.heard(), carol.heard()), (["Carol: three"], []))
 
-    def test_members_of_both_kinds_are_told_the_same(self) -> None:
+    def test_udp_and_live_members_see_the_same_lines(self) -> None:
         lobby = self.lobby
         alice = lobby.enter("Alice")
         self.assertEqual(lobby.watch(), ["Alice has joined"])
@@ -120,7 +120,7 @@ class ConversationTests(LobbyTestCase):
             ["Alice: hello", "Alice (private): psst", "Alice changed his name to Al", "Al has left the group"],
         )
 
-    def test_a_whisper_is_heard_by_one(self) -> None:
+    def test_a_whisper_is_seen_by_one_member_only(self) -> None:
         alice, carol, dora = (self.lobby.enter(name) for name in ("Alice", "Carol", "Dora"))
         for caller in (alice, carol, dora):
             caller.heard()
@@ -130,7 +130,7 @@ class ConversationTests(LobbyTestCase):
         self.assertEqual(dora.ask("/history"), [f"*   {name} has joined" for name in ("Bob", "Alice", "Carol", "Dora")])
         self.assertEqual(carol.ask("/history 1"), ["*   Alice (private): psst"])
 
-    def test_one_that_says_too_much_is_told_so_once_for_each_line_that_is_not_said(self) -> None:
+    def test_each_line_over_the_rate_is_refused(self) -> None:
         self.open(Lobby(rate=1))
         carol, alice = self.lobby.enter("Carol"), self.lobby.enter("Alice")
         carol.heard()
@@ -141,7 +141,7 @@ class ConversationTests(LobbyTestCase):
         self.assertEqual(alice.ask("again", "and again"), ["* Slow down: you say too much at once."])
         self.assertEqual(carol.heard(), ["Alice: again"])
 
-    def test_a_thousand_lines_at_once_are_all_said_in_order(self) -> None:
+    def test_a_thousand_lines_sent_at_once_are_said_in_order(self) -> None:
         carol, alice = self.lobby.enter("Carol"), self.lobby.enter("Alice")
         carol.heard()
         numbers = [str(number) for number in range(1000)]
@@ -150,11 +150,11 @@ class ConversationTests(LobbyTestCase):
 
 
 class GreetingTests(LobbyTestCase):
-    def test_in_an_empty_group(self) -> None:
+    def test_greeting_in_an_empty_group(self) -> None:
         lobby = Lobby()
         self.assertEqual(lobby.call().heard(), ["* This is lobby, a group chat.", "* Nobody is here yet.", ASKED])
 
-    def test_it_shows_the_last_lines_and_never_a_whisper(self) -> None:
+    def test_greeting_shows_the_last_lines_but_no_whispers(self) -> None:
         alice = self.lobby.enter("Alice")
         for number in range(GREETING_LINES):
             alice.ask(f"text {number}", f"/msg Bob: secret {number}")
@@ -165,14 +165,14 @@ class GreetingTests(LobbyTestCase):
             ["* This is lobby, a group chat.", "* Said last:", *lines, "*   Bob: hi", "* Here now: Alice, Bob.", ASKED],
         )
 
-    def test_the_names_are_bounded(self) -> None:
+    def test_names_in_the_greeting_are_bounded(self) -> None:
         for number in range(100):
             self.lobby.ask(2 + number, f"1 member {number:03} of a long list")
         (names,) = [line for line in self.lobby.call().heard() if line.startswith("* Here now: ")]
         self.assertLess(len(names), MAX_NAMES + 20)
         self.assertRegex(names, r"\A\* Here now: member 099.*, \(\d+ more\)\.\Z")
 
-    def test_refused_names_are_asked_for_again(self) -> None:
+    def test_another_name_is_asked_for_after_a_refusal(self) -> None:
         caller = self.lobby.call()
         caller.heard()
         for line in ["Bob", "bob", "*", "/users", "/numbered", "  ", "x" * 33, "close"]:
@@ -183,7 +183,7 @@ class GreetingTests(LobbyTestCase):
         self.assertEqual(caller.ask("", ""), [])
         self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice")])
 
-    def test_a_browser_says_nothing_in_the_group(self) -> None:
+    def test_http_requests_say_nothing_in_the_group(self) -> None:
         for first in ["POST / HTTP/1.1", "GET /chat?name=Bob HTTP/1.0", "/numbered GET / HTTP/1.1"]:
             caller = self.lobby.call()
             caller.heard()
@@ -192,14 +192,14 @@ class GreetingTests(LobbyTestCase):
             self.assertTrue(caller.is_closing)
         self.assertEqual(self.lobby.watch(), [])
 
-    def test_help_and_quit_before_there_is_a_name(self) -> None:
+    def test_help_and_quit_before_joining(self) -> None:
         caller = self.lobby.call()
         self.assertEqual(caller.ask("/help")[1:], [f"* {line}" for line in HELP])
         self.assertEqual(caller.ask("/quit"), ["* Bye."])
         self.assertTrue(caller.is_closing)
         self.assertEqual(self.lobby.watch(), [])
 
-    def test_lines_between_greeting_and_join_are_neither_lost_nor_doubled(self) -> None:
+    def test_lines_between_greeting_and_join_come_once(self) -> None:
         caller = self.lobby.call()
         self.assertIn("*   Bob has joined", caller.heard())
         self.lobby.ask(1, "2 before")
@@ -218,7 +218,7 @@ class GreetingTests(LobbyTestCase):
         carol.ask("/msg Bob: psst", "all")
         self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice"), "Carol: all"])
 
-    def test_whoever_joins_with_a_race_for_a_name_is_asked_again(self) -> None:
+    def test_loser_of_a_race_for_a_name_is_asked_again(self) -> None:
         first, second = self.lobby.call(), self.lobby.call()
         first.heard()
         second.heard()
@@ -235,7 +235,7 @@ class PasswordTests(LobbyTestCase):
     def setUp(self) -> None:
         self.open(Lobby(limits=Limits(password="sésame".encode(), name_within=60)))
 
-    def test_nothing_of_the_group_is_shown_before_it(self) -> None:
+    def test_nothing_is_shown_before_the_password(self) -> None:
         caller = self.lobby.call()
         self.assertEqual(caller.heard(), ["* What is the password?"])
         for line in ["/help", "Bob", ""]:
@@ -244,13 +244,13 @@ class PasswordTests(LobbyTestCase):
             self.lobby.pass_time(PASSWORD_PAUSE)
             self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
 
-    def test_the_right_one(self) -> None:
+    def test_the_right_password_is_accepted(self) -> None:
         caller = self.lobby.call()
         heard = caller.ask("sésame", "Alice", "hi")
         self.assertEqual((heard[0], heard[-2:]), ("* This is lobby, a group chat.", [ASKED, WELCOME.format("Alice")]))
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: hi"])
 
-    def test_lines_after_a_wrong_one_wait_and_the_right_one_opens(self) -> None:
+    def test_lines_after_a_wrong_password_wait(self) -> None:
         caller = self.lobby.call()
         self.assertEqual(caller.ask("sesame", "sésame", "Alice", "hi"), [])
         self.assertEqual(caller.transport.producerState, "paused")
@@ -262,7 +262,7 @@ class PasswordTests(LobbyTestCase):
         self.assertEqual(caller.transport.producerState, "producing")
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: hi"])
 
-    def test_one_that_gives_too_many_is_closed(self) -> None:
+    def test_too_many_wrong_passwords_close_the_connection(self) -> None:
         caller = self.lobby.call()
         caller.heard()
         caller.send(*["wrong"] * PASSWORD_ATTEMPTS, "sésame", "Alice")
@@ -275,7 +275,7 @@ class PasswordTests(LobbyTestCase):
         self.assertTrue(caller.is_closing)
         self.assertEqual(self.lobby.watch(), [])
 
-    def test_more_connections_from_one_address_guess_no_faster(self) -> None:
+    def test_more_connections_of_one_host_guess_no_faster(self) -> None:
         callers = [self.lobby.call() for _ in range(5)]
         for caller in callers:
             caller.ask("wrong")
@@ -286,16 +286,19 @@ class PasswordTests(LobbyTestCase):
         self.assertEqual(wrong, 3)
         self.assertEqual(self.lobby.call("10.0.0.10").ask("sésame")[-1], ASKED)
 
-    def test_whoever_hangs_up_after_a_wrong_one_is_told(self) -> None:
-        caller = self.lobby.call()
-        caller.ask("wrong")
-        caller.half_close()
-        self.assertFalse(caller.is_closing)
-        self.lobby.pass_time(PASSWORD_PAUSE)
-        self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
-        self.assertTrue(caller.is_closing)
+    def test_refusal_is_sent_after_a_half_close(self) -> None:
+        for sign in (b"", b"\x04"):
+            caller = self.lobby.call()
+            caller.heard()
+            caller.send_bytes(b"wrong\n" + sign)
+            if not sign:
+                caller.half_close()
+            self.assertFalse(caller.is_closing)
+            self.lobby.pass_time(PASSWORD_PAUSE)
+            self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
+            self.assertTrue(caller.is_closing)
 
-    def test_one_that_is_gone_before_it_is_told(self) -> None:
+    def test_connection_lost_before_the_refusal(self) -> None:
         caller = self.lobby.call()
         caller.ask("wrong", "wrong", "wrong", "sésame", "Alice")
         caller.lose()

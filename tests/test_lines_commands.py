@@ -1,4 +1,4 @@
-"""Live lines that begin with /: what they show, and those that do nothing."""
+"""Commands on live lines: their answers, and lines that do nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from tests.lobby import Lobby, LobbyTestCase
 
 
 class LookTests(LobbyTestCase):
-    """/users and /history, and their bounds."""
-
-    def test_users(self) -> None:
+    def test_users_shows_how_each_member_takes_part(self) -> None:
         lobby = self.lobby
         alice, program = lobby.enter("Alice"), lobby.program("Robot")
         program.lose()
@@ -31,18 +29,18 @@ class LookTests(LobbyTestCase):
             ],
         )
 
-    def test_whoever_joined_on_another_day_is_shown_with_the_date(self) -> None:
+    def test_users_shows_the_date_of_an_earlier_join(self) -> None:
         alice = self.lobby.enter("Alice")
         self.lobby.clock.rightNow += 3 * 86_400
         self.assertRegex(alice.ask("/users")[1], r"joined 1970-01-0\d \d\d:\d\d, \d behind\Z")
 
-    def test_the_only_one(self) -> None:
+    def test_users_with_one_member(self) -> None:
         lobby = Lobby()
         alice = lobby.enter("Alice")
         self.assertEqual(alice.ask("/users")[0], "* Only you are here:")
         self.assertEqual(len(alice.ask("/users")), 2)
 
-    def test_no_more_users_than_the_bound(self) -> None:
+    def test_users_is_bounded(self) -> None:
         alice = self.lobby.enter("Alice")
         for number in range(2, MAX_USERS):
             self.lobby.ask(number, f"1 member {number}")
@@ -53,7 +51,7 @@ class LookTests(LobbyTestCase):
         found = alice.ask("/users")
         self.assertEqual((found[0], len(found), found[-1]), (f"* {MAX_USERS + 1} here:", 2 + MAX_USERS, "* and 1 more"))
 
-    def test_history_shows_what_one_was_told_and_said(self) -> None:
+    def test_history_shows_own_lines_and_whispers(self) -> None:
         alice = self.lobby.enter("Alice")
         self.lobby.ask(1, "2 hi")
         alice.ask("hello", "/msg Bob: psst")
@@ -75,7 +73,7 @@ class LookTests(LobbyTestCase):
         self.assertEqual(found[-1], "*   Bob: 29" + "x" * 4000)
         self.assertEqual(len(found), MAX_ANSWER // (len("Bob: 29\n") + 4000))
 
-    def test_what_is_asked_is_answered_after_what_was_said_before(self) -> None:
+    def test_commands_are_answered_in_order(self) -> None:
         alice = self.lobby.enter("Alice")
         self.assertEqual(
             alice.ask("one", "/name Al", "/history 1", "two", "/nonsense", "/help", "/history 1"),
@@ -90,9 +88,7 @@ class LookTests(LobbyTestCase):
 
 
 class WrongLineTests(LobbyTestCase):
-    """What is wrong, or comes upon a bug, does nothing."""
-
-    def test_wrong_arguments_get_one_line_each_and_do_nothing(self) -> None:
+    def test_wrong_lines_are_refused_and_do_nothing(self) -> None:
         alice, carol = self.lobby.enter("Alice"), self.lobby.enter("Carol")
         head = self.successResultOf(self.lobby.log.head())
         for line in [
@@ -122,7 +118,7 @@ class WrongLineTests(LobbyTestCase):
         self.assertEqual(alice.heard(), ["* That is not UTF-8."])
         self.assertEqual((carol.heard(), self.successResultOf(self.lobby.log.head())), ([], head))
 
-    def test_a_bug_while_reading_a_line_costs_that_line_only(self) -> None:
+    def test_a_bug_in_reading_a_line_loses_that_line_only(self) -> None:
         alice = self.lobby.enter("Alice")
         self.patch(wire_lines, "parse", _buggy(wire_lines.parse))
         alice.send("one", "bug", "two")
@@ -130,7 +126,7 @@ class WrongLineTests(LobbyTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: one", "Alice: two"])
         self.lobby.pass_time(2)
-        alice.send("bug", "three")  # of which nobody is woken by an answer
+        alice.send("bug", "three")  # here no answer causes the next line to be read
         alice.heard()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.lobby.watch(), ["Alice: three"])

@@ -1,4 +1,4 @@
-"""Live lines that end: by a sign, by a command, or by a connection that is lost."""
+"""The end of live lines: by the end of input, a command, or a lost connection."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from tests.logs import FailingLog
 
 
 class EndTests(LobbyTestCase):
-    """The end of input leaves, after all that came before it."""
-
-    def leave(self, caller: Caller, how: str) -> None:
+    def end(self, caller: Caller, how: str) -> None:
+        """End the input of a connection in one of the `ways`."""
         match how:
             case "half-close":
                 caller.half_close()
@@ -26,13 +25,13 @@ class EndTests(LobbyTestCase):
 
     ways = ("half-close", "loss", "Ctrl-D", "Ctrl-D of telnet", "Ctrl-C of telnet")
 
-    def test_all_that_came_before_is_said(self) -> None:
+    def test_lines_before_the_end_are_said(self) -> None:
         count = 10 * QUEUE
         for how in self.ways:
             self.open(Lobby())
             caller = self.lobby.call()
             caller.send("Alice", *[str(number) for number in range(count)])
-            self.leave(caller, how)
+            self.end(caller, how)
             self.lobby.settle()
             texts = [f"Alice: {number}" for number in range(count)]
             self.assertEqual(self.lobby.watch(), ["Alice has joined", *texts, "Alice has left the group"], how)
@@ -43,15 +42,15 @@ class EndTests(LobbyTestCase):
             self.assertAllIsGone(how)
 
     def assertAllIsGone(self, how: str) -> None:
-        """Nothing is left of whoever was connected."""
+        """Check that nothing is left of any connection."""
         self.lobby.settle()
         service = self.lobby.service
         self.assertEqual((self.lobby.registry.connections, service.seats.live, service.seats.held), ({}, {}, {}), how)
         subscriptions = service.subscriptions
         self.assertEqual((subscriptions._awake, subscriptions._paused), ({}, {}), how)
 
-    def test_telnet_is_told_that_there_are_no_timing_marks(self) -> None:
-        """It asks for one after each Ctrl-C and Ctrl-Z, and shows nothing before it has its answer."""
+    def test_timing_marks_of_telnet_are_answered(self) -> None:
+        """Telnet asks for one after Ctrl-C and Ctrl-Z, and shows nothing until it has an answer."""
         for data in (b"\xff\xf4\xff\xfd\x06", b"\xff\xed\xff\xfd\x06"):
             for step in (0, 1, 2):
                 self.open(Lobby())
@@ -60,17 +59,17 @@ class EndTests(LobbyTestCase):
                 caller.send_bytes(data)
                 self.assertEqual(caller.transport.value(), b"\xff\xfc\x06", (data, step))
 
-    def test_half_a_line_is_said_but_not_after_ctrl_c(self) -> None:
+    def test_an_unfinished_line_is_said_except_after_ctrl_c(self) -> None:
         for how in self.ways:
             self.open(Lobby())
             alice = self.lobby.enter("Alice")
             alice.send_bytes(b"half a line")
-            self.leave(alice, how)
+            self.end(alice, how)
             self.lobby.settle()
             said = [] if how.startswith("Ctrl-C") else ["Alice: half a line"]
             self.assertEqual(self.lobby.watch(), ["Alice has joined", *said, "Alice has left the group"], how)
 
-    def test_what_a_full_connection_sent_is_said_when_it_is_lost(self) -> None:
+    def test_input_of_a_paused_connection_is_said_when_lost(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
         alice.send("one", "two")
@@ -79,30 +78,38 @@ class EndTests(LobbyTestCase):
         said = ["Alice has joined", "Alice: one", "Alice: two", "Alice has left the group"]
         self.assertEqual(self.lobby.watch(), said)
 
-    def test_what_comes_after_the_end_is_not_read_nor_held(self) -> None:
+    def test_a_reset_discards_unread_lines(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("one", "two")
+        alice.lose(reset=True)
+        self.assertAllIsGone("reset")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_input_after_the_end_is_discarded(self) -> None:
         for sign in (b"\x04", b"\xff\xf4"):
             self.open(Lobby())
             alice = self.lobby.enter("Alice")
             alice.send_bytes(b"before\n" + sign)
             for _ in range(100):
                 alice.send_bytes(b"after\n" * 100)
-            self.assertFalse(alice.lines._lines or alice.lines._splitter)
+            self.assertFalse(alice.lines.has_unread)
             alice.heard()
             said = ["Alice has joined", "Alice: before", "Alice has left the group"]
             self.assertEqual(self.lobby.watch(), said)
 
-    def test_the_end_before_there_is_a_name(self) -> None:
+    def test_the_end_before_joining(self) -> None:
         for how in self.ways:
             self.open(Lobby())
             caller = self.lobby.call()
-            self.leave(caller, how)
+            self.end(caller, how)
             if how != "loss":
                 self.assertTrue(caller.is_closing, how)
                 caller.lose()
             self.assertAllIsGone(how)
             self.assertEqual(self.lobby.watch(), [])
 
-    def test_a_connection_that_is_lost_while_its_join_is_under_way(self) -> None:
+    def test_connection_lost_while_joining(self) -> None:
         self.lobby = late_lobby()
         caller = self.lobby.call()
         caller.send("Alice", "hi")
@@ -113,7 +120,7 @@ class EndTests(LobbyTestCase):
         self.assertAllIsGone("loss")
         self.assertEqual(self.lobby.service.group.history.head, 3)
 
-    def test_a_connection_that_is_closed_while_its_join_is_under_way(self) -> None:
+    def test_connection_closed_while_joining(self) -> None:
         self.lobby = late_lobby()
         caller = self.lobby.call()
         caller.send("Alice")
@@ -127,19 +134,19 @@ class EndTests(LobbyTestCase):
             self.lobby.pass_time(1)
         self.assertAllIsGone("closing")
 
-    def test_a_connection_that_is_lost_while_it_leaves(self) -> None:
+    def test_connection_lost_while_leaving(self) -> None:
         for first, then in [("half-close", "loss"), ("Ctrl-D", "half-close"), ("Ctrl-D", "loss")]:
             self.open(Lobby())
             alice = self.lobby.enter("Alice")
-            self.leave(alice, first)
-            self.leave(alice, then)
+            self.end(alice, first)
+            self.end(alice, then)
             self.lobby.settle()
             if then != "loss":
                 alice.lose()
             self.assertAllIsGone(f"{first}, {then}")
             self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
 
-    def test_whoever_hangs_up_while_nothing_can_be_stored_leaves_when_it_can(self) -> None:
+    def test_a_leave_is_stored_once_the_log_is_available(self) -> None:
         log = FailingLog([])
         self.open(Lobby(log))
         alice = self.lobby.enter("Alice")
@@ -156,7 +163,7 @@ class EndTests(LobbyTestCase):
         self.assertAllIsGone("half-close")
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
 
-    def test_quit_is_the_last_thing_said(self) -> None:
+    def test_nothing_after_quit_is_read(self) -> None:
         alice = self.lobby.enter("Alice")
         self.assertEqual(alice.ask("/quit", "more", "/users", "/help", "/nonsense"), ["* You have left the group."])
         self.assertTrue(alice.is_closing)
@@ -164,7 +171,15 @@ class EndTests(LobbyTestCase):
         self.assertEqual(alice.heard(), [])
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
 
-    def test_a_line_without_an_end_is_not_read_for_ever(self) -> None:
+    def test_nothing_after_quit_is_read_on_a_lost_connection(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.lines.pauseProducing()
+        alice.send("/quit", "/users", "Ghost")
+        alice.lose()
+        self.assertAllIsGone("loss")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
+
+    def test_an_endless_line_closes_the_connection(self) -> None:
         alice = self.lobby.enter("Alice")
         for _ in range(MAX_UNTERMINATED // 1024):
             alice.send_bytes(b"x" * 1024)

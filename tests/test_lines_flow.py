@@ -1,26 +1,24 @@
-"""Live lines that come faster than they are taken, from either side."""
+"""Flow control of live lines, in both directions."""
 
 from __future__ import annotations
 
 from groupchat.core.limits import MAX_ANSWER, QUEUE
 from groupchat.frontends.budget import NAMES, WORK
-from groupchat.frontends.lines import AT_ONCE as LINES_AT_ONCE
+from groupchat.frontends.lines.protocol import AT_ONCE as LINES_AT_ONCE
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
-from tests.lobby import WELCOME, Caller, Lobby, LobbyTestCase, late_lobby
+from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby
 
 
 class BackPressureTests(LobbyTestCase):
-    """A transport that takes nothing more is given nothing more, and is not read."""
-
     def say_much(self) -> list[str]:
-        """Bob says 100 lines of 1,000 bytes. Returns them as the others see them."""
+        """Let Bob say 100 lines of 1,000 bytes. Return them as the others see them."""
         texts = [f"{number} {'x' * 1000}" for number in range(100)]
         for text in texts:
             self.lobby.ask(1, f"2 {text}")
         return [f"Bob: {text}" for text in texts]
 
-    def test_nothing_is_written_while_it_is_paused_and_all_of_it_later(self) -> None:
+    def test_nothing_is_written_while_paused(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
         texts = self.say_much()
@@ -28,7 +26,7 @@ class BackPressureTests(LobbyTestCase):
         alice.lines.resumeProducing()
         self.assertEqual(alice.heard(), texts)
 
-    def test_one_that_is_slow_is_given_a_bounded_piece_at_a_time(self) -> None:
+    def test_a_slow_reader_gets_bounded_pieces(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
         texts = self.say_much()
@@ -50,7 +48,7 @@ class BackPressureTests(LobbyTestCase):
         self.assertLessEqual(max(pieces), AT_ONCE)
         self.assertEqual(len(pieces), 4)
 
-    def test_nothing_is_read_while_it_is_paused(self) -> None:
+    def test_nothing_is_read_while_paused(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
         alice.send("one", "/users")
@@ -61,8 +59,7 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(alice.transport.producerState, "producing")
         self.assertEqual(self.lobby.watch(), ["Alice: one"])
 
-    def test_answers_that_fill_it_stop_the_reading(self) -> None:
-        """One that asks and asks, and takes no answer, gets as many as fill the transport."""
+    def test_answers_that_fill_the_transport_stop_reading(self) -> None:
         alice = self.lobby.enter("Alice")
         give = alice.lines.give
 
@@ -84,7 +81,7 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(count, 1000)
         self.assertEqual(alice.transport.producerState, "producing")
 
-    def test_many_lines_that_are_answered_at_once_leave_the_others_their_turns(self) -> None:
+    def test_one_connection_reads_a_bounded_number_of_lines(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.heard()
         alice.send(*["/help"] * 1000)
@@ -93,7 +90,7 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(alice.heard().count(f"* {HELP[0]}"), 1000)
         self.assertEqual(alice.transport.producerState, "producing")
 
-    def test_however_many_send_much_at_once_the_others_have_their_turns(self) -> None:
+    def test_all_connections_read_a_bounded_number_of_lines(self) -> None:
         callers = [self.lobby.call() for _ in range(20)]
         for caller in callers:
             caller.heard()
@@ -105,8 +102,8 @@ class BackPressureTests(LobbyTestCase):
             self.assertEqual(len(caller.heard()), 100)
             self.assertEqual(caller.transport.producerState, "producing")
 
-    def test_long_answers_wait_for_one_another(self) -> None:
-        """What was asked behind a text is not answered all at once, when that is stored."""
+    def test_long_answers_wait_for_each_other(self) -> None:
+        """Commands behind a text that is being stored are not all answered at once."""
         self.lobby = late_lobby()
         alice = self.lobby.call()
         alice.send("Alice", *[str(number) + "x" * 4000 for number in range(2 * MAX_ANSWER // 4000)])
@@ -133,7 +130,7 @@ class BackPressureTests(LobbyTestCase):
         self.assertEqual(len([line for line in heard if line.startswith("*   Alice: hi")]), 10)
         self.assertEqual(heard[-2], "* Only you are here:")
 
-    def test_telnets_marks_are_not_answered_while_it_is_paused(self) -> None:
+    def test_timing_marks_are_not_answered_while_paused(self) -> None:
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
         alice.send_bytes(b"hi\n\xff\xec")
@@ -141,11 +138,7 @@ class BackPressureTests(LobbyTestCase):
             alice.send_bytes(b"\xff\xfd\x06")
         self.assertEqual(alice.transport.value(), b"")
 
-    def waits(self, caller: Caller) -> bool:
-        """Whether something that came is not read yet."""
-        return bool(caller.lines._lines or caller.lines._splitter)
-
-    def test_it_is_read_no_faster_than_it_is_answered(self) -> None:
+    def test_lines_are_read_no_faster_than_answered(self) -> None:
         self.lobby = late_lobby()
         self.lobby.ask(1, "1 Bob")
         self.lobby.pass_time(1)
@@ -155,18 +148,18 @@ class BackPressureTests(LobbyTestCase):
         self.lobby.pass_time(1)
         self.assertEqual(alice.heard()[-1], WELCOME.format("Alice"))
         alice.send(*[str(number) for number in range(1000)])
-        most = len(alice.lines._under_way)
+        most = len(alice.lines.dialogue._unanswered)
         for _ in range(200):
             self.lobby.settle()
-            most = max(most, len(alice.lines._under_way))
-            self.assertEqual(alice.transport.producerState, "paused" if self.waits(alice) else "producing")
+            most = max(most, len(alice.lines.dialogue._unanswered))
+            self.assertEqual(alice.transport.producerState, "paused" if alice.lines.has_unread else "producing")
             self.lobby.clock.advance(1.0)
         self.assertEqual(most, QUEUE)
         self.assertEqual(alice.transport.producerState, "producing")
         texts = [line for line in self.lobby.watch() if line.startswith("Alice: ")]
         self.assertEqual(texts, [f"Alice: {number}" for number in range(1000)])
 
-    def test_a_refused_line_waits_for_what_was_asked_before_it(self) -> None:
+    def test_refusals_wait_for_earlier_answers(self) -> None:
         self.lobby = late_lobby()
         alice = self.lobby.call()
         alice.send("Alice", "hi", "/nonsense", "/name Al", "/nonsense")
@@ -176,8 +169,8 @@ class BackPressureTests(LobbyTestCase):
             heard += alice.heard()
         self.assertEqual([line[:9] for line in heard[3:]], ["* You are", "* There i", "* You are", "* There i"])
 
-    def test_one_that_is_full_while_it_joins(self) -> None:
-        """As with TLS, which takes nothing before its handshake is done."""
+    def test_a_connection_paused_while_joining(self) -> None:
+        """TLS takes nothing before its handshake is done."""
         caller = self.lobby.call()
         caller.heard()
         caller.send("Alice")
@@ -188,7 +181,7 @@ class BackPressureTests(LobbyTestCase):
         caller.lines.resumeProducing()
         self.assertEqual(caller.heard(), ["Bob: hi"])
 
-    def test_one_that_takes_nothing_for_too_long_is_dropped(self) -> None:
+    def test_a_stalled_reader_is_dropped(self) -> None:
         self.open(Lobby(stall=30))
         alice = self.lobby.enter("Alice")
         alice.lines.pauseProducing()
@@ -200,11 +193,11 @@ class BackPressureTests(LobbyTestCase):
         self.lobby.settle()
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice has left the group"])
 
-    def test_closing_reads_again_so_that_the_end_of_the_other_side_is_heard(self) -> None:
+    def test_closing_resumes_the_input(self) -> None:
         self.lobby = late_lobby()
         alice = self.lobby.call()
         alice.send("Alice", *["x"] * 100)
         self.assertEqual(alice.transport.producerState, "paused")
         alice.lines.close("Enough.")
         self.assertEqual((alice.transport.producerState, alice.transport.producer), ("producing", None))
-        self.assertEqual(alice.lines._lines, [])
+        self.assertFalse(alice.lines.has_unread)

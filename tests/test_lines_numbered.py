@@ -1,4 +1,4 @@
-"""Live lines of programs: numbered sessions, which go on on another connection."""
+"""Numbered sessions on live lines: programs can resume them on another connection."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 
 from groupchat.core.errors import Unavailable
 from groupchat.core.limits import QUEUE
+from groupchat.frontends.lines.protocol import State
 from groupchat.wire.lines import HELP
-from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
+from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase, late_lobby
 from tests.logs import FailingLog
 
 
 class NumberedTests(LobbyTestCase):
-    """Programs: every line has its number, every request its id and its answer."""
-
     def test_a_session(self) -> None:
         lobby = self.lobby
         caller = lobby.call()
@@ -43,7 +42,7 @@ class NumberedTests(LobbyTestCase):
             ["Robot has joined", said[0], said[1], said[3]],
         )
 
-    def test_refusals_carry_the_id(self) -> None:
+    def test_refusals_have_the_id_of_the_command(self) -> None:
         program = self.lobby.program("Robot")
         for line, answer in [
             ("hello", "no 0 In a numbered"),
@@ -60,7 +59,7 @@ class NumberedTests(LobbyTestCase):
         self.assertEqual(program.ask("", "6 hi"), ["ok 6"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
-    def test_what_asks_for_no_session_as_it_should_is_refused_so_that_a_program_can_read_it(self) -> None:
+    def test_malformed_openings_are_refused_as_programs_read_it(self) -> None:
         for line in [
             "/numbered x Robot",
             "/numbered ",
@@ -77,7 +76,7 @@ class NumberedTests(LobbyTestCase):
             self.assertTrue(heard.startswith("no 0 "), heard)
         self.assertEqual(self.lobby.watch(), [])
 
-    def test_what_is_sent_again_takes_effect_once(self) -> None:
+    def test_repeated_commands_take_effect_once(self) -> None:
         program = self.lobby.program("Robot")
         self.assertEqual(program.ask("1 hi", "1 hi"), ["ok 1", "ok 1"])
         self.assertEqual(
@@ -89,7 +88,7 @@ class NumberedTests(LobbyTestCase):
             ["Robot has joined", "Robot: hi", "Robot changed his name to Bot", "Bot (private): x"],
         )
 
-    def test_resumed_from_each_number_nothing_is_missing_and_nothing_twice(self) -> None:
+    def test_resume_from_any_number_gives_each_line_once(self) -> None:
         program = self.lobby.program("Robot")
         self.lobby.ask(1, "2 one")
         program.send("1 own")
@@ -113,12 +112,12 @@ class NumberedTests(LobbyTestCase):
         self.assertEqual(len(self.lobby.registry.connections), 1)
         self.assertEqual(self.lobby.watch()[-1], "Carol has joined")
 
-    def test_it_is_held_when_the_connection_ends_however_that_is(self) -> None:
+    def test_a_session_is_held_however_its_connection_ends(self) -> None:
         for end in [Caller.lose, Caller.half_close, lambda program: program.send_bytes(b"\x04")]:
             self.open(Lobby(hold=100))
             program = self.lobby.program("Robot")
             end(program)
-            if not program.lines._lost:
+            if program.lines.state is not State.CLOSED:
                 self.assertTrue(program.is_closing)
                 program.lose()
             self.lobby.settle()
@@ -136,7 +135,7 @@ class NumberedTests(LobbyTestCase):
             self.assertTrue(heard.startswith("no 0 There is no such session"), heard)
             self.assertEqual(caller.ask(f"/numbered {KEY} Robot")[0][:8], "session ")
 
-    def test_a_bad_key_and_a_wrong_one(self) -> None:
+    def test_malformed_and_unknown_keys_are_refused(self) -> None:
         self.lobby.program("Robot")
         caller = self.lobby.call()
         for line in [f"/resume {OTHER_KEY} 2", f"/resume {KEY[:-1]}e 2"]:
@@ -149,7 +148,7 @@ class NumberedTests(LobbyTestCase):
             self.assertTrue(heard.startswith("no 0 "), heard)
         self.assertEqual(caller.ask(f"/numbered {OTHER_KEY} Alice", "1 hi"), ["session 3 0 Alice", "ok 1"])
 
-    def test_joining_again_with_the_same_key_goes_on(self) -> None:
+    def test_joining_again_with_the_same_key_resumes(self) -> None:
         program = self.lobby.program("Robot")
         self.lobby.ask(1, "2 hi")
         program.lose()
@@ -167,26 +166,37 @@ class NumberedTests(LobbyTestCase):
         self.assertEqual(second.heard(), ["session 2 0 Robot", "ok 1"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
-    def test_what_is_not_read_when_the_connection_is_lost_has_no_effect(self) -> None:
-        """The program sends it again. Not even what would begin a session is read then."""
+    def test_a_closed_connection_takes_over_no_session(self) -> None:
+        self.lobby = late_lobby()
+        first, second = self.lobby.call(), self.lobby.call()
+        for caller in (first, second):
+            caller.send(f"/numbered {KEY} Robot")
+            caller.heard()
+        second.lines.close("Enough.")
+        self.lobby.pass_time(2)
+        self.assertEqual(first.heard(), ["session 1 0 Robot"])
+        self.assertFalse(first.is_closing)
+
+    def test_unread_lines_of_a_lost_session_have_no_effect(self) -> None:
+        """The program sends the lines again. Even a line that would begin a session is not read."""
         program = self.lobby.program("Robot")
         program.send(*[f"{number} {number}" for number in range(1, 100)], f"/numbered {OTHER_KEY} Ghost")
         program.send_bytes(b"200 half a li")
         program.lose()
         self.lobby.settle()
         self.assertEqual(set(self.lobby.service.group.by_key), {"bob", "robot"})
-        self.assertNotIn("Robot: half a li", self.lobby.watch())
+        self.assertFalse({"Robot: 99", "Robot: half a li"} & set(self.lobby.watch()))
         self.assertEqual(self.lobby.service.seats.live[next(iter(self.lobby.service.seats.live))].client, None)
 
-    def test_what_is_not_read_while_full_cannot_begin_a_session_when_the_connection_is_lost(self) -> None:
+    def test_unread_resume_of_a_lost_session_has_no_effect(self) -> None:
         program = self.lobby.program("Robot")
         program.send(*["1 /help"] * 64, f"/resume {KEY} 0", *["1 /help"] * 64)
         program.lose()
         self.lobby.settle()
         self.assertFalse(self.lobby.service.seats.is_connected(self.lobby.service.group.by_key["robot"]))
 
-    def test_displaced_while_things_are_under_way(self) -> None:
-        """What the old connection asked is answered to the new one, in which it may be asked again."""
+    def test_commands_of_a_displaced_connection_are_answered(self) -> None:
+        """The answers go to the new connection, which may send the same commands again."""
         program = self.lobby.program("Robot")
         lines = [f"{number} text {number}" for number in range(1, 2 * QUEUE)]
         program.send(*lines)
@@ -201,7 +211,7 @@ class NumberedTests(LobbyTestCase):
         texts = [line for line in self.lobby.watch() if line != "Robot has joined"]
         self.assertEqual(sorted(texts), sorted(f"Robot: text {number}" for number in range(1, 2 * QUEUE)))
 
-    def test_what_cannot_be_stored_is_to_be_sent_again(self) -> None:
+    def test_busy_asks_to_send_a_command_again(self) -> None:
         log = FailingLog([])
         self.open(Lobby(log))
         program = self.lobby.program("Robot")
@@ -210,7 +220,7 @@ class NumberedTests(LobbyTestCase):
         self.assertEqual(program.ask("1 hi"), ["ok 1"])
         self.assertEqual(self.lobby.watch(), ["Robot has joined", "Robot: hi"])
 
-    def test_lines_that_are_no_longer_kept_are_told_of(self) -> None:
+    def test_resume_tells_how_many_lines_are_no_longer_kept(self) -> None:
         self.open(Lobby(keep=10))
         program = self.lobby.program("Robot")
         program.lose()

@@ -1,4 +1,4 @@
-"""One conversation over every transport: the same steps, and the same words for everybody who sees them."""
+"""One conversation over every transport, with the same steps and the same lines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BAD_NAMES = [
 
 
 class TransportCase(TestCase):
-    """A daemon that listens everywhere, and members of all kinds."""
+    """A test with a daemon that listens on every transport, and members of all kinds."""
 
     def setUp(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="groupchat-tls-"))
@@ -90,14 +90,14 @@ class TransportCase(TestCase):
 
 
 class Conversation(TransportCase):
-    """The steps. Each of its heirs says how somebody comes into the group."""
+    """The steps. Each subclass says how a member connects."""
 
     can_whisper = True
 
     def one(self) -> Member:
         raise NotImplementedError
 
-    def test_from_the_first_to_the_last(self) -> None:
+    def test_join_say_rename_and_leave(self) -> None:
         self.start()
         alice = self.one()
         self.assertEqual(alice.join("Alice"), [])
@@ -118,7 +118,7 @@ class Conversation(TransportCase):
         self.all_see([alice], *last)
         self.assertEqual(self.one().join("Chari"), ["Bob", "Alice"])
 
-    def test_a_name_that_is_refused_can_be_followed_by_another(self) -> None:
+    def test_a_refused_name_can_be_followed_by_another(self) -> None:
         self.start()
         alice = self.one()
         self.assertEqual(alice.join("Alice"), [])
@@ -133,7 +133,7 @@ class Conversation(TransportCase):
         bob.rename("bob")
         self.all_see([alice], "Bob has joined", "Bob changed his name to bob")
 
-    def test_texts_come_as_they_were_said(self) -> None:
+    def test_texts_arrive_unchanged(self) -> None:
         self.start()
         alice = self.one()
         alice.join("Alice")
@@ -149,7 +149,7 @@ class Conversation(TransportCase):
         bob.say("still here")
         self.all_see([alice], f"{LONGEST_NAME}: still here")
 
-    def test_a_whisper_is_for_one_only(self) -> None:
+    def test_a_whisper_is_seen_by_one_member_only(self) -> None:
         self.start()
         alice = self.one()
         alice.join("Alice")
@@ -170,9 +170,7 @@ class Conversation(TransportCase):
 
 
 class MixedTests(TransportCase):
-    """Members of all kinds in one group."""
-
-    def test_all_see_the_same(self) -> None:
+    def test_members_of_all_kinds_see_the_same_lines(self) -> None:
         seed = int(os.environ.get("SEED", random.randrange(10**6)))
         dice = random.Random(seed)
         self.start("--rate", "0")
@@ -213,17 +211,7 @@ class MixedTests(TransportCase):
             print(f"SEED={seed} gave this")
             raise
 
-    def test_what_happens_while_somebody_thinks_of_a_name_is_not_lost(self) -> None:
-        self.start()
-        alice, bob = self.polling(), self.live()
-        with self.assertRaises(Refused):
-            bob.join("*")
-        alice.join("Alice")
-        alice.say("one")
-        bob.join("Bob")
-        self.all_see([bob], "Alice has joined", "Alice: one")
-
-    def test_the_end_of_input_leaves_once_all_that_came_before_is_said(self) -> None:
+    def test_end_of_input_leaves_after_all_lines_are_said(self) -> None:
         self.start("--rate", "0")
         alice = self.polling()
         alice.join("Alice")
@@ -242,7 +230,7 @@ class MixedTests(TransportCase):
             bob.end()
             texts = [*(f"text {number}" for number in range(40)), "without an end"]
             self.all_see([alice], "Bob has joined", *(f"Bob: {text}" for text in texts), "Bob has left the group")
-            if connect is not connections[1]:  # in which nothing can be read after one's own end
+            if connect is not connections[1]:  # over TLS nothing can be read after one's own end
                 self.assertEqual(bob.receive_all(), ["* You have left the group."])
 
 
@@ -283,4 +271,4 @@ class OverNumberedQUICTests(Conversation):
     one = TransportCase.numbered_over_quic
 
 
-del Conversation  # or else it would be run for itself
+del Conversation  # is not to be run itself

@@ -1,4 +1,4 @@
-"""What live lines hold everybody to, how they stop, and where they listen: with a real daemon and real sockets."""
+"""The limits of live lines, how they stop, and where they listen: with a real daemon and real sockets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import socket
 import tempfile
 from pathlib import Path
 
-from tests.daemon import Daemon, LineMember, UDPMember
+from tests.daemon import ILLEGAL, Daemon, DaemonTestCase, LineMember, UDPMember
+from tests.lobby import STOPPING
 from tests.members import FIRST_WORDS
-from tests.test_conversation import ILLEGAL, DaemonTestCase
-
-STOPPING = "* The server is stopping. What was said is kept: come back in a while."
 
 
 class LinesCase(DaemonTestCase):
@@ -25,7 +23,7 @@ class LinesCase(DaemonTestCase):
 
 
 class LimitsTests(LinesCase):
-    def test_a_line_without_an_end(self) -> None:
+    def test_long_lines_are_refused_and_endless_ones_closed(self) -> None:
         daemon = self.start_lines()
         endless = self.lines(daemon)
         endless.join("Endless")
@@ -33,17 +31,14 @@ class LimitsTests(LinesCase):
         self.assertEqual(endless.receive(), "* That line has no end.")
         with self.assertRaises((EOFError, ConnectionResetError)):
             endless.receive()
-        self.lines(daemon).receive_until("Endless has left the group")
-
-    def test_a_line_that_is_too_long_is_refused_and_the_next_is_not(self) -> None:
-        daemon = self.start_lines()
         member = self.lines(daemon)
+        member.receive_until("Endless has left the group")
         member.join("Member")
         member.send("x" * 5_000, "/name Long")
         self.assertRegex(member.receive(), r"\A\* That line is longer than \d+ bytes\.\Z")
         self.assertEqual(member.receive(), "* You are Long now.")
 
-    def test_connections_of_one_address(self) -> None:
+    def test_max_per_host(self) -> None:
         daemon = self.start_lines("--max-per-host", "3")
         members = [self.lines(daemon) for _ in range(3)]
         for member in members:
@@ -55,7 +50,7 @@ class LimitsTests(LinesCase):
         self.lines(daemon).receive_until(FIRST_WORDS)
         self.assertIn("Connections close: 5 connections, 1 refused", daemon.stop())
 
-    def test_connections_in_all(self) -> None:
+    def test_max_connections(self) -> None:
         daemon = self.start_lines("--max-connections", "3")
         members = [self.lines(daemon, source=f"127.0.0.{number}") for number in (1, 2, 3)]
         for member in members:
@@ -64,7 +59,7 @@ class LimitsTests(LinesCase):
             self.lines(daemon, source="127.0.0.4").receive_all(), ["* There are too many connections: try again later."]
         )
 
-    def test_a_name_within_seconds(self) -> None:
+    def test_name_within(self) -> None:
         daemon = self.start_lines("--name-within", "1")
         quick, slow = self.lines(daemon), self.lines(daemon)
         quick.join("Quick")
@@ -72,7 +67,7 @@ class LimitsTests(LinesCase):
         quick.send("/name Still here")
         self.assertEqual(quick.receive(), "* You are Still here now.")
 
-    def test_a_member_over_its_rate(self) -> None:
+    def test_rate(self) -> None:
         daemon = self.start_lines("--rate", "1")
         fast, other = self.lines(daemon), self.lines(daemon)
         fast.join("Fast")
@@ -94,7 +89,7 @@ class PasswordTests(LinesCase):
         path.write_text("s\u00e9cret\n")
         return str(path)
 
-    def test_nothing_is_shown_before_it(self) -> None:
+    def test_nothing_is_shown_before_the_password(self) -> None:
         daemon = self.start_lines("--password-file", self.password())
         stranger, member = self.lines(daemon), self.lines(daemon)
         self.assertEqual(member.receive(), "* What is the password?")
@@ -103,23 +98,17 @@ class PasswordTests(LinesCase):
         member.join("Member")
         member.send("hello")
         self.assertEqual(stranger.receive(), "* What is the password?")
-        stranger.send("wrong", "Stranger", "hello", "more")
-        self.assertEqual(
-            stranger.receive_all(),
-            [
-                *["* That is not the password. What is it?"] * 2,
-                "* That is not the password. Ask whoever runs this group for it.",
-            ],
-        )
+        stranger.send("wrong")
+        self.assertEqual(stranger.receive(), "* That is not the password. What is it?")
         member.send("/users")
         self.assertEqual(member.receive(), "* Only you are here:")
 
-    def test_datagrams_are_taken_from_nobody(self) -> None:
+    def test_a_password_closes_udp(self) -> None:
         daemon = self.start_lines("--password-file", self.password())
         for request in ["1 Alice", "2 s\u00e9cret", "5"]:
             self.assertEqual(self.member(daemon).ask(request), ILLEGAL)
 
-    def test_but_from_networks_that_are_allowed(self) -> None:
+    def test_a_password_and_allow_open_udp_to_these_networks(self) -> None:
         daemon = self.start_lines("--password-file", self.password(), "--allow", "127.0.0.2/32,::1/128")
         member = self.lines(daemon)
         member.send("s\u00e9cret")
@@ -135,7 +124,7 @@ class PasswordTests(LinesCase):
         self.assertEqual(other.recv(100), b"Member")
         self.assertEqual(member.receive(), "Alice has joined")
 
-    def test_allow_alone(self) -> None:
+    def test_allow_without_a_password(self) -> None:
         daemon = self.start_lines("--allow", "127.0.0.0/8")
         self.assertEqual(self.member(daemon).ask("1 Alice"), "")
         daemon = self.start_lines("--allow", "10.0.0.0/8")
@@ -143,7 +132,7 @@ class PasswordTests(LinesCase):
 
 
 class StopTests(LinesCase):
-    def test_everybody_is_told_after_all_that_was_said(self) -> None:
+    def test_everybody_is_told_after_the_last_line(self) -> None:
         daemon = self.start_lines("--rate", "0")
         readers = [self.lines(daemon) for _ in range(5)]
         for number, reader in enumerate(readers):
@@ -169,7 +158,7 @@ class StopTests(LinesCase):
         self.assertNotIn("Traceback", output)
 
     def count_answers(self, talker: LineMember) -> int:
-        """What a connection that was still sending is told may end with a reset."""
+        """Count the answers that a connection gets, which may end with a reset, as it is still sending."""
         count = 0
         try:
             while True:
@@ -183,33 +172,26 @@ class ListenTests(LinesCase):
         if not socket.has_dualstack_ipv6():
             self.skipTest("this machine has no IPv6")
 
-    def test_a_bare_port_is_one_of_all_addresses(self) -> None:
+    def test_a_port_number_listens_on_all_addresses(self) -> None:
         daemon = self.start_lines()
         six, four = self.lines(daemon, "::1"), self.lines(daemon)
         six.join("Six")
         four.join("Four")
         self.assertEqual(six.receive(), "Four has joined")
 
-    def test_several(self) -> None:
+    def test_several_endpoints(self) -> None:
         daemon = self.start_lines(
             "--tcp", "tcp:0:interface=127.0.0.1", "--tcp", "tcp:0:interface=\\:\\:1", "--tcp", "0"
         )
         self.assertEqual(len(set(daemon.tcp)), 4)
         for which, host in enumerate(["::1", "127.0.0.1", "::1", "127.0.0.1"]):
             self.lines(daemon, host, which).join(f"member {which}")
-        for which, host in [(1, "::1"), (2, "127.0.0.1")]:  # the interface of each is the other
+        for which, host in [(1, "::1"), (2, "127.0.0.1")]:  # each listens on the other address
             with self.assertRaises(ConnectionRefusedError):
                 self.lines(daemon, host, which)
 
-    def test_one_interface_only(self) -> None:
-        daemon = self.start_lines("--interface", "127.0.0.1")
-        self.lines(daemon).join("Alice")
-        for host in ["127.0.0.2", "::1"]:
-            with self.assertRaises(ConnectionRefusedError):
-                self.lines(daemon, host)
-
-    def test_addresses_of_ipv4_count_as_what_they_are(self) -> None:
-        """On a socket that takes both, an address of IPv4 looks like one of IPv6."""
+    def test_ipv4_on_a_dual_stack_socket_counts_as_ipv4(self) -> None:
+        """On a socket that accepts both, an IPv4 address looks like an IPv6 address."""
         daemon = self.start_lines("--max-per-host", "1")
         self.assertEqual(self.member(daemon).ask("1 Alice"), "")
         four, six = self.lines(daemon), self.lines(daemon, "::1")

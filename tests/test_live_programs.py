@@ -1,4 +1,4 @@
-"""Live lines with the programs that people have: netcat and telnet, in pipes and on terminals."""
+"""Live lines with netcat and telnet, in pipes and on terminals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 import signal
 import subprocess
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, DaemonTestCase
 from tests.members import Polling
 from tests.programs import need
 from tests.terminals import Terminal
-from tests.test_conversation import DaemonTestCase
 
 GREETING = ["* This is lobby, a group chat.", "* Said last:", "*   Bob has joined", "* Here now: Bob."]
 WELCOME = "* You are Alice. What you type goes to all; /help tells more, and Ctrl-D leaves."
@@ -18,7 +17,7 @@ CTRL_C, CTRL_D, CTRL_Z, CTRL_BACKSLASH, ESCAPE = "\x03", "\x04", "\x1a", "\x1c",
 
 
 class ProgramCase(DaemonTestCase):
-    """Bob is here, over UDP, and somebody comes with a program."""
+    """Bob is here, over UDP, and Alice uses a program."""
 
     program = "nc"
     package = "netcat-openbsd"
@@ -58,13 +57,13 @@ class ProgramCase(DaemonTestCase):
         self.bob_sees("Alice (private): psst")
 
     def check_screen(self, terminal: Terminal) -> None:
-        """There is no staircase on it, and nothing that is for the program, or drives the terminal."""
+        """Check that each line begins at the left, and that no control characters are shown."""
         self.assertNotRegex(terminal.screen, rb"(?<!\r)\n|\r(?!\r*\n)|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f]|\xff")
         terminal.screen.decode()
 
 
 class NetcatTests(ProgramCase):
-    def test_in_a_pipe_the_end_of_input_leaves(self) -> None:
+    def test_end_of_a_pipe_leaves(self) -> None:
         said = subprocess.run(
             [self.path, "-N", "127.0.0.1", str(self.daemon.tcp[0])],
             input="Alice\nhello\n/users\nand goodbye",
@@ -89,11 +88,11 @@ class NetcatTests(ProgramCase):
         terminal.end()
         self.bob_sees("Alice has left the group")
 
-    def test_when_the_server_stops_it_says_so_and_netcat_ends(self) -> None:
+    def test_netcat_ends_when_the_server_stops(self) -> None:
         terminal = self.open_as_alice()
         self.daemon.stop()
         terminal.see("* The server is stopping. What was said is kept: come back in a while.")
-        terminal.type("\n")  # netcat looks at its input once more
+        terminal.type("\n")  # netcat notices the end when it next reads its input
         terminal.end()
 
 
@@ -118,7 +117,7 @@ class TelnetTests(ProgramCase):
         self.check_screen(terminal)
         self.bob_sees("Alice has left the group")
 
-    def test_ctrl_d_in_a_line_sends_it_and_the_second_one_leaves(self) -> None:
+    def test_ctrl_d_in_a_line_sends_it_and_a_second_one_leaves(self) -> None:
         terminal = self.open_as_alice()
         terminal.type(f"half{CTRL_D}")
         self.bob.say("go on")
@@ -126,14 +125,14 @@ class TelnetTests(ProgramCase):
         terminal.end()
         self.bob_sees("Alice: half", "Alice has left the group")
 
-    def test_ctrl_d_before_there_is_a_name(self) -> None:
+    def test_ctrl_d_before_joining(self) -> None:
         terminal = self.open()
         terminal.see("* What is your name?")
         terminal.type(CTRL_D)
         terminal.end()
         self.check_screen(terminal)
 
-    def test_ctrl_c_leaves_and_what_was_not_sent_is_not_said(self) -> None:
+    def test_ctrl_c_leaves_without_saying_the_unfinished_line(self) -> None:
         terminal = self.open_as_alice()
         terminal.type("hello\nhal")
         self.bob_sees("Alice: hello")
@@ -142,8 +141,8 @@ class TelnetTests(ProgramCase):
         self.assertIn(b"* You have left the group.\r\n", terminal.screen)
         self.bob_sees("Alice has left the group")
 
-    def test_keys_that_mean_nothing_here_do_not_make_it_deaf(self) -> None:
-        """After these telnet shows nothing more until the server answers its timing mark."""
+    def test_other_control_keys_do_not_stop_the_output(self) -> None:
+        """After these keys telnet shows nothing until the server answers its timing mark."""
         terminal = self.open_as_alice()
         for number, key in enumerate([CTRL_Z, CTRL_BACKSLASH] * 2):
             terminal.type(key)
@@ -152,22 +151,22 @@ class TelnetTests(ProgramCase):
             self.bob.say(f"do you hear {number}")
             self.see_at_the_end(terminal, f"Bob: do you hear {number}")
 
-    def test_its_own_quit(self) -> None:
+    def test_quit_of_telnet_leaves(self) -> None:
         terminal = self.open_as_alice()
         terminal.type(f"{ESCAPE}")
         terminal.type("quit\n")
         terminal.end()
         self.bob_sees("Alice has left the group")
 
-    def test_a_window_that_is_closed(self) -> None:
+    def test_closing_the_window_leaves(self) -> None:
         self.open_as_alice().close()
         self.bob_sees("Alice has left the group")
 
-    def test_bytes_that_are_not_utf_8_are_refused(self) -> None:
+    def test_invalid_utf_8_is_refused(self) -> None:
         terminal = self.open_as_alice()
         terminal.write(b"\xff\xe9\n")
         terminal.see("* That is not UTF-8.")
 
     def see_at_the_end(self, terminal: Terminal, line: str) -> None:
-        """The echo of a control key may stand before it."""
+        """Wait until a line is the last on the screen. The echo of a control key may be before it."""
         terminal.wait(lambda: re.search(re.escape(line.encode()) + rb"\r\n\Z", terminal.screen) is not None, line)

@@ -1,4 +1,4 @@
-"""The contract of ILog, which every log must pass: one suite, run once for each."""
+"""The contract of ILog: one suite, run once for each log."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ EVENTS: list[Event] = [
 
 
 class LogContract(Suite):
-    """What holds for every log."""
+    """The tests that every log must pass."""
 
     def log(self) -> ILog:
-        """A log without entries."""
-        raise self.failureException("not said")
+        """Return a log without entries."""
+        raise NotImplementedError
 
     def another(self, log: ILog) -> ILog | None:
-        """Another hold of the same log, as another node has it; None if there is no such thing."""
+        """Return the same log as another node sees it; None if it cannot be shared."""
         return None
 
     def settle(self) -> None:
-        """Let pass whatever time it takes until everything appended has come back."""
+        """Wait until everything appended has come back."""
 
     def result(self, deferred: Deferred[Any]) -> Any:
-        """What a Deferred fires with, whatever it takes until it does."""
+        """Wait for a Deferred, and return its result."""
         return self.successResultOf(deferred)
 
     def failure(self, deferred: Deferred[Any], kind: type[Exception]) -> None:
-        """See that a Deferred fails in this way."""
+        """See that a Deferred fails with this exception."""
         self.failureResultOf(deferred, kind)
 
     def setUp(self) -> None:
@@ -88,7 +88,7 @@ class LogContract(Suite):
     def positions(self, entries: Sequence[Entry]) -> list[int]:
         return [entry.position for entry in entries]
 
-    def test_it_is_a_log(self) -> None:
+    def test_it_provides_the_interface(self) -> None:
         self.assertTrue(verifyObject(ILog, self.one))
 
     def test_it_begins_empty(self) -> None:
@@ -109,13 +109,13 @@ class LogContract(Suite):
             self.append(EVENTS[2], entry_id="same")
         self.assertEqual(self.result(self.one.head()), 1)
 
-    def test_read_goes_on_where_it_is_told(self) -> None:
+    def test_read_starts_after_the_given_position(self) -> None:
         self.fill(5)
         self.assertEqual(self.positions(self.read(0, 2)), [1, 2])
         self.assertEqual(self.positions(self.read(3, 9)), [4, 5])
         self.assertEqual(self.positions(self.read(5, 9)), [])
 
-    def test_a_tail_has_what_was_there_and_what_comes(self) -> None:
+    def test_a_tail_gives_old_and_new_entries(self) -> None:
         self.fill(2)
         self.result(self.one.tail(0, self.entries.append))
         self.assertEqual(self.positions(self.entries), [1, 2])
@@ -124,7 +124,7 @@ class LogContract(Suite):
         self.assertEqual(self.positions(self.entries), [1, 2, 3])
         self.assertEqual(self.entries[-1], Entry(3, "new", self.entries[-1].events))
 
-    def test_a_tail_begins_where_it_is_told_and_ends_when_told(self) -> None:
+    def test_a_tail_starts_after_its_position_and_can_be_stopped(self) -> None:
         self.fill(3)
         stop = self.result(self.one.tail(2, self.entries.append))
         stop()
@@ -132,7 +132,7 @@ class LogContract(Suite):
         self.settle()
         self.assertEqual(self.positions(self.entries), [3])
 
-    def test_what_a_tail_appends_comes_after(self) -> None:
+    def test_entries_appended_by_a_tail_come_after(self) -> None:
         def echo(entry: Entry) -> None:
             if entry.position < 3:
                 self.one.append([EVENTS[0]], f"echo{entry.position}")
@@ -144,7 +144,7 @@ class LogContract(Suite):
             self.settle()
         self.assertEqual([entry.entry_id for entry in self.entries], ["first", "echo1", "echo2"])
 
-    def test_two_tails_have_the_same(self) -> None:
+    def test_two_tails_are_given_the_same(self) -> None:
         others: list[Entry] = []
         self.result(self.one.tail(0, self.entries.append))
         self.result(self.one.tail(0, others.append))
@@ -152,7 +152,7 @@ class LogContract(Suite):
         self.assertEqual(self.positions(self.entries), list(range(1, 21)))
         self.assertEqual(self.entries, others)
 
-    def test_two_nodes_have_the_same(self) -> None:
+    def test_two_nodes_are_given_the_same(self) -> None:
         other = self.another(self.one)
         if other is None:
             return
@@ -171,7 +171,7 @@ class LogContract(Suite):
         self.settle()
         self.assertEqual((len(self.entries), len(others)), (11, 10))
 
-    def test_what_is_trimmed_is_gone_and_all_else_stays(self) -> None:
+    def test_trimmed_entries_are_gone_and_others_stay(self) -> None:
         self.fill(5)
         self.result(self.one.trim(4, 4))
         self.assertEqual(self.result(self.one.head()), 5)
@@ -183,7 +183,7 @@ class LogContract(Suite):
         self.append(EVENTS[0], entry_id="new")
         self.assertEqual(self.positions(self.read(5, 9)), [6])
 
-    def test_seen_events_may_be_forgotten_sooner(self) -> None:
+    def test_seen_events_may_be_deleted_sooner(self) -> None:
         for number in range(1, 5):
             self.append(EVENTS[2], Seen(float(number), ((1, 2, 3, 4),)), entry_id=f"e{number}")
         self.result(self.one.trim(2, 4))
@@ -193,7 +193,7 @@ class LogContract(Suite):
             self.assertEqual(entry.events[0], EVENTS[2])
         self.assertEqual(len(entries[-1].events), 2)
 
-    def test_the_last_snapshot_counts(self) -> None:
+    def test_the_last_snapshot_replaces_the_others(self) -> None:
         for position, state in [(1, b"old"), (2, b"\x00new\xff")]:
             self.result(self.one.save_snapshot(position, 7, state))
         self.assertEqual(self.result(self.one.load_snapshot()), Snapshot(2, 7, b"\x00new\xff"))
@@ -215,7 +215,7 @@ class MemoryLogTests(LogContract, SynchronousTestCase):
     def log(self) -> ILog:
         return MemoryLog()
 
-    def test_a_store_retains_so_many_entries(self) -> None:
+    def test_a_store_retains_a_number_of_entries(self) -> None:
         self.one = MemoryLog(Store(retain=3))
         self.result(self.one.tail(0, self.entries.append))
         self.fill(5)
@@ -245,7 +245,7 @@ class LateLogTests(SharedLogTests):
     def settle(self) -> None:
         self.clock.pump([0.5] * 5)
 
-    def test_it_is_late(self) -> None:
+    def test_its_tail_is_late(self) -> None:
         self.result(self.one.tail(0, self.entries.append))
         self.append(EVENTS[0], entry_id="one")
         self.clock.advance(0.4)
@@ -255,7 +255,7 @@ class LateLogTests(SharedLogTests):
 
 
 class FailingLogTests(LogContract, SynchronousTestCase):
-    """With no failure to come, it is a log like any other."""
+    """Without failures to come, it is a log like any other."""
 
     def log(self) -> ILog:
         return FailingLog([])
@@ -269,7 +269,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         return self.file_log()
 
     def file_log(self) -> SqliteLog:
-        return SqliteLog(self.directory / "group.sqlite", self.reactor)  # type: ignore[arg-type]  # all it needs of one
+        return SqliteLog(self.directory / "group.sqlite", self.reactor)  # type: ignore[arg-type]  # all it needs of a reactor
 
     def result(self, deferred: Deferred[Any]) -> Any:
         self.reactor.wait(deferred)
@@ -283,12 +283,12 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         self.result(self.one.head().addErrback(lambda failure: failure.trap(Unavailable)))
 
     def again(self) -> None:
-        """Close it, and open the file again."""
+        """Close the log, and open the file again."""
         self.result(self.one.close())
         self.one = self.file_log()
         self.result(self.one.open(self.lost.append))
 
-    def test_what_was_stored_is_there_when_it_is_opened_again(self) -> None:
+    def test_everything_is_there_after_opening_again(self) -> None:
         self.append(*EVENTS, entry_id="one")
         self.fill(3)
         self.result(self.one.save_snapshot(2, 7, b"state"))
@@ -299,7 +299,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         self.append(EVENTS[0], entry_id="one")
         self.assertEqual(self.result(self.one.head()), 4)
 
-    def test_positions_go_on_when_everything_was_trimmed(self) -> None:
+    def test_positions_continue_after_trimming_everything(self) -> None:
         self.fill(3)
         self.result(self.one.trim(4, 4))
         self.again()
@@ -307,7 +307,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         self.append(EVENTS[0], entry_id="next")
         self.assertEqual(self.positions(self.read(3, 9)), [4])
 
-    def test_a_tail_that_catches_up_while_more_is_appended_misses_nothing(self) -> None:
+    def test_a_tail_misses_nothing_appended_while_it_catches_up(self) -> None:
         self.patch(sqlite, "READ_AT_ONCE", 7)
         self.fill(50)
         caught_up = self.one.tail(0, self.entries.append)
@@ -317,7 +317,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
             self.result(deferred)
         self.assertEqual(self.positions(self.entries), list(range(1, 101)))
 
-    def test_what_waits_is_committed_together(self) -> None:
+    def test_waiting_appends_are_committed_together(self) -> None:
         commits: list[int] = []
         append = Database.append
 
@@ -332,7 +332,7 @@ class SqliteLogTests(LogContract, SynchronousTestCase):
         self.assertLess(len(commits), 500)
         self.assertLessEqual(max(commits), sqlite.MOST_EVENTS)
 
-    def test_a_thread_that_dies_says_so(self) -> None:
+    def test_the_end_of_the_thread_is_reported(self) -> None:
         self.patch(Database, "append", lambda *_: 1 / 0)
         self.one.append([EVENTS[2]], "e")
         while not self.lost:

@@ -1,6 +1,8 @@
-"""Two nodes that share one log, whose tail reaches each of them late: only the log decides order."""
+"""Two nodes that share one log, whose tail reaches each of them late: only the log decides the order."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,17 +18,20 @@ ILLEGAL = "Illegal message"
 
 
 class TwoNodesTests(SynchronousTestCase):
-    """`east` hears of what is in the log after 0.3 seconds, `west` after 0.5."""
+    """New entries of the log reach `east` after 0.3 seconds, and `west` after 0.5."""
 
     def setUp(self) -> None:
+        self.start()
+
+    def start(self, **settings: Any) -> None:
         self.clock = Clock()
         store = Store()
-        self.east = Node(LateLog(store, self.clock, 0.3), self.clock)
-        self.west = Node(LateLog(store, self.clock, 0.5), self.clock)
+        self.east = Node(LateLog(store, self.clock, 0.3), self.clock, **settings)
+        self.west = Node(LateLog(store, self.clock, 0.5), self.clock, **settings)
         self.nodes = (self.east, self.west)
 
     def pass_time(self) -> None:
-        """Until both have heard of everything, though not until cursors are recorded."""
+        """Let both nodes receive everything, but not so long that cursors are recorded."""
         self.clock.pump([0, 0.3, 0, 0.2, 0])
 
     def ask(self, node: Node, who: int, request: str) -> list[str]:
@@ -35,7 +40,7 @@ class TwoNodesTests(SynchronousTestCase):
         return node.replies(who)
 
     def states(self) -> list[object]:
-        """What both must agree on: who is there, in which order, and every line with its number."""
+        """Return what both must agree on: the members in order, and every line with its number."""
         return [
             (
                 [(m.id, m.name, m.key, m.address) for m in node.service.group.members.values()],
@@ -49,7 +54,7 @@ class TwoNodesTests(SynchronousTestCase):
         east, west = self.states()
         self.assertEqual(east, west)
 
-    def test_of_two_who_join_under_one_name_at_once_one_wins(self) -> None:
+    def test_one_of_two_concurrent_joins_under_one_name_wins(self) -> None:
         self.east.send(1, "1 Alice")
         self.west.send(2, "1 alice")
         self.pass_time()
@@ -58,7 +63,7 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertEqual(len(self.east.service.group.members), 1)
         self.assertTheSame()
 
-    def test_of_two_who_take_one_name_at_once_one_wins(self) -> None:
+    def test_one_of_two_concurrent_renames_to_one_name_wins(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.west, 2, "1 Bob")
         self.ask(self.east, 1, "5")
@@ -68,8 +73,8 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertEqual(sorted([self.east.replies(), self.west.replies()]), [[""], [ILLEGAL]])
         self.assertTheSame()
 
-    def test_the_loser_stays_who_it_was_and_can_go_on(self) -> None:
-        self.test_of_two_who_join_under_one_name_at_once_one_wins()
+    def test_the_loser_of_a_join_can_join_again(self) -> None:
+        self.test_one_of_two_concurrent_joins_under_one_name_wins()
         loser, who = (self.west, 2) if ("10.0.0.1", 1) in self.east.service.group.by_address else (self.east, 1)
         self.assertEqual(self.ask(loser, who, "5"), [ILLEGAL])
         self.assertNotEqual(self.ask(loser, who, "1 Bob"), [ILLEGAL])
@@ -91,7 +96,7 @@ class TwoNodesTests(SynchronousTestCase):
         given = "\n".join(filter(None, self.east.replies(1) + self.ask(self.east, 1, "5")))
         self.assertEqual(given.split("\n"), ["Bob has joined", *(f"Bob: west {number}" for number in range(50))])
 
-    def test_who_moves_to_another_node_misses_nothing_and_sees_at_most_the_last_second_again(self) -> None:
+    def test_a_member_that_changes_nodes_misses_nothing(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.west, 2, "1 Bob")
         given: list[tuple[float, str]] = []
@@ -110,7 +115,7 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertTrue(all(seconds <= 2.0 for seconds in again), again)
         self.assertTheSame()
 
-    def test_a_member_that_moves_after_its_cursor_was_recorded_sees_nothing_again(self) -> None:
+    def test_nothing_comes_again_after_the_cursor_was_recorded(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.west, 2, "1 Bob")
         self.ask(self.west, 2, "2 hi")
@@ -120,7 +125,7 @@ class TwoNodesTests(SynchronousTestCase):
         self.ask(self.west, 2, "2 ho")
         self.assertEqual(self.ask(self.west, 1, "5"), ["Bob: ho"])
 
-    def test_who_left_on_one_node_is_a_stranger_on_the_other(self) -> None:
+    def test_leaving_on_one_node_is_leaving_on_the_other(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.assertEqual(self.ask(self.west, 1, "2 from here"), [""])
         self.assertEqual(self.ask(self.east, 1, "4"), ["close"])
@@ -128,7 +133,7 @@ class TwoNodesTests(SynchronousTestCase):
         for node in self.nodes:
             self.assertEqual(node.service.seats.at, {})
 
-    def test_a_text_that_was_on_its_way_when_its_author_left_elsewhere_is_refused(self) -> None:
+    def test_a_text_under_way_is_refused_if_its_author_has_left(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.east, 2, "1 Bob")
         self.east.send(1, "4")
@@ -139,7 +144,7 @@ class TwoNodesTests(SynchronousTestCase):
         self.assertEqual(self.ask(self.west, 2, "5"), ["Alice has left the group"])
         self.assertTheSame()
 
-    def test_nobody_can_speak_under_a_name_that_became_somebody_elses(self) -> None:
+    def test_a_text_under_a_name_that_changed_hands_is_refused(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.east, 1, "3 Al")
         self.ask(self.east, 1, "3 Alice")
@@ -148,13 +153,13 @@ class TwoNodesTests(SynchronousTestCase):
         self.clock.pump([0, 0.3])
         self.east.send(2, "3 Alice")
         self.clock.advance(0)
-        # West has not heard of either rename yet, and takes member 1 for Alice.
+        # Neither rename has reached west yet: there member 1 is still Alice.
         self.west.send(1, "2 I am the first Alice")
         self.pass_time()
         self.assertEqual(self.west.replies(1), [ILLEGAL])
         self.assertTheSame()
 
-    def test_a_name_that_is_in_use_on_one_node_is_not_given_up_on_the_other(self) -> None:
+    def test_a_name_in_use_on_another_node_is_not_released(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         for _ in range(300):
             self.assertEqual(self.ask(self.east, 1, "5"), [""])
@@ -163,21 +168,21 @@ class TwoNodesTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.ask(self.west, 7, "1 Alice"), [""])
 
-    def test_who_is_silent_for_days_leaves_once_though_both_nodes_see_to_it(self) -> None:
-        nodes = self.east, self.west
+    def test_a_silent_member_leaves_once_with_two_nodes(self) -> None:
+        self.start(idle=2)
         self.ask(self.east, 1, "1 Alice")
         self.ask(self.east, 2, "1 Bob")
-        for _ in range(31 * 24 * 120):
+        for _ in range(3 * 24 * 120):
             self.clock.advance(30)
             if len(self.east.service.group.members) == 1:
                 break
             self.east.send(2, "5")
         self.pass_time()
-        for node in nodes:
+        for node in self.nodes:
             self.assertEqual([member.name for member in node.service.group.members.values()], ["Bob"])
         self.assertTheSame()
 
-    def test_nothing_is_answered_to_somebody_who_is_expired_meanwhile(self) -> None:
+    def test_commands_queued_behind_an_expiry_are_refused(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         alice = self.west.service.group.by_key["alice"]
         self.west.service._upkeep._silent = [alice]
@@ -192,11 +197,11 @@ class TwoNodesTests(SynchronousTestCase):
 
 
 class LiveTests(SynchronousTestCase):
-    def test_a_connection_whose_member_another_node_let_go_is_told_and_given_nothing_more(self) -> None:
+    def test_a_connection_is_told_if_another_node_ended_its_member(self) -> None:
         clock, store = Clock(), Store()
         lobby = Lobby(LateLog(store, clock, 0.0), clock)
         alice = lobby.enter("Alice")
-        other = Node(LateLog(store, clock, 0.0), clock)  # no connection outlives a restart, for all that it knows
+        other = Node(LateLog(store, clock, 0.0), clock)  # a node that starts ends all connections
         self.assertEqual(alice.heard(), ["* You are no longer in the group: join again."])
         self.assertTrue(alice.is_closing)
         self.assertEqual(other.ask(1, "1 Bob"), "")
@@ -207,7 +212,7 @@ class LiveTests(SynchronousTestCase):
 
 
 class LateStarterTests(SynchronousTestCase):
-    def test_whom_it_lets_go_may_leave_at_once_however_many_they_are(self) -> None:
+    def test_a_start_can_make_any_number_of_members_leave(self) -> None:
         clock, store = Clock(), Store(retain=1000)
         first = Node(MemoryLog(store), clock)
         for number in range(MOST_EVENTS + 1):
@@ -218,7 +223,7 @@ class LateStarterTests(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual((len(first.service.group.members), len(second.service.group.members)), (0, 0))
 
-    def test_a_node_that_starts_later_comes_to_the_same_state(self) -> None:
+    def test_a_node_that_starts_later_has_the_same_state(self) -> None:
         clock, store = Clock(), Store()
         first = Node(LateLog(store, clock, 0.0), clock)
         first.join(["Alice", "Bob"])

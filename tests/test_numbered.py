@@ -1,12 +1,12 @@
-"""Numbered sessions whose connections break: nothing is lost, and nothing is twice, in either direction."""
+"""Numbered sessions whose connections break: no line is lost or doubled, in either direction."""
 
 from __future__ import annotations
 
 import os
 import random
 
+from tests.daemon import DaemonTestCase
 from tests.sessions import Session
-from tests.test_conversation import DaemonTestCase
 
 ASKED = ["h\u00e9llo", "/msg Bob: psst", "/name New{}", "again", "/users"]
 TOLD = ["Old{}: h\u00e9llo", "Old{} (private): psst", "Old{} changed his name to New{}", "New{}: again"]
@@ -14,7 +14,7 @@ SAID = ["one", "/msg {}: two", "thr\u00e9\u00e9"]
 
 
 class CutTests(DaemonTestCase):
-    """Bob's connection holds. Those of the others break at every byte of what they send, and of what they are sent."""
+    """Bob's connection holds. Those of the others break after each byte that they send or receive."""
 
     def setUp(self) -> None:
         self.daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0")
@@ -28,7 +28,7 @@ class CutTests(DaemonTestCase):
         return session
 
     def resume(self, session: Session, number: int) -> None:
-        """Go on until all is done, and look at what Bob has seen of it."""
+        """Resume and leave, and check what Bob has seen."""
         session.connect()
         session.settle()
         session.ask("/quit")
@@ -39,7 +39,7 @@ class CutTests(DaemonTestCase):
         self.assertEqual([answer.partition(" ")[0] for answer in session.answers.values()], ["ok"] * 6)
         self.bob.seen.clear()
 
-    def test_after_every_byte_that_it_sends(self) -> None:
+    def test_cuts_after_each_byte_sent(self) -> None:
         number = size = 0
         while size <= len(self.cut_sending(number, size)):
             number, size = number + 1, size + 1
@@ -54,14 +54,14 @@ class CutTests(DaemonTestCase):
         self.resume(session, number)
         return opening
 
-    def test_after_every_byte_that_it_is_sent(self) -> None:
+    def test_cuts_after_each_byte_received(self) -> None:
         number = 0
         while self.cut_reading(number, number):
             number += 1
         self.assertGreater(number, 300)
 
     def cut_reading(self, number: int, size: int) -> bool:
-        """Returns whether there was that much to read."""
+        """Return True if there were that many bytes to read."""
         session = self.session(f"Old{number}")
         session.connect()
         self.bob.read_until(lambda: self.bob.lines()[-1:] == [f"Old{number} has joined"])
@@ -78,7 +78,7 @@ class CutTests(DaemonTestCase):
 
 
 class AgainTests(DaemonTestCase):
-    def test_as_much_as_may_be_unanswered_is_done_once_and_in_order_however_often_it_is_sent(self) -> None:
+    def test_commands_sent_many_times_take_effect_once_in_order(self) -> None:
         daemon = self.start("--tcp", "0", "--rate", "0")
         alice, bob = Session(daemon.tcp[0], "Alice"), Session(daemon.tcp[0], "Bob")
         for session in (alice, bob):
@@ -101,9 +101,9 @@ class AgainTests(DaemonTestCase):
 
 
 class BreakingTests(DaemonTestCase):
-    """Everybody's connection breaks at any time, and so does the server."""
+    """All connections break at random, and the server is killed."""
 
-    def test_two_sessions_and_a_server_that_is_killed(self) -> None:
+    def test_sessions_survive_cuts_and_kills_of_the_server(self) -> None:
         seed = int(os.environ.get("SEED", random.randrange(10**6)))
         try:
             self.converse(random.Random(seed), kills=4, texts=400)
@@ -146,7 +146,7 @@ class BreakingTests(DaemonTestCase):
         self.assertEqual({name: self.texts(eve, name) for name in aloud}, aloud)
 
     def stumble(self, session: Session, dice: random.Random) -> None:
-        """Read a little, or break off and begin again, with a part of what is to be sent or with all of it."""
+        """Read a little, or cut the connection and connect again, and send a part or all of what is unanswered."""
         if session.is_connected and dice.random() < 0.1:
             session.cut(reset=dice.random() < 0.5)
         if not session.is_connected and dice.random() < 0.5:
@@ -160,12 +160,12 @@ class BreakingTests(DaemonTestCase):
             self.resume(session)
 
     def resume(self, session: Session) -> None:
-        """Get an answer to everything."""
+        """Connect again, and wait until everything is answered."""
         session.cut(reset=False)
         session.connect()
         session.settle()
 
     def texts(self, session: Session, name: str) -> list[str]:
-        """All that it was told by one of them, aloud or not."""
+        """Return all texts that a session was sent by one member, whispers included."""
         session.read_until(lambda: f"{name}: the end" in session.lines()[-20:])
         return [line.partition(": ")[2] for line in session.lines() if line.startswith(name) and " says " in line]

@@ -79,7 +79,7 @@ class QuicFilesTestCase(SynchronousTestCase):
 
     def get(self, name: str, offset: int = 0, sha256: str = "-") -> Ear:
         ear = Ear()
-        self.pair.carrier.open(ear, f"GET {offset} {sha256} {name}\n".encode())
+        self.pair.client.open(ear, f"GET {offset} {sha256} {name}\n".encode())
         return ear
 
     def body(self, ear: Ear) -> bytes:
@@ -98,7 +98,7 @@ class WholeTests(QuicFilesTestCase):
             data = random.Random(size).randbytes(size)
             name = f"{size}.bin"
             sender = Sender(name, data, "GUEST cron")
-            self.pair.carrier.open(sender)
+            self.pair.client.open(sender)
             self.pair.run(lambda sender=sender: b"\n" in sender.answer, 900)  # type: ignore[misc]
             self.assertEqual(sender.answer, f"ok {name}\n".encode())
             self.assertEqual(self.shelf.files[name], data)
@@ -123,7 +123,7 @@ class WholeTests(QuicFilesTestCase):
         ears = {name: self.get(name) for name in files}
         senders = {f"up{name}": Sender(f"up{name}", data, "GUEST cron") for name, data in files.items()}
         for sender in senders.values():
-            self.pair.carrier.open(sender)
+            self.pair.client.open(sender)
         self.pair.run(lambda: all("end" in ear.told for ear in ears.values()), 300)
         self.pair.run(lambda: all(sender.answer for sender in senders.values()), 300)
         self.assertEqual({name: self.body(ear) for name, ear in ears.items()}, files)
@@ -150,15 +150,15 @@ class CutTests(QuicFilesTestCase):
         self.open()
         data = random.Random(1).randbytes(2 * MB)
         first = Sender("photo.jpg", data, "GUEST cron", most=MB)
-        self.pair.carrier.open(first)
+        self.pair.client.open(first)
         self.pair.run(lambda: first.sent == MB)
         self.pair.wait(2)
         self.pair.network.cut()
         self.pair.run(lambda: "ConnectionLost" in first.told, 60)
-        self.pair.run(lambda: not self.pair.quic.callers, 60)
+        self.pair.run(lambda: not self.pair.quic.clients, 60)
         self.pair.network.mend()
         rest = Sender("photo.jpg", data, "GUEST cron")
-        self.pair.carrier.open(rest)
+        self.pair.client.open(rest)
         self.pair.run(lambda: bool(rest.answer))
         self.assertEqual(rest.offset, MB)
         self.assertEqual(rest.answer, b"ok photo.jpg\n")
@@ -169,7 +169,7 @@ class CutTests(QuicFilesTestCase):
         data = random.Random(1).randbytes(2 * MB)
         self.shelf.files["photo.jpg"] = data
         ear, sender = self.get("photo.jpg"), Sender("up.jpg", data, "GUEST cron")
-        self.pair.carrier.open(sender)
+        self.pair.client.open(sender)
         for number in range(5):
             before = len(ear.heard)
             self.pair.run(lambda before=before: len(ear.heard) > before + MB // 5)  # type: ignore[misc]
@@ -187,18 +187,18 @@ class ForgeryTests(QuicFilesTestCase):
         member = ("10.0.0.1", 9)
         self.assertIn(member, self.lobby.service.group.by_address)
         ear = Ear()
-        self.pair.carrier.open(ear, b"FILES\n")
+        self.pair.client.open(ear, b"FILES\n")
         self.pair.run(lambda: "end" in ear.told)
         self.pair.address = member
-        deliver = self.pair.carrier.received
-        self.pair.carrier.received = lambda datagram: None  # type: ignore[method-assign]
+        deliver = self.pair.client.received
+        self.pair.client.received = lambda datagram: None  # type: ignore[method-assign]
         thief = Sender("photo.jpg", b"x", "ADDRESS")
-        self.pair.carrier.open(thief)
-        (connection,) = self.pair.quic.callers
+        self.pair.client.open(thief)
+        (connection,) = self.pair.quic.clients
         self.pair.run(lambda: connection.core.get_peer_address() == member)
         self.pair.wait(0.2)
         self.pair.address = ("192.0.2.1", 40_000)
-        self.pair.carrier.received = deliver  # type: ignore[method-assign]
+        self.pair.client.received = deliver  # type: ignore[method-assign]
         self.pair.run(lambda: b"\n" in thief.heard)
         self.assertTrue(thief.heard.startswith(b"no "), thief.heard)
         self.assertEqual(self.shelf.files, {})
@@ -207,32 +207,32 @@ class ForgeryTests(QuicFilesTestCase):
         """Only a Retry token proves an address; the rest of a handshake may come from anywhere."""
         self.open()
         self.lobby.ask(9, "1 Alice")
-        member, deliver = ("10.0.0.1", 9), self.pair.carrier.received
+        member, deliver = ("10.0.0.1", 9), self.pair.client.received
 
         def receive(datagram: bytes) -> None:
             deliver(datagram)
-            if self.pair.quic.callers:  # the server has sent its part of the handshake
+            if self.pair.quic.clients:  # the server has sent its part of the handshake
                 self.pair.address = member
-                self.pair.carrier.received = lambda datagram: None  # type: ignore[method-assign]
+                self.pair.client.received = lambda datagram: None  # type: ignore[method-assign]
 
-        self.pair.carrier.received = receive  # type: ignore[method-assign]
-        self.pair.carrier.open(Sender("photo.jpg", b"x", "ADDRESS"))
+        self.pair.client.received = receive  # type: ignore[method-assign]
+        self.pair.client.open(Sender("photo.jpg", b"x", "ADDRESS"))
         self.pair.run(lambda: self.pair.address == member)
         self.pair.wait(1)
-        for connection in self.pair.quic.callers:
+        for connection in self.pair.quic.clients:
             self.assertNotEqual(connection.core.proven_address, member)
 
     def test_lines_and_files_share_a_connection(self) -> None:
         self.open()
         line = Ear()
-        self.pair.carrier.open(line, b"LINES\n")
+        self.pair.client.open(line, b"LINES\n")
         self.pair.run(lambda: b"What is your name?" in line.heard)
         line.transport.write(b"Carol\n")
         self.pair.run(lambda: b"You are Carol" in line.heard)
         self.lobby.ask(2, "2 hello Carol")
         self.pair.run(lambda: b"Bob: hello Carol\n" in line.heard)
         sender = Sender("photo.jpg", b"x" * 5_000, "GUEST cron")
-        self.pair.carrier.open(sender)
+        self.pair.client.open(sender)
         self.pair.run(lambda: b"cron shared photo.jpg (5.0 kB)\n" in line.heard)
         line.transport.loseWriteConnection()
         self.pair.run(lambda: b"You have left the group" in line.heard and "ConnectionDone" in line.told)

@@ -1,7 +1,8 @@
-"""GroupService behind its UDP front end, in memory: the rules of the five messages, and what goes wrong around them."""
+"""GroupService behind its UDP front end, in memory: the rules of the five messages, and failures around them."""
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISystemHandle, IUDPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
@@ -9,7 +10,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-import groupchat.service.group_service as service_module
+import groupchat.service.command_queue as command_queue_module
 from groupchat.core.errors import LogError, Unavailable, Unknown
 from groupchat.core.events import Event, Left, Seen
 from groupchat.core.group import Group
@@ -25,7 +26,7 @@ DAY = 86_400.0
 
 
 class FakesTests(SynchronousTestCase):
-    def test_the_fake_port_is_a_port(self) -> None:
+    def test_the_fake_port_provides_its_interfaces(self) -> None:
         self.assertTrue(verifyObject(IUDPTransport, FakePort()))
         self.assertTrue(verifyObject(ISystemHandle, FakePort()))
 
@@ -34,7 +35,7 @@ class FakesTests(SynchronousTestCase):
 
 
 class RulesTests(SynchronousTestCase):
-    """The table of the five messages, and what stands below it."""
+    """The table of the five messages in docs/protocol.md, and the rules below it."""
 
     def setUp(self) -> None:
         self.node = Node()
@@ -43,7 +44,7 @@ class RulesTests(SynchronousTestCase):
     def head(self) -> int:
         return self.successResultOf(self.node.log.head())
 
-    def test_the_first_is_told_nothing_and_the_others_who_is_there(self) -> None:
+    def test_a_join_is_answered_with_the_names_of_the_others(self) -> None:
         self.assertEqual(self.ask(1, "1 Alice"), "")
         self.assertEqual(self.ask(2, "1 Bob"), "Alice")
         self.assertEqual(self.ask(3, "1 Chloé"), "Bob, Alice")
@@ -53,7 +54,7 @@ class RulesTests(SynchronousTestCase):
             self.assertEqual(self.ask(1, request), ILLEGAL, request)
         self.assertEqual((self.head(), self.node.service.seats.at), (0, {}))
 
-    def test_what_is_refused_is_not_in_the_log(self) -> None:
+    def test_refused_messages_are_not_in_the_log(self) -> None:
         self.node.join(["Alice", "Bob"])
         before = self.head()
         for request in [
@@ -84,7 +85,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(self.ask(2, "5"), "Alice changed his name to Al\nAl changed his name to AL")
         self.assertEqual(self.ask(3, "1 Alice"), "Bob, AL")
 
-    def test_who_left_is_a_stranger_and_may_come_again(self) -> None:
+    def test_a_member_that_left_is_a_stranger_and_may_rejoin(self) -> None:
         self.node.join(["Alice", "Bob"])
         self.ask(2, "2 missed")
         self.assertEqual(self.ask(1, "4"), "close")
@@ -104,7 +105,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(node.ask(1, "5"), "Bob: " + "x" * 30)
         self.assertEqual(node.ask(1, "5"), "")
 
-    def test_a_list_of_names_that_does_not_fit(self) -> None:
+    def test_a_list_of_names_is_shortened_to_max_reply(self) -> None:
         node = Node(max_reply=20)
         node.join(["Alice", "Bob", "Charlie", "Dora"])
         self.assertEqual(node.ask(9, "1 Eve"), "Dora, (3 more)")
@@ -123,7 +124,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(self.ask(1, "1 alice"), ILLEGAL)
         self.assertEqual(self.node.udp.drops, 2)
 
-    def test_a_repeated_join_gives_nothing_that_waits(self) -> None:
+    def test_a_repeated_join_gives_no_waiting_lines(self) -> None:
         self.node.join(["Alice", "Bob"])
         self.ask(2, "2 hi")
         self.assertEqual(self.ask(1, "1 Alice"), "Bob")
@@ -137,7 +138,7 @@ class RulesTests(SynchronousTestCase):
 
 
 class ReleaseTests(SynchronousTestCase):
-    """A client that was restarted has another port, and wants its name back."""
+    """A client that was restarted has another port, and asks for its name again."""
 
     def setUp(self) -> None:
         self.node = Node()
@@ -147,7 +148,7 @@ class ReleaseTests(SynchronousTestCase):
     def quiet(self, seconds: float, node: Node | None = None) -> None:
         (node or self.node).pass_time(seconds)
 
-    def test_a_silent_name_is_given_up_to_another_port_of_the_host(self) -> None:
+    def test_a_silent_name_is_released_to_another_port_of_the_host(self) -> None:
         self.quiet(59)
         self.assertEqual(self.node.ask(7, "1 Alice"), ILLEGAL)
         self.quiet(1)
@@ -156,24 +157,24 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual(self.node.ask(1, "5"), ILLEGAL)
         self.assertEqual(self.node.ask(2, "5"), "Alice has left the group\nalice has joined")
 
-    def test_not_to_another_host(self) -> None:
+    def test_a_name_is_not_released_to_another_host(self) -> None:
         self.quiet(1000)
         self.assertEqual(self.node.ask(7, "1 Alice", host="10.0.0.2"), ILLEGAL)
 
-    def test_whatever_comes_from_its_holder_is_a_sign_of_life(self) -> None:
+    def test_any_datagram_from_the_holder_prevents_a_release(self) -> None:
         for request in ["5", "2 hi", "3 Alice", "1 Bob", "garbage", ""]:
             self.quiet(59)
             self.node.ask(1, request)
             self.quiet(59)
             self.assertEqual(self.node.ask(7, "1 Alice"), ILLEGAL, request)
 
-    def test_never_if_so_wanted(self) -> None:
+    def test_release_0_never_releases_a_name(self) -> None:
         node = Node(release=0)
         node.join(["Alice"])
         self.quiet(10_000, node)
         self.assertEqual(node.ask(7, "1 Alice"), ILLEGAL)
 
-    def test_a_full_group_still_takes_back_its_own(self) -> None:
+    def test_a_full_group_still_releases_names(self) -> None:
         node = Node(max_members=2, max_per_host=2)
         node.join(["Alice", "Bob"])
         self.quiet(60, node)
@@ -182,14 +183,14 @@ class ReleaseTests(SynchronousTestCase):
 
 
 class LimitsTests(SynchronousTestCase):
-    def test_members(self) -> None:
+    def test_the_number_of_members_is_limited(self) -> None:
         node = Node(max_members=2)
         node.join(["Alice", "Bob"])
         self.assertEqual(node.ask(3, "1 Eve"), ILLEGAL)
         node.ask(1, "4")
         self.assertEqual(node.ask(3, "1 Eve"), "Bob")
 
-    def test_members_of_one_host(self) -> None:
+    def test_the_number_of_members_of_one_host_is_limited(self) -> None:
         node = Node(max_per_host=1)
         node.join(["Alice"])
         self.assertEqual(node.ask(2, "1 Bob"), ILLEGAL)
@@ -197,7 +198,7 @@ class LimitsTests(SynchronousTestCase):
         node.ask(1, "4")
         self.assertEqual(node.ask(3, "1 Eve"), "Bob")
 
-    def test_joins_under_way_count(self) -> None:
+    def test_joins_under_way_count_as_members(self) -> None:
         node = Node(max_members=3, max_per_host=2)
         for who in range(1, 6):
             node.send(who, f"1 member{who}")
@@ -209,16 +210,16 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual(node.ask(1, "4"), "close")
         self.assertEqual(node.ask(3, "1 member3"), "member6, member2")
 
-    def test_no_limit_of_one_host(self) -> None:
+    def test_max_per_host_0_is_no_limit(self) -> None:
         node = Node(max_per_host=0)
         node.join([f"member{number}" for number in range(1500)])
         self.assertEqual(len(node.service.group.members), 1500)
 
 
 class OrderTests(SynchronousTestCase):
-    """What one source sends without waiting takes effect in the order in which it came."""
+    """Commands that one source sends without waiting take effect in order."""
 
-    def test_each_is_answered_in_order(self) -> None:
+    def test_commands_of_one_source_are_answered_in_order(self) -> None:
         node = Node()
         node.join(["Bob"])
         for request in ["1 Alice", "2 one", "5", "3 Al", "2 two", "4", "5", "1 Alice"]:
@@ -247,7 +248,7 @@ class OrderTests(SynchronousTestCase):
         clock.advance(0.5)
         self.assertEqual(node.replies(), ["close"])
 
-    def test_nothing_is_told_before_the_log_has_it_back(self) -> None:
+    def test_nothing_is_shown_before_the_log_gives_it_back(self) -> None:
         clock = Clock()
         node = Node(LateLog(Store(), clock, 0.5), clock)
         node.send(1, "1 Alice")
@@ -265,9 +266,9 @@ class OrderTests(SynchronousTestCase):
         clock.advance(1)
         self.assertEqual(node.ask(1, "5"), "Bob: not stored yet")
 
-    def test_so_many_wait_in_all(self) -> None:
+    def test_the_number_of_queued_commands_is_limited(self) -> None:
         clock = Clock()
-        self.patch(service_module, "QUEUED", 100)
+        self.patch(command_queue_module, "QUEUED", 100)
         node = Node(LateLog(Store(), clock, 5.0), clock)
         for who in range(50):
             for request in (f"1 member{who}", "5", "5", "5"):
@@ -279,10 +280,10 @@ class OrderTests(SynchronousTestCase):
         node.send(1, "5")
         self.assertEqual(node.udp.drops, 50)
 
-    def test_what_finds_the_queue_full_is_dropped_and_counted(self) -> None:
+    def test_a_command_that_finds_the_queue_full_is_dropped(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
-        # Texts go together in one entry, and wait for nothing: but these come behind a poll, which waits for the first.
+        # Texts share an entry and do not wait, but these come after a poll, which waits for the first text.
         for request in ["2 0", "5", *(f"2 {number}" for number in range(1, QUEUE + 4))]:
             node.send(1, request)
         self.assertEqual(node.udp.drops, 4)
@@ -290,7 +291,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(len(node.replies(1)), QUEUE + 1)
         self.assertEqual(node.ask(2, "5"), "\n".join(f"Alice: {number}" for number in range(QUEUE)))
 
-    def test_texts_find_no_queue_as_they_go_together(self) -> None:
+    def test_texts_of_one_turn_share_an_entry_and_no_queue(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
         before = self.successResultOf(node.log.head())
@@ -325,7 +326,7 @@ class CursorTests(SynchronousTestCase):
 
 
 class SeenTests(SynchronousTestCase):
-    """Where members are is recorded once a second at most, and only if there is something to record."""
+    """Cursors are recorded once a second at most, and only if one of them moved."""
 
     def setUp(self) -> None:
         self.store = Store()
@@ -336,13 +337,13 @@ class SeenTests(SynchronousTestCase):
         self.seen()
 
     def seen(self) -> list[Seen]:
-        """The records since this was last asked."""
+        """Return the records since the last call."""
         records = [event for entry in self.store.read(0, 1000) for event in entry.events if isinstance(event, Seen)]
         new = records[getattr(self, "count", 0) :]
         self.count = len(records)
         return new
 
-    def test_only_lines_that_were_given_count(self) -> None:
+    def test_only_visible_lines_move_a_recorded_cursor(self) -> None:
         self.node.ask(2, "2 hi")
         self.node.ask(1, "2 own")
         self.clock.advance(1)
@@ -354,7 +355,7 @@ class SeenTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.seen(), [])
 
-    def test_one_a_second_for_all(self) -> None:
+    def test_cursors_are_recorded_once_a_second_at_most(self) -> None:
         for number in range(30):
             self.node.ask(2, f"2 {number}")
             self.node.ask(1, "5")
@@ -364,19 +365,19 @@ class SeenTests(SynchronousTestCase):
         self.assertLessEqual(len(records), 3)
         self.assertEqual({len(record.places) for record in records}, {2})
 
-    def test_a_minute_records_who_was_heard_of(self) -> None:
+    def test_last_contacts_are_recorded_once_a_minute(self) -> None:
         self.clock.pump([1.0] * 57)
         self.assertEqual(self.seen(), [])
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 61)
         alice = self.node.service.group.by_key["alice"]
-        self.assertEqual(self.seen(), [])
+        self.assertEqual((self.seen(), self.node.service.dropped), ([], 0))
         self.node.ask(1, "5")
         self.clock.pump([1.0] * 60)
         (record,) = self.seen()
         self.assertEqual([(place[0], place[3]) for place in record.places], [(alice.id, 1)])
 
-    def test_they_are_no_lines(self) -> None:
+    def test_cursor_records_are_no_lines(self) -> None:
         head = self.node.service.group.history.head
         self.node.ask(2, "2 hi")
         self.node.ask(1, "5")
@@ -386,7 +387,7 @@ class SeenTests(SynchronousTestCase):
 
 
 class TimeTests(SynchronousTestCase):
-    def test_who_is_silent_for_long_leaves(self) -> None:
+    def test_a_member_that_is_silent_for_days_leaves(self) -> None:
         node = Node(idle=2)
         node.join(["Alice", "Bob"])
         node.pass_time(DAY)
@@ -396,7 +397,7 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(node.ask(1, "5"), ILLEGAL)
         self.assertEqual(list(node.service.seats.at), [("10.0.0.1", 2)])
 
-    def test_many_leave_a_few_at_a_time(self) -> None:
+    def test_silent_members_leave_a_few_at_a_time(self) -> None:
         node = Node(idle=1)
         node.join([f"member{number}" for number in range(250)])
         node.pass_time(DAY)
@@ -406,13 +407,13 @@ class TimeTests(SynchronousTestCase):
         node.clock.pump([1.0, 1.0, 1.0])
         self.assertEqual(node.service.group.members, {})
 
-    def test_never_if_so_wanted(self) -> None:
+    def test_idle_0_never_makes_a_member_leave(self) -> None:
         node = Node(idle=0, keep_days=0)
         node.join(["Alice"])
         node.pass_time(10 * DAY)
         self.assertEqual(node.ask(1, "5"), "")
 
-    def test_lines_are_kept_for_so_many_days(self) -> None:
+    def test_lines_are_kept_for_keep_days(self) -> None:
         node = Node(keep_days=1, idle=0)
         node.join(["Alice", "Bob"])
         node.ask(2, "2 old")
@@ -421,7 +422,7 @@ class TimeTests(SynchronousTestCase):
         node.pass_time(DAY / 2 + 60)
         self.assertEqual(node.ask(1, "5"), "* 1 line is no longer kept\nBob: new")
 
-    def test_so_many_lines_are_kept(self) -> None:
+    def test_no_more_than_keep_lines_are_kept(self) -> None:
         node = Node(keep=3)
         node.join(["Alice", "Bob"])
         for number in range(5):
@@ -430,7 +431,7 @@ class TimeTests(SynchronousTestCase):
 
 
 class ClockTests(SynchronousTestCase):
-    """The clock of a small machine starts in 1970, and is set once the network is there; others are set back."""
+    """A clock that is set. That of a small machine starts in 1970 and is set later; others are set back."""
 
     def test_a_clock_that_is_set_makes_nobody_silent(self) -> None:
         for step in (50 * 365 * DAY, -DAY):
@@ -445,7 +446,7 @@ class ClockTests(SynchronousTestCase):
             node.pass_time(3500)
             self.assertEqual(node.ask(2, "5"), "")
 
-    def test_who_is_silent_after_that_too_leaves(self) -> None:
+    def test_a_member_silent_after_the_clock_was_set_leaves(self) -> None:
         node = Node(idle=1)
         node.join(["Alice", "Bob"])
         node.clock.advance(1000 * DAY)
@@ -455,14 +456,14 @@ class ClockTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
-    def test_what_was_surely_not_stored_is_left_unanswered_and_may_be_sent_again(self) -> None:
+    def test_a_command_that_was_not_stored_gets_no_answer(self) -> None:
         log = FailingLog([Unavailable("the disk is full")])
         node = Node(log)
         self.assertIsNone(node.ask(1, "1 Alice"))
         self.assertEqual((node.udp.drops, node.service.seats.at), (1, {}))
         self.assertEqual(node.ask(1, "1 Alice"), "")
         log.failures = [Unavailable("the disk is full")] * 2
-        # Each poll is answered, and what stands behind it goes on.
+        # Each poll is answered, and the commands behind it go on.
         for request in ["2 lost", "2 lost with it", "5", "2 lost too", "5", "2 stored", "2 stored with it"]:
             node.send(1, request)
         node.clock.pump([0, 0])
@@ -471,7 +472,7 @@ class FaultTests(SynchronousTestCase):
         (entry,) = self.successResultOf(log.read(1, 9))
         self.assertEqual([getattr(event, "text", None) for event in entry.events], ["stored", "stored with it"])
 
-    def test_what_may_be_stored_is_appended_again_until_that_is_known(self) -> None:
+    def test_an_uncertain_append_is_retried_until_it_is_certain(self) -> None:
         log = FailingLog([Unknown("timed out")] * 3)
         node = Node(log)
         self.assertIsNone(node.ask(1, "1 Alice"))
@@ -480,7 +481,7 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual((len(log.appended), len(set(log.appended))), (4, 1))
         self.assertEqual(self.successResultOf(log.head()), 1)
 
-    def test_a_retry_that_is_refused_does_not_undo_an_attempt_that_may_have_been_stored(self) -> None:
+    def test_an_unavailable_retry_gives_up_no_uncertain_entry(self) -> None:
         log = FailingLog([Unknown("timed out"), Unavailable("no leader"), Unavailable("no leader")])
         node = Node(log)
         self.assertIsNone(node.ask(1, "1 Alice"))
@@ -488,14 +489,14 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual((node.replies(), node.udp.drops), ([""], 0))
         self.assertEqual((len(log.appended), len(set(log.appended))), (4, 1))
 
-    def test_a_log_that_fails_in_a_way_it_may_not_stops_the_daemon(self) -> None:
+    def test_an_unexpected_failure_of_the_log_stops_the_daemon(self) -> None:
         node = Node(FailingLog([ZeroDivisionError()]))
         node.ask(1, "1 Alice")
         self.assertEqual((node.fatal, len(self.flushLoggedErrors(ZeroDivisionError))), (1, 1))
         self.assertIsNone(node.ask(2, "1 Bob"))
         self.successResultOf(node.service.stopService())
 
-    def test_a_failing_log_does_not_flood_the_daemons(self) -> None:
+    def test_a_failing_log_does_not_flood_the_daemon_log(self) -> None:
         events = EventLoggingObserver()
         globalLogPublisher.addObserver(events)
         self.addCleanup(globalLogPublisher.removeObserver, events)
@@ -508,7 +509,57 @@ class FaultTests(SynchronousTestCase):
             node.ask(1, "2 ho")
         self.assertLessEqual(len(events), 2)
 
-    def test_what_was_stored_after_all_is_answered_once(self) -> None:
+    def test_each_failed_append_means_that_the_log_fails(self) -> None:
+        log = FailingLog([])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        for _ in range(3):
+            log.failures = [Unavailable("the disk is full")]
+            node.ask(1, "2 hi")
+            self.assertFalse(node.service.is_well())
+            node.ask(1, "2 ho")
+            self.assertTrue(node.service.is_well())
+
+    def test_a_log_that_fails_is_probed_with_a_write(self) -> None:
+        log = FailingLog([Unavailable("the disk is full")] * 3)
+        node = Node(log)
+        self.assertIsNone(node.ask(1, "1 Alice"))
+        appended = [len(log.appended)]
+        for seconds in (0, 0, 4.9, 0.2, 4.9, 0.2, 10, 10):
+            node.clock.advance(seconds)
+            self.successResultOf(node.service.probe())
+            appended.append(len(log.appended))
+        self.assertEqual(appended, [1, 2, 2, 2, 3, 3, 4, 4, 4])
+        self.assertTrue(node.service.is_well())
+        self.assertEqual((node.service.group.history.head, len(node.service.group.members)), (0, 0))
+
+    def test_a_probe_that_hangs_is_the_only_one(self) -> None:
+        log = FailingLog([Unavailable("the disk is full")])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        hanging = Deferred[None]()
+        self.patch(log, "append", lambda events, entry_id: hanging)
+        probe = node.service.probe()
+        for _ in range(3):
+            node.clock.advance(10)
+            self.successResultOf(node.service.probe())
+        self.assertNoResult(probe)
+        self.assertFalse(node.service.is_well())
+        hanging.callback(None)
+        self.successResultOf(probe)
+        self.assertTrue(node.service.is_well())
+
+    def test_a_log_that_works_is_not_probed(self) -> None:
+        node = Node(log := FailingLog([]))
+        node.ask(1, "1 Alice")
+        self.successResultOf(node.service.probe())
+        self.assertEqual(len(log.appended), 1)
+        self.successResultOf(node.service.stopService())
+        log.failures = [Unavailable("closed")]
+        self.successResultOf(node.service.probe())
+        self.assertFalse(node.service.is_well())
+
+    def test_an_uncertain_append_that_was_stored_is_answered_once(self) -> None:
         log = FailingLog([Unknown("the connection broke")] * 2, stores=True)
         node = Node(log)
         self.assertEqual(node.ask(1, "1 Alice"), "")
@@ -516,7 +567,7 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(node.replies(), [])
         self.assertEqual(self.successResultOf(log.head()), 1)
 
-    def test_cursors_that_could_not_be_recorded_are_recorded_later(self) -> None:
+    def test_cursors_that_were_not_stored_are_recorded_later(self) -> None:
         log = FailingLog([])
         node = Node(log)
         node.join(["Alice", "Bob"])
@@ -545,7 +596,7 @@ class FaultTests(SynchronousTestCase):
         del node.service.group.waiting
         self.assertEqual(node.ask(2, "5"), "\n".join(["Alice: heard all the same"] * 5))
 
-    def test_a_bug_in_what_is_done_every_second_is_logged_and_survived(self) -> None:
+    def test_a_bug_in_the_upkeep_is_logged_and_survived(self) -> None:
         node = Node()
         node.join(["Alice", "Bob"])
         self.patch(node.service._upkeep, "tick", lambda now: 1 / 0)
@@ -589,7 +640,7 @@ class FaultTests(SynchronousTestCase):
 
 
 class StopTests(SynchronousTestCase):
-    def test_all_that_is_under_way_is_answered_and_where_everybody_is_is_recorded(self) -> None:
+    def test_a_stop_answers_commands_and_records_cursors(self) -> None:
         clock, store = Clock(), Store()
         node = Node(LateLog(store, clock, 0.5), clock)
         for who, request in [(1, "1 Alice"), (2, "1 Bob"), (2, "2 hi")]:
@@ -610,7 +661,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(sorted(seen.places), sorted([(alice.id, 4, 1, 1), (bob.id, 3, 1, 1)]))
         self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_it_does_not_wait_for_ever(self) -> None:
+    def test_a_stop_does_not_wait_for_ever(self) -> None:
         clock = Clock()
         node = Node(LateLog(Store(), clock, 1e9), clock)
         node.send(1, "1 Alice")

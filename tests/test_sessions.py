@@ -1,4 +1,4 @@
-"""Sessions over a service, without a socket: joining, resuming and hanging up, and joining again."""
+"""Sessions of a service, without sockets: joining, resuming, hanging up, and joining again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.node import Node
 
 
 class FakesTests(SessionTestCase):
-    def test_a_connection_is_what_the_service_wants(self) -> None:
+    def test_the_fake_connection_provides_the_interfaces(self) -> None:
         connection = self.connection()
         self.assertTrue(verifyObject(IConnection, connection))
         self.assertTrue(verifyObject(IReader, connection))
@@ -31,7 +31,7 @@ class ResumeTests(SessionTestCase):
         self.alice = self.connection("Alice", KEY)
         self.again = self.connection()
 
-    def test_who_had_the_session_is_told_that_it_is_displaced(self) -> None:
+    def test_resume_displaces_the_old_connection(self) -> None:
         seat = self.alice.seat
         self.again.resume(KEY)
         self.assertEqual((self.alice.words(), self.again.words()), (["displaced"], []))
@@ -42,7 +42,7 @@ class ResumeTests(SessionTestCase):
         self.assertEqual((self.alice.words(), self.again.words()), ([], ["answered"]))
         self.assertEqual(self.lines(), ["Alice has joined", "Alice: here"])
 
-    def test_all_that_is_under_way_is_answered_to_the_new_connection(self) -> None:
+    def test_pending_commands_are_answered_to_the_new_connection(self) -> None:
         asked: list[Command] = [Say("one", 1), Say("two", 2), Rename("Al", 3), Users(4), Whisper("Nobody: hi", 5)]
         self.alice.ask(*asked)
         self.clock.advance(0)
@@ -53,7 +53,7 @@ class ResumeTests(SessionTestCase):
         self.assertEqual([word for word, _ in told], ["answered"] * 4 + ["refused"])
         self.assertEqual([command for _, command in told], asked)
 
-    def test_a_session_goes_on_whether_its_connection_ended_or_not_and_as_often_as_one_likes(self) -> None:
+    def test_a_session_can_be_resumed_any_number_of_times(self) -> None:
         self.alice.ask(Say("one"))
         self.alice.hang_up(hold=True)
         for number in range(3):
@@ -65,7 +65,7 @@ class ResumeTests(SessionTestCase):
         self.assertEqual(self.alice.words(), [])
         self.assertEqual(self.names(), ["Alice"])
 
-    def test_an_unknown_key_is_refused_and_nobody_is_displaced(self) -> None:
+    def test_an_unknown_key_displaces_nobody(self) -> None:
         for key in ("f0" * 32, "", KEY.upper()):
             self.assertRaises(IllegalMessage, self.again.resume, key)
         self.alice.ask(Leave())
@@ -74,13 +74,13 @@ class ResumeTests(SessionTestCase):
         self.assertEqual(self.alice.words(), ["answered"])
         self.assertNoTrace()
 
-    def test_it_is_a_sign_of_life(self) -> None:
+    def test_resume_counts_as_contact(self) -> None:
         self.alice.hang_up(hold=True)
         self.clock.advance(30)
         self.again.resume(KEY)
         self.assertEqual(self.again.member.contact, self.clock.seconds())
 
-    def test_a_bug_of_who_is_displaced_is_survived(self) -> None:
+    def test_a_bug_in_the_displaced_connection_is_survived(self) -> None:
         self.patch(self.alice, "displaced", lambda why: 1 / 0)
         self.again.resume(KEY)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -90,7 +90,7 @@ class ResumeTests(SessionTestCase):
 
 
 class HangUpTests(SessionTestCase):
-    def test_without_a_hold_the_member_leaves_once_all_that_it_asked_is_done(self) -> None:
+    def test_without_a_hold_the_member_leaves_after_its_commands(self) -> None:
         alice = self.connection("Alice")
         alice.ask(Say("one"), Rename("Al"), Say("two"))
         alice.hang_up(hold=False)
@@ -102,7 +102,7 @@ class HangUpTests(SessionTestCase):
         self.assertEqual(alice.words(), [])
         self.assertNoTrace()
 
-    def test_with_one_it_is_there_for_so_many_seconds_and_no_longer(self) -> None:
+    def test_a_held_session_ends_after_its_seconds(self) -> None:
         self.hold_alice(300)
         self.node.pass_time(299)
         self.assertEqual(self.names(), ["Alice"])
@@ -112,7 +112,7 @@ class HangUpTests(SessionTestCase):
         self.assertRaises(IllegalMessage, self.connection().resume, KEY)
         self.connection("Alice", KEY)
 
-    def test_not_if_it_is_resumed_meanwhile_and_each_hold_is_as_long(self) -> None:
+    def test_resume_ends_the_hold(self) -> None:
         self.hold_alice(300)
         self.node.pass_time(299)
         again = self.connection()
@@ -125,14 +125,14 @@ class HangUpTests(SessionTestCase):
         self.node.pass_time(2)
         self.assertEqual(self.names(), [])
 
-    def test_a_hold_of_no_seconds_ends_with_the_next(self) -> None:
+    def test_a_hold_of_zero_ends_within_a_second(self) -> None:
         self.hold_alice(0)
         self.clock.advance(0.9)
         self.assertEqual(self.names(), ["Alice"])
         self.clock.advance(0.2)
         self.assertEqual(self.names(), [])
 
-    def test_many_leave_a_few_at_a_time(self) -> None:
+    def test_holds_that_end_together_are_ended_in_batches(self) -> None:
         self.start(hold=10)
         held = [self.connection(f"member{number}", f"{number:064x}") for number in range(AT_ONCE + 50)]
         for connection in held:
@@ -143,7 +143,7 @@ class HangUpTests(SessionTestCase):
         self.assertEqual(len(self.group.members), 0)
         self.assertNoTrace()
 
-    def test_whoever_was_no_member_leaves_no_trace(self) -> None:
+    def test_hang_up_before_joining_leaves_no_trace(self) -> None:
         self.connection("Alice")
         for hold in (True, False):
             nobody, refused = self.connection(), self.connection()
@@ -153,7 +153,7 @@ class HangUpTests(SessionTestCase):
             self.settle()
             self.assertEqual((len(self.seats.live), self.seats.held), (1, {}))
 
-    def test_what_could_not_be_stored_is_tried_again(self) -> None:
+    def test_a_leave_that_was_not_stored_is_tried_again(self) -> None:
         log = FailingLog([])
         self.use(Node(log, self.clock))
         alice = self.connection("Alice")
@@ -169,7 +169,7 @@ class HangUpTests(SessionTestCase):
 class LateHangUpTests(SessionTestCase):
     delay = 0.5
 
-    def test_before_the_answer_to_a_join(self) -> None:
+    def test_hang_up_before_the_join_is_answered(self) -> None:
         for hold in (True, False):
             self.start()
             alice = self.connection()
@@ -183,7 +183,7 @@ class LateHangUpTests(SessionTestCase):
                 self.node.pass_time(1_000)
                 self.assertEqual(self.names(), ["Alice"])
 
-    def test_before_a_join_of_which_a_race_makes_nothing(self) -> None:
+    def test_hang_up_before_a_join_that_loses_a_race(self) -> None:
         for hold in (True, False):
             self.start()
             first, second = self.connection(), self.connection()
@@ -194,7 +194,7 @@ class LateHangUpTests(SessionTestCase):
             self.assertEqual((first.words(), second.words()), (["answered"], []))
             self.assertEqual((self.names(), self.seats.held, len(self.seats.live)), (["Alice"], {}, 1))
 
-    def test_with_a_full_queue_the_member_leaves_a_second_later(self) -> None:
+    def test_with_a_full_queue_the_member_leaves_later(self) -> None:
         alice = self.connection("Alice")
         alice.ask(Say("one"), *(Poll() for _ in range(QUEUE)))
         alice.hang_up(hold=False)
@@ -204,7 +204,7 @@ class LateHangUpTests(SessionTestCase):
         self.assertEqual(self.names(), [])
         self.assertNoTrace()
 
-    def test_a_hold_that_ends_while_something_is_under_way_takes_no_room_in_the_queue(self) -> None:
+    def test_a_hold_that_ends_takes_no_room_in_the_queue(self) -> None:
         self.delay = 60.0
         self.start(hold=1)
         alice = self.connection("Alice", KEY)
@@ -218,7 +218,7 @@ class LateHangUpTests(SessionTestCase):
         self.settle()
         self.assertEqual(again.words(), ["answered"] * (1 + QUEUE))
 
-    def test_a_leave_under_way_needs_no_hold(self) -> None:
+    def test_a_pending_leave_needs_no_hold(self) -> None:
         alice = self.connection("Alice", KEY)
         alice.ask(Leave())
         alice.hang_up(hold=True)
@@ -228,11 +228,11 @@ class LateHangUpTests(SessionTestCase):
 
 
 class VacateTests(SessionTestCase):
-    """Somebody resumes a session that is just being given up."""
+    """A session is resumed just when its member is about to leave."""
 
     delay = 0.5
 
-    def test_who_comes_when_that_is_under_way_is_told_and_keeps_nothing(self) -> None:
+    def test_resume_while_the_leave_is_pending_is_displaced(self) -> None:
         self.hold_alice(10)
         while not self.store.read(self.store.head - 1, 1)[0].events[0].line().endswith("left the group"):  # type: ignore[union-attr]
             self.clock.advance(0.25)
@@ -246,11 +246,11 @@ class VacateTests(SessionTestCase):
         self.assertNoTrace()
         self.connection("Alice", KEY)
 
-    def test_who_comes_before_it_begins_stays(self) -> None:
+    def test_resume_before_the_leave_begins_cancels_it(self) -> None:
         plain = self.connection("Alice", KEY)
         plain.ask(Say("one"))
         self.clock.advance(0)
-        plain.hang_up(hold=False)  # waits behind the text
+        plain.hang_up(hold=False)  # the leave waits behind the text
         again = self.connection()
         again.resume(KEY)
         self.settle()
@@ -263,11 +263,11 @@ class VacateTests(SessionTestCase):
 
 
 class JoinAgainTests(SessionTestCase):
-    """A connection was cut before the answer to its join. Its client joins on another, with the same key."""
+    """A connection was lost before its join was answered. The client joins on another one, with the same key."""
 
     delay = 0.5
 
-    def test_while_the_first_join_is_under_way(self) -> None:
+    def test_joining_again_while_the_first_join_is_pending(self) -> None:
         first, second = self.connection(), self.connection()
         first.join("Alice", KEY)
         self.clock.advance(0)
@@ -283,7 +283,7 @@ class JoinAgainTests(SessionTestCase):
         self.node.pass_time(1_000)
         self.assertEqual((self.names(), len(self.seats.live)), (["Alice"], 1))
 
-    def test_once_it_is_done(self) -> None:
+    def test_joining_again_after_the_first_join(self) -> None:
         first, second = self.connection(), self.connection()
         first.join("Alice", KEY)
         first.hang_up(hold=True)
@@ -294,7 +294,7 @@ class JoinAgainTests(SessionTestCase):
         second.resume(KEY)
         self.assertEqual((second.member.name, self.lines()), ("Alice", ["Alice has joined"]))
 
-    def test_one_key_is_one_member_whatever_the_names(self) -> None:
+    def test_one_key_is_one_member(self) -> None:
         first, second = self.connection(), self.connection()
         first.join("Alice", KEY)
         second.join("Bob", KEY)
@@ -306,7 +306,7 @@ class JoinAgainTests(SessionTestCase):
 class SilentSessionTests(SessionTestCase):
     delay = 0.5
 
-    def test_who_only_reads_for_days_is_held_as_long_as_anybody_when_its_connection_ends(self) -> None:
+    def test_a_member_that_only_reads_is_held_as_long(self) -> None:
         self.start(idle=1, hold=300)
         alice = self.connection("Alice", KEY)
         self.node.pass_time(2 * DAY)
@@ -318,7 +318,7 @@ class SilentSessionTests(SessionTestCase):
         self.settle()
         self.assertEqual(self.names(), [])
 
-    def test_who_resumes_while_it_leaves_for_its_silence_is_told_that_it_is_no_member(self) -> None:
+    def test_resume_while_the_idle_leave_is_pending_is_displaced(self) -> None:
         self.start(idle=1, hold=10 * int(DAY))
         alice = self.connection("Alice", KEY)
         alice.hang_up(hold=True)

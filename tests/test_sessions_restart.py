@@ -1,4 +1,4 @@
-"""Sessions of a node that starts again, and of one whose clock is set."""
+"""Sessions of a node that restarts, and of one whose clock is set."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ else:
 
 
 class RestartContract(Suite):
-    """What a node finds that starts on the log of another: with `restart`, which each kind of log does its way."""
+    """The state of a node that starts on the log of another. Each kind of log has its own `restart`."""
 
     def restart(self, kill: bool) -> None:
         raise NotImplementedError
 
-    def test_numbered_sessions_are_held_and_other_connections_leave(self) -> None:
+    def test_numbered_sessions_are_held_and_others_leave(self) -> None:
         for kill in (True, False):
             self.start()
             self.check_who_is_there(kill)
 
-    def test_a_session_goes_on_and_what_is_repeated_is_said_once(self) -> None:
+    def test_commands_repeated_after_a_restart_take_effect_once(self) -> None:
         for kill in (True, False):
             self.start()
             self.check_it_goes_on(kill)
@@ -114,9 +114,9 @@ class SqliteRestartTests(RestartContract, SessionTestCase):
 
 
 class ClockTests(SessionTestCase):
-    """A clock that is set, or a machine that slept, makes nobody leave who could not have come back."""
+    """No session ends early because a clock is set or a machine slept."""
 
-    def test_a_clock_that_jumps_ahead_vacates_nobody_at_once(self) -> None:
+    def test_a_clock_set_forward_ends_no_hold_at_once(self) -> None:
         self.hold_alice(300)
         self.node.pass_time(100)
         self.clock.advance(1_000_000)
@@ -126,7 +126,7 @@ class ClockTests(SessionTestCase):
         self.node.pass_time(3)
         self.assertEqual(self.names(), [])
 
-    def test_a_clock_that_is_set_back_holds_nobody_for_longer(self) -> None:
+    def test_a_clock_set_back_makes_no_hold_longer(self) -> None:
         self.hold_alice(300)
         self.node.pass_time(100)
         self.clock.rightNow -= 1_000_000
@@ -136,7 +136,7 @@ class ClockTests(SessionTestCase):
         self.node.pass_time(301)
         self.assertEqual(self.names(), [])
 
-    def test_whose_connection_ended_for_good_is_not_held_for_that(self) -> None:
+    def test_a_clock_set_forward_holds_no_plain_connection(self) -> None:
         log = FailingLog([])
         self.use(Node(log, self.clock))
         alice = self.connection("Alice")

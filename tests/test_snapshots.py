@@ -1,4 +1,4 @@
-"""A group that is loaded from a snapshot, and goes on from there, is the group that was dumped."""
+"""A group that is loaded from a snapshot equals the dumped one, and stays equal."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from groupchat.log import Entry, Snapshot
 from groupchat.service.snapshots import VERSION, Snapshots
 
 FOLDED = [name for name in Member.__slots__ if name not in {"contact", "paced", "spent", "ids"}]
-"""What of a member is part of the fold, but its ids."""
+"""The attributes of a member that are part of the fold, without its ids."""
 
 
 class Node:
-    """A group, and the snapshots of it."""
+    """A group and its snapshots."""
 
     def __init__(self, keep: int = 1000) -> None:
         self.group = Group(keep)
         self.snapshots = Snapshots(self.group)
 
     def fold(self, entry: Entry) -> list[int | None]:
-        if not self.snapshots.begin(entry):
-            return []
         outcomes = []
-        for event in entry.events:
+        for event in self.snapshots.begin(entry):
             outcome = self.group.apply(event)
             if outcome is None and not isinstance(event, Seen):
                 self.snapshots.refused(entry, event)
@@ -41,7 +39,7 @@ class Node:
         return Snapshot(self.snapshots.position, VERSION, self.snapshots.dump()[1])
 
     def state(self) -> dict[str, object]:
-        """All that the fold comes to, and what everybody can see of it."""
+        """Return the state of the fold, and what each member can see of it."""
         group, history = self.group, self.group.history
         everything = range(history.first, history.head + 1)
         return {
@@ -49,6 +47,7 @@ class Node:
                 [*(getattr(m, name) for name in FOLDED), m.ids and (m.ids.last, m.ids.mask)]
                 for m in group.members.values()
             ],
+            "skeletons": dict(group.skeletons),
             "by": (set(group.by_key), set(group.by_address), set(group.by_secret), dict(group.per_host)),
             "whispered": group.whispered,
             "kept": (history.first, history.head, history.first_entry(), self.snapshots.position),
@@ -59,11 +58,11 @@ class Node:
 
 
 class Entries:
-    """Random entries, as several nodes in a race might store them: much in them is refused."""
+    """Random entries, as several nodes in a race might store them: many events are refused."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
-        self.group = Group(5)  # which is folded along, so that not all is refused
+        self.group = Group(5)  # folded along, so that not all events are refused
         self.position = 0
 
     def next(self) -> Entry:
@@ -108,7 +107,7 @@ class Entries:
         return self.dice.choice(members) if members and self.dice.random() < 0.95 else 1
 
     def seen(self, at: float) -> Seen:
-        """Where members are who were just given some or all that waits."""
+        """Return the cursors of members that were just given some or all waiting lines."""
         places = []
         for m in self.group.members.values():
             _, cursor, skipped = self.group.waiting(m, m.cursor, m.skipped, self.dice.choice([1, 30, 1000]))
@@ -122,12 +121,12 @@ class RoundTripTests(TestCase):
         return [made.next() for _ in range(count)]
 
     def loaded(self, snapshot: Snapshot, entries: Sequence[Entry], keep: int) -> Node:
-        """What starts from a snapshot on what is left of the log."""
+        """Return a node that starts from a snapshot on what is left of the log."""
         node = Node(keep)
         after = node.snapshots.load(snapshot)
         for entry in entries[after:]:
             if entry.position <= snapshot.position:
-                # The log may forget where members were.
+                # The log may delete the Seens of old entries.
                 events = [event for event in entry.events if not isinstance(event, Seen)]
                 node.fold(Entry(entry.position, entry.entry_id, events))
             else:
@@ -135,7 +134,7 @@ class RoundTripTests(TestCase):
         node.snapshots.caught_up()
         return node
 
-    def test_what_is_loaded_is_what_was_dumped_and_goes_on_alike(self) -> None:
+    def test_a_loaded_group_equals_the_dumped_one_from_then_on(self) -> None:
         self.patch(History, "least_surplus", 3)
         seen = {"refused": 0, "guests": 0, "whispered": 0, "ids": 0, "secrets": 0, "forgotten": 0}
         for seed in range(40):
@@ -161,13 +160,13 @@ class RoundTripTests(TestCase):
             seen["forgotten"] += one.group.history.first > 1
         self.assertTrue(all(count > 10 for count in seen.values()), seen)
 
-    def test_a_newer_one_is_refused(self) -> None:
+    def test_a_newer_snapshot_is_refused(self) -> None:
         with self.assertRaises(CannotOpen):
             Node().snapshots.load(Snapshot(1, VERSION + 1, b"{}"))
 
 
 class FirstVersionTests(TestCase):
-    """What version 1 saved: all had an address, `own` was what of its own came after the cursor, `said` all of it."""
+    """Snapshots of version 1: all had an address; `own` counted own lines after the cursor, `said` all own lines."""
 
     STATE = (
         '{"first":1,"head":7,"members":'
@@ -190,7 +189,7 @@ class FirstVersionTests(TestCase):
         node.snapshots.caught_up()
         return node
 
-    def test_everybody_is_who_and_where_they_were(self) -> None:
+    def test_members_are_loaded_from_version_1(self) -> None:
         group = self.loaded().group
         alice, zoe = group.members.values()
         self.assertEqual((alice.name, alice.address, alice.host), ("Alice", ("127.0.0.1", 4000), "127.0.0.1"))
@@ -201,14 +200,14 @@ class FirstVersionTests(TestCase):
         lines, _, _ = group.waiting(alice, alice.cursor, alice.skipped, 1000)
         self.assertEqual(bytes(lines).decode(), "Zoë 🦊: four\nEve has joined\nEve has left the group")
 
-    def test_it_goes_on_as_of_this_version(self) -> None:
+    def test_a_group_from_version_1_goes_on(self) -> None:
         node = self.loaded()
         more: list[Event] = [
             Said(11, "Alice", "eight", 8.0, 1),
             Whispered(11, "Alice", 22, "Zoë 🦊", "nine", 9.0, 2),
             Said(11, "Alice", "eight", 8.0, 1),
             Whispered(22, "Zoë 🦊", 11, "Alice", "ten", 10.0),
-            # A record as of version 1, too: Alice was given all up to line 6, with two lines of hers among it.
+            # A record as in version 1: Alice was given all up to line 6, with two lines of hers among them.
             Seen(11.0, ((11, 6, 2, 1),)),
         ]
         self.assertEqual(node.fold(Entry(6, "e6", more)), [8, 9, None, 10, None])

@@ -1,23 +1,22 @@
-"""Live readers that take nothing: they cost no memory, lose nothing, and are parted from in the end."""
+"""Stalled live readers: they cost no memory, lose no lines, and are dropped in the end."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.certificates import make_certificate
-from tests.daemon import Daemon, LineMember
+from tests.daemon import SECONDS, Daemon, DaemonTestCase, LineMember
 from tests.members import LAST_OF_HELP
 from tests.sessions import Session
-from tests.test_conversation import DaemonTestCase
 
 READERS = 100
 TEXTS = 50_000
 MOST_MEMORY = 120 * 1024  # in KiB
 SMALL = 4096
-SECONDS = 20.0
 
 
 class StalledTests(DaemonTestCase):
@@ -34,36 +33,14 @@ class StalledTests(DaemonTestCase):
         return session
 
     def say(self, talker: LineMember, count: int) -> list[str]:
-        """Say so much, and wait until all of it is said."""
+        """Say `count` texts, and wait until all of them are said."""
         texts = [f"{number} {'x' * (number % 200)}" for number in range(count)]
         talker.send(*texts, "/help")
         talker.receive_until(LAST_OF_HELP)
         return texts
 
-    def test_a_hundred_of_them_take_no_memory_and_get_everything_once_they_read(self) -> None:
-        daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "3600")
-        readers = [self.lines(daemon, SMALL) for _ in range(READERS // 2)]
-        for number, reader in enumerate(readers):
-            reader.join(f"reader {number}")
-        sessions = [self.session(daemon, f"session {number}", SMALL) for number in range(READERS // 2)]
-        talker = self.lines(daemon)
-        talker.join("Talker")
-        texts = self.say(talker, TEXTS)
-        self.assertLess(self.most_memory(daemon), MOST_MEMORY)
-        expected = [f"Talker: {text}" for text in texts]
-        readers[7].receive_until("Talker has joined")
-        self.assertEqual([readers[7].receive() for _ in expected], expected)
-        sessions[7].read_until(lambda: sessions[7].lines()[-1:] == expected[-1:])
-        self.assertEqual(sessions[7].lines()[-TEXTS:], expected)
-        self.assertLess(self.most_memory(daemon), MOST_MEMORY)
-
-    def test_over_tls(self) -> None:
-        directory = tempfile.TemporaryDirectory(prefix="groupchat-tls-")
-        self.addCleanup(directory.cleanup)
-        key, certificate = make_certificate(Path(directory.name))
-        tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
-        daemon = self.start("--tcp", "0", "--tcp", tls, "--db", ":memory:", "--rate", "0", "--stall", "3600")
-        readers = [LineMember(daemon.tcp[1], trust=str(certificate), buffer=SMALL) for _ in range(READERS)]
+    def stall(self, daemon: Daemon, readers: Sequence[LineMember]) -> list[str]:
+        """Say much that these do not read, check the memory of the daemon, and let one of them read it all."""
         for number, reader in enumerate(readers):
             self.addCleanup(reader.close)
             reader.join(f"reader {number}")
@@ -73,15 +50,32 @@ class StalledTests(DaemonTestCase):
         self.assertLess(self.most_memory(daemon), MOST_MEMORY)
         readers[7].receive_until("Talker has joined")
         self.assertEqual([readers[7].receive() for _ in expected], expected)
+        return expected
+
+    def test_a_hundred_stalled_readers_cost_no_memory(self) -> None:
+        daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "3600")
+        sessions = [self.session(daemon, f"session {number}", SMALL) for number in range(READERS // 2)]
+        expected = self.stall(daemon, [LineMember(daemon.tcp[0], buffer=SMALL) for _ in range(READERS // 2)])
+        sessions[7].read_until(lambda: sessions[7].lines()[-1:] == expected[-1:])
+        self.assertEqual(sessions[7].lines()[-TEXTS:], expected)
+        self.assertLess(self.most_memory(daemon), MOST_MEMORY)
+
+    def test_a_hundred_stalled_readers_over_tls(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="groupchat-tls-")
+        self.addCleanup(directory.cleanup)
+        key, certificate = make_certificate(Path(directory.name))
+        tls = f"ssl:0:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        daemon = self.start("--tcp", "0", "--tcp", tls, "--db", ":memory:", "--rate", "0", "--stall", "3600")
+        self.stall(daemon, [LineMember(daemon.tcp[1], trust=str(certificate), buffer=SMALL) for _ in range(READERS)])
 
     def most_memory(self, daemon: Daemon) -> int:
-        """The most that the daemon has held so far, in KiB."""
+        """Return the peak memory of the daemon, in KiB."""
         status = Path(f"/proc/{daemon.process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found, status
         return int(found[1])
 
-    def test_one_that_stalls_too_long_is_closed_and_its_session_goes_on(self) -> None:
+    def test_a_dropped_session_can_be_resumed(self) -> None:
         daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "1")
         session = self.session(daemon, "Reader", SMALL)
         talker = self.lines(daemon)
@@ -96,7 +90,7 @@ class StalledTests(DaemonTestCase):
         session.settle()
         self.assertEqual(talker.receive(), "Reader: I am back")
 
-    def test_one_without_a_number_leaves_when_it_is_closed(self) -> None:
+    def test_a_dropped_plain_connection_leaves(self) -> None:
         daemon = self.start("--tcp", "0", "--db", ":memory:", "--rate", "0", "--stall", "1")
         reader, talker = self.lines(daemon, SMALL), self.lines(daemon)
         reader.join("Reader")
@@ -107,7 +101,7 @@ class StalledTests(DaemonTestCase):
             reader.receive_all()
 
     def wait_for(self, member: LineMember, user: str) -> None:
-        """Wait until this is a line of /users."""
+        """Wait until a line of /users begins with `user`."""
         until = time.monotonic() + SECONDS
         shown: list[str] = []
         while not any(line.startswith(user) for line in shown):

@@ -1,4 +1,4 @@
-"""Live readers: who is given what, and when."""
+"""Live readers: which lines each is given, and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertTrue(verifyObject(IPushProducer, self.alice.listen()))
         self.assertTrue(verifyObject(IReader, Reader()))
 
-    def test_what_happens_in_one_turn_comes_in_one_piece_to_everybody_else(self) -> None:
+    def test_lines_of_one_turn_are_given_in_one_piece(self) -> None:
         for connection in (self.alice, self.bob, self.carol):
             connection.listen()
         self.alice.ask(*(Say(str(number)) for number in range(100)))
@@ -32,7 +32,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertEqual(self.alice.given(), ["Carol: hi\n"])
         self.assertEqual(self.carol.given(), [of_alice])
 
-    def test_nothing_is_given_before_the_turn_is_over_nor_twice(self) -> None:
+    def test_lines_are_given_once_and_not_before_the_turn_ends(self) -> None:
         self.bob.listen()
         self.alice.ask(Say("hi"))
         self.node.service._appender._flush()
@@ -42,7 +42,7 @@ class GivingTests(SubscriptionTestCase):
         self.clock.pump([0, 0, 1.0])
         self.assertEqual(self.bob.given(), [])
 
-    def test_several_entries_of_one_turn_wake_nobody_twice(self) -> None:
+    def test_several_entries_of_one_turn_wake_a_reader_once(self) -> None:
         turns: list[float] = []
         turn = self.node.service.subscriptions._turn
 
@@ -58,7 +58,7 @@ class GivingTests(SubscriptionTestCase):
         self.clock.advance(0)
         self.assertEqual((self.bob.given(), len(turns)), (["Alice: hi\nCarol: hi\n"], 1))
 
-    def test_what_was_said_before_is_given_from_the_place_on_where_reading_begins(self) -> None:
+    def test_a_reader_is_given_older_lines_after_its_cursor(self) -> None:
         self.say(self.alice, "four", "five", "six")
         self.bob.listen()
         self.carol.listen(after=5)
@@ -71,7 +71,7 @@ class GivingTests(SubscriptionTestCase):
         self.say(self.alice, "seven")
         self.assertEqual((self.carol.given(), late.pieces), (["Alice: seven\n"], [b"Alice: seven\n"]))
 
-    def test_all_who_are_at_one_place_are_given_the_same_bytes_which_are_made_once(self) -> None:
+    def test_lines_are_rendered_once_for_all_readers_at_one_cursor(self) -> None:
         readers = [Reader() for _ in range(50)]
         for reader in readers:
             self.open(self.bob if reader in readers[:25] else self.carol, reader)
@@ -90,7 +90,7 @@ class GivingTests(SubscriptionTestCase):
             self.assertEqual(len(reader.pieces), 1)
             self.assertIs(reader.pieces[0], readers[0].pieces[0])
 
-    def test_with_and_without_numbers_at_one_place(self) -> None:
+    def test_readers_at_one_cursor_may_render_differently(self) -> None:
         plain, numbered = Reader(), Reader()
         self.open(self.bob, plain)
         self.open(self.carol, numbered, numbered=True)
@@ -98,7 +98,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertEqual(plain.pieces, [b"Alice: one\nAlice: two\n"])
         self.assertEqual(numbered.pieces, [b"4 Alice: one\n5 Alice: two\n"])
 
-    def test_each_front_end_writes_what_it_is_given_once_in_its_own_way(self) -> None:
+    def test_each_render_function_is_called_once(self) -> None:
         written: list[object] = []
 
         def as_events(runs: Sequence[Run]) -> bytes:
@@ -115,7 +115,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertEqual([reader.pieces for reader in readers], [[b"id: 4\ndata: Alice: one\n\n"]] * 3)
         self.assertEqual((written, numbered.pieces), ([[(4, b"Alice: one")]], [b"4 Alice: one\n"]))
 
-    def test_own_lines_and_whispers_among_others_are_left_out(self) -> None:
+    def test_own_lines_and_whispers_to_others_are_not_given(self) -> None:
         for connection in (self.alice, self.bob, self.carol):
             connection.listen()
         dora = self.joined("Dora")
@@ -131,7 +131,7 @@ class GivingTests(SubscriptionTestCase):
         )
         self.assertEqual("".join(dora.given()), "5 Alice: one\n7 Alice: three\n10 Bob changed his name to Robert\n")
 
-    def test_the_cursor_of_the_member_goes_along(self) -> None:
+    def test_a_reader_moves_the_cursor_of_its_member(self) -> None:
         self.bob.listen()
         self.say(self.alice, "one", "two")
         self.assertEqual(
@@ -139,7 +139,7 @@ class GivingTests(SubscriptionTestCase):
         )
         self.assertIn(self.bob.member, self.group.moved)
 
-    def test_who_closed_is_given_nothing(self) -> None:
+    def test_a_closed_subscription_is_given_nothing(self) -> None:
         opened = [self.bob.listen(), self.carol.listen()]
         self.alice.ask(Say("one"))
         self.node.service._appender._flush()
@@ -155,7 +155,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertEqual((self.bob.given(), self.carol.given()), ([], []))
         self.assertEqual((self.bob.drops, self.carol.drops), (0, 0))
 
-    def test_who_is_closed_by_another_reader_in_the_same_turn_is_given_nothing(self) -> None:
+    def test_a_reader_closed_by_another_in_a_turn_is_given_nothing(self) -> None:
         opened: list[Subscription] = []
         first = Reader(lambda: self.node.service.subscriptions.close(opened[0]))
         self.open(self.bob, first)
@@ -165,7 +165,7 @@ class GivingTests(SubscriptionTestCase):
         self.say(self.alice, "one")
         self.assertEqual([len(reader.pieces) for reader in (first, second, third)], [1, 0, 1])
 
-    def test_a_reader_that_raises_hurts_nobody_else_and_is_given_nothing_more(self) -> None:
+    def test_a_reader_that_raises_is_closed_and_others_go_on(self) -> None:
         broken = Reader(lambda: 1 / 0)
         self.open(self.bob, broken)
         self.carol.listen()
@@ -178,7 +178,7 @@ class GivingTests(SubscriptionTestCase):
         self.assertEqual((broken.pieces, len(other.pieces)), ([b"Alice: one\n"], 2))
         self.assertEqual(self.alice.words(), ["answered"] * 2)
 
-    def test_what_could_not_be_given_moves_no_cursor(self) -> None:
+    def test_lines_that_could_not_be_given_move_no_cursor(self) -> None:
         self.open(self.bob, Reader(lambda: 1 / 0))
         self.say(self.alice, "one")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -187,7 +187,7 @@ class GivingTests(SubscriptionTestCase):
         self.clock.advance(0)
         self.assertEqual(self.bob.given(), ["Alice: one\n"])
 
-    def test_who_opens_a_subscription_when_it_is_given_something_sees_all_that_comes(self) -> None:
+    def test_a_subscription_opened_during_a_turn_misses_nothing(self) -> None:
         late = Reader()
         first = Reader(lambda: None if late.pieces or len(first.pieces) > 1 else self.open(self.carol, late))
         self.open(self.bob, first)
@@ -199,7 +199,7 @@ class GivingTests(SubscriptionTestCase):
 class TwoReadersTests(SubscriptionTestCase):
     """Two connections of one member."""
 
-    def test_each_sees_every_line_and_the_cursor_is_that_of_the_farthest(self) -> None:
+    def test_a_member_has_the_cursor_of_its_farthest_reader(self) -> None:
         one, two = Reader(), Reader()
         self.open(self.bob, one)
         slow = self.open(self.bob, two)
@@ -216,7 +216,7 @@ class TwoReadersTests(SubscriptionTestCase):
         self.say(self.alice, "two")
         self.assertEqual((one.pieces[-1], two.pieces[-1]), (b"Alice: two\n", b"Alice: two\n"))
 
-    def test_one_that_reads_again_from_further_back_moves_nothing_back(self) -> None:
+    def test_reading_older_lines_again_moves_no_cursor_back(self) -> None:
         self.bob.listen()
         self.say(self.alice, *(str(number) for number in range(10)))
         self.patch(subscriptions_module, "AT_ONCE", 20)
@@ -235,7 +235,7 @@ class TwoReadersTests(SubscriptionTestCase):
 
 
 class RandomTests(SubscriptionTestCase):
-    """Whatever is said and whispered, and whoever pauses: each reader is given what it is to see, once and in order."""
+    """Random texts, whispers and pauses: each reader is given the lines that it may see, once and in order."""
 
     def begin(self, dice: random.Random) -> None:
         self.start()
@@ -275,7 +275,7 @@ class RandomTests(SubscriptionTestCase):
             lines = [f"{number} {line}" for number, line in zip(numbers, lines, strict=True)]
         return lines
 
-    def test_it(self) -> None:
+    def test_each_reader_sees_its_lines_once_in_order(self) -> None:
         for seed in range(30):
             self.begin(random.Random(seed))
             for _ in range(60):

@@ -1,4 +1,4 @@
-"""Live readers that are slow or far behind: how much each is given at once, and what becomes of who takes nothing."""
+"""Live readers that are slow or far behind: how much each is given at once, and when it is dropped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.readers import Reader, SubscriptionTestCase
 
 
 class PauseTests(SubscriptionTestCase):
-    def test_who_is_paused_is_given_nothing_and_later_everything_in_order(self) -> None:
+    def test_a_paused_reader_is_given_everything_once_it_resumes(self) -> None:
         subscription = self.bob.listen()
         subscription.pauseProducing()
         self.carol.listen()
@@ -27,7 +27,7 @@ class PauseTests(SubscriptionTestCase):
         self.assertEqual(self.bob.given(), [expected])
         self.assertEqual(self.group.behind(self.bob.member), 0)
 
-    def test_who_pauses_while_it_is_given_something_is_given_the_rest_once_it_resumes(self) -> None:
+    def test_a_reader_that_pauses_while_reading_gets_the_rest_later(self) -> None:
         self.patch(subscriptions_module, "AT_ONCE", 30)
         reader = Reader()
         subscription = self.open(self.bob, reader)
@@ -51,7 +51,7 @@ class PauseTests(SubscriptionTestCase):
         self.clock.advance(0)
         self.assertEqual(self.bob.given(), ["Alice: one\n"])
 
-    def test_who_takes_nothing_for_so_long_is_dropped_and_nobody_else(self) -> None:
+    def test_a_stalled_reader_is_dropped_and_no_other(self) -> None:
         self.start(stall=60)
         subscription = self.bob.listen()
         slow = Reader()
@@ -74,7 +74,7 @@ class PauseTests(SubscriptionTestCase):
         self.say(self.carol, "one")
         self.assertEqual((self.bob.given(), self.alice.given()), ([], ["Carol: one\n"]))
 
-    def test_whether_anybody_is_behind(self) -> None:
+    def test_are_behind_is_true_until_every_reader_has_read(self) -> None:
         subscriptions = self.node.service.subscriptions
         subscription = self.bob.listen()
         self.assertFalse(subscriptions.are_behind())
@@ -88,12 +88,12 @@ class PauseTests(SubscriptionTestCase):
 
 
 class AtOnceTests(SubscriptionTestCase):
-    """A turn gives no more than AT_ONCE, so that one who is far behind holds up nobody."""
+    """A turn gives no more than AT_ONCE, so that a reader far behind holds up nobody."""
 
     def texts(self, count: int) -> list[str]:
         return [f"{number:04}" + "x" * 1_000 for number in range(count)]
 
-    def test_much_that_waits_comes_in_several_pieces_of_whole_lines(self) -> None:
+    def test_a_long_backlog_comes_in_pieces_of_whole_lines(self) -> None:
         self.say(self.alice, *self.texts(200))
         for numbered in (False, True):
             reader = Reader()
@@ -101,7 +101,7 @@ class AtOnceTests(SubscriptionTestCase):
             self.clock.advance(0)
             self.assertGreater(len(reader.pieces), 200 * 1_012 // AT_ONCE)
             for piece in reader.pieces:
-                # The numbers come on top of it.
+                # AT_ONCE does not include the numbers.
                 self.assertLessEqual(len(piece) - piece.count(b"\n") * 4 * numbered, AT_ONCE + 1)
                 self.assertEqual(piece[-1:], b"\n")
             numbers = [f"{number} " if numbered else "" for number in range(4, 204)]
@@ -109,7 +109,7 @@ class AtOnceTests(SubscriptionTestCase):
             self.assertEqual(reader.lines(), lines)
             self.assertEqual(self.group.behind(self.bob.member), 0)
 
-    def test_each_turn_gives_one_piece_to_each(self) -> None:
+    def test_each_turn_gives_one_piece_to_each_reader(self) -> None:
         self.say(self.alice, *self.texts(100))
         given: list[str] = []
         self.open(self.bob, Reader(lambda: given.append("Bob")))
@@ -131,7 +131,7 @@ class AtOnceTests(SubscriptionTestCase):
 
 class GapTests(SubscriptionTestCase):
     def gap(self, numbered: bool) -> list[str]:
-        """What one reads that was paused while more was said than is kept."""
+        """Return the lines for a reader that was paused while more was said than is kept."""
         self.start(keep=5)
         reader = Reader()
         subscription = self.open(self.bob, reader, numbered=numbered)
@@ -144,13 +144,13 @@ class GapTests(SubscriptionTestCase):
         self.say(self.alice, "more")
         return reader.lines()
 
-    def test_what_is_no_longer_kept_is_told_in_one_line_which_has_no_number(self) -> None:
+    def test_a_gap_is_one_line_without_a_number(self) -> None:
         kept = [f"Alice: {number}" for number in range(15, 20)]
         self.assertEqual(self.gap(False), ["* 15 lines are no longer kept", *kept, "Alice: more"])
         lines = [f"{number} {line}" for number, line in enumerate([*kept, "Alice: more"], 19)]
         self.assertEqual(self.gap(True), ["* 15 lines are no longer kept", *lines])
 
-    def test_own_lines_and_whispers_among_others_do_not_count(self) -> None:
+    def test_a_gap_does_not_count_hidden_lines(self) -> None:
         self.start(keep=3)
         subscription = self.bob.listen(numbered=True)
         subscription.pauseProducing()

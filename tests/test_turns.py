@@ -11,7 +11,7 @@ from groupchat.core.group import Group
 from groupchat.core.limits import MAX_HISTORY
 from groupchat.frontends.budget import LISTING, REQUEST, WORK, Budget
 from groupchat.log.memory import Store
-from groupchat.service.group_service import BEGUN_AT_ONCE
+from groupchat.service.command_queue import BEGUN_AT_ONCE
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.wire.lines import with_numbers
 from tests.lobby import KEY, LobbyTestCase

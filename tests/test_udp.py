@@ -1,8 +1,10 @@
-"""The UDP front end on real sockets in this process: when it reads, and that nothing it is sent can starve the rest."""
+"""The UDP front end on real sockets in this process, and the networks that it accepts."""
 
 from __future__ import annotations
 
+import select
 import socket
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -19,6 +21,7 @@ from groupchat.core.limits import Settings
 from groupchat.frontends.udp import AT_ONCE, STEP, FiveMessages, UDPService, everywhere
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.service.group_service import GroupService
+from tests.daemon import SECONDS
 from tests.logs import LateLog
 from tests.node import Node
 
@@ -39,50 +42,61 @@ class UDPServiceTests(TestCase):
         self.socket.settimeout(0)
         self.socket.connect(("127.0.0.1", self.port.getHost().port))
 
-    def wait(self, seconds: float = 0.1) -> Deferred[None]:
+    def pause(self, seconds: float = 0.05) -> Deferred[None]:
+        """Give something that must not happen the time to happen."""
         return deferLater(reactor, seconds, lambda: None)
 
-    def received(self) -> list[bytes]:
-        replies = []
-        while True:
-            try:
-                replies.append(self.socket.recv(65_535))
-            except BlockingIOError:
-                return replies
+    @inlineCallbacks
+    def until(self, done: Callable[[], bool]) -> Any:
+        deadline = reactor.seconds() + SECONDS
+        while not done():
+            assert reactor.seconds() < deadline
+            yield deferLater(reactor, 0.001, lambda: None)
 
     @inlineCallbacks
-    def test_a_datagram_that_comes_early_waits_until_the_state_is_there(self) -> Any:
+    def receive(self) -> Any:
+        """Return the next datagram."""
+        yield self.until(lambda: bool(select.select([self.socket], [], [], 0)[0]))
+        return self.socket.recv(65_535)
+
+    def assertNothingReceived(self) -> None:
+        with self.assertRaises(BlockingIOError):
+            self.socket.recv(1)
+
+    @inlineCallbacks
+    def test_early_datagrams_wait_until_the_service_starts(self) -> Any:
         self.socket.send(b"1 Alice")
-        yield self.wait()
-        self.assertEqual((self.received(), self.port.protocol.datagrams), ([], 0))
+        yield self.pause()
+        self.assertNothingReceived()
+        self.assertEqual(self.port.protocol.datagrams, 0)
         yield self.group_service.startService()
         self.udp.startService()
-        yield self.wait()
-        self.assertEqual(self.received(), [b""])
+        self.assertEqual((yield self.receive()), b"")
         yield self.udp.stopService()
         yield self.group_service.stopService()
 
     @inlineCallbacks
-    def test_stopping_answers_what_is_under_way_and_takes_nothing_more(self) -> Any:
+    def test_stopping_answers_pending_requests_only(self) -> Any:
         clock = Clock()
         self.port.stopListening()
         self.make(GroupService(Settings(), LateLog(Store(), clock, 0.5), clock, self.fail))
         yield self.group_service.startService()
         self.udp.startService()
         self.socket.send(b"1 Alice")
-        yield self.wait()
+        yield self.until(lambda: self.port.protocol.datagrams == 1)
         clock.advance(0)
         stopped = self.udp.stopService()
         self.socket.send(b"5")
-        yield self.wait()
-        self.assertEqual(self.received(), [])
+        yield self.pause()
+        self.assertNothingReceived()
         self.assertNoResult(stopped)
         clock.advance(0.5)
         yield stopped
-        self.assertEqual(self.received(), [b""])
+        self.assertEqual((yield self.receive()), b"")
+        self.assertNothingReceived()
 
     @inlineCallbacks
-    def test_a_flood_leaves_the_reactor_its_turns(self) -> Any:
+    def test_a_flood_cannot_starve_the_reactor(self) -> Any:
         yield self.group_service.startService()
         self.udp.startService()
         for _ in range(AT_ONCE + 10):
@@ -118,7 +132,7 @@ class UDPServiceTests(TestCase):
         yield self.group_service.stopService()
 
     @inlineCallbacks
-    def test_its_counters_are_logged_at_stop(self) -> Any:
+    def test_counters_are_logged_at_stop(self) -> Any:
         events = EventLoggingObserver()
         globalLogPublisher.addObserver(events)
         self.addCleanup(globalLogPublisher.removeObserver, events)
@@ -126,7 +140,7 @@ class UDPServiceTests(TestCase):
         self.udp.startService()
         for datagram in (b"1 Alice", b"5", b"6", b"Illegal message"):
             self.socket.send(datagram)
-        yield self.wait()
+        yield self.until(lambda: self.port.protocol.datagrams == 4)
         yield self.udp.stopService()
         yield self.group_service.stopService()
         (counts,) = [event for event in events if "refusals" in event]
@@ -137,17 +151,17 @@ class UDPServiceTests(TestCase):
 
 
 class AllowedTests(SynchronousTestCase):
-    """Whoever is in none of the networks is refused, and leaves no trace."""
+    """Addresses outside of the networks are refused, and leave no trace."""
 
     def setUp(self) -> None:
         self.node = Node()
 
     def allow(self, *networks: str) -> None:
-        """The port takes these networks from here on."""
+        """Accept only these networks from now on."""
         self.node.udp = FiveMessages(self.node.service, 65_507, [ip_network(network) for network in networks])
         self.node.udp.makeConnection(self.node.port)
 
-    def test_by_address(self) -> None:
+    def test_addresses_in_and_outside_of_the_networks(self) -> None:
         self.allow("10.0.0.0/8", "192.0.2.1/32", "fe80::/10", "2001:db8::/32")
         for number, (host, allowed) in enumerate(
             [
@@ -170,7 +184,7 @@ class AllowedTests(SynchronousTestCase):
             self.assertEqual(reply != "Illegal message", allowed, host)
             self.assertEqual((host, number) in self.node.service.seats.at, allowed, host)
 
-    def test_whatever_is_sent_from_elsewhere_is_refused_and_nothing_is_told(self) -> None:
+    def test_requests_from_other_networks_change_nothing(self) -> None:
         self.allow("10.0.0.0/8")
         self.node.ask(1, "1 Alice")
         head = self.node.service.group.history.head
@@ -179,12 +193,12 @@ class AllowedTests(SynchronousTestCase):
         self.assertEqual((self.node.service.group.history.head, len(self.node.service.seats.at)), (head, 1))
         self.assertEqual(self.node.udp.refusals, 6)
 
-    def test_no_network_at_all(self) -> None:
+    def test_without_networks_all_are_refused(self) -> None:
         self.allow()
         for host in ("10.0.0.1", "::1"):
             self.assertEqual(self.node.ask(1, "1 Alice", host), "Illegal message")
 
-    def test_a_member_stays_one_while_this_node_knows_it(self) -> None:
+    def test_a_member_of_an_allowed_network_stays_a_member(self) -> None:
         self.allow("10.0.0.0/8")
         self.node.ask(1, "1 Alice")
         self.node.ask(2, "1 Bob")
@@ -193,7 +207,7 @@ class AllowedTests(SynchronousTestCase):
         self.assertEqual(self.node.ask(2, "4"), "close")
         self.assertEqual(self.node.ask(2, "1 Bob"), "Alice")
 
-    def test_a_member_from_before_a_restart_is_held_to_the_networks_of_now(self) -> None:
+    def test_networks_hold_for_members_of_before_a_restart(self) -> None:
         store = Store()
         before = Node(MemoryLog(store))
         before.ask(1, "1 Alice")
@@ -203,7 +217,7 @@ class AllowedTests(SynchronousTestCase):
         self.assertEqual(self.node.ask(1, "5"), "Bob has joined")
         self.assertEqual(self.node.ask(2, "5", "11.0.0.1"), "Illegal message")
 
-    def test_by_default_everybody_may(self) -> None:
+    def test_all_networks_are_allowed_by_default(self) -> None:
         for host in ("10.0.0.1", "::1", "fe80::1%2", "::ffff:10.0.0.1"):
             self.assertNotEqual(self.node.ask(1, f"1 {host.replace(':', '.')}", host), "Illegal message", host)
 

@@ -1,18 +1,90 @@
-"""A file of the second format, which a daemon left, is upgraded; that of the first is in test_restart.py."""
+"""Files of the first and the second format, as daemons left them, are upgraded."""
 
 from __future__ import annotations
 
 import sqlite3
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.internet.task import Clock
 
 from groupchat.core.commands import Say, SayAsGuest, Share
-from groupchat.log.database import VERSION
+from groupchat.core.errors import CannotOpen
+from groupchat.log.database import Database
+from groupchat.log.tables import VERSION
 from tests.connections import Connection
 from tests.durable import DurableNode
-from tests.test_restart import Directory
+from tests.test_restart import ILLEGAL, Directory
 
-SECOND_VERSION = """
+if TYPE_CHECKING:
+    Suite = Directory
+else:
+    Suite = object
+
+FIRST_STATE = (
+    '{"first":1,"head":7,"members":[[11,"Al","al",["10.0.0.1",1],5,0,1,1700000000.0],'
+    '[22,"Zoë 🦊","zoë 🦊",["fe80::1%2",2],4,0,1,1700000000.0],'
+    '[44,"Bob","bob",["10.0.0.1",4],7,0,0,1700000001.0]],"refused":[[8,1]]}'
+)
+FIRST_PLACES = (
+    "0B00000000000000080000000000000002000000000000001655B00100000000"
+    "2C00000000000000080000000000000000000000000000001655B00100000000"
+    "1600000000000000090000000000000002000000000000001655B00100000000"
+)
+FIRST_VERSION = f"""
+CREATE TABLE beginning (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
+INSERT INTO beginning VALUES (1, 1);
+CREATE TABLE entry (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO entry VALUES (1, 'e-1'), (2, 'e-2'), (3, 'e-3'), (4, 'e-4'), (5, 'e-5'), (6, 'e-6'), (7, 'e-7'), (8, 'e-8'),
+    (9, 'e-9'), (10, 'e-10'), (11, 'e-11'), (12, 'e-12'), (13, 'e-13');
+CREATE TABLE event (
+    position INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    member INTEGER,
+    name TEXT,
+    text TEXT,
+    key TEXT,
+    host TEXT,
+    port INTEGER,
+    places BLOB,
+    PRIMARY KEY (position, slot)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event VALUES
+    (1, 0, 'joined', 1700000000.0, 11, 'Alice', NULL, 'alice', '10.0.0.1', 1, NULL),
+    (2, 0, 'joined', 1700000000.0, 22, 'Zoë 🦊', NULL, 'zoë 🦊', 'fe80::1%2', 2, NULL),
+    (3, 0, 'joined', 1700000000.0, 33, 'Eve', NULL, 'eve', '::1', 3, NULL),
+    (4, 0, 'said', 1700000000.0, 22, 'Zoë 🦊', 'one', NULL, NULL, NULL, NULL),
+    (5, 0, 'renamed', 1700000000.0, 11, 'Alice', 'Al', 'al', NULL, NULL, NULL),
+    (7, 0, 'left', 1700000001.0, 33, 'Eve', NULL, NULL, NULL, NULL, NULL),
+    (8, 0, 'joined', 1700000001.0, 44, 'Bob', NULL, 'bob', '10.0.0.1', 4, NULL),
+    (8, 1, 'joined', 1700000001.0, 55, 'BOB', NULL, 'bob', '10.0.0.1', 5, NULL),
+    (9, 0, 'said', 1700000060.0, 11, 'Al', 'after the snapshot', NULL, NULL, NULL, NULL),
+    (10, 0, 'renamed', 1700000060.0, 22, 'Zoë 🦊', 'Zoë', 'zoë', NULL, NULL, NULL),
+    (11, 0, 'seen', 0, NULL, NULL, NULL, NULL, NULL, NULL, x'{FIRST_PLACES}'),
+    (12, 0, 'said', 1700000061.0, 44, 'Bob', 'last', NULL, NULL, NULL, NULL),
+    (13, 0, 'said', 1700000061.0, 44, 'Bob', 'mine', NULL, NULL, NULL, NULL);
+CREATE TABLE snapshot (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state BLOB NOT NULL
+) STRICT;
+INSERT INTO snapshot VALUES (1, 8, 1, CAST('{FIRST_STATE}' AS BLOB));
+PRAGMA application_id = 1735552885;
+PRAGMA user_version = 1;
+"""
+"""A file of the first release, without the comments."""
+
+SECOND_STATE = (
+    '{"first":1,"head":6,"members":[[11,"Alice","alice","10.0.0.1",1,null,1,1700000000.0,6,1,-1,1700000000.0,0,0],'
+    '[22,"Zoë 🦊","zoë 🦊","fe80::1%2",2,null,2,1700000000.0,2,0,-1,1700000000.0,0,0],'
+    '[33,"Robot","robot","10.0.0.9",null,"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",3,'
+    '1700000000.0,3,0,1,1700000000.0,7,7]],"refused":[],"whispered":2}'
+)
+SECOND_VERSION = f"""
 CREATE TABLE beginning (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL) STRICT;
 INSERT INTO beginning VALUES (1, 1);
 CREATE TABLE entry (position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
@@ -56,70 +128,134 @@ CREATE TABLE snapshot (
     version INTEGER NOT NULL,
     state BLOB NOT NULL
 ) STRICT;
+INSERT INTO snapshot VALUES (1, 7, 2, CAST('{SECOND_STATE}' AS BLOB));
 PRAGMA application_id = 1735552885;
 PRAGMA user_version = 2;
 """
-"""Its tables but for their comments, and its rows with shorter ids of entries."""
-
-SECOND_STATE = (
-    '{"first":1,"head":6,"members":[[11,"Alice","alice","10.0.0.1",1,null,1,1700000000.0,6,1,-1,1700000000.0,0,0],'
-    '[22,"Zoë 🦊","zoë 🦊","fe80::1%2",2,null,2,1700000000.0,2,0,-1,1700000000.0,0,0],'
-    '[33,"Robot","robot","10.0.0.9",null,"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",3,'
-    '1700000000.0,3,0,1,1700000000.0,7,7]],"refused":[],"whispered":2}'
-)
+"""A file of the second format, without the comments and with shorter entry ids."""
 
 
-class UpgradeTests(Directory):
-    """In it are records of cursors, a snapshot after entry 7, and what was done after it."""
+class UpgradeContract(Suite):
+    """The tests of every upgrade. Each file has a cursor record, a snapshot, and entries after both."""
+
+    script: str
+    members: list[tuple[int, str, tuple[str, int] | None, int, int]]
+    """The id, the name, the address, the cursor and the number of waiting lines of each."""
+    lines: list[str]
 
     def setUp(self) -> None:
         super().setUp()
-        connection = sqlite3.connect(self.path)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(SECOND_VERSION)
-        connection.execute("INSERT INTO snapshot VALUES (1, 7, 2, ?)", (SECOND_STATE.encode(),))
-        connection.commit()
-        connection.close()
         self.clock = Clock()
         self.clock.advance(1_700_000_070)
+        self.execute("PRAGMA journal_mode=WAL")
+        self.execute(self.script)
+        self.copy = self.directory / f"group.sqlite.v{self.version(self.path)[0]}"
 
-    def version(self, name: str) -> int:
-        connection = sqlite3.connect(self.directory / name)
-        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    def execute(self, script: str) -> None:
+        connection = sqlite3.connect(self.path)
+        connection.executescript(script)
         connection.close()
-        return found
+
+    def version(self, path: Path) -> tuple[int, int]:
+        """Return the version of a file, and the number of events in it."""
+        connection = sqlite3.connect(path)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        count = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+        connection.close()
+        return version, count
 
     def see(self, node: DurableNode) -> None:
-        """Everybody is who and where they were, and all that was said is there."""
+        """See that names, cursors and lines are as before."""
         group = node.service.group
-        self.assertEqual(
-            [(m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()],
-            [
-                ("Alice", ("10.0.0.1", 1), 9, 0),
-                ("Zoë 🦊", ("fe80::1%2", 2), 8, 1),
-                ("Robert", None, 3, 2),
-            ],
-        )
-        self.assertEqual(
-            bytes(group.history.read(0, group.history.head, 1 << 30)[0]).decode().split("\n"),
-            [
-                "Alice has joined",
-                "Zoë 🦊 has joined",
-                "Robot has joined",
-                "Robot: one",
-                "Robot (private): psst",
-                "Robot (private): psst too",
-                "Robot changed his name to Robert",
-                "Zoë 🦊: after the snapshot",
-                "Alice: last",
-            ],
-        )
+        found = [(m.id, m.name, m.address, m.cursor, group.behind(m)) for m in group.members.values()]
+        self.assertEqual(found, self.members)
+        self.assertEqual((group.history.first, group.history.head), (1, len(self.lines)))
+        self.assertEqual(bytes(group.history.read(0, len(self.lines), 1 << 30)[0]).decode().split("\n"), self.lines)
 
-    def test_it_is_copied_and_upgraded_and_everybody_goes_on(self) -> None:
+    def test_the_file_is_copied_and_upgraded(self) -> None:
+        version, count = self.version(self.path)
+        self.see(self.node(clock=self.clock))
+        self.assertEqual((self.version(self.copy), self.version(self.path)), ((version, count), (VERSION, count)))
+        self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
+        self.assertEqual(list(self.directory.glob("*.v*")), [self.copy])
+
+    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
+        self.execute("DELETE FROM snapshot")
+        self.see(self.node(clock=self.clock))
+
+
+class FirstUpgradeTests(UpgradeContract, Directory):
+    script = FIRST_VERSION
+    members = [
+        (11, "Al", ("10.0.0.1", 1), 8, 3),
+        (22, "Zoë", ("fe80::1%2", 2), 9, 2),
+        (44, "Bob", ("10.0.0.1", 4), 8, 1),
+    ]
+    lines = [
+        "Alice has joined",
+        "Zoë 🦊 has joined",
+        "Eve has joined",
+        "Zoë 🦊: one",
+        "Alice changed his name to Al",
+        "Eve has left the group",
+        "Bob has joined",
+        "Al: after the snapshot",
+        "Zoë 🦊 changed his name to Zoë",
+        "Bob: last",
+        "Bob: mine",
+    ]
+
+    def test_members_go_on(self) -> None:
         node = self.node(clock=self.clock)
-        self.see(node)
-        self.assertEqual((self.version("group.sqlite.v2"), self.version("group.sqlite")), (2, VERSION))
-        self.assertEqual([path.name for path in self.directory.glob("*.v*")], ["group.sqlite.v2"])
+        self.assertEqual(node.ask(1, "5"), "Zoë 🦊 changed his name to Zoë\nBob: last\nBob: mine")
+        self.assertEqual(node.ask(2, "2 still me", host="fe80::1%2"), "Bob: last\nBob: mine")
+        self.assertEqual(node.ask(4, "5"), "Zoë 🦊 changed his name to Zoë\nZoë: still me")
+        self.assertEqual(node.ask(9, "1 BOB"), ILLEGAL)
+        self.assertEqual(node.ask(9, "1 Eve"), "Bob, Zoë, Al")
+
+    def test_a_second_start_makes_no_other_copy(self) -> None:
+        node = self.node(clock=self.clock)
+        copy = self.copy.stat()
+        again = self.after_a_kill(node)
+        self.see(again)
+        node.stop()
+        self.see(self.node(clock=self.clock))
+        self.assertEqual(self.copy.stat().st_mtime_ns, copy.st_mtime_ns)
+
+    def test_an_unfinished_upgrade_is_repeated(self) -> None:
+        for left in (self.copy, Path(f"{self.copy}.part")):
+            left.write_bytes(b"half a copy")
+        self.see(self.node(clock=self.clock))
+        self.assertEqual((self.version(self.copy), self.version(self.path)), ((1, 13), (VERSION, 13)))
+
+    def test_nothing_is_upgraded_without_a_copy(self) -> None:
+        Path(f"{self.copy}.part").mkdir()
+        with self.assertRaisesRegex(CannotOpen, "group.sqlite cannot be used: .*part"):
+            Database(self.path)
+        self.assertEqual(self.version(self.path), (1, 13))
+
+
+class SecondUpgradeTests(UpgradeContract, Directory):
+    script = SECOND_VERSION
+    members = [
+        (11, "Alice", ("10.0.0.1", 1), 9, 0),
+        (22, "Zoë 🦊", ("fe80::1%2", 2), 8, 1),
+        (33, "Robert", None, 3, 2),
+    ]
+    lines = [
+        "Alice has joined",
+        "Zoë 🦊 has joined",
+        "Robot has joined",
+        "Robot: one",
+        "Robot (private): psst",
+        "Robot (private): psst too",
+        "Robot changed his name to Robert",
+        "Zoë 🦊: after the snapshot",
+        "Alice: last",
+    ]
+
+    def test_members_go_on(self) -> None:
+        node = self.node(clock=self.clock)
         robot, fresh = Connection(node.service), Connection(node.service)
         robot.resume("0f" * 32)
         robot.ask(Say("again", 5), Say("new", 9))
@@ -134,10 +270,3 @@ class UpgradeTests(Directory):
         self.assertEqual(
             [bytes(line).decode() for _, line in again.service.group.history.last(3, 0, 1000)], new.split("\n")
         )
-
-    def test_without_its_snapshot_it_comes_to_the_same(self) -> None:
-        connection = sqlite3.connect(self.path)
-        connection.execute("DELETE FROM snapshot")
-        connection.commit()
-        connection.close()
-        self.see(self.node(clock=self.clock))

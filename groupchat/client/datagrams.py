@@ -1,4 +1,4 @@
-"""How datagrams get to a server: a UDP socket that stays, whatever addresses this machine has meanwhile."""
+"""A UDP socket that stays connected to a server, whatever addresses this machine has meanwhile."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""What the kernel is asked to hold of what is not read yet, in bytes."""
+"""The size of the kernel's receive buffer that is asked for, in bytes."""
 
-AT_ONCE = 64
-"""How many datagrams are read before others have their turn."""
+READS_PER_TURN = 64
+"""The number of datagrams that are read before the rest of the reactor has its turn."""
 
 MAX_DATAGRAM = 65_535
 
 
-class Route(Protocol):
-    """How datagrams get to the server."""
+class IDatagramSender(Protocol):
+    """A way to the server for datagrams: a socket of its own, or that of the five messages."""
 
     def send(self, datagram: bytes) -> None:
-        """Raises OSError, or UnreachableError."""
+        """Send a datagram. Raise OSError or UnreachableError."""
 
 
-class Owner(Protocol):
-    """Who has a socket."""
+class IDatagramReceiver(Protocol):
+    """The object that a socket reports to."""
 
     def received(self, datagram: bytes) -> None: ...
 
     def refused(self, why: str) -> None:
-        """Nothing listens to what was sent."""
+        """Nothing listens at the server's address."""
 
 
 @implementer(IReadDescriptor)
-class Socket:
-    """A Route: a UDP socket of its own, connected to one address, and made anew when this machine gets another one."""
+class ConnectedSocket:
+    """A UDP socket connected to one address. It is replaced when this machine gets another address itself.
 
-    def __init__(self, reactor: Any, address: tuple[str, int], owner: Owner) -> None:
+    Raises OSError if there is no route to the address.
+    """
+
+    def __init__(self, reactor: Any, address: tuple[str, int], receiver: IDatagramReceiver) -> None:
         self._reactor = reactor
         self._address = address
-        self._owner = owner
-        self._socket = self._open()
+        self._receiver = receiver
+        self._open()
 
-    def _open(self) -> socket.socket:
-        """Raises OSError."""
+    def _open(self) -> None:
         family, kind, number, _, where = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
         opened = socket.socket(family, kind, number)
         try:
@@ -57,14 +59,13 @@ class Socket:
             raise
         self._socket = opened
         self._reactor.addReader(self)
-        return opened
 
     def send(self, datagram: bytes) -> None:
         try:
             self._socket.send(datagram)
         except BlockingIOError:
             raise
-        except ConnectionRefusedError:  # of an earlier one
+        except ConnectionRefusedError:  # caused by an earlier datagram
             self._reactor.callLater(0, self._refused)
             raise
         except OSError:
@@ -73,7 +74,7 @@ class Socket:
             raise
 
     def doRead(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(READS_PER_TURN):
             try:
                 datagram = self._socket.recv(MAX_DATAGRAM)
             except ConnectionRefusedError:
@@ -81,11 +82,11 @@ class Socket:
                 return
             except OSError:
                 return
-            self._owner.received(datagram)
+            self._receiver.received(datagram)
 
     def _refused(self) -> None:
         if self._socket.fileno() >= 0:
-            self._owner.refused("nothing is listening there")
+            self._receiver.refused("nothing is listening there")
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
@@ -96,7 +97,7 @@ class Socket:
         return self._socket.fileno()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor's word for an error that is to be read: nothing listened to what was sent before."""
+        """Clear the socket's error, and go on: reactors call this when an earlier datagram was refused."""
         if self._socket.fileno() >= 0:
             self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._reactor.addReader(self)

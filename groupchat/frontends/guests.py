@@ -1,4 +1,4 @@
-"""One command from a seat of its own: by whoever sits nowhere, as a guest does."""
+"""Single commands of those who have no seat, such as guests: each command gets a seat of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ CANNOT = "The server cannot take that now: send it again."
 
 
 def submit(service: GroupService, host: str, command: Command) -> Deferred[None]:
-    """Fires once it has taken effect. Fails with IllegalMessage."""
+    """Submit one command from a host. The Deferred fires once it has taken effect, or fails with IllegalMessage."""
     seat = Seat(host)
-    client = _Once()
-    seat.client = client
+    seat.client = client = _Client()
     service.submit(seat, command)
     return client.done
 
 
 @implementer(IClient)
-class _Once:
+class _Client:
     def __init__(self) -> None:
         self.done: Deferred[None] = Deferred()
 

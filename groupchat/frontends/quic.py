@@ -1,10 +1,10 @@
-"""QUIC on the port of the five messages: which datagrams belong to it, who may have a connection, and how it ends.
+"""QUIC on the UDP port of the five messages: which datagrams belong to it, who may connect, and when connections end.
 
-What its streams are is none of its business: whoever makes it says what protocol one gets. See transfers.py.
+The protocol of a stream is chosen by whoever makes the `Quic`: see the package transfers.
 
-A datagram is QUIC's if its two top bits are 11 and it is a long header of at least 1,200 bytes, or one that names a
-known connection id; or if they are 01 and the bytes after the first are a known connection id. All else is text. The
-address of a client is proven (Retry: RFC 9000, section 8.1.2) before anything is kept of it.
+A datagram is QUIC's if its two top bits are 11, and it is a long header of at least 1,200 bytes or names a known
+connection id; or if they are 01, and the bytes after the first are a known connection id. All others are text. Nothing
+is kept of a client until it has proven its address with a Retry token: RFC 9000, section 8.1.2.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,35 +36,35 @@ from twisted.logger import Logger
 from groupchat.core.events import Address
 from groupchat.core.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
 from groupchat.frontends.transfers.server import Peer, TransferServer
-from groupchat.quic import ALPN, FIRST_WINDOW, WINDOW
+from groupchat.quic import ALPN, FIRST_WINDOW, ID_LENGTH, WINDOW, destination_id
 from groupchat.quic.certificate import load_or_make
 from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
-from groupchat.quic.stream import QuicStream
-from groupchat.quic.turns import Turns
+from groupchat.quic.scheduler import Scheduler
+from groupchat.quic.stream import StreamTransport
 
-ID = 8
-"""How long the connection ids are that this side gives out, in bytes."""
-
-SHARE = 2
-"""One host may have no more than this part of all connections."""
+MIN_HOSTS = 2
+"""The number of hosts that it takes at least to use up all connections."""
 
 Send = Callable[[bytes, Address], object]
 
 
-class Caller:
-    """One connection, and who it is to its streams. `since` is when it was made, or last had a stream."""
+@dataclass(eq=False, slots=True)
+class Client:
+    """The other side of one connection.
 
-    def __init__(self, peer: Peer, now: float) -> None:
-        self.peer = peer
-        self.since = now
-        self.ids: set[bytes] = set()
+    `since` is when the connection was made, or completed its handshake, or last had a stream.
+    """
+
+    peer: Peer
+    since: float
+    ids: set[bytes] = field(default_factory=set)
 
 
 class Quic:
-    """The connections of one group, whatever port they come to. `connect` makes the protocol of a stream.
+    """The QUIC connections of one group, on all its ports. `connect` makes the protocol of a stream.
 
-    `survive` is told of a bug, while handling the exception.
+    `survive` is called with every bug, while its exception is being handled.
     """
 
     def __init__(
@@ -73,14 +74,14 @@ class Quic:
         survive: Callable[[str], None],
         connect: Callable[[Peer], IProtocol],
     ) -> None:
-        self.turns = Turns(clock)
-        self.callers: dict[Connection, Caller] = {}
+        self.scheduler = Scheduler(clock)
+        self.clients: dict[Connection, Client] = {}
         self.total = 0
         self.refused = 0
+        self.survive = survive
         self._limits = limits
-        self._survive = survive
         self._connect = connect
-        self._configuration: QuicConfiguration | None = None  # None: nobody is let in
+        self._configuration: QuicConfiguration | None = None  # while the service runs
         self._retry = QuicRetryTokenHandler()
         self._by_id: dict[bytes, Connection] = {}
         self._per_host: Counter[str] = Counter()
@@ -88,11 +89,11 @@ class Quic:
         self._ticker.clock = clock
 
     def start(self, certificate: Path | None) -> str:
-        """Let connections in. Returns the fingerprint of the certificate; raises CannotListen."""
+        """Accept connections. Return the fingerprint of the certificate; raise CannotListen."""
         shown = load_or_make(certificate)
         self._configuration = QuicConfiguration(
             alpn_protocols=[ALPN],
-            connection_id_length=ID,
+            connection_id_length=ID_LENGTH,
             idle_timeout=QUIC_IDLE,
             is_client=False,
             max_data=WINDOW,
@@ -105,171 +106,156 @@ class Quic:
         return shown.fingerprint
 
     def stop(self) -> None:
-        """Let nobody in any more, and part from those who are there."""
+        """Accept no more connections, and close those that there are."""
         if self._ticker.running:
             self._ticker.stop()
         self._configuration = None
-        for connection in tuple(self.callers):
-            connection.flush()  # such as what was said of a file that is shared by now
+        for connection in tuple(self.clients):
+            connection.flush()  # the last answers
             connection.close("The server is stopping.")
-            connection.forget()
-            self.ended(connection, "")
+            self._forget(connection)
 
     # Datagrams
 
     def take(self, datagram: bytes, address: Address, send: Send) -> bool:
-        """Whether a datagram is QUIC's: it is dealt with soon, and answered by `send`."""
-        top = datagram[0] & 0xC0 if datagram else 0
-        if top == 0x40:
-            connection = self._by_id.get(datagram[1 : 1 + ID])
-        elif top == 0xC0:
-            connection = self._by_id.get(datagram[6 : 6 + datagram[5]]) if len(datagram) > 6 else None
-            if connection is None and len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE:
-                return self._introduce(datagram, address, send)
-        else:
-            return False
-        if connection is None:
-            return False
-        self.turns.received(connection, datagram, address)
-        return True
+        """Return True if a datagram is QUIC's: it is handled soon, and answered by `send`."""
+        connection = self._by_id.get(destination_id(datagram) or b"")
+        if connection is not None:
+            self.scheduler.received(connection, datagram, address)
+            return True
+        may_begin = len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and datagram[0] >= 0xC0
+        return may_begin and self._take_first(datagram, address, send)
 
-    def _introduce(self, datagram: bytes, address: Address, send: Send) -> bool:
-        """A long header of nobody who is known. Returns whether it is one at all."""
-        configuration = self._configuration
-        if configuration is None:
+    def _take_first(self, datagram: bytes, address: Address, send: Send) -> bool:
+        """Handle a datagram of no connection. Return True if its long header is valid."""
+        if self._configuration is None:
             return False
         try:
-            header = pull_quic_header(Buffer(data=datagram), host_cid_length=ID)
+            header = pull_quic_header(Buffer(data=datagram), host_cid_length=ID_LENGTH)
         except ValueError:
             return False
         if header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
-            pass  # to answer it would make two servers answer each other for ever
-        elif header.version not in configuration.supported_versions:
-            self._negotiate(header, address, send, configuration)
-        elif header.packet_type == QuicPacketType.INITIAL:
-            if header.token:
-                self._let_in(header, datagram, address, send)
-            else:
-                self._ask_again(header, address, send)
+            return True  # if it were answered, two servers might answer each other forever
+        if header.version not in self._configuration.supported_versions:
+            reply = encode_quic_version_negotiation(
+                source_cid=header.destination_cid,
+                destination_cid=header.source_cid,
+                supported_versions=self._configuration.supported_versions,
+            )
+        elif header.packet_type != QuicPacketType.INITIAL:
+            return True
+        elif header.token:
+            self._accept(header, datagram, address, send)
+            return True
+        else:
+            reply = self._retry_packet(header, address)
+        with suppress(OSError):  # as if it were lost on the way
+            send(reply, address)
         return True
 
-    def _negotiate(self, header: QuicHeader, address: Address, send: Send, configuration: QuicConfiguration) -> None:
-        reply = encode_quic_version_negotiation(
-            source_cid=header.destination_cid,
-            destination_cid=header.source_cid,
-            supported_versions=configuration.supported_versions,
-        )
-        _say(send, reply, address)
-
-    def _ask_again(self, header: QuicHeader, address: Address, send: Send) -> None:
-        """Let it prove its address: nothing is kept of it until then."""
+    def _retry_packet(self, header: QuicHeader, address: Address) -> bytes:
+        """Return a packet that asks the client to prove its address."""
         assert header.version is not None
-        source = os.urandom(ID)
+        source = os.urandom(ID_LENGTH)
         token = self._retry.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,
             retry_source_connection_id=source,
-            now=self.turns.now(),
+            now=self.scheduler.now(),
         )
-        reply = encode_quic_retry(
+        return encode_quic_retry(
             version=header.version,
             source_cid=source,
             destination_cid=header.source_cid,
             original_destination_cid=header.destination_cid,
             retry_token=token,
         )
-        _say(send, reply, address)
 
-    def _let_in(self, header: QuicHeader, datagram: bytes, address: Address, send: Send) -> None:
+    def _accept(self, header: QuicHeader, datagram: bytes, address: Address, send: Send) -> None:
+        """Make a connection, if its token is valid and there is room."""
+        now = self.scheduler.now()
         try:
             original = self._retry.validate_token(
-                address=address, destination_cid=header.destination_cid, token=header.token, now=self.turns.now()
+                address=address, destination_cid=header.destination_cid, token=header.token, now=now
             )
         except ValueError:
-            return  # forged, or too old: whoever means it begins anew
+            return  # forged or too old: an honest client begins again
         host = address[0]
         if self._is_full(host):
             self.refused += 1
             return
-        assert self._configuration is not None
         core = Core(
-            WINDOW,
             configuration=self._configuration,
             original_destination_connection_id=original,
             retry_source_connection_id=header.destination_cid,
         )
-        connection = Connection(core, self.turns, send, self)
+        connection = Connection(core, self.scheduler, send, self)
         peer = Peer(host, lambda: core.proven_address, connection.close, trusted=self._limits.password is None)
-        self.callers[connection] = Caller(peer, self.turns.now())
+        self.clients[connection] = Client(peer, now)
         self.total += 1
         self._per_host[host] += 1
-        self.issued(connection, header.destination_cid)
-        self.issued(connection, core.host_cid)
-        self.turns.received(connection, datagram, address)
+        self.id_issued(connection, header.destination_cid)
+        self.id_issued(connection, core.host_cid)
+        self.scheduler.received(connection, datagram, address)
 
     def _is_full(self, host: str) -> bool:
         limits = self._limits
-        most = max(1, limits.max_quic // SHARE)  # so that no host can take them all
+        most = max(1, limits.max_quic // MIN_HOSTS)
         if limits.max_per_host:
             most = min(most, limits.max_per_host)
-        return len(self.callers) >= limits.max_quic or self._per_host[host] >= most
+        return len(self.clients) >= limits.max_quic or self._per_host[host] >= most
 
-    # Connections
+    # Connections: see IConnectionOwner
 
     def established(self, connection: Connection) -> None:
-        self.callers[connection].since = self.turns.now()
+        self.clients[connection].since = self.scheduler.now()
 
-    def answered(self, connection: Connection) -> None:
-        """Nobody is asked."""
+    def ping_acknowledged(self, connection: Connection) -> None:
+        """Do nothing: the server sends no pings."""
 
-    def opened(self, connection: Connection, stream: QuicStream) -> None:
-        stream.connect(self._connect(self.callers[connection].peer))
+    def stream_opened(self, connection: Connection, stream: StreamTransport) -> None:
+        stream.connect(self._connect(self.clients[connection].peer))
 
-    def issued(self, connection: Connection, cid: bytes) -> None:
+    def id_issued(self, connection: Connection, cid: bytes) -> None:
         self._by_id[cid] = connection
-        self.callers[connection].ids.add(cid)
+        self.clients[connection].ids.add(cid)
 
-    def retired(self, connection: Connection, cid: bytes) -> None:
+    def id_retired(self, connection: Connection, cid: bytes) -> None:
         self._by_id.pop(cid, None)
-        self.callers[connection].ids.discard(cid)
+        self.clients[connection].ids.discard(cid)
 
     def ended(self, connection: Connection, why: str) -> None:
-        caller = self.callers.pop(connection, None)
-        if caller is None:
+        client = self.clients.pop(connection, None)
+        if client is None:
             return
-        for cid in caller.ids:
+        for cid in client.ids:
             self._by_id.pop(cid, None)
-        self._per_host[caller.peer.host] -= 1
-        if not self._per_host[caller.peer.host]:
-            del self._per_host[caller.peer.host]
+        self._per_host[client.peer.host] -= 1
+        if not self._per_host[client.peer.host]:
+            del self._per_host[client.peer.host]
 
-    def survive(self, doing: str) -> None:
-        self._survive(doing)
+    def _forget(self, connection: Connection) -> None:
+        connection.forget()
+        self.ended(connection, "")
 
     def _tick(self) -> None:
-        """Every second: who does not come to an end with its handshake, or asks nothing, is not waited for."""
+        """End connections whose handshake takes too long, and those on which nothing is asked. Runs every second."""
         try:
-            now = self.turns.now()
-            for connection, caller in tuple(self.callers.items()):
+            now = self.scheduler.now()
+            for connection, client in tuple(self.clients.items()):
                 if not connection.is_established:
-                    if now - caller.since >= HANDSHAKE_SECONDS:
-                        connection.forget()
-                        self.ended(connection, "")
+                    if now - client.since >= HANDSHAKE_SECONDS:
+                        self._forget(connection)
                 elif connection.streams:
-                    caller.since = now
-                elif now - caller.since >= self._limits.name_within:
+                    client.since = now
+                elif now - client.since >= self._limits.name_within:
                     connection.close("Nothing was asked for.")
         except Exception:
             self.survive("looking after QUIC connections")
 
 
-def _say(send: Send, datagram: bytes, address: Address) -> None:
-    with suppress(OSError):  # it is as good as lost on the way
-        send(datagram, address)
-
-
 class QuicService(service.Service):
-    """Has the certificate at hand, and lets connections in as long as it runs."""
+    """Accepts connections as long as it runs. `take` is the `Quic`'s."""
 
     _logger = Logger()
 
@@ -280,24 +266,23 @@ class QuicService(service.Service):
         self.take = quic.take
 
     def startService(self) -> None:
-        """Raises CannotListen."""
+        """Load the certificate, or make one. Raise CannotListen."""
         super().startService()
         fingerprint = self._quic.start(self._certificate)
         self._logger.info(
-            "QUIC is open on the same UDP port. To join: groupchat quic://HOST:PORT --name NAME. "
-            "The certificate's fingerprint is SHA-256 {fingerprint}",
+            "QUIC is open on the same UDP port. The certificate's fingerprint is SHA-256 {fingerprint}",
             fingerprint=fingerprint,
         )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Say goodbye to who is there. What came of files is kept."""
+        """End the transfers, then close all connections. Partial uploads are kept."""
         super().stopService()
         yield self._transfer_server.stop()
         self._quic.stop()
         self._logger.info(
-            "QUIC closes: {total} connections, {refused} refused, {lost} datagrams dropped",
+            "QUIC closes: {total} connections, {refused} refused, {dropped} datagrams dropped",
             total=self._quic.total,
             refused=self._quic.refused,
-            lost=self._quic.turns.lost,
+            dropped=self._quic.scheduler.dropped,
         )

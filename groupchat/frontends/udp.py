@@ -2,8 +2,8 @@
 
     -> datagram   one request      <- datagram   its reply
 
-A datagram is answered, refused, or dropped; a bug while handling one is logged and survived. A cursor moves only if the
-reply could be handed to the kernel: beyond that UDP promises nothing.
+A datagram is answered, refused, or dropped; a bug in handling one is logged and survived. A cursor moves only if the
+kernel accepted the reply: UDP promises nothing beyond that.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from groupchat.service.seats import IClient, Seat
 from groupchat.wire.datagrams import CLOSE, REFUSAL, list_of_names, parse
 
 MAX_DATAGRAM = 16_384
-"""How much of a datagram is read, in bytes: more than any that is legal, so that what is cut was illegal anyway."""
+"""The most bytes of a datagram that are read: more than a legal one has, so one that is cut is illegal anyway."""
 
 AT_ONCE = 64
-"""How many datagrams are read before the rest of the reactor has its turn."""
+"""The number of datagrams that are read before the rest of the reactor has its turn."""
 
 STEP = 8
 RANGES = 2 * MAX_RANGES
-"""Nor more once the answers are of so many ranges of lines, which is looked at after each few datagrams."""
+"""Reading ends earlier if the replies are of so many ranges of lines, which is checked after STEP datagrams each."""
 
-FIRST_OTHER = b"\x40"
-"""What is not text at all, though it comes to the same port, begins with this byte or a higher one."""
+FIRST_OF_QUIC = b"\x40"
+"""Datagrams of QUIC, on the same port, begin with this byte or a higher one; the five messages do not."""
 
 Send = Callable[[bytes, Address], object]
-Other = Callable[[bytes, Address, Send], bool]
+OfferToQuic = Callable[[bytes, Address, Send], bool]
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""What the kernel is asked to hold of datagrams that are not read yet, in bytes; it may give less."""
+"""The bytes of unread datagrams that the kernel is asked to buffer; it may buffer fewer."""
 
 
 class Port(udp.Port):
-    """A UDP port that cannot starve the reactor: Twisted's own counts bytes, and so reads empty datagrams for ever."""
+    """A UDP port that counts datagrams: Twisted's own counts bytes, so empty datagrams would starve the reactor."""
 
     protocol: FiveMessages
 
@@ -61,7 +61,7 @@ class Port(udp.Port):
         created: socket.socket = super().createInternetSocket()
         created.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if self.addressFamily == socket.AF_INET6:
-            # IPv4 has a port of its own, where addresses look like IPv4.
+            # IPv4 datagrams come to a socket of their own, which shows their addresses as IPv4.
             created.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return created
 
@@ -78,7 +78,7 @@ class Port(udp.Port):
                     count += 1
                     received(datagram, address)
         except OSError:
-            pass  # nothing more to read, or an error about a datagram sent earlier
+            pass  # there is nothing more to read, or an earlier reply could not be delivered
         self.protocol.datagrams += count
 
     def _receive_with_zone(self, size: int) -> tuple[bytes, Address]:
@@ -88,10 +88,10 @@ class Port(udp.Port):
 
 @implementer(IClient)
 class FiveMessages(DatagramProtocol):
-    """The front end of one port. Whoever is in none of the `networks` is refused.
+    """The front end of one port. It refuses addresses that are in none of the `networks`.
 
-    What is none of the five messages is shown to `other` first, which says whether it is its own. Of the `datagrams`
-    that came in, each is among `others`, `replies`, `refusals` or `drops` once it is dealt with.
+    A datagram that is none of the five messages is offered to `quic`, which returns True if it takes it. Each of the
+    `datagrams` that came in is counted once it is handled: in `taken_by_quic`, `replies`, `refusals` or `drops`.
     """
 
     noisy = False
@@ -102,10 +102,10 @@ class FiveMessages(DatagramProtocol):
         group_service: GroupService,
         max_reply: int,
         networks: Sequence[Network] = EVERYWHERE,
-        other: Other | None = None,
+        quic: OfferToQuic | None = None,
     ) -> None:
         self.datagrams = 0
-        self.others = 0
+        self.taken_by_quic = 0
         self.replies = 0
         self.refusals = 0
         self.drops = 0
@@ -115,11 +115,15 @@ class FiveMessages(DatagramProtocol):
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
         self._max_reply = max_reply
-        self._other = other
+        self._quic = quic
         self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "The five messages"
+
     def startProtocol(self) -> None:
-        # transport.write() would look at the address three times, which is a third of all that a reply costs.
+        # transport.write() checks the address three times, which would be a third of the cost of a reply.
         self._sendto: Callable[[bytes | bytearray, Address], int] = self.transport.getHandle().sendto
         if getattr(self.transport, "addressFamily", None) == socket.AF_INET6:
             self._sendto = self._send_with_zone
@@ -138,27 +142,27 @@ class FiveMessages(DatagramProtocol):
                 seat = self._seats.find(address, self)
             self._service.submit(seat, command)
         except IllegalMessage:
-            # Here, where the five messages never come: it costs them nothing.
-            if self._other is None or datagram < FIRST_OTHER or not self._is_others(self._other, datagram, address):
+            # QUIC is looked for only here, so it costs the five messages nothing.
+            if self._quic is None or datagram < FIRST_OF_QUIC or not self._is_quic(self._quic, datagram, address):
                 self._refuse_datagram(datagram, address)
         except Exception:
             self.drops += 1
             self._service.survive("handling a datagram")
 
-    def _is_others(self, other: Other, datagram: bytes, address: Address) -> bool:
+    def _is_quic(self, quic: OfferToQuic, datagram: bytes, address: Address) -> bool:
         try:
-            if not other(datagram, address, self._sendto):
+            if not quic(datagram, address, self._sendto):
                 return False
         except Exception:
             self._service.survive("handling a datagram that is none of the five messages")
-        self.others += 1
+        self.taken_by_quic += 1
         return True
 
     def _refuse_datagram(self, datagram: bytes, address: Address) -> None:
         if self._is_allowed(address[0]):
             self._service.heard(address)
         if datagram == REFUSAL:
-            # Two servers, made by a forged address to answer each other, would never stop.
+            # A forged address could make two servers refuse each other's refusals without end.
             self.drops += 1
         else:
             self._refuse(address)
@@ -175,7 +179,7 @@ class FiveMessages(DatagramProtocol):
         member, address = seat.member, seat.address
         assert address is not None
         if member is None:
-            self._reply(CLOSE, address)  # it has just left
+            self._reply(CLOSE, address)  # the member has left
         elif isinstance(command, Join):
             others = len(self._group.members) - 1
             self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)
@@ -192,7 +196,7 @@ class FiveMessages(DatagramProtocol):
         self.drops += 1
 
     def _reply(self, reply: bytes | bytearray, address: Address) -> bool:
-        """Whether the kernel took it. It may be out of room, or know no way to an address that was forged."""
+        """Return True if the kernel accepted the reply. It may be out of room, or have no route to a forged address."""
         try:
             self._sendto(reply, address)
         except OSError:
@@ -205,8 +209,7 @@ class FiveMessages(DatagramProtocol):
 class UDPService(service.Service):
     """The five messages on one port number of one or more interfaces (IP addresses of this machine).
 
-    `make` makes the front end of each.
-    Datagrams that come before `startService` wait in the kernel.
+    `make` makes the front end of each interface. Datagrams that come before `startService` wait in the kernel.
     """
 
     _logger = Logger()
@@ -233,18 +236,17 @@ class UDPService(service.Service):
             port.startListening()
             port.stopReading()
             self._ports.append(port)
-            self.number = port.getHost().port  # where any free port was asked for, it is one for all interfaces
+            self.number = port.getHost().port  # if it was 0, all interfaces use the port that the first one got
 
     def startService(self) -> None:
-        """Read datagrams from here on."""
+        """Begin to read datagrams."""
         super().startService()
         if not self._ports:
             self.privilegedStartService()
         for port in self._ports:
             port.startReading()
         self._logger.info(
-            "Group {group} is open on UDP port {port} ({interfaces}). To join: groupchat HOST {port}, "
-            "or socat - UDP-DATAGRAM:HOST:{port}; then type 1 and a name",
+            "Group {group} is open on UDP port {port} ({interfaces})",
             group=self._group_service.settings.name,
             port=self.number,
             interfaces=", ".join(self._interfaces),
@@ -252,33 +254,30 @@ class UDPService(service.Service):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Take nothing more, answer what is under way, and close."""
+        """Read no more datagrams, answer those that were read, and close."""
         super().stopService()
         for port in self._ports:
             port.stopReading()
         yield self._group_service.drain()
         for port in self._ports:
             yield maybeDeferred(port.stopListening)
+        counters = ("datagrams", "replies", "refusals", "drops", "taken_by_quic")
         self._logger.info(
             "UDP closes: {datagrams} datagrams in, {replies} replies, {refusals} refused, {drops} dropped, "
-            "{others} of QUIC",
-            datagrams=sum(port.protocol.datagrams for port in self._ports),
-            replies=sum(port.protocol.replies for port in self._ports),
-            refusals=sum(port.protocol.refusals for port in self._ports),
-            drops=sum(port.protocol.drops for port in self._ports),
-            others=sum(port.protocol.others for port in self._ports),
+            "{taken_by_quic} of QUIC",
+            **{name: sum(getattr(port.protocol, name) for port in self._ports) for name in counters},
         )
         self._ports.clear()
 
 
 def is_in(networks: Sequence[Network], host: str) -> bool:
-    """Whether an address is in one of the networks."""
+    """Return True if an address is in one of the networks."""
     address = ip_address(host.partition("%")[0])
     return any(address in network for network in networks)
 
 
 def everywhere() -> Iterator[str]:
-    """The interfaces that stand for all addresses of this machine: IPv4, and IPv6 where there is one."""
+    """Yield the interfaces that stand for all addresses of this machine: of IPv4, and of IPv6 if it has that."""
     yield "0.0.0.0"
     try:
         check_free("::", 0)
@@ -288,7 +287,7 @@ def everywhere() -> Iterator[str]:
 
 
 def check_free(interface: str, number: int) -> None:
-    """Raises OSError if nothing could listen there now."""
+    """Raise OSError if a port is not available."""
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
         if family == socket.AF_INET6:

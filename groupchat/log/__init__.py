@@ -1,7 +1,7 @@
-"""The log of a group: the one thing that decides order. `ILog` is all that the rest knows of one.
+"""The log of a group, which alone decides the order of events. The other folders know it only as an `ILog`.
 
-Whatever is in the log is durable and has its place for good; whatever is not has not happened. Every method returns a
-Deferred, also where the answer is at hand, so that an engine on another machine needs no second design.
+An entry of the log is durable and keeps its position for good; an event that is not in the log has not happened. Every
+method returns a Deferred, even where the result is at hand, so that the log may be on another machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zope.interface import Interface
 from groupchat.core.events import Event
 
 
-@dataclass(slots=True)  # not frozen, which would make a start as slow again as it is
+@dataclass(slots=True)  # not frozen, which would double the time of a start
 class Entry:
     """One or more events that were appended together. Positions of entries are 1, 2, 3 ..."""
 
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A state to which the entries up to `position` lead, in the format `version` of whoever saved it."""
+    """The state after the entries up to `position`, in the format `version`, which is up to its writer."""
 
     position: int
     version: int
@@ -43,42 +43,42 @@ class ILog(Interface):
     """An ordered, durable log of entries. It is opened once, before anything else, and closed once."""
 
     def open(lost: Lost) -> Deferred[None]:
-        """Get hold of what the log is kept in. Fails with CannotOpen.
+        """Open the log. Fail with CannotOpen.
 
-        `lost` is called if the log ends by itself later on. What was under way then is never answered.
+        `lost` is called if the log ends by itself later on. Calls that are under way then never fire.
         """
 
     def append(events: Sequence[Event], entry_id: str) -> Deferred[None]:
-        """Store the events as one entry, all or none; fires when they are durable.
+        """Store the events as one entry, all or none. Fire when they are durable.
 
-        An entry with the same id that is there already is not stored again. Fails with Unavailable if the entry was
-        surely not stored, and with Unknown if it may have been.
+        Do nothing if there is an entry with this id already. Fail with Unavailable if the entry was surely not stored,
+        and with Unknown if it may have been.
         """
 
     def tail(after: int, on_entry: OnEntry) -> Deferred[Stop]:
         """Call `on_entry` with every entry after this position: once each, in order, one's own included.
 
-        Fires, with what ends it, when it has gone through all that was there when it was called. Fails with Trimmed if
-        an entry after `after` is no longer there. `on_entry` must not raise.
+        Fire, with a function that ends the tail, after all entries that there were at the time of the call. Fail with
+        Trimmed if an entry after `after` is gone. `on_entry` must not raise.
         """
 
     def read(after: int, limit: int) -> Deferred[list[Entry]]:
-        """At most `limit` entries after this position, in order. Fails with Trimmed as `tail` does."""
+        """Return at most `limit` entries after this position, in order. Fail with Trimmed as `tail` does."""
 
     def head() -> Deferred[int]:
-        """The position of the last entry, 0 before there is one."""
+        """Return the position of the last entry, 0 before there is one."""
 
     def save_snapshot(position: int, version: int, state: bytes) -> Deferred[None]:
-        """Keep this state, in place of the one before it."""
+        """Store this state in place of the one before it."""
 
     def load_snapshot() -> Deferred[Snapshot | None]:
-        """The last snapshot that was saved."""
+        """Return the last snapshot that was saved."""
 
     def trim(before: int, seen_before: int) -> Deferred[None]:
-        """Forget the entries before a position, and, if that saves space, the Seen events of those before another.
+        """Delete the entries before `before` and, if that saves space, the Seen events of those before `seen_before`.
 
-        `head` and later positions stay what they are.
+        `head` and later positions do not change.
         """
 
     def close() -> Deferred[None]:
-        """Make sure of what was appended, end every tail, and let go of what is held: `append` is Unavailable then."""
+        """Finish the appends under way, end every tail, and close the log. From then on `append` is Unavailable."""

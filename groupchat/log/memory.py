@@ -1,4 +1,4 @@
-"""A log in memory: as ordered as any, as durable as the process.
+"""A log in memory, which is lost when the process ends.
 
 Several `MemoryLog`s may share one `Store`, as several nodes share one log.
 """
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from zope.interface import implementer
 
 from groupchat.core.errors import Trimmed, Unavailable
@@ -17,15 +17,14 @@ from groupchat.core.events import Event
 from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot, Stop
 
 RETAIN = 100
-"""How many entries a store holds unless told otherwise: nobody reads an entry again once every tail has had it."""
-
+"""The number of entries that a store keeps by default: no entry is read again after every tail has had it."""
 
 Waker = Callable[[int], None]
-"""Is told the position of a new entry."""
+"""A function that is called with the position of each new entry."""
 
 
 class Store:
-    """What is in the log: the last `retain` entries, and one snapshot."""
+    """The last `retain` entries of a log, and one snapshot."""
 
     def __init__(self, retain: int = RETAIN) -> None:
         self.head = 0
@@ -50,7 +49,7 @@ class Store:
             self._ids.discard(self._entries.popleft().entry_id)
 
     def read(self, after: int, limit: int) -> list[Entry]:
-        """Raises Trimmed if an entry after `after` is gone."""
+        """Return at most `limit` entries. Raise Trimmed if an entry after `after` is gone."""
         skipped = after - (self.head - len(self._entries))
         if skipped < 0:
             raise Trimmed(f"The log begins at {self.head - len(self._entries) + 1}, after {after + 1}.")
@@ -69,7 +68,7 @@ class _Tail:
         self._stopped = False
 
     def deliver(self, upto: int) -> None:
-        """Hand on what is there up to this position. What `on_entry` itself appends comes after."""
+        """Give the entries up to this position. Those that `on_entry` itself appends come after them."""
         self._upto = max(self._upto, upto)
         if self._running:
             return
@@ -88,7 +87,7 @@ class _Tail:
 
 @implementer(ILog)
 class MemoryLog:
-    """One node's hold of a store."""
+    """A store as one node sees it."""
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store or Store()
@@ -122,14 +121,11 @@ class MemoryLog:
         return succeed(stop)
 
     def _waker(self, deliver: Waker) -> Waker:
-        """What a store calls when there is something new. A log whose tail comes late overrides this."""
+        """Return the function that the store calls with each new position. A log with a late tail overrides this."""
         return deliver
 
     def read(self, after: int, limit: int) -> Deferred[list[Entry]]:
-        try:
-            return succeed(self._store.read(after, limit))
-        except Trimmed:
-            return fail()
+        return execute(self._store.read, after, limit)
 
     def head(self) -> Deferred[int]:
         return succeed(self._store.head)

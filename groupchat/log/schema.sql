@@ -1,30 +1,30 @@
--- The file of one group, version 3. `PRAGMA user_version` is the version, `PRAGMA application_id` says whose file it is.
+-- The file of one group, version 3. `PRAGMA user_version` is the version, and `PRAGMA application_id` marks it as ours.
 
 CREATE TABLE entry (
     position INTEGER PRIMARY KEY,   -- 1, 2, 3 ...
-    id TEXT NOT NULL UNIQUE         -- given by whoever appended it
+    id TEXT NOT NULL UNIQUE         -- given by the node that appended it
 ) STRICT;
 
 CREATE TABLE event (
-    position INTEGER NOT NULL,      -- of its entry
-    slot INTEGER NOT NULL,          -- its place in it: 0, 1, 2 ...
+    position INTEGER NOT NULL,      -- the position of its entry
+    slot INTEGER NOT NULL,          -- its index in the entry: 0, 1, 2 ...
     kind TEXT NOT NULL,             -- joined, said, whispered, renamed, left, shared, told, seen
     at REAL NOT NULL,               -- seconds since the epoch
-    member INTEGER,                 -- who did it; not of a seen, nor of a guest, who shared or told something
+    member INTEGER,                 -- the member's id; NULL for a seen, and for a guest who shared or told something
     name TEXT,                      -- the name shown at the time
-    text TEXT,                      -- of a said, whispered or told: the text; of a renamed: the new name; of a shared: its file
-    key TEXT,                       -- of a joined or renamed: what no two names share; of a guest, too; of a whispered: the name of its reader
-    host TEXT,                      -- of a joined: where it comes from
-    port INTEGER,                   -- of a joined: where its datagrams come from, if they do
-    places BLOB,                    -- of a seen: for each place member, cursor, passed, minute; each of 8 bytes, little-endian
-    client_id INTEGER,              -- the client's own number for what it asked, if it gave one
-    reader INTEGER,                 -- of a whispered: the member that it is for
-    secret TEXT,                    -- of a joined: the hash of the key with which its session can be resumed, if it can
-    size INTEGER,                   -- of a shared: of the file, in bytes
+    text TEXT,                      -- said, whispered, told: the text; renamed: the new name; shared: the name of the file
+    key TEXT,                       -- joined, renamed, and of a guest: the unique key of the name; whispered: the name of the reader
+    host TEXT,                      -- joined: the host of the member
+    port INTEGER,                   -- joined: the port of the member's datagrams, if it sends any
+    places BLOB,                    -- seen: member, cursor, skipped and minute of each place, 8 bytes each, little-endian
+    client_id INTEGER,              -- the client's own id of its command, if it gave one
+    reader INTEGER,                 -- whispered: the id of the member that it is for
+    secret TEXT,                    -- joined: the hash of the key with which the session can be resumed, if it can
+    size INTEGER,                   -- shared: the size of the file, in bytes
     PRIMARY KEY (position, slot)
 ) STRICT, WITHOUT ROWID;
 
--- One row: what the entries up to `position` come to, in the format `version` of whoever saved it.
+-- One row: the state after the entries up to `position`, in the format `version`.
 CREATE TABLE snapshot (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE snapshot (
     state BLOB NOT NULL
 ) STRICT;
 
--- One row: entries before `position` are no longer here.
+-- One row: entries before `position` were deleted.
 CREATE TABLE beginning (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL

@@ -1,14 +1,15 @@
 """A log in one SQLite file, with one writer thread.
 
-The thread is fed what each reactor turn appends, and commits all that has come meanwhile in one transaction: batches
-form by themselves while the commit before them runs. The reactor is told once a batch. Whatever the thread cannot
-explain ends it, and with it the daemon: nothing is acknowledged into the void.
+The thread commits in one transaction all appends that came during the commit before, so that batches form by
+themselves. It reports to the reactor once a batch. An unexpected exception ends the thread, and with it the daemon, so
+that no append is acknowledged which was not stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -25,35 +26,41 @@ from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot
 from groupchat.log.database import Database
 
 MOST_EVENTS = 512
-"""How many events a transaction takes, but for the last entry of it."""
+"""A transaction with this many events takes no further entry."""
 
 READ_AT_ONCE = 1_000
-"""How many entries are read at once when a tail catches up."""
+"""The number of entries that are read at once while a tail catches up."""
 
 TRIM_AT_ONCE = 500
-"""How many entries are forgotten in one transaction, so that appends need not wait for long."""
+"""The number of entries that are deleted in one transaction, so that appends need not wait for long."""
+
+
+class _State(Enum):
+    NEW = "not open yet"
+    OPEN = "open"
+    ENDED = "closed, or ended by a failure"
 
 
 @dataclass(slots=True)
 class _Append:
     events: Sequence[Event]
     entry_id: str
-    done: Deferred[None]
+    done: Deferred[None] = field(default_factory=Deferred)
 
 
 @dataclass(slots=True)
 class _Call:
-    """Something else to do in the thread."""
+    """Any other job for the thread."""
 
-    function: Callable[[], Any]
-    done: Deferred[Any]
+    function: Callable[[Database], Any]
+    done: Deferred[Any] = field(default_factory=Deferred)
 
 
 _Job = _Append | _Call
 
 
 class _Tail:
-    """A reader. `live` once it has caught up: from then on it is given entries as they are committed."""
+    """A reader. It is `live` once it has caught up; then it is given entries as they are committed."""
 
     def __init__(self, after: int, on_entry: OnEntry) -> None:
         self.position = after
@@ -82,9 +89,8 @@ class SqliteLog:
         self._synchronous = synchronous
         self._check = check
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._database: Database | None = None  # the thread's; here it is only asked whether it is there
+        self._state = _State.NEW
         self._ended: Deferred[None] = Deferred()
-        self._closing = False
         self._lost: Lost = lambda failure: None
         self._tails: list[_Tail] = []
 
@@ -97,11 +103,7 @@ class SqliteLog:
         return opened
 
     def append(self, events: Sequence[Event], entry_id: str) -> Deferred[None]:
-        if self._closing:
-            return fail(Unavailable("the log is closed"))
-        done: Deferred[None] = Deferred()
-        self._jobs.put(_Append(events, entry_id, done))
-        return done
+        return self._put(_Append(events, entry_id))
 
     @inlineCallbacks
     def tail(self, after: int, on_entry: OnEntry) -> Any:
@@ -109,11 +111,11 @@ class SqliteLog:
         self._tails.append(tail)
         reading = self.read(after, READ_AT_ONCE)
         while entries := (yield reading):
-            reading = self.read(entries[-1].position, READ_AT_ONCE)  # while these are given
+            reading = self.read(entries[-1].position, READ_AT_ONCE)  # the thread reads on while these are given
             for entry in entries:
                 tail.give(entry)
             if tail.stopped:
-                reading.addErrback(lambda failure: None)  # nobody waits for it any more
+                reading.addErrback(lambda failure: None)  # it is not needed
                 break
         tail.live = True
         return tail.stop
@@ -128,36 +130,34 @@ class SqliteLog:
         return self._call(lambda database: database.save_snapshot(position, version, state))
 
     def load_snapshot(self) -> Deferred[Snapshot | None]:
-        return self._call(lambda database: database.load_snapshot())
+        return self._call(Database.load_snapshot)
 
     @inlineCallbacks
     def trim(self, before: int, seen_before: int) -> Any:
         yield self._call(lambda database: database.forget_seen(seen_before))
         while (yield self._call(lambda database: database.trim(before, TRIM_AT_ONCE))):
-            pass  # appends that came meanwhile have had their turn
+            pass  # the thread does other jobs between two of these
 
     def close(self) -> Deferred[None]:
-        if self._closing or self._database is None:
+        if self._state is not _State.OPEN:
             return succeed(None)
-        self._closing = True
+        self._state = _State.ENDED
         for tail in self._tails:
             tail.stop()
         self._jobs.put(None)
         return self._ended
 
     def _call(self, function: Callable[[Database], Any]) -> Deferred[Any]:
-        if self._closing:
-            return fail(Unavailable("the log is closed"))
-        done: Deferred[Any] = Deferred()
-        self._jobs.put(_Call(lambda: function(self._the_database()), done))
-        return done
+        return self._put(_Call(function))
 
-    def _the_database(self) -> Database:
-        assert self._database is not None
-        return self._database
+    def _put(self, job: _Job) -> Deferred[Any]:
+        if self._state is _State.ENDED:
+            return fail(Unavailable("the log is closed"))
+        self._jobs.put(job)
+        return job.done
 
     def _committed(self, batch: Sequence[_Append], entries: Sequence[Entry | None]) -> None:
-        """What was stored is given to every tail, and then acknowledged."""
+        """Give each stored entry to every tail, and then acknowledge it."""
         for append, entry in zip(batch, entries, strict=True):
             if entry is not None:
                 for tail in self._tails:
@@ -173,17 +173,18 @@ class SqliteLog:
         if failure is None:
             self._ended.callback(None)
         else:
-            self._closing = True
+            self._state = _State.ENDED
             self._lost(failure)
 
     # In the thread
 
     def _run(self, opened: Deferred[None]) -> None:
         try:
-            database = self._database = Database(self._path, self._synchronous, check=self._check)
+            database = Database(self._path, self._synchronous, check=self._check)
         except BaseException:
             self._tell(opened.errback, Failure())
             return
+        self._state = _State.OPEN
         self._tell(opened.callback, None)
         failure = None
         try:
@@ -194,17 +195,17 @@ class SqliteLog:
         self._tell(self._thread_ended, failure)
 
     def _work(self, database: Database) -> None:
-        """Do every job, in order, up to the one that says to end."""
+        """Do every job in order, until there is None."""
         job = self._jobs.get()
         while job is not None:
             if isinstance(job, _Append):
                 job = self._commit_from(database, job)
             else:
-                self._do(job)
+                self._do(database, job)
                 job = self._jobs.get()
 
     def _commit_from(self, database: Database, first: _Append) -> _Job | None:
-        """Commit this and the appends that wait behind it. Returns the job after them."""
+        """Commit an append and those that wait behind it. Return the job after them."""
         batch, events = [first], len(first.events)
         while events < MOST_EVENTS and not self._jobs.empty():
             job = self._jobs.get()
@@ -224,9 +225,9 @@ class SqliteLog:
         else:
             self._tell(self._committed, batch, entries)
 
-    def _do(self, job: _Call) -> None:
+    def _do(self, database: Database, job: _Call) -> None:
         try:
-            result = job.function()
+            result = job.function(database)
         except LogError:
             self._tell(job.done.errback, Failure())
         else:

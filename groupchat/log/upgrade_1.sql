@@ -1,4 +1,4 @@
--- From version 1 to 2: texts to one member, sessions that can be resumed, and clients' own numbers.
+-- From version 1 to 2: whispers, sessions that can be resumed, and clients' own ids.
 
 ALTER TABLE event ADD COLUMN client_id INTEGER;
 ALTER TABLE event ADD COLUMN reader INTEGER;

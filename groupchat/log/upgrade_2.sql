@@ -1,3 +1,3 @@
--- From version 2 to 3: files that were shared, and lines by guests.
+-- From version 2 to 3: shared files, and lines by guests.
 
 ALTER TABLE event ADD COLUMN size INTEGER;

@@ -1,8 +1,10 @@
-"""One QUIC connection as Twisted sees it: its streams are transports. Both sides use it; nothing here knows of groups.
+"""One QUIC connection as Twisted sees it: each of its streams is a transport. Server and client share this package.
 
-aioquic's core does the protocol (RFC 9000, 9001, 9002), and no I/O: here it gets datagrams, the time, and its bounds.
-Two rules. What the peer can make this side hold is what it was allowed, whatever it sends: see core.py. And whatever
-there is to do is done in turns, so that the rest of the reactor is never kept waiting for long: see turns.py.
+aioquic does the protocol (RFC 9000, 9001 and 9002) and no I/O: it is given datagrams and the time. Two rules hold here.
+A peer can never make this side hold more than it was allowed to send: see core.py. All work is done in short turns, so
+that the reactor is never blocked for long: see scheduler.py.
+
+Datagrams are never larger than 1,200 bytes, which every path carries (RFC 9000, section 14): no larger size is probed.
 """
 
 from __future__ import annotations
@@ -10,44 +12,52 @@ from __future__ import annotations
 import logging
 
 ALPN = "groupchat"
-"""What both sides say that they speak: RFC 7301."""
+"""The name of the application protocol: RFC 7301."""
 
-STREAMS = 16
-"""How many streams a client may have open at once."""
+ID_LENGTH = 8
+"""The length of the connection ids that both sides issue, in bytes."""
+
+MAX_STREAMS = 16
+"""The number of streams that a client may have open at once."""
 
 FIRST_WINDOW = 64 * 1024
-"""How much of a stream may come before anybody has taken any of it, in bytes."""
+"""The flow-control window of a new stream, in bytes."""
 
 WINDOW = 1024 * 1024
-"""How much of all streams of a connection may have come that nobody has taken yet, in bytes."""
-
-MOST_SILENCES = 3
-"""After how many attempts in vain to hear of the peer datagrams are small again."""
+"""The flow-control window of a connection, and of a stream whose data is consumed quickly, in bytes."""
 
 MAX_GAPS = 1_000
-"""How many pieces of one stream may be there behind a gap: each costs a hundred bytes, however short it is."""
+"""The number of separate pieces of one stream that may wait for missing data: each costs about 100 bytes."""
 
 MAX_HANDSHAKE = 256 * 1024
 """The longest message of a handshake, such as one with certificates, in bytes."""
 
 MAX_HANDSHAKE_GAPS = 50
-"""How many pieces of a handshake may be there behind a gap: whoever sends them need not have proven who it is."""
+"""The same as MAX_GAPS, for a handshake, whose sender may not have proven its identity yet."""
 
-FIRST_SIZE = 1_200
-LARGER_SIZES = (1_452,)
-LARGER_SIZES_HERE = (1_452, 16_000)
-"""How large datagrams are at first, in bytes, and which are tried then: RFC 8899. On one machine they may be larger."""
+MIN_SEND_BUFFER, MAX_SEND_BUFFER = 64 * 1024, 2 * 1024 * 1024
+"""The bounds of what may be written to a connection and not yet be acknowledged, in bytes. A slow peer gets less."""
 
-LEAST_AHEAD, MOST_AHEAD = 64 * 1024, 2 * 1024 * 1024
-"""How much may be written to a connection that the peer has not acknowledged, in bytes: less, the slower it is."""
-
-TURN = 0.003
-"""For how many seconds datagrams are dealt with before the rest of the reactor has its turn."""
+TURN_SECONDS = 0.003
+"""The time for handling datagrams before the rest of the reactor has its turn."""
 
 MAX_WAITING = 2_000
-"""How many datagrams may wait for their turn. What is beyond that is lost, as it may be on the way."""
+"""The number of datagrams that may wait for their turn. More are dropped, as a network would do."""
 
 Address = tuple[str, int]
 
-# What a peer does wrong is told in the words of this program, and not on standard error for each of its packets.
+# aioquic logs every malformed packet of a peer; the reason for which a connection ends is reported without it.
 logging.getLogger("quic").setLevel(logging.CRITICAL)
+
+
+def destination_id(datagram: bytes) -> bytes | None:
+    """Return the connection id to which a QUIC datagram is addressed, or None if the datagram is not QUIC.
+
+    The id decides: only one that was issued makes the datagram QUIC. See RFC 9000, section 17.
+    """
+    form = datagram[0] & 0xC0 if datagram else 0
+    if form == 0x40:  # short header
+        return datagram[1 : 1 + ID_LENGTH]
+    if form == 0xC0 and len(datagram) > 6:  # long header
+        return datagram[6 : 6 + datagram[5]]
+    return None

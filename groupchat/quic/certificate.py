@@ -1,11 +1,12 @@
-"""The certificate that a server shows: one that it is given, or one of its own that nobody vouches for.
+"""The certificate of a server: the operator's, or a self-signed one.
 
-Clients remember the fingerprint of such a one when they first see it, so that it is made once, and kept.
+Clients remember the fingerprint of a self-signed certificate when they first see it, so it is made once and kept.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,12 +26,12 @@ from cryptography.x509.oid import NameOID
 from groupchat.core.errors import CannotListen
 
 VALID = timedelta(days=3650)
-"""For how long one that is made here is good."""
+"""The validity of a self-signed certificate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A private key, the certificate of it, and those that vouch for that one: of the package cryptography."""
+    """A private key, its certificate and the intermediate certificates: objects of the package cryptography."""
 
     key: Any
     certificate: x509.Certificate
@@ -38,12 +39,12 @@ class Certificate:
 
     @property
     def fingerprint(self) -> str:
-        """As `openssl x509 -fingerprint -sha256` prints it."""
+        """The fingerprint as `openssl x509 -fingerprint -sha256` prints it."""
         return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def load(path: Path) -> Certificate:
-    """From a PEM file that has all of them in it. Raises CannotListen, in words."""
+    """Load a PEM file with the key and all certificates. Raise CannotListen with a message for the operator."""
     try:
         pem = path.read_bytes()
     except OSError as error:
@@ -58,19 +59,20 @@ def load(path: Path) -> Certificate:
 
 def _parse(pem: bytes) -> Certificate:
     certificate, *chain = x509.load_pem_x509_certificates(pem)
-    begin = pem.find(b"-----BEGIN", 0)
-    while begin >= 0 and b"PRIVATE KEY-----" not in pem[begin : begin + 40]:
-        begin = pem.find(b"-----BEGIN", begin + 1)
-    if begin < 0:
+    found = re.search(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----", pem)
+    if found is None:
         raise ValueError("there is no private key")
-    key: Any = load_pem_private_key(pem[begin:], password=None)
+    key: Any = load_pem_private_key(pem[found.start() :], password=None)
     if key.public_key() != certificate.public_key():
-        raise ValueError("the private key is another one's")
+        raise ValueError("the private key does not belong to the certificate")
     return Certificate(key, certificate, chain)
 
 
 def load_or_make(path: Path | None) -> Certificate:
-    """The one in this file, which is made if there is none. Without a file, a new one. Raises CannotListen."""
+    """Load the certificate from a file, or make one and keep it there. Raise CannotListen.
+
+    Without a path, make one that is not kept.
+    """
     if path is not None and path.exists():
         return load(path)
     made = _make()
@@ -89,7 +91,7 @@ def _make() -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks differ
+        .not_valid_before(now - timedelta(days=1))  # for clients whose clock is slow
         .not_valid_after(now + VALID)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("groupchat.invalid")]), critical=False)
         .sign(key, hashes.SHA256())
@@ -98,7 +100,7 @@ def _make() -> Certificate:
 
 
 def _keep(made: Certificate, path: Path) -> None:
-    """Private to its owner, and whole or not at all."""
+    """Write the file atomically, readable by its owner only."""
     key = made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     part = path.with_name(f"{path.name}.part")
     try:

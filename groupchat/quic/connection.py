@@ -1,11 +1,12 @@
-"""One connection: datagrams in and out, its timer, and its streams."""
+"""One connection: its datagrams, its timer and its streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol as Interface
+from typing import Protocol
 
 from aioquic.quic import events
+from aioquic.quic.connection import stream_is_client_initiated
 from aioquic.quic.packet import QuicErrorCode
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IProtocol
@@ -13,65 +14,65 @@ from twisted.python.failure import Failure
 
 from groupchat.quic import Address
 from groupchat.quic.core import Core
-from groupchat.quic.stream import QuicStream
-from groupchat.quic.turns import Turns
+from groupchat.quic.scheduler import Scheduler
+from groupchat.quic.stream import StreamTransport
 
 
-class IConnectionOwner(Interface):
-    """Who has a connection."""
+class IConnectionOwner(Protocol):
+    """The object that a connection reports to."""
 
     def established(self, connection: Connection) -> None:
-        """Its handshake is complete."""
+        """The handshake is complete."""
 
-    def answered(self, connection: Connection) -> None:
+    def ping_acknowledged(self, connection: Connection) -> None:
         """The peer has answered a ping."""
 
-    def opened(self, connection: Connection, stream: QuicStream) -> None:
+    def stream_opened(self, connection: Connection, stream: StreamTransport) -> None:
         """The peer has opened a stream: `connect` a protocol to it."""
 
-    def issued(self, connection: Connection, cid: bytes) -> None:
-        """It is known by this id as well."""
+    def id_issued(self, connection: Connection, cid: bytes) -> None:
+        """Datagrams to this connection id belong to the connection, too."""
 
-    def retired(self, connection: Connection, cid: bytes) -> None:
-        """It is known by this id no longer."""
+    def id_retired(self, connection: Connection, cid: bytes) -> None:
+        """The connection id is no longer used."""
 
     def ended(self, connection: Connection, why: str) -> None:
-        """It is over: why, in words."""
+        """The connection is over, for the reason that the peer or the protocol gave."""
 
     def survive(self, doing: str) -> None:
-        """There was a bug: the exception is being handled."""
+        """Log a bug: called while its exception is being handled."""
 
 
 class Connection:
-    """One connection, and its streams. `send` sends a datagram, and may raise OSError: what is lost is sent again."""
+    """One connection and its streams. `send` sends a datagram; it may raise OSError, and the data is sent again."""
 
     def __init__(
         self,
         core: Core,
-        turns: Turns,
+        scheduler: Scheduler,
         send: Callable[[bytes, Address], object],
         owner: IConnectionOwner,
     ) -> None:
         self.core = core
         self.is_established = False
         self.is_over = False
-        self.streams: dict[int, QuicStream] = {}
-        self._turns = turns
-        self._clock = turns.clock
-        self._now = turns.now
+        self.streams: dict[int, StreamTransport] = {}
+        self._scheduler = scheduler
+        self._clock = scheduler.clock
+        self._now = scheduler.now
         self._send = send
         self._owner = owner
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
 
     def connect(self, address: Address) -> None:
-        """Begin, as a client."""
+        """Begin the handshake, as a client."""
         self.core.connect(address, self._now())
-        self.changed()
+        self._changed()
 
-    def open(self, protocol: IProtocol, first: bytes = b"") -> QuicStream:
-        """Open a stream that begins with this, once the handshake is complete."""
-        stream = QuicStream(self, self.core.get_next_available_stream_id())
+    def open(self, protocol: IProtocol, first: bytes = b"") -> StreamTransport:
+        """Open a stream and send `first` on it, once the handshake is complete."""
+        stream = self._make_stream(self.core.get_next_available_stream_id())
         stream.window = self.core.configuration.max_stream_data
         self.core.send_stream_data(stream.id, first)
         self.streams[stream.id] = stream
@@ -79,40 +80,36 @@ class Connection:
         return stream
 
     def ping(self) -> None:
-        """See whether the peer is still there, and keep what is between the two from forgetting this connection."""
+        """Ask the peer for a sign of life, which also keeps NATs from forgetting this connection."""
         self.core.send_ping(0)
-        self.changed()
+        self._changed()
 
     def close(self, why: str = "") -> None:
-        """Tell the peer, and end all streams at once. `ended` follows, after a moment in which its last words come."""
+        """Tell the peer, and end all streams at once. `ended` follows when RFC 9000's closing period is over."""
         if not self.is_over:
             self.core.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=why)
-            self._end_streams(Failure(ConnectionDone()))
+            self._end_streams(ConnectionDone())
             self.flush()
 
     def forget(self) -> None:
-        """Let go of it at once, and tell nobody but its streams."""
-        self.is_over = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._end_streams(Failure(ConnectionLost()))
+        """End the connection and its streams at once, without telling the peer or the owner."""
+        self._stop(ConnectionLost())
 
-    def changed(self) -> None:
+    def _changed(self) -> None:
         if not self.is_over:
-            self._turns.changed(self)
+            self._scheduler.changed(self)
 
-    # What comes
+    # Receiving
 
     def take(self, datagram: bytes, address: Address) -> None:
-        """Deal with a datagram. Never raises."""
+        """Handle a datagram. Never raises."""
         if self.is_over:
             return
         try:
             self.core.receive_datagram(datagram, address, self._now())
             self._handle_events()
         except Exception:
-            self._owner.survive("handling a datagram of a connection")
-            self._end("a bug")
+            self._end_after_bug("handling a datagram of a connection")
 
     def _handle_events(self) -> None:
         while not self.is_over and (event := self.core.next_event()) is not None:
@@ -120,62 +117,64 @@ class Connection:
                 case events.StreamDataReceived():
                     self._stream(event.stream_id).received(event.data, event.end_stream)
                 case events.StreamReset():
-                    self._stream(event.stream_id).was_reset()
+                    self._stream(event.stream_id).reset()
                 case events.StopSendingReceived():
-                    self._stream(event.stream_id).is_not_read()
+                    self._stream(event.stream_id).stopped()
                 case events.HandshakeCompleted():
                     self.is_established = True
                     self._owner.established(self)
                 case events.PingAcknowledged():
-                    self._owner.answered(self)
+                    self._owner.ping_acknowledged(self)
                 case events.ConnectionIdIssued():
-                    self._owner.issued(self, event.connection_id)
+                    self._owner.id_issued(self, event.connection_id)
                 case events.ConnectionIdRetired():
-                    self._owner.retired(self, event.connection_id)
+                    self._owner.id_retired(self, event.connection_id)
                 case events.ConnectionTerminated():
-                    self._end(event.reason_phrase, gently=event.error_code == QuicErrorCode.NO_ERROR)
+                    self._end(event.reason_phrase, is_clean=event.error_code == QuicErrorCode.NO_ERROR)
 
-    def _stream(self, stream_id: int) -> QuicStream:
+    def _stream(self, stream_id: int) -> StreamTransport:
         stream = self.streams.get(stream_id)
         if stream is None:
-            stream = QuicStream(self, stream_id)
-            if self.core.is_theirs(stream_id):
+            stream = self._make_stream(stream_id)
+            if stream_is_client_initiated(stream_id) != self.core.configuration.is_client:
                 self.streams[stream_id] = stream
-                self._owner.opened(self, stream)
+                self._owner.stream_opened(self, stream)
         return stream
 
-    # What goes
+    def _make_stream(self, stream_id: int) -> StreamTransport:
+        return StreamTransport(self.core, stream_id, self._changed, self._owner.survive)
+
+    # Sending
 
     def flush(self) -> None:
-        """Send what is to be sent, and see when something is to be done next. Never raises."""
+        """Send what there is to send, and set the timer. Never raises."""
         if self.is_over or self.core.get_peer_address() is None:
             return
         try:
-            self._let_in()
+            self._open_window()
             for datagram, address in self.core.datagrams_to_send(self._now()):
                 try:
                     self._send(datagram, address)
                 except OSError:
-                    break  # what is not sent counts as lost on the way
+                    break  # the rest counts as lost on the way
             for stream in tuple(self.streams.values()):
-                if stream.is_over and not self.core.knows(stream.id):
+                if stream.is_over and not self.core.has_stream(stream.id):
                     del self.streams[stream.id]
                 else:
-                    stream.go_on()
+                    stream.resume()
             self._set_timer()
         except Exception:
-            self._owner.survive("sending for a connection")
-            self._end("a bug")
+            self._end_after_bug("sending for a connection")
 
-    def _let_in(self) -> None:
+    def _open_window(self) -> None:
         held = 0
-        for stream_id, upto in self.core.received.items():
+        for stream_id, received in self.core.received.items():
             stream = self.streams.get(stream_id)
-            held += upto - (stream.taken if stream is not None else 0)
-        self.core.let_in(held)
+            held += received - (stream.consumed if stream is not None else 0)
+        self.core.open_window(held)
 
     def _set_timer(self) -> None:
-        """One timer is enough, and one that comes too early does no harm: most are put off again and again."""
+        """Set the only timer. It is not reset for a later time: to let it ring early is cheaper."""
         at = self.core.get_timer()
         if at is None:
             return
@@ -193,21 +192,26 @@ class Connection:
                 self.core.handle_timer(self._now())
             self._handle_events()
         except Exception:
-            self._owner.survive("minding the time of a connection")
-            self._end("a bug")
+            self._end_after_bug("handling the timer of a connection")
         self.flush()
 
-    def _end(self, why: str, *, gently: bool = False) -> None:
+    # The end
+
+    def _end_after_bug(self, doing: str) -> None:
+        self._owner.survive(doing)
+        self._end("a bug")
+
+    def _end(self, why: str, *, is_clean: bool = False) -> None:
         if not self.is_over:
-            self.is_over = True
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
-            self._end_streams(Failure(ConnectionDone() if gently else ConnectionLost(why)))
+            self._stop(ConnectionDone() if is_clean else ConnectionLost(why))
             self._owner.ended(self, why)
 
-    def _end_streams(self, reason: Failure) -> None:
-        for stream in tuple(self.streams.values()):
-            stream.end(reason)
+    def _stop(self, reason: Exception) -> None:
+        self.is_over = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._end_streams(reason)
 
-    def survive(self, doing: str) -> None:
-        self._owner.survive(doing)
+    def _end_streams(self, reason: Exception) -> None:
+        for stream in tuple(self.streams.values()):
+            stream.end(Failure(reason))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from enum import Enum, auto
+from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -12,38 +13,56 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.quic import FIRST_WINDOW, WINDOW
+from groupchat.quic.core import Core
 
-if TYPE_CHECKING:
-    from groupchat.quic.connection import Connection
+
+class Input(Enum):
+    """The states of the direction from the peer, in order."""
+
+    OPEN = auto()
+    ENDED = auto()
+    """The peer sent its end, but the protocol is paused and does not know yet."""
+    CLOSED = auto()
+    """The protocol was told of the end, or wants no more: what still comes is discarded."""
+
+
+class Output(Enum):
+    """The states of the direction to the peer, in order."""
+
+    OPEN = auto()
+    CLOSING = auto()
+    """Nothing more is written, but the producer has not unregistered yet."""
+    CLOSED = auto()
+    """The end was written, or the peer wants no more."""
 
 
 @implementer(ITransport, IConsumer)
-class QuicStream:
-    """One stream of a connection: the transport of a protocol. `taken` is how much that came was given to it, in bytes.
+class StreamTransport:
+    """The transport of one stream. `consumed` counts the bytes that its protocol has been given.
 
-    Its protocol is told of the end of input by `readConnectionLost` if it is half-closeable; otherwise, and when both
-    sides have ended and all is delivered, by `connectionLost`.
+    The protocol is told of the end of input by `readConnectionLost` if it is half-closeable; otherwise the stream is
+    closed then. `connectionLost` follows once both sides have ended and all data is acknowledged. `changed` is called
+    when there may be something to send, and `survive` while an exception of the protocol is being handled.
     """
 
-    def __init__(self, connection: Connection, stream_id: int) -> None:
+    def __init__(
+        self, core: Core, stream_id: int, changed: Callable[[], object], survive: Callable[[str], object]
+    ) -> None:
         self.id = stream_id
+        self.core = core
         self.protocol: Any = None
         self.window = FIRST_WINDOW
-        self.taken = 0
-        self._connection = connection
-        self._core = connection.core
-        self._held = bytearray()  # what came while its protocol wanted nothing
-        self._paused = False  # its protocol wants nothing
-        self._ended = False  # nothing more comes
-        self._told = False  # and its protocol knows
-        self._finishing = False  # nothing more is to be written
-        self._finished = False  # and the peer is told
-        self._deaf = False  # what comes is not wanted any more
-        self._producer: Any = None
-        self._streaming = False
-        self._asked = False  # the producer has been asked to go on
-        self._full = False  # the producer has been asked to pause
+        self.consumed = 0
         self.is_over = False
+        self._changed = changed
+        self._survive = survive
+        self._input = Input.OPEN
+        self._received = bytearray()  # while the protocol is paused
+        self._is_paused = False
+        self._output = Output.OPEN
+        self._producer: Any = None
+        self._is_push_producer = False
+        self._resume_producer = False  # when there is room
 
     def connect(self, protocol: IProtocol) -> None:
         self.protocol = protocol
@@ -52,42 +71,47 @@ class QuicStream:
     # Reading
 
     def received(self, data: bytes, end: bool) -> None:
-        self._ended = self._ended or end
-        if self._deaf or self.is_over:
-            self._took(len(data))
-        elif data:
-            self._held += data
+        if self._input is Input.CLOSED or self.is_over:
+            self._consume(len(data))
+            if end:
+                self._close_output()
+                self.resume()
+            return
+        self._received += data
+        if end:
+            self._input = Input.ENDED
         self._deliver()
 
     def _deliver(self) -> None:
-        while self._held and not self._paused and not self.is_over and self.protocol is not None:
-            data = bytes(self._held)
-            self._held.clear()
-            self._took(len(data))
+        while self._received and not self._is_paused and not self.is_over and self.protocol is not None:
+            data = bytes(self._received)
+            self._discard()
             self._call(self.protocol.dataReceived, data)
-        if self._ended and not (self._held or self._told or self.is_over or self.protocol is None):
-            self._told = True
-            self._reading_over()
+        if self._input is Input.ENDED and not (self._received or self.is_over or self.protocol is None):
+            self._input = Input.CLOSED
+            if IHalfCloseableProtocol.providedBy(self.protocol):
+                self._call(self.protocol.readConnectionLost)
+            else:
+                self._close_output()
+            self.resume()
 
-    def _reading_over(self) -> None:
-        if IHalfCloseableProtocol.providedBy(self.protocol) and not self._deaf:
-            self._call(self.protocol.readConnectionLost)
-        else:
-            self._finish()
-        self.go_on()
+    def _discard(self) -> None:
+        count = len(self._received)
+        self._received.clear()
+        self._consume(count)
 
-    def _took(self, count: int) -> None:
-        self.taken += count
-        self.window = max(self.window, min(self.taken, WINDOW))  # more at once, the more was of use
-        self._core.taken(self.id, self.taken, self.window)
-        self._connection.changed()
+    def _consume(self, count: int) -> None:
+        self.consumed += count
+        self.window = max(self.window, min(self.consumed, WINDOW))  # grows with what was useful
+        self.core.open_stream_window(self.id, self.consumed, self.window)
+        self._changed()
 
     def pauseProducing(self) -> None:
-        """Give nothing more to the protocol; the peer is not let send more than the window."""
-        self._paused = True
+        """Give the protocol no more data. The peer can send no more than the window."""
+        self._is_paused = True
 
     def resumeProducing(self) -> None:
-        self._paused = False
+        self._is_paused = False
         self._deliver()
 
     def stopProducing(self) -> None:
@@ -96,104 +120,92 @@ class QuicStream:
     # Writing
 
     def write(self, data: bytes) -> None:
-        if self._finishing or self.is_over or not data:
+        if self._output is not Output.OPEN or self.is_over or not data:
             return
-        self._core.write(self.id, data)
-        self._connection.changed()
-        self._asked = False
-        if self._producer is not None and self._streaming and self._is_full(1) and not self._full:
-            self._full = True
+        self.core.write(self.id, data)
+        self._changed()
+        if self._producer is None or self._resume_producer:
+            return
+        if not self._is_push_producer:
+            self._resume_producer = True
+        elif self.core.is_full(self.id):
+            self._resume_producer = True
             self._call(self._producer.pauseProducing)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         self.write(b"".join(data))
 
-    def _is_full(self, part: int) -> bool:
-        """Whether as much waits as may: of this stream its share, or a part of it."""
-        most = self._core.most_unsent // max(1, len(self._connection.streams)) // part
-        return self._core.unsent(self.id) > most
-
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self._producer, self._streaming = producer, streaming
-        self._asked = self._full = False
-        self._connection.changed()  # which asks it to go on
+        self._producer, self._is_push_producer = producer, streaming
+        self._resume_producer = not streaming
+        self._changed()
 
     def unregisterProducer(self) -> None:
         self._producer = None
-        if self._finishing:
-            self._finish()
+        if self._output is Output.CLOSING:
+            self._close_output()
 
-    def go_on(self) -> None:
-        """Let the producer go on if there is room; and end, once both sides have."""
-        if self.is_over:
-            return
-        producer = self._producer
-        if producer is not None and not self._is_full(2):
-            if self._streaming and self._full:
-                self._full = False
-                self._call(producer.resumeProducing)
-            elif not self._streaming and not self._asked:
-                self._asked = True
-                self._call(producer.resumeProducing)
-        if self._finished and (self._ended or self._deaf) and not self._held and self._core.is_sent(self.id):
+    def resume(self) -> None:
+        """Resume the producer if there is room, or end the stream if both sides have ended."""
+        is_waiting = self._producer is not None and self._resume_producer and not self.is_over
+        if is_waiting and not self.core.is_full(self.id, 0.5):
+            self._resume_producer = False
+            self._call(self._producer.resumeProducing)
+        is_closed = self._input is Input.CLOSED and self._output is Output.CLOSED
+        if is_closed and not self.is_over and self.core.is_acknowledged(self.id):
             self.end(Failure(ConnectionDone()))
 
     def loseWriteConnection(self) -> None:
-        """Nothing more is written, once the producer has unregistered."""
-        self._finishing = True
+        """Close the output as soon as there is no producer."""
+        if self._output is Output.OPEN:
+            self._output = Output.CLOSING
         if self._producer is None:
-            self._finish()
+            self._close_output()
 
     def loseConnection(self) -> None:
-        """The same, and nothing more is read."""
-        self._be_deaf()
+        """Read no more, and close the output as soon as there is no producer."""
+        if self._input is not Input.CLOSED:
+            if self._input is Input.OPEN:
+                self.core.stop_reading(self.id)
+            self._input = Input.CLOSED
+            self._discard()
         self.loseWriteConnection()
 
-    def _be_deaf(self) -> None:
-        if not self._deaf:
-            self._deaf = True
-            if not self._ended:
-                self._core.refuse(self.id)
-            self._took(len(self._held))
-            self._held.clear()
-
-    def _finish(self) -> None:
-        self._finishing = True
-        if not self._finished and not self.is_over:
-            self._finished = True
-            self._core.finish(self.id)
-            self._connection.changed()
+    def _close_output(self) -> None:
+        if self._output is not Output.CLOSED and not self.is_over:
+            self._output = Output.CLOSED
+            self.core.write(self.id, b"", end=True)
+            self._changed()
 
     def abortConnection(self) -> None:
+        self._abort(ConnectionAborted())
+
+    def _abort(self, reason: Exception) -> None:
         if not self.is_over:
-            self._core.abort(self.id)
-            self.end(Failure(ConnectionAborted()))
+            self.core.abort(self.id)
+            self.end(Failure(reason))
 
     # The end
 
-    def was_reset(self) -> None:
-        """The peer sends nothing more, and what it sent before need not have come. (Or it was asked not to.)"""
-        self._ended = True
-        if self._deaf:
-            self.go_on()
-        elif not self.is_over:
-            self._core.abort(self.id)
-            self.end(Failure(ConnectionLost("the other side broke it off")))
+    def reset(self) -> None:
+        """Handle the end of a peer that sends no more, perhaps because `loseConnection` asked it to."""
+        if self._input is Input.CLOSED:
+            self.resume()
+        else:
+            self._abort(ConnectionLost("the other side reset the stream"))
 
-    def is_not_read(self) -> None:
-        """The peer takes nothing more. What it says still comes."""
-        self._finishing = self._finished = True
+    def stopped(self) -> None:
+        """Handle a peer that reads no more. Its own data still arrives."""
+        self._output = Output.CLOSED
         if not self.is_over and IHalfCloseableProtocol.providedBy(self.protocol):
             self._call(self.protocol.writeConnectionLost)
 
     def end(self, reason: Failure) -> None:
-        """It is over: its protocol is told, once."""
+        """Tell the producer and the protocol, once, that the stream is over."""
         if self.is_over:
             return
         self.is_over = True
-        self._took(len(self._held))
-        self._held.clear()
-        self._connection.changed()
+        self._discard()
         producer, self._producer = self._producer, None
         if producer is not None:
             self._call(producer.stopProducing)
@@ -204,17 +216,13 @@ class QuicStream:
         try:
             function(*arguments)
         except Exception:
-            self._connection.survive("handling a stream")
+            self._survive("handling a stream")
             self.abortConnection()
 
-    # Who it is
-
-    @property
-    def connection(self) -> Connection:
-        return self._connection
+    # Addresses
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        host, port = (self._core.get_peer_address() or ("", 0))[:2]
+        host, port = (self.core.get_peer_address() or ("", 0))[:2]
         return (IPv6Address if ":" in host else IPv4Address)("UDP", host, port)
 
     def getHost(self) -> IPv4Address:

@@ -1,12 +1,11 @@
-"""GroupService: the one writer. It joins the group, the log and the clock, and answers whoever asked.
+"""GroupService: the one writer of a group's log. It joins the group, the log and the clock.
 
-    submit   -> what the rules refuse already is refused; the rest of a reactor turn is one entry: log.append
-    log.tail -> group.apply -> the answer to whoever submitted it
+    submit   -> refused by the rules, or answered, or an event; the events of a reactor turn are one entry: log.append
+    log.tail -> group.apply -> the answer to the seat that submitted the command
 
-Three rules. Nobody is told of an event before the log has given it back: what anybody is told is durable. What one
-source asks takes effect in the order in which it was asked: one command is under way, or some texts that go as one
-entry, and a few wait behind. And what could not be stored is left unanswered, for its sender to ask again: to call it
-heard, or illegal, would be untrue.
+Three rules. Nobody is told of an event before the log has given it back: what clients are told is durable. The commands
+of one seat take effect in the order in which they came. And a command that could not be stored is neither done nor
+refused: its client is told that it was dropped, and may send it again. Over UDP it gets no answer.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator
 from itertools import repeat
-from typing import Any, cast
+from typing import Any
 
 from twisted.application import service
 from twisted.internet.defer import Deferred, inlineCallbacks, succeed
@@ -23,50 +22,26 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from groupchat.core.commands import (
-    Command,
-    Files,
-    Join,
-    Leave,
-    Poll,
-    Query,
-    Recall,
-    Rename,
-    Say,
-    SayAsGuest,
-    Share,
-    Users,
-    Whisper,
-)
+from groupchat.core.commands import Command, Leave
 from groupchat.core.errors import IllegalMessage, LogError, NotNow
 from groupchat.core.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
-from groupchat.core.limits import QUEUE, QUEUED, Settings
+from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
 from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
-from groupchat.service.seats import Chore, Expire, IClient, IConnection, Record, Seat, Seats, Task, Vacate
-from groupchat.service.snapshots import VERSION as SNAPSHOT_VERSION
-from groupchat.service.snapshots import Snapshots
+from groupchat.service.command_handler import CommandHandler
+from groupchat.service.command_queue import CommandQueue
+from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
+from groupchat.service.snapshots import Snapshots, SnapshotSaver
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.service.upkeep import Upkeep
 
-REPEAT_SECONDS = 1.0
-"""How often one member may ask for the names again, by repeating its join."""
-
 SNAPSHOT_EVENTS = 50_000
-"""After how many events a snapshot is saved; it is once a day, too, so that what is too old leaves the log."""
+"""The number of events after which a snapshot is saved. One is saved each day, too, so that old entries can go."""
 
 PLACES = 8
-"""How many recorded cursors count as one event more, for the room that they take in the log."""
-
-BEGUN_AT_ONCE = 64
-"""How many commands that had to wait are begun in one turn: a commit may release thousands."""
-
-IN_BATCH = (Say, Whisper)
-"""What one source says without waiting goes as one entry: none of it changes whether the rest is allowed."""
-
-Waiter = tuple[Seat, Task]
+"""The number of recorded cursors that counts as one event more, for the room that they take in the log."""
 
 
 class GroupService(service.Service):
@@ -80,60 +55,37 @@ class GroupService(service.Service):
         self.seats = Seats(self.group)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
-        self._unsaved = 0  # events since the last snapshot
-        self._saving = False
+        self._saver = SnapshotSaver(self._snapshots, log, self.survive)
         self._rules = Rules(self.group, settings)
         self._log = log
-        self._appender: Appender[Waiter] = Appender(log, clock, self._given_up, self._break)
-        self._clock = clock
         self._seconds = clock.seconds
         self._fatal = fatal
-        self._broken = False
+        self._upkeep = Upkeep(self.seats, self._rules, settings)
+        self._appender = Appender(log, clock, self._give_up, self._break)
+        handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
+        self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
         self._survived = float("-inf")  # when a bug was last logged
-        self._upkeep = Upkeep(self.group, self.seats, self._rules, settings, self._do)
-        self._queued = 0
-        self._room = BEGUN_AT_ONCE  # how many of these may be begun in this turn
-        self._released: list[Seat] = []  # that go on in the next turn
-        self.refused = 0
-        self.dropped = 0
-        """How many commands were refused, and how many had no answer."""
         self._day = 0.0
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
-        self._begin: dict[type[Task], Callable[[Seat, Any], None]] = {
-            Say: self._say,
-            Poll: self._look,
-            Users: self._look,
-            Recall: self._look,
-            Files: self._look,
-            Whisper: self._whisper,
-            Join: self._join,
-            Rename: self._rename,
-            Leave: self._leave,
-            Share: self._share,
-            SayAsGuest: self._tell_all,
-            Expire: self._chore,
-            Vacate: self._chore,
-            Record: self._chore,
-        }
 
     # Starting and stopping
 
     @inlineCallbacks
     def startService(self) -> Generator[Deferred[Any], Any, None]:
-        """Fold the log; fires when commands can be taken. Fails if the log cannot be folded."""
+        """Fold the log. Fire when commands can be taken; fail if the log cannot be folded."""
         super().startService()
         yield self._log.open(self._break)
         snapshot: Snapshot | None = yield self._log.load_snapshot()
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
-        gc.disable()  # what is kept is kept: looking through it for garbage again and again takes a fifth of the time
+        gc.disable()  # the garbage collector would take a fifth of the time, and nearly all objects are kept
         try:
             yield self._log.tail(after, self._on_entry)
         finally:
             gc.enable()
         self._snapshots.caught_up()
-        if self._broken:
-            raise LogError("What is in the log cannot be applied.")
+        if self._queue.closed:
+            raise LogError("The log cannot be applied.")
         if self.running:
             now = self._seconds()
             self._day = now // DAY
@@ -143,15 +95,15 @@ class GroupService(service.Service):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Wait for what is under way, record where everybody is, and close the log."""
+        """Wait for what is under way, record all cursors, save a snapshot, and close the log."""
         super().stopService()
         started = self._ticker.running
         if started:
             self._ticker.stop()
-        if started and (yield self.drain()) and not self._broken:
-            self._upkeep.finish()
+        if started and (yield self.drain()) and not self._queue.closed:
+            self._queue.submit(*self._upkeep.last_record())
             yield self.drain()
-            yield self._save()
+            yield self._saver.save()
         yield self._log.close()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
@@ -162,37 +114,51 @@ class GroupService(service.Service):
         )
 
     def drain(self) -> Deferred[bool]:
-        """Fires with True when no command is under way, with False after seconds in which they could not be stored."""
-        self._begin_released(QUEUED)
-        return succeed(False) if self._broken else self._appender.drain()
+        """Fire with True when no command is under way, or with False after DRAIN_SECONDS."""
+        self._queue.begin_released(QUEUED)  # all of them in this turn
+        return succeed(False) if self._queue.closed else self._appender.drain()
 
     def is_well(self) -> bool:
-        """Whether what is asked can be done: the state can be trusted, and the log takes what is appended."""
-        return self._ticker.running and not self._broken and not self._appender.failing
+        """Return True if commands can be done: the state can be trusted, and the log stores what is appended."""
+        return self._ticker.running and not self._queue.closed and not self._appender.failing
+
+    def probe(self) -> Deferred[None]:
+        """Find out if a log that failed stores again: see Appender. Fire when `is_well` can be asked."""
+        return self._appender.probe() if self._ticker.running and not self._queue.closed else succeed(None)
 
     def commits(self) -> tuple[int, float]:
-        """How many entries were stored since the start, and how many seconds that took in all."""
+        """Return the number of entries stored since the start, and the seconds that it took in all."""
         return self._appender.commits, self._appender.commit_seconds
 
-    # What front ends ask
+    @property
+    def refused(self) -> int:
+        """The number of commands that were refused."""
+        return self._queue.refused
+
+    @property
+    def dropped(self) -> int:
+        """The number of commands that got no answer."""
+        return self._queue.dropped
+
+    # For front ends
 
     def submit(self, seat: Seat, command: Command) -> None:
-        """Do what a seat asks, after all that it asked before. Its client is told; this never raises."""
+        """Do a command of a seat, after all that the seat asked before. Its client is told; this never raises."""
         member = seat.member
         if member is not None:
             member.contact = self._seconds()
-        self._do(seat, command)
+        self._queue.submit(seat, command)
 
     def may_share(self, host: str, member_id: int, guest: str) -> None:
-        """Whether a Share by this one would be begun now. Raises IllegalMessage, saying why, if not."""
-        if self._broken:
+        """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""
+        if self._queue.closed:
             raise NotNow("The server cannot take that now.")
         self._rules.may_share(host, member_id, guest, self._seconds())
 
     def resume(self, secret: str, client: IConnection) -> Seat:
-        """Go on with a session on another connection. Returns its seat; raises IllegalMessage if there is none.
+        """Continue a session on another connection, and return its seat. Raise IllegalMessage if there is none.
 
-        What is under way from there is answered to the new client. The old one, if there is one, is told.
+        Commands under way from there are answered to the new client. The old one, if there is one, is told.
         """
         member = self.group.by_secret.get(secret)
         if member is None:
@@ -205,10 +171,10 @@ class GroupService(service.Service):
         return seat
 
     def hang_up(self, seat: Seat, *, hold: bool) -> None:
-        """A connection has ended: its seat is held for the next one, or else its member leaves."""
+        """End a connection: hold its seat for the next one, or else make its member leave."""
         member = seat.member
         if member is not None and seat.client is not None:
-            member.contact = self._seconds()  # it was here until now, whether it said something or not
+            member.contact = self._seconds()  # being connected is a contact
         seat.client = None
         if member is None and not seat.busy:
             return
@@ -216,190 +182,65 @@ class GroupService(service.Service):
             self.seats.held[seat] = self._seconds()
         else:
             self.seats.held[seat] = float("-inf")
-            self._do(seat, Vacate())
-
-    def _hold_all(self) -> None:
-        """No connection outlives a restart: what can be resumed is held from now on, everybody else leaves."""
-        for member in tuple(self.group.members.values()):  # a log may give back at once that one left
-            if member.address is None:
-                self.hang_up(self.seats.of(member), hold=member.secret is not None)
-
-    def _do(self, seat: Seat, task: Task) -> None:
-        """Begin this, or queue it behind what is under way from there."""
-        may_begin = not seat.queue and (not seat.busy or self._joins_batch(seat, task))
-        if not (may_begin and self._start(seat, task)):
-            self._queue(seat, task)
-
-    def _joins_batch(self, seat: Seat, task: Task) -> bool:
-        """Whether this can go as one entry with all that is under way from there."""
-        return type(task) in IN_BATCH and seat.batch == self._appender.entry
-
-    def _queue(self, seat: Seat, task: Task) -> None:
-        if seat.queue is None:
-            seat.queue = []
-        if len(seat.queue) < QUEUE and self._queued < QUEUED:
-            seat.queue.append(task)
-            self._queued += 1
-        else:
-            self._drop(seat, task)
+            self._queue.submit(seat, Vacate())
 
     def heard(self, address: Address) -> None:
-        """Something came from this address that is no command: if it is a member's, the member is not silent."""
+        """Note that an address sent something that is no command: if a member has it, that member is not silent."""
         member = self.group.by_address.get(address)
         if member is not None:
             member.contact = self._seconds()
 
     def survive(self, doing: str) -> None:
-        """Log the exception being handled, with its traceback: one a second at most, so that none can flood the log."""
+        """Log the exception being handled, with its traceback: one a second at most, so as not to flood the log."""
         now = self._seconds()
         if not 0 <= now - self._survived < 1:
             self._survived = now
-            self._logger.failure("A bug, survived, while {doing}", doing=doing)
+            self._logger.failure("A bug while {doing}; the daemon goes on", doing=doing)
 
-    # Beginning a command: it is refused, answered at once, or becomes events
-
-    def _start(self, seat: Seat, task: Task) -> bool:
-        """Returns whether this is begun: what is to be refused waits until what was asked before is answered."""
-        if self._broken:
-            self._drop(seat, task)
-            return True
-        try:
-            self._begin[type(task)](seat, task)
-        except IllegalMessage as why:
-            if seat.busy:
-                return False
-            self._refuse(seat, task, why)
-        except Exception:
-            self.survive("beginning a command")
-            self._drop(seat, task)
-        return True
-
-    def _member(self, seat: Seat) -> Member:
-        """Who asks."""
-        member = seat.member
-        if member is None:
-            raise IllegalMessage("You are not a member: join first.")
-        return member
-
-    def _look(self, seat: Seat, command: Query) -> None:
-        member = self._member(seat)
-        if type(command) is not Poll:
-            self._rules.pace.take(member, self._seconds())
-        self._answer(seat, command)
-
-    def _say(self, seat: Seat, command: Say) -> None:
-        member = self._member(seat)
-        if command.id and self._rules.is_done(member, command):
-            self._answer(seat, command)
-        else:
-            self._propose(seat, command, self._rules.say(member, command, member.contact))
-
-    def _whisper(self, seat: Seat, command: Whisper) -> None:
-        member = self._member(seat)
-        if self._rules.is_done(member, command):
-            self._answer(seat, command)
-        else:
-            event = self._rules.whisper(member, command, self._seconds())
-            command.to = event.to
-            self._propose(seat, command, event)
-
-    def _rename(self, seat: Seat, command: Rename) -> None:
-        member = self._member(seat)
-        if self._rules.is_done(member, command):
-            self._answer(seat, command)
-        else:
-            self._propose(seat, command, self._rules.rename(member, command, self._seconds()))
-
-    def _leave(self, seat: Seat, command: Leave) -> None:
-        member = self._member(seat)
-        self._propose(seat, command, self._rules.leave(member, self._seconds()))
-
-    def _share(self, seat: Seat, command: Share) -> None:
-        now = self._seconds()
-        member = self.group.members.get(command.member)
-        if member is not None:
-            member.contact = now  # it is heard of, though nobody sits on this seat
-        self._propose(seat, command, self._rules.share(seat.host, command, now))
-
-    def _tell_all(self, seat: Seat, command: SayAsGuest) -> None:
-        self._propose(seat, command, self._rules.say_as_guest(seat.host, command, self._seconds()))
-
-    def _chore(self, seat: Seat, task: Chore) -> None:
-        event = self._upkeep.event(seat, task, self._seconds())
-        if event is not None:
-            if isinstance(event, Seen):
-                self._unsaved += len(event.places) // PLACES
-            self._propose(seat, task, event)
-
-    def _join(self, seat: Seat, command: Join) -> None:
-        if seat.member is not None:
-            self._join_again(seat, command)
-            return
-        port = None if seat.address is None else seat.address[1]
-        events = self._rules.join(seat.host, port, command, self._seconds())
-        self._rules.joining(seat.host)
-        self.seats.keep(seat)
-        for released in events[:-1]:
-            self._appender.add(released, None)
-        self._propose(seat, command, events[-1])
-
-    def _join_again(self, seat: Seat, command: Join) -> None:
-        """A client may repeat a join whose answer was lost; not so fast that it floods a forged address with names."""
-        member = self._member(seat)
-        self._rules.join_again(member, command)
-        now = self._seconds()
-        if 0 <= now - seat.repeated < REPEAT_SECONDS:
-            self._drop(seat, command)
-            return
-        seat.repeated = now
-        self._answer(seat, command)
-
-    def _propose(self, seat: Seat, task: Task, event: Event) -> None:
-        """Append this event. What becomes of it is the answer."""
-        seat.busy += 1
-        seat.batch = self._appender.entry if type(task) in IN_BATCH else 0
-        self._appender.add(event, (seat, task))
-
-    def _given_up(self, waiter: Waiter) -> None:
-        """What this one waits for was surely not stored."""
-        seat, task = waiter
-        if isinstance(task, Chore):
-            self._upkeep.not_stored(task)
-        self._drop(seat, task)
-        self._free(seat, task)
+    def _hold_all(self) -> None:
+        """After a start, hold the sessions that can be resumed; other members without an address leave."""
+        for member in tuple(self.group.members.values()):  # a copy: the log may give back at once that one left
+            if member.address is None:
+                self.hang_up(self.seats.of(member), hold=member.secret is not None)
 
     # Applying
+
+    def _give_up(self, waiter: Waiter) -> None:
+        self._queue.give_up(waiter)
 
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
         waiters = self._appender.arrived(entry.entry_id) or repeat(None)
-        if self._broken or not self._snapshots.begin(entry):
+        if self._queue.closed:
             return
-        for event, waiter in zip(entry.events, waiters, strict=False):
+        for event, waiter in zip(self._snapshots.begin(entry), waiters, strict=False):
             try:
                 outcome = self._apply(event, waiter)
             except Exception:
                 self._break(Failure())
                 return
-            if outcome is None and type(event) is not Seen:
-                self._snapshots.refused(entry, event)
+            if outcome is None:
+                if type(event) is Seen:
+                    self._saver.unsaved += len(event.places) // PLACES
+                else:
+                    self._snapshots.refused(entry, event)
             if waiter is not None:
-                self._settle(waiter, outcome)
+                self._queue.settle(waiter, outcome)
         self._appender.check_drained()
         self.subscriptions.wake()
-        self._unsaved += len(entry.events)
-        if self._unsaved >= SNAPSHOT_EVENTS and self._ticker.running:
-            self._save()
+        self._saver.unsaved += len(entry.events)
+        if self._saver.unsaved >= SNAPSHOT_EVENTS and self._ticker.running:
+            self._saver.save()
 
     def _apply(self, event: Event, waiter: Waiter | None) -> Outcome:
-        """Fold one event, and seat whom it makes a member, or one no longer."""
+        """Fold one event, and update the seats if it makes somebody join or leave."""
         if type(event) is Said:
             return self.group.apply(event)
         leaver = self.group.members.get(event.member) if type(event) is Left else None
         outcome = self.group.apply(event)
         if outcome is not None:
             if leaver is not None:
-                self._part(leaver, waiter)
+                self._left(leaver, waiter)
             elif type(event) is Joined:
                 member = self.group.members[event.member]
                 self.seats.joined(member, waiter[0] if waiter else None)
@@ -407,8 +248,8 @@ class GroupService(service.Service):
                     self._rules.pace.joined(member, self._seconds())
         return outcome
 
-    def _part(self, leaver: Member, waiter: Waiter | None) -> None:
-        """Somebody is a member no longer. A connection that did not ask for that, on this node, is told so."""
+    def _left(self, leaver: Member, waiter: Waiter | None) -> None:
+        """Free the seat of a member that left. If its connection did not ask for that on this node, it is told."""
         seat = self.seats.live.get(leaver.id)
         self.seats.left(leaver)
         if waiter:
@@ -418,133 +259,32 @@ class GroupService(service.Service):
             client, seat.client = seat.client, None
             self._displace(client, "You are no longer in the group: join again.")
 
-    def _settle(self, waiter: Waiter, outcome: Outcome) -> None:
-        seat, task = waiter
-        if not isinstance(task, Chore):
-            if outcome is not None:
-                self._answer(seat, task)
-            else:
-                self._settle_refused(seat, task)
-        self._free(seat, task)
-
-    def _settle_refused(self, seat: Seat, command: Command) -> None:
-        """What came before it in the log left no room for a command; it may be this very command."""
-        try:
-            done = seat.member is not None and self._rules.is_done(seat.member, command)
-        except IllegalMessage as why:
-            self._refuse(seat, command, why)
-            return
-        if done:
-            self._answer(seat, command)
-        else:
-            self._refuse(seat, command, _lost(command))
-
-    def _free(self, seat: Seat, done: Task) -> None:
-        """Go on to what a seat has asked meanwhile."""
-        seat.busy -= 1
-        if type(done) is Join:
-            self._rules.joined(seat.host)
-        if seat.queue:
-            self._begin_queued(seat)
-        if seat.member is None and not seat.queue:
-            self.seats.clear(seat)
-
-    def _begin_queued(self, seat: Seat) -> None:
-        """Begin what waits on a seat, as far as this turn has room."""
-        while seat.queue and (not seat.busy or self._joins_batch(seat, seat.queue[0])):
-            if not self._room:
-                self._released.append(seat)
-                break
-            if self._room == BEGUN_AT_ONCE:
-                self._clock.callLater(0, self._begin_released, BEGUN_AT_ONCE)
-            self._room -= 1
-            task = seat.queue.pop(0)
-            if not self._start(seat, task):
-                seat.queue.insert(0, task)
-                break
-            self._queued -= 1
-
-    def _begin_released(self, room: int) -> None:
-        """A turn begins: go on with the seats that had no room in the one before."""
-        self._room = room
-        seats, self._released = self._released, []
-        for seat in seats:
-            self._begin_queued(seat)
-            if seat.member is None and not seat.queue:
-                self.seats.clear(seat)
-
-    def _answer(self, seat: Seat, command: Command) -> None:
-        if seat.client is not None:
-            try:
-                seat.client.answered(seat, command)
-            except Exception:
-                self.survive("answering")
-
-    def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
-        self.refused += 1
-        self._tell(seat, task, lambda client, command: client.refused(seat, command, why))
-
-    def _drop(self, seat: Seat, task: Task) -> None:
-        self.dropped += 1
-        self._tell(seat, task, lambda client, command: client.dropped(seat, command))
-
-    def _tell(self, seat: Seat, task: Task, tell: Callable[[IClient, Command], None]) -> None:
-        if seat.client is not None and not isinstance(task, Chore):
-            try:
-                tell(seat.client, task)
-            except Exception:
-                self.survive("refusing")
-
     def _displace(self, client: IClient | None, why: str) -> None:
-        """Tell a client that its seat is no longer its own."""
-        if client is not None:
+        """Tell a connection that it has lost its seat."""
+        connection = IConnection(client, None)
+        if connection is not None:
             try:
-                cast(IConnection, client).displaced(why)
+                connection.displaced(why)
             except Exception:
                 self.survive("taking a seat away")
 
     def _break(self, failure: Failure) -> None:
-        """The state can no longer be trusted: nothing is answered, or appended, from here on."""
-        if not self._broken:
-            self._broken = True
+        """Stop answering and appending for good: the state can no longer be trusted."""
+        if not self._queue.closed:
+            self._queue.closed = True
             self._logger.failure("The state can no longer be trusted; stopping", failure)
             self._fatal()
 
-    @inlineCallbacks
-    def _save(self) -> Generator[Deferred[Any], Any, None]:
-        """Save a snapshot, and let the log forget what nothing needs any more."""
-        if self._saving:
-            return
-        self._saving, self._unsaved = True, 0
-        try:
-            position = self._snapshots.position
-            first, state = self._snapshots.dump()
-            yield self._log.save_snapshot(position, SNAPSHOT_VERSION, state)
-            yield self._log.trim(first, position + 1)
-        except LogError as error:
-            self._logger.error("No snapshot could be saved, which is tried again later: {error}", error=str(error))
-        except Exception:
-            self.survive("saving a snapshot")
-        finally:
-            self._saving = False
-
-    # Every second
-
     def _tick(self) -> None:
+        """Do what is done every second."""
         try:
             now = self._seconds()
-            self._upkeep.tick(now)
+            for seat, command in self._upkeep.tick(now):
+                self._queue.submit(seat, command)
             self.subscriptions.drop_stalled(self.settings.stall)
             if now // DAY != self._day:
                 self._day = now // DAY
-                if self._unsaved:
-                    self._save()
+                if self._saver.unsaved:
+                    self._saver.save()
         except Exception:
             self.survive("doing what is done every second")
-
-
-def _lost(command: Command) -> IllegalMessage:
-    """Why a command was refused that would have been fine a moment before."""
-    if type(command) is Share:  # its member may just have renamed itself: the file was not brought in vain
-        return NotNow("Your name was changed, or taken, at this very moment: try again.")
-    return IllegalMessage("Somebody else was first.")

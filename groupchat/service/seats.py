@@ -1,8 +1,8 @@
-"""Seats: where commands come from, who sits there, and what is under way from there.
+"""Seats: the sources of commands, who sits on each, and what is under way from there.
 
-A seat is kept while somebody sits on it or a command of it is under way: whoever is no member leaves no trace. The seat
-of a member with an address is wherever its datagrams come from; that of any other is that of its connection, or is held
-for its next one.
+A seat is kept while a member sits on it or a command from it is under way; strangers leave no trace. The seat of a
+member with an address belongs to that address. The seat of any other member belongs to its connection, and may be held
+for the next one.
 """
 
 from __future__ import annotations
@@ -16,86 +16,85 @@ from groupchat.core.group import Group, Member
 
 
 class IClient(Interface):
-    """Who is told what became of a command, once for each: a front end, or one connection of it."""
+    """A front end, or one connection of it, which is told once what became of each command."""
 
     def answered(seat: Seat, command: Command) -> None:
-        """It took effect, and is durable. `seat.member` is who the seat is by now."""
+        """The command took effect and is durable. `seat.member` is the member of the seat after it."""
 
     def refused(seat: Seat, command: Command, why: IllegalMessage) -> None:
-        """It had no effect, and will have none."""
+        """The command had no effect, and will have none."""
 
     def dropped(seat: Seat, command: Command) -> None:
-        """It gets no answer: there was too much at once, or it could not be stored."""
+        """The command was neither done nor refused: there were too many at once, or it could not be stored."""
 
 
 class IConnection(IClient):
-    """A client whose seat can be taken over by another."""
+    """A client whose seat another connection can take over."""
 
     def displaced(why: str) -> None:
-        """It has lost its seat, with all that is under way from there."""
+        """The client has lost its seat, with all that is under way from there."""
 
 
-class Chore:
-    """What nobody asked for, so that nobody is told of it."""
-
-    __slots__ = ()
+class InternalCommand:
+    """A command that the service gives itself. No client is told of it."""
 
 
-class Expire(Chore):
-    """Leave, if still silent: what the service asks in a member's place."""
-
-    __slots__ = ()
+class Expire(InternalCommand):
+    """Make the member leave if it is still silent."""
 
 
-class Vacate(Chore):
-    """Leave, if there is no connection again: likewise."""
-
-    __slots__ = ()
+class Vacate(InternalCommand):
+    """Make the member leave if it has no new connection."""
 
 
-class Record(Chore):
-    """Put into the log where members are: what the service asks for itself."""
-
-    __slots__ = ()
+class RecordCursors(InternalCommand):
+    """Append the members' cursors to the log."""
 
 
-Task = Command | Chore
+Task = Command | InternalCommand
 
 
 class Seat:
-    """One source of commands. `busy` is how many are under way; the others wait in `queue`."""
+    """One source of commands. `busy` counts the commands under way; the others wait in `queue`."""
 
     __slots__ = ("address", "batch", "busy", "client", "host", "member", "queue", "repeated")
 
     def __init__(self, host: str, address: Address | None = None, member: Member | None = None) -> None:
         self.host = host
         self.address = address
-        self.client: IClient | None = None  # nobody, while nothing has come from there since this node started
+        self.client: IClient | None = None  # None until something comes from there after this node's start
         self.member = member
         self.busy = 0
-        self.batch = 0  # the entry in which all that is under way goes, if it is texts; else 0
+        self.batch = 0  # the number of the entry to which more texts may be added; else 0
         self.queue: list[Task] | None = None
         self.repeated = float("-inf")  # when its join was last repeated
+
+
+Waiter = tuple[Seat, Task]
+"""A task whose event is on its way to the log, and its seat."""
 
 
 class Seats:
     """The seats of one group.
 
-    `at` has those that are kept, by address, `live` those of members without an address, by member id. `held` has those
-    whose connection ended, and since when: -inf if it is not to be resumed.
+    `at` has the kept seats by address, and `live` the seats of members without an address, by member id. `held` has the
+    seats whose connection ended, and since when: -inf if the session is not to be resumed.
     """
 
     def __init__(self, group: Group) -> None:
+        self.group = group
         self.at: dict[Address, Seat] = {}
         self.live: dict[int, Seat] = {}
         self.held: dict[Seat, float] = {}
-        self._group = group
 
     def find(self, address: Address, client: IClient | None = None) -> Seat:
-        """The seat of this address, of `client` from here on. If it is nobody's yet, it is not kept: see `keep`."""
+        """Return the seat of an address, and make `client` its client if it has none.
+
+        A stranger's seat is not kept: see `keep`.
+        """
         seat = self.at.get(address)
         if seat is None:
-            member = self._group.by_address.get(address)
+            member = self.group.by_address.get(address)
             seat = Seat(address[0], address, member)
             if member is not None:
                 self.at[address] = seat
@@ -108,7 +107,7 @@ class Seats:
             self.at[seat.address] = seat
 
     def of(self, member: Member) -> Seat:
-        """The seat of a member, which is kept."""
+        """Return the seat of a member, which is kept."""
         if member.address is not None:
             return self.find(member.address)
         if member.id not in self.live:
@@ -120,7 +119,7 @@ class Seats:
         return seat is not None and seat.client is not None
 
     def joined(self, member: Member, asker: Seat | None) -> None:
-        """Somebody has become a member; `asker` is the seat that asked for it, if it is one of this node."""
+        """Seat a new member. `asker` is the seat that asked for it; None if that is a seat of another node."""
         if member.address is None:
             seat = asker
             if seat is not None:
@@ -138,7 +137,7 @@ class Seats:
             self.clear(seat)
 
     def clear(self, seat: Seat) -> None:
-        """Forget a seat that is nobody's, and from which nothing is under way."""
+        """Forget a seat without a member from which nothing is under way."""
         if seat.member is None and not seat.busy:
             self.held.pop(seat, None)
             if seat.address is not None and self.at.get(seat.address) is seat:

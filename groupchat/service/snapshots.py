@@ -1,40 +1,44 @@
-"""Where a group is in its log, and what has to be saved to begin there again.
+"""Snapshots: the state of a group at a position of its log, so that a start need not fold the whole log.
 
-A snapshot holds the members, and not the lines, which are in the log anyway: what begins from one reads the entries
-from the oldest line that is kept, takes only the lines from those that the snapshot knows, and folds the rest.
+A snapshot holds the members and not the lines, which are in the log anyway. A start from a snapshot reads the entries
+from the oldest kept line on. From the entries that the snapshot covers it takes only the lines; it folds the rest.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from groupchat.core.errors import CannotOpen
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+
+from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.ids import Ids
-from groupchat.log import Entry, Snapshot
+from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 2
 
 
 class Snapshots:
-    """Folds entries into a group, and dumps and loads its state."""
+    """The place of a group in its log. Dumps the state of the group, and loads it."""
 
     def __init__(self, group: Group) -> None:
         self.position = 0
-        """Of the last entry that was folded."""
+        """The position of the last entry that was folded."""
         self._group = group
-        self._known = 0  # the entries up to this position are in the snapshot that was loaded
-        self._head = 0  # the number of its last line
-        self._refused: set[tuple[int, int]] = set()  # the events that were refused: position of the entry, see `_lines`
+        self._covered = 0  # the last position that the loaded snapshot covers; 0 once that entry was passed
+        self._head = 0  # the number of the last line that the loaded snapshot covers
+        self._refused: set[tuple[int, int]] = set()  # refused events: position of the entry, index in `_lines`
 
     def load(self, snapshot: Snapshot) -> int:
-        """Take over the state of a snapshot into a new group. Returns the position after which entries are needed."""
+        """Load a snapshot into a new group. Return the position after which entries are needed."""
         if snapshot.version > VERSION:
             raise CannotOpen("The snapshot in the log was saved by a newer groupchat.")
         state = json.loads(snapshot.state)
-        self._known = snapshot.position
+        self._covered = snapshot.position
         self._head = state["head"]
         self._refused = {(position, index) for position, index in state["refused"]}
         self._group.whispered = state.get("whispered", 0)
@@ -42,33 +46,47 @@ class Snapshots:
             self._group.add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
         return int(state["first"]) - 1
 
-    def begin(self, entry: Entry) -> bool:
-        """Whether the events of an entry are to be folded. If not, what is to be known of it is known now."""
+    def first_number(self, lines: int) -> int:
+        """Return the number of the first line that is needed, given how many lines the covered entries have.
+
+        Refused ones are among those `lines`.
+        """
+        return self._head + 1 - (lines - len(self._refused))
+
+    def begin(self, entry: Entry) -> Sequence[Event]:
+        """Return the events of an entry that are to be applied: none if the snapshot covers it."""
         self.position = self._group.history.entry = entry.position
-        if entry.position <= self._known:
-            self._remember(entry)
-            return False
-        self.caught_up()
-        return True
+        if entry.position > self._covered:
+            self.caught_up()
+            return entry.events
+        for line in self._taken(entry):
+            if isinstance(line, Whispered):
+                self._group.history.whisper(line.member, line.reader, line.line(), line.at)
+            else:
+                self._group.history.append(line.member, line.line(), line.at)
+        return ()
 
     def refused(self, entry: Entry, event: Event) -> None:
-        """This very event, of the entry that is being folded, changed nothing."""
+        """Note that this very event of the current entry changed nothing."""
         index = next(index for index, other in enumerate(_lines(entry)) if other is event)
         self._refused.add((entry.position, index))
 
-    def lines_of(self, entry: Entry) -> list[Line]:
-        """The lines of an entry that the snapshot knows."""
-        return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
+    def fold(self, entry: Entry) -> list[Line]:
+        """Apply an entry, and return its lines without the refused ones."""
+        for event in self.begin(entry):
+            if self._group.apply(event) is None and not isinstance(event, Seen):
+                self.refused(entry, event)
+        return self._taken(entry)
 
     def caught_up(self) -> None:
-        """There are no more entries that the snapshot knows."""
-        if self._known:
+        """Note that the entries which the snapshot covers have all been passed."""
+        if self._covered:
             self._group.history.renumber(self._head)
-            self.position = max(self.position, self._known)
-            self._known = 0
+            self.position = max(self.position, self._covered)
+            self._covered = 0
 
     def dump(self) -> tuple[int, bytes]:
-        """The position of the oldest entry that is needed beside the state, and the state."""
+        """Return the position of the oldest entry that is needed beside the state, and the state."""
         first = self._group.history.first_entry()
         self._refused = {(position, index) for position, index in self._refused if position >= first}
         state = {
@@ -80,16 +98,13 @@ class Snapshots:
         }
         return first, json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def _remember(self, entry: Entry) -> None:
-        for line in self.lines_of(entry):
-            if isinstance(line, Whispered):
-                self._group.history.whisper(line.member, line.reader, line.line(), line.at)
-            else:
-                self._group.history.append(line.member, line.line(), line.at)
+    def _taken(self, entry: Entry) -> list[Line]:
+        """Return the lines of an entry without the refused ones."""
+        return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
 
 
 def _lines(entry: Entry) -> list[Line]:
-    """All but the Seens, which the log may forget: what is counted among them would get another index."""
+    """Return all events but the Seens. The log may forget those, which must not change the index of the others."""
     return [event for event in entry.events if not isinstance(event, Seen)]
 
 
@@ -108,6 +123,38 @@ def _member(fields: list[Any]) -> Member:
 
 
 def _upgraded(fields: list[Any]) -> list[Any]:
-    """A member as version 1 saved it, when all had an address, and its joining was not known."""
+    """Return the fields of a member saved by version 1, in which all had an address and no number of their join."""
     member_id, name, key, address, cursor, own, said, logged = fields
     return [member_id, name, key, *(address or ("", None)), None, 0, 0.0, cursor, said - own, said, logged, 0, 0]
+
+
+class SnapshotSaver:
+    """Saves snapshots into a log, one at a time. `survive` is called while handling an unexpected exception."""
+
+    _logger = Logger()
+
+    def __init__(self, snapshots: Snapshots, log: ILog, survive: Callable[[str], None]) -> None:
+        self.unsaved = 0
+        """The number of events since the last snapshot."""
+        self._snapshots = snapshots
+        self._log = log
+        self._survive = survive
+        self._saving = False
+
+    @inlineCallbacks
+    def save(self) -> Generator[Deferred[Any], Any, None]:
+        """Save a snapshot, and let the log forget what is no longer needed. Do nothing while one is being saved."""
+        if self._saving:
+            return
+        self._saving, self.unsaved = True, 0
+        try:
+            position = self._snapshots.position
+            first, state = self._snapshots.dump()
+            yield self._log.save_snapshot(position, VERSION, state)
+            yield self._log.trim(first, position + 1)
+        except LogError as error:
+            self._logger.error("A snapshot could not be saved; the next attempt comes later: {error}", error=str(error))
+        except Exception:
+            self._survive("saving a snapshot")
+        finally:
+            self._saving = False

@@ -1,8 +1,7 @@
-"""Subscriptions: who is given what happens at once, instead of asking for it.
+"""Subscriptions: live readers are given new lines at once, without asking for them.
 
-A live reader has a place in the conversation, and no queue. It is woken once in a reactor turn in which something
-happened, reads on from its place, and gets it in one piece. While it takes nothing more, it is not woken; when it does
-again, it reads on.
+A live reader has a cursor of its own, and no queue. It is woken once in a reactor turn in which something happened, and
+is given all lines after its cursor in one piece. While it is paused, it is not woken; when it resumes, it reads on.
 
 What all readers together are given in one turn is limited: the rest of them have their turn next.
 """
@@ -19,13 +18,13 @@ from zope.interface import Interface, implementer
 from groupchat.core.group import Group, Member, Run
 
 AT_ONCE = 32 * 1024
-"""The most that a reader is given in one turn, in bytes (but a longer line goes alone)."""
+"""The most bytes that a reader is given in one turn (but a longer line goes alone)."""
 
 LINES_AT_ONCE = 512
 """The most lines that a reader is given in one turn."""
 
-JSON_LINES_AT_ONCE = 128
-"""The most lines that an onlooker is given in one turn: there is more to write of each."""
+ALL_LINES_AT_ONCE = 128
+"""The most lines that a `FullSubscription` is given in one turn: its lines are larger when written."""
 
 WORK = 1_000
 CHUNK = 4096
@@ -38,41 +37,42 @@ READERS = 1_000
 """How many readers have their turn in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
-"""How a front end writes what it is given; nothing for no runs. All its readers pass one function: see `Rendered`."""
+"""A function of a front end that renders runs of lines; nothing for no runs. All readers share one: see `Rendered`."""
 
-Picture = Callable[[range, Sequence[range]], bytes]
-"""How a front end writes lines by their numbers: those that are no longer kept, and runs of those that are."""
+RenderNumbers = Callable[[range, Sequence[range]], bytes]
+"""A function that renders lines given by number: those that are no longer kept, and runs of those that are."""
 
 
 class Turn:
     """What is done in one turn: `work` is how much may still be.
 
-    `rendered` has what was read from a place after which nothing is hidden, which is the same for every reader there,
-    by the place and by how it is written: the bytes, the place after it, and the work of giving it.
+    `rendered` has the lines read from a cursor, by that and by the function that renders them: the same for every
+    reader there. With them are the cursor after them, and the work of giving them. It has only lines after which
+    nothing is hidden to a reader.
     """
 
     __slots__ = ("rendered", "work")
 
     def __init__(self) -> None:
         self.work = WORK
-        self.rendered: dict[tuple[int, Render | Picture | None], tuple[bytes, int, int]] = {}
+        self.rendered: dict[tuple[int, Render | RenderNumbers | None], tuple[bytes, int, int]] = {}
 
 
 class IReader(Interface):
-    """Who reads along: a connection of a live front end."""
+    """A live reader: a connection of a front end."""
 
     def give(lines: bytes) -> None:
-        """Whole lines: each with its LF, unless its `render` writes them otherwise."""
+        """Take whole lines: each with its LF, unless the subscription renders them in another way."""
 
     def drop() -> None:
-        """It has taken nothing for too long: end it."""
+        """End the connection: it has taken nothing for too long."""
 
 
 @implementer(IPushProducer)
 class Subscription:
-    """One live reader of a member's lines, and its place; the producer of its transport.
+    """The lines for one member, as one live reader is given them; the producer of its transport.
 
-    Lines are given as they are, each with its LF, unless `render` writes them.
+    Lines are given as they are, each with its LF, or rendered by `render`.
     """
 
     __slots__ = ("_subscriptions", "cursor", "member", "reader", "render", "skipped")
@@ -101,7 +101,7 @@ class Subscription:
         self._subscriptions.close(self)
 
     def read(self, group: Group, turn: Turn) -> None:
-        """Give what there is after this place, and move it."""
+        """Give the lines after the cursor, and move it."""
         member = self.member
         if self.skipped == member.own + group.whispered:
             key = self.cursor, self.render
@@ -132,27 +132,27 @@ def with_ends(runs: Sequence[Run]) -> bytes:
     return b"".join([piece for _, lines in runs for piece in (lines, b"\n")])
 
 
-class Onlooker(Subscription):
-    """One that is given its member's own lines, too: somebody may look at one conversation in several places.
+class FullSubscription(Subscription):
+    """A subscription to all lines, the member's own included, for clients that show one conversation in several places.
 
-    What it is given is `picture` of their numbers.
+    `render` is given their numbers.
     """
 
-    __slots__ = ("_picture",)
+    __slots__ = ("_render",)
 
     def __init__(
-        self, subscriptions: Subscriptions, member: Member, cursor: int, reader: IReader, picture: Picture
+        self, subscriptions: Subscriptions, member: Member, cursor: int, reader: IReader, render: RenderNumbers
     ) -> None:
         super().__init__(subscriptions, member, (cursor, 0), reader, None)
-        self._picture = picture
+        self._render = render
 
     def read(self, group: Group, turn: Turn) -> None:
         if group.history.has_whispers(self.cursor):
-            found = self._look(group, turn)
+            found = self._take_all(group, turn)
         else:
-            key = self.cursor, self._picture
+            key = self.cursor, self._render
             known = turn.rendered.get(key)
-            found = turn.rendered[key] = self._look(group, turn) if known is None else known
+            found = turn.rendered[key] = self._take_all(group, turn) if known is None else known
         lines, self.cursor, work = found
         turn.work -= work
         if lines:
@@ -160,45 +160,45 @@ class Onlooker(Subscription):
         if self.cursor > self.member.cursor:
             group.advance(self.member, *group.place(self.member, self.cursor))
 
-    def _look(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
-        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, JSON_LINES_AT_ONCE)
+    def _take_all(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
+        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, ALL_LINES_AT_ONCE)
         turn.work -= sum(map(len, runs)) + RANGE * len(runs)
-        lines = self._picture(lost, runs)
+        lines = self._render(lost, runs)
         return lines, cursor, len(lines) // CHUNK
 
 
 class Subscriptions:
-    """The live readers of one group. `survive` is told of a bug, while handling the exception."""
+    """The live readers of one group. `survive` is called while handling an exception of a reader."""
 
     def __init__(self, group: Group, clock: IReactorTime, survive: Callable[[str], None]) -> None:
         self._group = group
         self._clock = clock
         self._survive = survive
         self._awake: dict[Subscription, None] = {}
-        self._paused: dict[Subscription, float] = {}  # since when, the longest first
+        self._paused: dict[Subscription, float] = {}  # by the time of the pause, the earliest first
         self._round: Iterator[Subscription] | None = None  # who was awake when it began, and had no turn yet
         self._happened = False  # something, since then
         self._waking = False
         self.delivered = 0
-        """How many lines were passed by live readers in all: given, or hidden to them."""
+        """The number of lines that live readers have passed, hidden ones included."""
 
     def open(
         self, member: Member, place: tuple[int, int], reader: IReader, render: Render | None = None
     ) -> Subscription:
-        """Begin to give somebody what comes after a place: see `Group.place`."""
+        """Open a subscription to the lines after a place: see `Group.place`."""
         subscription = Subscription(self, member, place, reader, render)
         self._awake[subscription] = None
         self.wake()
         return subscription
 
-    def watch(self, member: Member, after: int, reader: IReader, picture: Picture) -> Subscription:
-        """Begin to give somebody what comes after the line of this number, the member's own lines included."""
-        onlooker = Onlooker(self, member, min(after, self._group.history.head), reader, picture)
-        if onlooker.cursor > member.cursor:  # all up to there was seen, also if nothing happens from here on
-            self._group.advance(member, *self._group.place(member, onlooker.cursor))
-        self._awake[onlooker] = None
+    def watch(self, member: Member, after: int, reader: IReader, render: RenderNumbers) -> Subscription:
+        """Open a subscription to all lines after the number `after`, the member's own included."""
+        subscription = FullSubscription(self, member, min(after, self._group.history.head), reader, render)
+        if subscription.cursor > member.cursor:  # the lines up to there were seen, even if no more come
+            self._group.advance(member, *self._group.place(member, subscription.cursor))
+        self._awake[subscription] = None
         self.wake()
-        return onlooker
+        return subscription
 
     def close(self, subscription: Subscription) -> None:
         self._awake.pop(subscription, None)
@@ -216,14 +216,14 @@ class Subscriptions:
             self.wake()
 
     def drop_stalled(self, seconds: float) -> None:
-        """Part from those that have been paused for so long."""
+        """Drop the readers that have been paused for so long."""
         before = self._clock.seconds() - seconds
         for subscription in [subscription for subscription, since in self._paused.items() if since <= before]:
             self.close(subscription)
             subscription.reader.drop()
 
     def wake(self) -> None:
-        """Something has happened: everybody who is awake is given it in the next turn, or the first ones with room."""
+        """Give new lines to every reader that is not paused, from the next turn on."""
         if self._awake:
             self._happened = True
             self._wake()
@@ -234,7 +234,7 @@ class Subscriptions:
             self._clock.callLater(0, self._turn)
 
     def _give(self) -> bool:
-        """Give those that are awake what comes next, as many as one turn has room for. Return True if there is more."""
+        """Give readers that are awake their next lines, as many as one turn allows. Return True if there is more."""
         if self._round is None:
             self._round, self._happened = iter(tuple(self._awake)), False
         turn, group, awake = Turn(), self._group, self._awake
@@ -259,7 +259,7 @@ class Subscriptions:
         return self._happened
 
     def are_behind(self) -> bool:
-        """Whether there is something that was not given to everybody yet."""
+        """Return True if some lines were not given to every reader yet."""
         head = self._group.history.head
         return any(subscription.cursor < head for subscription in (*self._awake, *self._paused))
 

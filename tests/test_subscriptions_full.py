@@ -1,4 +1,4 @@
-"""Who is given its member's own lines, too: all that it may see, each line once, in whatever pieces."""
+"""Subscriptions to all lines, the member's own included: each visible line once, in whatever pieces."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import random
 from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from groupchat.core.commands import Say, Whisper
 from groupchat.core.events import Joined, Said, Whispered
 from groupchat.core.group import Group
-from groupchat.service.subscriptions import IReader
 from tests.connections import SessionTestCase
-from tests.readers import may_read
+from tests.readers import Reader, may_read
 
 
-def _picture(lost: range, runs: Sequence[range]) -> bytes:
+def _numbers(lost: range, runs: Sequence[range]) -> bytes:
     return b"".join([b"%d\n" % number for run in ([lost] if lost else []) + list(runs) for number in run])
 
 
 class SeenByTests(SynchronousTestCase):
-    def test_everybody_sees_what_is_for_it_in_whatever_pieces(self) -> None:
+    def test_seen_by_gives_all_visible_lines_in_any_pieces(self) -> None:
         chance = random.Random(11)
         for _ in range(60):
             group = self.group(chance, keep=chance.choice([20, 1000]))
@@ -55,39 +53,27 @@ class SeenByTests(SynchronousTestCase):
         return group
 
 
-@implementer(IReader)
-class _Reader:
-    def __init__(self) -> None:
-        self.given: list[bytes] = []
-
-    def give(self, lines: bytes) -> None:
-        self.given.append(lines)
-
-    def drop(self) -> None:
-        raise AssertionError
-
-
-class WatchingTests(SessionTestCase):
-    def test_who_begins_at_the_end_is_not_behind(self) -> None:
+class WatchTests(SessionTestCase):
+    def test_a_member_watching_from_the_end_is_not_behind(self) -> None:
         alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
         alice.ask(Say("one"))
         self.settle()
         self.assertEqual(self.group.behind(bob.member), 1)
-        self.node.service.subscriptions.watch(bob.member, self.group.history.head, _Reader(), _picture)
+        self.node.service.subscriptions.watch(bob.member, self.group.history.head, Reader(), _numbers)
         self.settle()
         self.assertEqual(self.group.behind(bob.member), 0)
 
-    def test_it_moves_the_cursor_as_every_reader_does(self) -> None:
+    def test_watching_moves_the_cursor_of_the_member(self) -> None:
         alice, bob = self.connection("Alice", "aa" * 32), self.connection("Bob", "bb" * 32)
-        readers = [_Reader(), _Reader()]
+        readers = [Reader(), Reader()]
         for reader in readers:
-            self.node.service.subscriptions.watch(alice.member, self.group.history.head, reader, _picture)
+            self.node.service.subscriptions.watch(alice.member, self.group.history.head, reader, _numbers)
         alice.ask(Say("one"))
         bob.ask(Say("two"), Whisper("Alice: three"))
         self.settle()
         head = self.group.history.head
         for reader in readers:
-            numbers = b"".join(reader.given).split()
+            numbers = b"".join(reader.pieces).split()
             self.assertEqual(numbers, [b"%d" % number for number in range(head - 2, head + 1)])
         self.assertEqual((alice.member.cursor, self.group.behind(alice.member)), (head, 0))
         self.assertEqual(self.group.behind(bob.member), 1)

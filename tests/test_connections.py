@@ -1,4 +1,4 @@
-"""Who may have a connection, for how long, and what it is told at the end: in memory."""
+"""The registry of connections, in memory: its limits, and how it stops."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.limits import STOP_SECONDS, Limits
-from groupchat.frontends.connections import STEP, ConnectionRegistry, Refused
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.connections import ConnectionRegistry, Refused
+from groupchat.frontends.connections.registry import STEP
+from groupchat.frontends.lines import LinesProtocol
 from tests.lobby import OTHER_KEY, STOPPING, Caller, Lobby, late_lobby
 
 TOO_MANY = b"* There are too many connections: try again later.\n"
@@ -20,7 +21,7 @@ TOO_MANY_OF_YOURS = b"* There are too many connections from your address.\n"
 
 class LimitTests(SynchronousTestCase):
     def refused(self, lobby: Lobby, host: str) -> bytes:
-        """What a connection that is refused is told before it is closed."""
+        """Connect, expect to be refused, and return what is said before the connection is closed."""
         transport = StringTransport()
         protocol = lobby.registry.buildProtocol(IPv4Address("TCP", host, 40_000))
         self.assertIsInstance(protocol, Refused)
@@ -32,7 +33,7 @@ class LimitTests(SynchronousTestCase):
         told: bytes = transport.value()
         return told
 
-    def test_in_all(self) -> None:
+    def test_max_connections(self) -> None:
         lobby = Lobby(limits=Limits(max_connections=3))
         callers = [lobby.call(f"10.0.1.{number}") for number in range(3)]
         self.assertEqual(self.refused(lobby, "10.0.1.9"), TOO_MANY)
@@ -41,7 +42,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(self.refused(lobby, "10.0.1.1"), TOO_MANY)
         self.assertEqual((lobby.registry.total, lobby.registry.refused), (4, 2))
 
-    def test_of_one_address(self) -> None:
+    def test_max_per_host(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=2))
         callers = [lobby.call("10.0.1.1"), lobby.call("10.0.1.1"), lobby.call("10.0.1.2")]
         self.assertEqual(self.refused(lobby, "10.0.1.1"), TOO_MANY_OF_YOURS)
@@ -54,26 +55,26 @@ class LimitTests(SynchronousTestCase):
             caller.lose()
         self.assertEqual((lobby.registry.connections, lobby.registry._per_host), ({}, {}))
 
-    def test_no_limit_for_one_address(self) -> None:
+    def test_max_per_host_of_zero_is_no_limit(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=0))
         for _ in range(50):
             lobby.call("10.0.1.1")
         self.assertEqual(len(lobby.registry.connections), 50)
 
-    def test_those_without_an_ip_address_count_as_one(self) -> None:
+    def test_transports_without_an_ip_address_are_one_host(self) -> None:
         lobby = Lobby(limits=Limits(max_per_host=1))
         protocol = lobby.registry.buildProtocol(UNIXAddress("/run/chat"))
-        assert isinstance(protocol, Lines)
+        assert isinstance(protocol, LinesProtocol)
         protocol.makeConnection(StringTransport())
         self.assertIsInstance(lobby.registry.buildProtocol(None), Refused)
-        self.assertIsInstance(lobby.registry.buildProtocol(IPv6Address("TCP", "::1", 1)), Lines)
+        self.assertIsInstance(lobby.registry.buildProtocol(IPv6Address("TCP", "::1", 1)), LinesProtocol)
 
-    def test_before_the_start_none_is_taken(self) -> None:
+    def test_nothing_is_accepted_before_the_start(self) -> None:
         lobby = Lobby()
-        registry = ConnectionRegistry(lobby.service, Limits(), lobby.clock, Lines)
+        registry = ConnectionRegistry(lobby.service, Limits(), lobby.clock, LinesProtocol)
         self.assertIsNone(registry.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)))
 
-    def test_whoever_does_not_take_the_refusal_is_not_waited_for(self) -> None:
+    def test_a_refused_connection_is_aborted_if_it_does_not_close(self) -> None:
         clock, transport = Clock(), StringTransport()
         refusal = Refused(b"* No.\n", clock)
         refusal.makeConnection(transport)
@@ -83,7 +84,7 @@ class LimitTests(SynchronousTestCase):
         refusal.connectionLost()
         self.assertEqual(clock.getDelayedCalls(), [])
 
-    def test_a_refusal_that_is_taken_at_once_leaves_nothing(self) -> None:
+    def test_a_refused_connection_that_closes_leaves_no_timer(self) -> None:
         clock, transport = Clock(), StringTransportWithDisconnection()
         transport.protocol = refusal = Refused(b"* No.\n", clock)
         refusal.makeConnection(transport)
@@ -91,7 +92,7 @@ class LimitTests(SynchronousTestCase):
 
 
 class NameWithinTests(SynchronousTestCase):
-    def test_whoever_gives_no_name_is_closed(self) -> None:
+    def test_a_connection_without_a_name_is_closed(self) -> None:
         lobby = Lobby(limits=Limits(name_within=10))
         early = lobby.call()
         lobby.pass_time(5)
@@ -107,7 +108,7 @@ class NameWithinTests(SynchronousTestCase):
         lobby.pass_time(100)
         self.assertEqual((alice.is_closing, alice.heard()), (False, []))
 
-    def test_the_password_is_part_of_it(self) -> None:
+    def test_the_time_includes_the_password(self) -> None:
         lobby = Lobby(limits=Limits(name_within=10, password=b"sesame"))
         caller = lobby.call()
         lobby.pass_time(9)
@@ -115,14 +116,14 @@ class NameWithinTests(SynchronousTestCase):
         lobby.pass_time(1)
         self.assertTrue(caller.is_closing)
 
-    def test_it_holds_for_programs_too_until_they_have_their_session(self) -> None:
+    def test_a_program_without_a_session_is_closed(self) -> None:
         lobby = Lobby(limits=Limits(name_within=10))
         robot, caller = lobby.program("Robot"), lobby.call()
         caller.ask(f"/resume {OTHER_KEY} 1")
         lobby.pass_time(10)
         self.assertEqual((robot.is_closing, caller.is_closing), (False, True))
 
-    def test_whoever_does_not_take_what_is_left_is_dropped(self) -> None:
+    def test_a_closing_connection_that_stalls_is_dropped(self) -> None:
         lobby = Lobby(stall=20)
         alice = lobby.enter("Alice")
         alice.ask("/quit")
@@ -131,7 +132,7 @@ class NameWithinTests(SynchronousTestCase):
         lobby.pass_time(1)
         self.assertTrue(alice.transport.disconnected)
 
-    def test_a_bug_is_survived(self) -> None:
+    def test_a_bug_in_closing_is_survived(self) -> None:
         lobby = Lobby(limits=Limits(name_within=10))
         caller = lobby.call()
         self.patch(caller.lines, "close", lambda *why: 1 / 0)
@@ -144,13 +145,13 @@ class NameWithinTests(SynchronousTestCase):
 
 class StopTests(SynchronousTestCase):
     def stop(self, lobby: Lobby) -> list[None]:
-        """Begin to stop; the list is no longer empty once that is done."""
+        """Begin to stop. The list gets an element once that is done."""
         stopped: list[None] = []
         lobby.registry.stop().addCallback(stopped.append)
         return stopped
 
     def end(self, lobby: Lobby, *callers: Caller) -> list[list[str]]:
-        """What each was told before it was closed, and is gone."""
+        """Lose these connections, which are closing. Return what each was told."""
         heard = [caller.heard() for caller in callers]
         for caller in callers:
             self.assertTrue(caller.is_closing)
@@ -158,7 +159,7 @@ class StopTests(SynchronousTestCase):
         lobby.clock.pump([0.1] * 3)
         return heard
 
-    def test_everybody_is_told(self) -> None:
+    def test_stopping_tells_every_connection(self) -> None:
         lobby = Lobby()
         alice, robot, nobody = lobby.enter("Alice"), lobby.program("Robot"), lobby.call()
         for caller in (alice, robot, nobody):
@@ -169,10 +170,10 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(stopped, [None])
         self.assertFalse(lobby.registry._ticker.running)
 
-    def test_with_nobody_there(self) -> None:
+    def test_stopping_without_connections(self) -> None:
         self.assertEqual(self.stop(Lobby()), [None])
 
-    def test_what_is_under_way_is_answered_and_told_first(self) -> None:
+    def test_pending_commands_are_answered_before_stopping(self) -> None:
         lobby = late_lobby(0.5)
         alice, robot = lobby.call(), lobby.call()
         alice.send("Alice")
@@ -192,7 +193,7 @@ class StopTests(SynchronousTestCase):
         )
         self.assertEqual(stopped, [None])
 
-    def test_a_slow_one_is_given_what_is_there_for_it(self) -> None:
+    def test_a_slow_reader_gets_its_lines_before_stopping(self) -> None:
         lobby = Lobby()
         alice, carol = lobby.enter("Alice"), lobby.enter("Carol")
         alice.heard()
@@ -206,7 +207,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(self.end(lobby, alice, carol), [["Carol: hi", STOPPING], [STOPPING]])
         self.assertEqual(stopped, [None])
 
-    def test_one_that_takes_nothing_is_dropped(self) -> None:
+    def test_stopping_drops_a_stalled_reader(self) -> None:
         lobby = Lobby()
         alice, carol = lobby.enter("Alice"), lobby.enter("Carol")
         alice.lines.pauseProducing()
@@ -220,7 +221,7 @@ class StopTests(SynchronousTestCase):
         lobby.clock.pump([0.1] * 2)
         self.assertEqual(stopped, [None])
 
-    def test_one_that_never_ends_is_not_waited_for_for_ever(self) -> None:
+    def test_stopping_does_not_wait_forever(self) -> None:
         lobby = Lobby()
         lobby.call()
         stopped = self.stop(lobby)

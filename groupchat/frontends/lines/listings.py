@@ -1,4 +1,4 @@
-"""What somebody with a live line is told of the group when it asks: the same words for every front end."""
+"""Answers about the group that live front ends share: a greeting, the members, the files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Words = list[str | bytes | bytearray]
 
 
 def greeting(service: GroupService) -> Words:
-    """What was said last, which anybody may read, and who is here."""
+    """Return the greeting: the last lines that anybody may read, and who is here."""
     group = service.group
     last = group.history.last(GREETING_LINES, 0, MAX_ANSWER)
     count = len(group.members)
@@ -30,7 +30,7 @@ def greeting(service: GroupService) -> Words:
 
 
 def users(service: GroupService, now: float) -> Words:
-    """Who is here: live, or polling, or away; since when; and how many lines behind."""
+    """Return the answer to /users: how each member takes part, since when, and how many lines behind it is."""
     members = service.group.members
     today = _moment(now)[:10]
     found: Words = [f"{len(members)} here:" if len(members) > 1 else "Only you are here:"]
@@ -45,7 +45,7 @@ def users(service: GroupService, now: float) -> Words:
 
 
 def files(shared: Sequence[File]) -> Words:
-    """What is on the shelf: of many files, only the last."""
+    """Return the answer to /files: the shared files, or the last of them if there are many."""
     if not shared:
         return ["There are no files yet."]
     found: Words = [f"{len(shared)} files:" if len(shared) > 1 else "1 file:"]

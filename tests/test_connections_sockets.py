@@ -1,4 +1,4 @@
-"""The ports of live lines, and what is written to their connections: on real sockets."""
+"""Ports, socket options and writing, on real sockets."""
 
 from __future__ import annotations
 
@@ -19,33 +19,28 @@ from zope.interface.verify import verifyObject
 from groupchat.core.errors import CannotListen
 from groupchat.core.limits import KEEPALIVE, SEND_BUFFER, Limits, Settings
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService, tune, writer
-from groupchat.frontends.lines import Lines
+from groupchat.frontends.lines import LinesProtocol
 from groupchat.log.memory import MemoryLog
 from groupchat.service.group_service import GroupService
+from tests.daemon import SECONDS
 from tests.lobby import STOPPING, WELCOME
 from tests.sessions import RESET
 
 reactor: Any = installed
 
-PATIENCE = 20.0
-
 
 class Silent(Protocol):
-    """The protocol of whoever listens for nothing."""
-
-
-def silence() -> Factory:
-    return Factory.forProtocol(Silent)
+    """A protocol that does nothing."""
 
 
 class PortTests(TestCase):
     def listen(self, number: int, interface: str | None) -> Any:
-        port = self.successResultOf(PortEndpoint(reactor, number, interface).listen(silence()))
+        port = self.successResultOf(PortEndpoint(reactor, number, interface).listen(Factory.forProtocol(Silent)))
         self.addCleanup(port.stopListening)
         return port
 
     def connect(self, host: str, number: int) -> None:
-        socket.create_connection((host, number), timeout=PATIENCE).close()
+        socket.create_connection((host, number), timeout=SECONDS).close()
 
     def need_ipv6(self) -> None:
         try:
@@ -53,36 +48,32 @@ class PortTests(TestCase):
         except OSError as error:
             self.skipTest(f"this machine has no IPv6: {error}")
 
-    def test_it_is_an_endpoint(self) -> None:
+    def test_port_endpoint_provides_its_interface(self) -> None:
         self.assertTrue(verifyObject(IStreamServerEndpoint, PortEndpoint(reactor, 0, None)))
 
-    def test_everywhere(self) -> None:
+    def test_a_port_on_all_addresses(self) -> None:
         number = self.listen(0, None).getHost().port
         self.connect("127.0.0.1", number)
         self.connect("127.0.0.2", number)
         self.need_ipv6()
         self.connect("::1", number)
 
-    def test_on_one_address_only(self) -> None:
-        number = self.listen(0, "127.0.0.2").getHost().port
-        self.connect("127.0.0.2", number)
-        with self.assertRaises(ConnectionRefusedError):
-            self.connect("127.0.0.1", number)
+    def test_a_port_on_one_address(self) -> None:
+        for own, other in [("127.0.0.2", "127.0.0.1"), ("::1", "127.0.0.1")]:
+            if ":" in own:
+                self.need_ipv6()
+            number = self.listen(0, own).getHost().port
+            self.connect(own, number)
+            with self.assertRaises(ConnectionRefusedError):
+                self.connect(other, number)
 
-    def test_on_one_address_of_ipv6(self) -> None:
-        self.need_ipv6()
-        number = self.listen(0, "::1").getHost().port
-        self.connect("::1", number)
-        with self.assertRaises(ConnectionRefusedError):
-            self.connect("127.0.0.1", number)
-
-    def test_a_port_that_is_in_use(self) -> None:
+    def test_a_port_in_use_cannot_be_bound(self) -> None:
         number = self.listen(0, "127.0.0.1").getHost().port
-        self.failureResultOf(PortEndpoint(reactor, number, "127.0.0.1").listen(silence()), OSError)
+        self.failureResultOf(PortEndpoint(reactor, number, "127.0.0.1").listen(Factory.forProtocol(Silent)), OSError)
         with self.assertRaises(OSError):
             PortEndpoint(reactor, number, "127.0.0.1").bind()
 
-    def test_the_socket_of_a_connection_is_tuned(self) -> None:
+    def test_options_of_a_tcp_socket_are_set(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
         client = socket.create_connection(server.getsockname())
@@ -104,7 +95,7 @@ class PortTests(TestCase):
             client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF),
         )
 
-    def test_what_has_no_tcp_socket_is_left_alone(self) -> None:
+    def test_other_transports_are_left_alone(self) -> None:
         tune(StringTransport())
         transport = StringTransport()
         one, other = socket.socketpair()
@@ -119,8 +110,8 @@ class PortTests(TestCase):
         tune(transport)
 
 
-class GuestSaid(Protocol):
-    """Somebody is told of its transport."""
+class Connected(Protocol):
+    """Fires a Deferred with its transport."""
 
     def __init__(self, made: Deferred[Any]) -> None:
         self._made = made
@@ -130,26 +121,26 @@ class GuestSaid(Protocol):
 
 
 class WriterTests(TestCase):
-    """Writing past Twisted's buffer, which looks at `dataBuffer` and `_tempDataLen` of its transport."""
+    """Writing at once, round the buffer of Twisted."""
 
     @inlineCallbacks
     def setUp(self) -> Any:  # type: ignore[override]
         made: Deferred[Any] = Deferred()
-        factory = Factory.forProtocol(lambda: GuestSaid(made))
+        factory = Factory.forProtocol(lambda: Connected(made))
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=PATIENCE)
+        self.client = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=SECONDS)
         self.addCleanup(self.client.close)
         self.transport = yield made
 
-    def test_a_little_is_sent_at_once(self) -> None:
+    def test_data_is_sent_at_once(self) -> None:
         writer(self.transport)(b"hello\n")
         self.assertEqual((self.transport.dataBuffer, self.transport._tempDataLen), (b"", 0))
-        self.assertEqual(self.client.recv(100), b"hello\n")  # though the reactor had no turn
+        self.assertEqual(self.client.recv(100), b"hello\n")  # the reactor had no turn
         self.transport.loseConnection()
 
     @inlineCallbacks
-    def test_more_than_the_kernel_takes_comes_in_order(self) -> Any:
+    def test_more_than_the_kernel_takes_arrives_in_order(self) -> Any:
         write = writer(self.transport)
         pieces = [b"%07d " % number * 4096 for number in range(1000)]  # 32 MB
         for piece in pieces:
@@ -157,7 +148,7 @@ class WriterTests(TestCase):
         self.assertGreater(len(self.transport.dataBuffer) + self.transport._tempDataLen, 1_000_000)
         self.client.setblocking(False)
         received = bytearray()
-        deadline = reactor.seconds() + PATIENCE
+        deadline = reactor.seconds() + SECONDS
         while len(received) < 32_768_000:
             assert reactor.seconds() < deadline, len(received)
             try:
@@ -170,17 +161,17 @@ class WriterTests(TestCase):
         self.transport.loseConnection()
 
     @inlineCallbacks
-    def test_to_somebody_who_is_gone(self) -> Any:
+    def test_writing_to_a_closed_connection_loses_it(self) -> Any:
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.client.close()
         write = writer(self.transport)
-        deadline = reactor.seconds() + PATIENCE
+        deadline = reactor.seconds() + SECONDS
         while self.transport.connected:
             assert reactor.seconds() < deadline
             write(b"anybody?\n")
             yield deferLater(reactor, 0.01, lambda: None)
 
-    def test_what_is_no_tcp_is_written_to_as_usual(self) -> None:
+    def test_other_transports_are_written_to_as_usual(self) -> None:
         transport = StringTransport()
         writer(transport)(b"hello")
         self.assertEqual(transport.value(), b"hello")
@@ -192,7 +183,7 @@ class WriterTests(TestCase):
 
 @implementer(IStreamServerEndpoint)
 class NoEndpoint:
-    """An endpoint that cannot be had: it fails, or raises."""
+    """An endpoint that cannot listen: it fails, or raises."""
 
     def __init__(self, raises: bool) -> None:
         self._raises = raises
@@ -204,7 +195,7 @@ class NoEndpoint:
 
 
 class KnownEndpoint(PortEndpoint):
-    """Remembers on which port it listens."""
+    """An endpoint that remembers its port."""
 
     def listen(self, protocolFactory: Any) -> Deferred[Any]:
         return super().listen(protocolFactory).addCallback(self._remember)
@@ -219,24 +210,24 @@ class ServiceTests(TestCase):
 
     def setUp(self) -> Any:
         self.group_service = GroupService(Settings(), MemoryLog(), reactor, self.fail)
-        self.registry = ConnectionRegistry(self.group_service, Limits(), reactor, Lines)
+        self.registry = ConnectionRegistry(self.group_service, Limits(), reactor, LinesProtocol)
         self.endpoint = KnownEndpoint(reactor, 0, "127.0.0.1")
         self.service = StreamService(self.registry, [self.endpoint])
         self.addCleanup(self.group_service.stopService)
         return self.group_service.startService()
 
     def connect(self) -> socket.socket:
-        """A connection, which need not be taken yet: the kernel does that."""
-        connected = socket.create_connection(("127.0.0.1", self.endpoint.number), timeout=PATIENCE)
+        """Return a connection, which the kernel accepts before the daemon does."""
+        connected = socket.create_connection(("127.0.0.1", self.endpoint.number), timeout=SECONDS)
         connected.setblocking(False)
         self.addCleanup(connected.close)
         return connected
 
     @inlineCallbacks
     def received(self, connected: socket.socket, upto: bytes) -> Any:
-        """What comes, until it ends with this; empty is the end of the connection."""
+        """Return the bytes up to and including `upto`, or, if that is empty, up to the end of the connection."""
         data = b""
-        deadline = reactor.seconds() + PATIENCE
+        deadline = reactor.seconds() + SECONDS
         while not upto or not data.endswith(upto):
             assert reactor.seconds() < deadline, data
             try:
@@ -250,7 +241,7 @@ class ServiceTests(TestCase):
         return data
 
     @inlineCallbacks
-    def test_a_connection_that_comes_early_waits_and_one_at_the_end_is_told(self) -> Any:
+    def test_early_connections_wait_and_late_ones_are_told(self) -> Any:
         self.service.privilegedStartService()
         connected = self.connect()
         connected.send(b"Alice\n")
@@ -272,7 +263,7 @@ class ServiceTests(TestCase):
         self.assertEqual([(event["total"], event["refused"]) for event in events if "total" in event], [(1, 0)])
 
     @inlineCallbacks
-    def test_it_binds_when_it_starts_if_that_was_not_done_before(self) -> Any:
+    def test_start_binds_if_privileged_start_did_not(self) -> Any:
         yield self.service.startService()
         connected = self.connect()
         yield self.received(connected, b"* What is your name?\n")
@@ -281,7 +272,7 @@ class ServiceTests(TestCase):
             self.connect()
 
     @inlineCallbacks
-    def test_an_endpoint_that_cannot_be_had(self) -> Any:
+    def test_an_endpoint_that_fails_is_reported(self) -> Any:
         for raises, why in [(False, "in use"), (True, "no such interface")]:
             service = StreamService(self.registry, [NoEndpoint(raises)])
             with self.assertRaises(CannotListen) as caught:

@@ -1,0 +1,220 @@
+"""The connections of a group, whatever stream they come by: how many there may be, and for how long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from itertools import takewhile
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface, implementer
+
+from groupchat.core.limits import PASSWORD_PAUSE, STOP_SECONDS, Limits
+from groupchat.files import IShelf
+from groupchat.frontends.budget import Budget
+from groupchat.frontends.connections.sockets import tune
+from groupchat.service.group_service import GroupService
+from groupchat.wire.lines import notes
+
+STEP = 0.02
+"""The seconds between two checks, while stopping, if there is still something to wait for."""
+
+HTTP_ALPN = [b"http/1.1", b"http/1.0"]
+"""The versions of HTTP that the page speaks, as TLS names them: RFC 7301."""
+
+
+class IConnected(Interface):
+    """A connection in the registry."""
+
+    host = Attribute("The address of the other side, without the port.")
+
+    def close(*why: str) -> None:
+        """Say why, and close once that is sent."""
+
+    def drop() -> None:
+        """Close at once."""
+
+
+@implementer(IProtocolNegotiationFactory)
+class ConnectionRegistry(Factory):
+    """All connections of one group, and their limits. `make` returns the protocol for a connection.
+
+    `shelf` has the shared files, if files are shared.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        group_service: GroupService,
+        limits: Limits,
+        clock: IReactorTime,
+        make: Callable[[ConnectionRegistry, str], Protocol],
+        shelf: IShelf | None = None,
+    ) -> None:
+        self.group_service = group_service
+        self.limits = limits
+        self.clock = clock
+        self.shelf = shelf
+        self.ready = False
+        self._make = make
+        self.connections: dict[IConnected, None] = {}
+        self.total = 0
+        self.refused = 0
+        self.budget = Budget(clock, group_service.survive)
+        self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
+        self._per_host: Counter[str] = Counter()
+        self._unnamed: dict[IConnected, float] = {}  # since when, in this order
+        self._closing: dict[IConnected, float] = {}  # since when, in this order
+        self._guessed: dict[str, float] = {}  # when each host last gave a wrong password
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = clock
+
+    def start(self) -> None:
+        self.ready = True
+        self._ticker.start(1.0, now=False)
+
+    # Opening
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self.connect(host_of(addr))
+
+    def connect(self, host: str) -> Protocol | None:
+        """Return the protocol for a connection from a host: `Refused` if there is no room, and None before `start`."""
+        why = self.why_not(host)
+        if why:
+            self.refused += 1
+            return Refused(notes([why]), self.clock)
+        return self._make(self, host) if self.ready else None
+
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "Live lines"
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return the protocols that TLS clients may offer (ALPN, RFC 7301): one that offers others only is refused.
+
+        HTTP is among them so that browsers and curl are told in words that this is no web server.
+        """
+        return [b"groupchat", *HTTP_ALPN]
+
+    def why_not(self, host: str) -> str:
+        """Return why there is no room for a connection from a host, or "" if there is."""
+        limits = self.limits
+        if len(self.connections) >= limits.max_connections:
+            return "There are too many connections: try again later."
+        if limits.max_per_host and self._per_host[host] >= limits.max_per_host:
+            return "There are too many connections from your address."
+        return ""
+
+    # What connections report
+
+    def opened(self, connection: IConnected, transport: Any) -> None:
+        tune(transport)
+        self.total += 1
+        self.connections[connection] = None
+        self._per_host[connection.host] += 1
+        self._unnamed[connection] = self.clock.seconds()
+
+    def named(self, connection: IConnected) -> None:
+        self._unnamed.pop(connection, None)
+
+    def closing(self, connection: IConnected) -> None:
+        self._unnamed.pop(connection, None)
+        self._closing[connection] = self.clock.seconds()
+
+    def closed(self, connection: IConnected) -> None:
+        del self.connections[connection]
+        self._unnamed.pop(connection, None)
+        self._closing.pop(connection, None)
+        self._per_host[connection.host] -= 1
+        if not self._per_host[connection.host]:
+            del self._per_host[connection.host]
+
+    # Limits on input
+
+    def guessed(self, host: str) -> None:
+        """Record a wrong password from a host."""
+        self._guessed[host] = self.clock.seconds()
+
+    def pause_of(self, host: str) -> float:
+        """Return for how many seconds no password is accepted from a host."""
+        since = self.clock.seconds() - self._guessed.get(host, float("-inf"))
+        return PASSWORD_PAUSE - since if 0 <= since < PASSWORD_PAUSE else 0.0
+
+    # Closing
+
+    def _tick(self) -> None:
+        """Close, every second, connections that gave no name in time or do not read what was sent to them last."""
+        try:
+            now = self.clock.seconds()
+            for connection in _longer_than(self.limits.name_within, self._unnamed, now):
+                connection.close("You gave no name. Come back when you have one.")
+                self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a TLS handshake may never end
+            for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
+                connection.drop()
+            self._guessed = {host: at for host, at in self._guessed.items() if self.pause_of(host)}
+        except Exception:
+            self.group_service.survive("looking after connections")
+
+    def _drop(self, connection: IConnected) -> None:
+        if connection in self.connections:
+            connection.drop()
+
+    @inlineCallbacks
+    def stop(self) -> Generator[Deferred[Any], Any, None]:
+        """Answer all commands, send all lines that wait, and close every connection."""
+        if self._ticker.running:
+            self._ticker.stop()
+        yield self.group_service.drain()
+        yield self._wait_while(self.group_service.subscriptions.are_behind)
+        for connection in tuple(self.connections):
+            connection.close("The server is stopping. What was said is kept: come back in a while.")
+        yield self._wait_while(self._has_connections)
+        for connection in tuple(self.connections):
+            connection.drop()
+        yield self._wait_while(self._has_connections)
+
+    def _has_connections(self) -> bool:
+        return bool(self.connections)
+
+    @inlineCallbacks
+    def _wait_while(self, condition: Callable[[], bool]) -> Generator[Deferred[Any], Any, None]:
+        """Wait until a condition is false, but no longer than STOP_SECONDS."""
+        for _ in range(int(STOP_SECONDS / STEP)):
+            if not condition():
+                return
+            yield deferLater(self.clock, STEP)
+
+
+def _longer_than(seconds: float, since: dict[IConnected, float], now: float) -> list[IConnected]:
+    return [connection for connection, at in takewhile(lambda item: now - item[1] >= seconds, since.items())]
+
+
+def host_of(address: IAddress | None) -> str:
+    """Return the host of an address. All addresses that have none, such as those of Unix sockets, count as one."""
+    return str(getattr(address, "host", "local")).removeprefix("::ffff:")
+
+
+class Refused(Protocol):
+    """Says why a connection is refused, and closes it."""
+
+    transport: Any
+
+    def __init__(self, why: bytes, clock: IReactorTime) -> None:
+        self._why = why
+        self._clock = clock
+
+    def connectionMade(self) -> None:
+        self._abort = self._clock.callLater(STOP_SECONDS, self.transport.abortConnection)
+        self.transport.write(self._why)
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._abort.active():
+            self._abort.cancel()
