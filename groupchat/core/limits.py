@@ -54,6 +54,13 @@ Network = IPv4Network | IPv6Network
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 """The networks from which datagrams are accepted by default."""
 
+# Datagrams
+
+BUDGET = 64 * 1024
+BUDGET_RATE = 4 * 1024
+BUDGET_FACTOR = 16
+"""Bytes of plain datagrams that one host is sent: at once, per second, and for each byte received from it."""
+
 # Saying
 
 BURST = 100
