@@ -65,9 +65,9 @@ class CommandHandler:
                 return self._internal(seat, task, now)
         if seat.member is None:
             raise IllegalMessage("You are not a member: join first.")
-        return self._handle_of_member(seat.member, task, now)
+        return self._handle_of_member(seat, seat.member, task, now)
 
-    def _handle_of_member(self, member: Member, command: Command, now: float) -> Event | None:
+    def _handle_of_member(self, seat: Seat, member: Member, command: Command, now: float) -> Event | None:
         match command:
             case Whisper() | Rename() if self._rules.is_done(member, command):
                 return None
@@ -76,7 +76,9 @@ class CommandHandler:
                 command.to = event.to
                 return event
             case Rename():
-                return self._rules.rename(member, command, now)
+                renamed = self._rules.rename(member, command, now)
+                self._rules.naming(seat, renamed)
+                return renamed
             case Leave():
                 return self._rules.leave(member, now)
         self._rules.pace.take(member, now)  # asking to see something counts like saying something
@@ -100,9 +102,11 @@ class CommandHandler:
             return None
         port = None if seat.address is None else seat.address[1]
         events = self._joins[seat] = self._rules.join(seat.host, port, command, now)
-        self._rules.room.joining(events)
-        self._seats.keep(seat)
         *leaves, joined = events
+        assert isinstance(joined, Joined)
+        self._rules.room.joining(events)
+        self._rules.naming(seat, joined)
+        self._seats.keep(seat)
         for left in leaves:
             self._add_first(left)
         return joined
@@ -130,3 +134,6 @@ class CommandHandler:
         """Note that a task is settled."""
         if type(task) is Join:
             self._rules.room.joined(self._joins.pop(seat))
+            self._rules.named(seat)
+        elif type(task) is Rename:
+            self._rules.named(seat)
