@@ -97,8 +97,8 @@ class Room:
                 if member is not None and member.id not in self._leaving and current == rank:
                     return member
                 del self._least[0]
-                if current != rank and current <= self._most:
-                    insort(self._least, current)
+                if current != rank:
+                    self._add(current)
         return None
 
     def _add_new(self) -> None:
@@ -106,9 +106,14 @@ class Room:
         for member in reversed(self._group.by_address.values()):
             if member.joined <= self._searched:
                 break
-            if (rank := _rank(member)) <= self._most:
-                insort(self._least, rank)
+            self._add(_rank(member))
         self._searched = self._group.history.head
+
+    def _add(self, rank: _Rank) -> None:
+        if rank <= self._most:
+            insort(self._least, rank)
+            del self._least[AT_ONCE:]
+            self._most = self._least[-1]
 
     def _search(self) -> None:
         ranks = map(_rank, self._group.by_address.values())
