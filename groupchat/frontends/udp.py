@@ -27,10 +27,11 @@ from groupchat.core.budget import FREE, Budget
 from groupchat.core.commands import Command, Join, Say
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import Address
+from groupchat.core.group import Member, Waiting
 from groupchat.core.limits import EVERYWHERE, Network
 from groupchat.service.group_service import GroupService
 from groupchat.service.seats import IClient, Seat
-from groupchat.wire.datagrams import CLOSE, MAX_LIST, MAX_REPLY, REFUSAL, list_of_names, parse
+from groupchat.wire.datagrams import CLOSE, MAX_LIST, REFUSAL, list_of_names, parse
 
 MAX_DATAGRAM = 16_384
 """The most bytes of a datagram that are read: more than a legal one has, so one that is cut is illegal anyway."""
@@ -181,16 +182,21 @@ class FiveMessages(DatagramProtocol):
             limit = min(MAX_LIST, self._max_reply, self._budget.room(seat.payer, len(command.name)))
             self._reply(list_of_names(self._group.names(but=member), others, limit), seat, address)
         else:
-            limit, room = self._max_reply, MAX_REPLY
             if self._spent and seat.payer in self._spent:
-                said = len(command.text.encode()) if isinstance(command, Say) else 0
-                room = self._budget.room(seat.payer, said)
-                limit = min(limit, room)
-            lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, limit)
-            if len(lines) > room:
-                lines, cursor = b"", member.cursor  # a long line goes alone, but not before there is room for it
+                lines, cursor, skipped = self._affordable(seat, member, command)
+            else:
+                lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, self._max_reply)
             if self._reply(lines, seat, address) and cursor != member.cursor:
                 self._group.advance(member, cursor, skipped)
+
+    def _affordable(self, seat: Seat, member: Member, command: Command) -> Waiting:
+        """Return what waits for a member, as much as the budget of its host pays for."""
+        said = len(command.text.encode()) if isinstance(command, Say) else 0
+        room = self._budget.room(seat.payer, said)
+        waiting = self._group.waiting(member, member.cursor, member.skipped, min(room, self._max_reply))
+        if len(waiting[0]) > room:  # a long line goes alone, but not before there is room for it
+            return b"", member.cursor, member.skipped
+        return waiting
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         assert seat.address is not None
