@@ -82,6 +82,7 @@ def _settings(options: Options) -> Settings:
         max_members=options["max-members"],
         max_per_host=options["max-per-host"],
         rate=options["rate"],
+        join_rate=options["join-rate"],
         release=options["release"],
         hold=options["hold"],
         stall=options["timeout"],

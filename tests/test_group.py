@@ -59,7 +59,7 @@ class FoldTests(TestCase):
             Left(ALICE, "Alice", 0.0),
         ]
         self.assertEqual([group.apply(event) for event in events], [1, 2, 3, 4])
-        self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 1, 0),))))
+        self.assertIsNone(group.apply(Seen(0.0, ((BOB, 4, 1, 0, 1),))))
         self.assertEqual(group.apply(said(BOB, "Bob", "again")), 5)
 
     def test_the_loser_of_a_race_changes_nothing(self) -> None:
@@ -312,7 +312,7 @@ class WhisperTests(TestCase):
         one = group_of(*events[:5])
         for member in NAMES:
             give(one, member)
-        places = tuple([(m.id, m.cursor, m.skipped, 0) for m in one.members.values()])
+        places = tuple([(m.id, m.cursor, m.skipped, 0, 1) for m in one.members.values()])
         other = group_of(*events)
         other.apply(Seen(0.0, places))
         for event in events[5:]:
@@ -374,10 +374,10 @@ class PlaceTests(TestCase):
 class SeenTests(TestCase):
     def test_a_record_moves_cursors_forward_only(self) -> None:
         group = group_of(joined(ALICE, "Alice"), joined(BOB, "Bob"), said(BOB, "Bob", "1"), said(BOB, "Bob", "2"))
-        group.apply(Seen(0.0, ((ALICE, 3, 0, 7), (EVE, 9, 0, 9))))
+        group.apply(Seen(0.0, ((ALICE, 3, 0, 7, 2), (EVE, 9, 0, 9, 1))))
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "Bob: 2")
-        group.apply(Seen(0.0, ((ALICE, 2, 0, 1),)))
+        group.apply(Seen(0.0, ((ALICE, 2, 0, 1, 1),)))
         self.assertEqual(group.members[ALICE].logged, 7 * 60)
         self.assertEqual(give(group, ALICE), "")
 
@@ -390,7 +390,7 @@ class SeenTests(TestCase):
             said(ALICE, "Alice", "mine"),
             said(BOB, "Bob", "2"),
         )
-        group.apply(Seen(0.0, ((ALICE, 3, 1, 0),)))
+        group.apply(Seen(0.0, ((ALICE, 3, 1, 0, 1),)))
         self.assertEqual(group.behind(group.members[ALICE]), 2)
         self.assertEqual(give(group, ALICE), "Bob: 1\nBob: 2")
 

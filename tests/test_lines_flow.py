@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groupchat.core.limits import MAX_ANSWER, QUEUE
-from groupchat.frontends.budget import NAMES, WORK
 from groupchat.frontends.lines.protocol import AT_ONCE as LINES_AT_ONCE
+from groupchat.frontends.turn_budget import NAMES, WORK
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
 from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby

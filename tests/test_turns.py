@@ -9,7 +9,7 @@ import groupchat.service.subscriptions as subscriptions_module
 from groupchat.core.events import Address, Joined, Said, Whispered
 from groupchat.core.group import Group
 from groupchat.core.limits import MAX_HISTORY
-from groupchat.frontends.budget import LISTING, REQUEST, WORK, Budget
+from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
 from groupchat.log.memory import Store
 from groupchat.service.command_queue import BEGUN_AT_ONCE
 from groupchat.service.subscriptions import Subscriptions
@@ -146,7 +146,7 @@ class LinesTests(LobbyTestCase):
 
     def test_a_bug_in_one_turn_hurts_nobody_else(self) -> None:
         survived, done = list[str](), list[str]()
-        budget = Budget(self.lobby.clock, survived.append)
+        budget = TurnBudget(self.lobby.clock, survived.append)
         budget.wait(lambda: 1 // 0)  # type: ignore[arg-type]
         budget.wait(lambda: done.append("done"))
         turns(self.lobby.clock)

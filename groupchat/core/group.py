@@ -20,6 +20,9 @@ from groupchat.core.skeletons import Skeletons
 Outcome = int | None
 """The number of an event; None if it was refused, or is a Seen, which has no number."""
 
+MANY = 1_000_000
+"""The number of minutes in which a member was heard that was there before they were counted."""
+
 Waiting = tuple[bytes | bytearray, int, int]
 """Lines joined with LF, and what the member's `cursor` and `skipped` are once it has been given them."""
 
@@ -39,9 +42,9 @@ class Member:
     `Group.whispered`, adds 1 to Alice's `own`, and takes 1 from Bob's. So of these two lines, two are hidden to Alice,
     none to Bob, and one to Eve.
 
-    `logged` is the time of its last contact with any node, as the log has it: to the minute, from a `Seen`. The rest is
-    no part of the fold: `contact` is when this node last heard of it, negative if never; for `spent` and `paced` see
-    pace.py.
+    `logged` is the time of its last contact with any node, as the log has it: to the minute, from a `Seen`. `minutes`
+    is in how many different minutes it was heard, and `minute` the last of them. The rest is no part of the fold:
+    `contact` is when this node last heard of it, negative if never; for `spent` and `paced` see pace.py.
     """
 
     __slots__ = (
@@ -54,6 +57,8 @@ class Member:
         "joined",
         "key",
         "logged",
+        "minute",
+        "minutes",
         "name",
         "own",
         "paced",
@@ -76,8 +81,13 @@ class Member:
         self.own = 0
         self.skipped = skipped
         self.logged = joined.at
+        self.minute, self.minutes = int(joined.at // 60), 1
         self.contact = -1.0
         self.spent = self.paced = 0.0
+
+    def heard(self) -> int:
+        """Return in how many different minutes it was heard so far."""
+        return self.minutes + (self.contact // 60 > self.minute)
 
     def use(self, client_id: int) -> bool:
         """Record that this id of its client takes effect. Return False if it may not: it did before."""
@@ -208,13 +218,15 @@ class Group:
         return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
 
     def _seen(self, event: Seen) -> Outcome:
-        for member_id, cursor, skipped, minute in event.places:
+        for member_id, cursor, skipped, minute, minutes in event.places:
             member = self.members.get(member_id)
             if member is None:
                 continue
             if cursor > member.cursor:
                 member.cursor, member.skipped = cursor, skipped
             member.logged = max(member.logged, minute * 60.0)
+            member.minute = max(member.minute, minute)
+            member.minutes = max(member.minutes, minutes or MANY)
         return None
 
     def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:

@@ -20,6 +20,7 @@ class Settings:
     max_members: int = 10_000
     max_per_host: int = 1_000  # members of one host; 0 is no limit
     rate: int = 5  # commands of one member per second, in the long run: see BURST; 0 is no limit
+    join_rate: int = 1  # joins over UDP per second, of all hosts, in the long run: see JOIN_BURST; 0 is no limit
     release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
     hold: int = 300  # seconds for which a session without a connection is held
     stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
@@ -53,6 +54,16 @@ Network = IPv4Network | IPv6Network
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 """The networks from which datagrams are accepted by default."""
+
+# Datagrams
+
+JOIN_BURST = 1_000
+"""Joins over UDP that are accepted at once after a pause, of all hosts together."""
+
+BUDGET = 64 * 1024
+BUDGET_RATE = 4 * 1024
+BUDGET_FACTOR = 16
+"""Bytes of plain datagrams that one host is sent: at once, per second, and for each byte received from it."""
 
 # Saying
 

@@ -34,7 +34,7 @@ KINDS: dict[type[Event], str] = {
 _FIELDS = ("member", "name", "text", "key", "host", "port", "places", "client_id", "reader", "secret", "size")
 COLUMNS = ", ".join(("position", "slot", "kind", "at", *_FIELDS))
 
-_PLACE = struct.Struct("<qqqq")
+_PLACE = struct.Struct("<qqqii")
 
 Row = tuple[Any, ...]
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 from groupchat.core.commands import Command, Say, Whisper
-from groupchat.core.errors import IllegalMessage
+from groupchat.core.errors import IllegalMessage, Unanswered
 from groupchat.core.group import Outcome
 from groupchat.core.limits import QUEUE, QUEUED
 from groupchat.service.appender import Appender
-from groupchat.service.command_handler import CommandHandler, Unanswered
+from groupchat.service.command_handler import CommandHandler
 from groupchat.service.seats import InternalCommand, Seat, Seats, Task, Waiter
 
 BEGUN_AT_ONCE = 64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from functools import reduce
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -15,11 +16,11 @@ from twisted.logger import Logger
 
 from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
-from groupchat.core.group import Group, Member
+from groupchat.core.group import MANY, Group, Member
 from groupchat.core.ids import Ids
 from groupchat.log import Entry, ILog, Snapshot
 
-VERSION = 2
+VERSION = 3
 
 
 class Snapshots:
@@ -42,8 +43,9 @@ class Snapshots:
         self._head = state["head"]
         self._refused = {(position, index) for position, index in state["refused"]}
         self._group.whispered = state.get("whispered", 0)
+        upgrades = _UPGRADES[snapshot.version - 1 :]
         for fields in state["members"]:
-            self._group.add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
+            self._group.add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
         return int(state["first"]) - 1
 
     def first_number(self, lines: int) -> int:
@@ -111,21 +113,31 @@ def _lines(entry: Entry) -> list[Line]:
 def _fields(m: Member) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
-    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask]
+    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask, m.minute, m.minutes]
 
 
 def _member(fields: list[Any]) -> Member:
-    member_id, name, key, host, port, secret, number, since, cursor, skipped, own, logged, last, mask = fields
+    member_id, name, key, host, port, secret, number, since, cursor, skipped, *others = fields
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
-    member.cursor, member.own, member.logged = cursor, own, logged
+    member.cursor = cursor
+    member.own, member.logged, last, mask, member.minute, member.minutes = others
     member.ids = Ids(last, mask) if last else None
     return member
 
 
-def _upgraded(fields: list[Any]) -> list[Any]:
-    """Return the fields of a member saved by version 1, in which all had an address and no number of their join."""
+def _from_version_1(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 2 has them: before, all members had an address and no number of their join."""
     member_id, name, key, address, cursor, own, said, logged = fields
     return [member_id, name, key, *(address or ("", None)), None, 0, 0.0, cursor, said - own, said, logged, 0, 0]
+
+
+def _from_version_2(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 3 has them: before, it was not counted in how many minutes a member was heard."""
+    logged = fields[11]
+    return [*fields, int(logged // 60), MANY]
+
+
+_UPGRADES = (_from_version_1, _from_version_2)
 
 
 class SnapshotSaver:

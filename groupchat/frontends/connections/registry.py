@@ -16,8 +16,8 @@ from zope.interface import Attribute, Interface, implementer
 
 from groupchat.core.limits import PASSWORD_PAUSE, STOP_SECONDS, Limits
 from groupchat.files import IShelf
-from groupchat.frontends.budget import Budget
 from groupchat.frontends.connections.sockets import tune
+from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
 
@@ -66,7 +66,7 @@ class ConnectionRegistry(Factory):
         self.connections: dict[IConnected, None] = {}
         self.total = 0
         self.refused = 0
-        self.budget = Budget(clock, group_service.survive)
+        self.budget = TurnBudget(clock, group_service.survive)
         self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, in this order

@@ -17,10 +17,10 @@ from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.core.names import MAX_CHARACTERS
 from groupchat.files import File
-from groupchat.frontends.budget import LISTING, NAMES
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
+from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render
 from groupchat.wire import lines as wire_lines

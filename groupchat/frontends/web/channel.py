@@ -22,8 +22,8 @@ from groupchat.core.limits import (
     WEB_LINGER_SECONDS,
 )
 from groupchat.core.numbers import MAX_DIGITS
-from groupchat.frontends.budget import PER_KIB, REQUEST
 from groupchat.frontends.connections import IConnected
+from groupchat.frontends.turn_budget import PER_KIB, REQUEST
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.dispatch import dispatch

@@ -27,7 +27,7 @@ PER_KIB = 4
 """The work of each KiB of that answer."""
 
 
-class Budget:
+class TurnBudget:
     """The budget of one reactor. `turn` is the number of the turn, which grows as long as something is done."""
 
     def __init__(self, clock: IReactorTime, survive: Callable[[str], None]) -> None:
