@@ -37,6 +37,7 @@ async def _receive(site: Site, request: Request, receiving: Upload, length: int,
         name = await receiving.run(request.name, length, None, owner)
     finally:
         site.uploads.give_back(request.peer)
+        request.taker = None  # it knows the request: a circle
         if session is not None:
             session.released()
     return answers.of({"name": name}, 201)
