@@ -1,4 +1,4 @@
-"""`twistd groupchat`: how its parts are plugged together. Only this module names the concrete classes."""
+"""`twistd groupchat`: how its parts are plugged together. Only this module names concrete front ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def makeService(options: Options) -> service.IService:
     web = _web(options, registry, web_endpoints) if web_endpoints else None
 
     shelf_service = None if shelf is None else ShelfService(shelf)
-    streams = lines if endpoints or web is not None or quic is not None else None
+    streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
+    # They start in this order, and stop in reverse: what uses something stops before it.
     parts = [group_service, shelf_service, udp, quic, streams, web]
 
     def started() -> None:

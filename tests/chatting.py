@@ -1,4 +1,4 @@
-"""What is around a chat and its sessions, without it: witnesses of what they are told, and servers without sockets."""
+"""Fakes around a chat and its sessions: recorders of calls, a view, and servers without sockets."""
 
 from __future__ import annotations
 
@@ -12,27 +12,36 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.client.asks import Ask, Poll
+from groupchat.client.commands import SessionCommand
 from groupchat.client.files.progress import Bar
-from groupchat.client.session import Listener, Session
 from groupchat.client.trust import UntrustedError
 from groupchat.client.view import Shown, View
+from groupchat.core.commands import Poll
 
-GuestSaid = tuple[object, ...]
+AnyBase: Any = object
 
 
-class Witness(Listener):
-    """Writes down all that a session tells, in order."""
+class Recorder(AnyBase):  # type: ignore[misc] # so that it passes for every interface
+    """Records the calls of its methods in `told`, whatever their names: each with its arguments."""
 
     def __init__(self) -> None:
-        self.told: list[GuestSaid] = []
-        self.lines: list[tuple[int, str]] = []
-        self.distrusted: list[UntrustedError] = []
+        self.told: list[tuple[Any, ...]] = []
 
-    def news(self) -> list[GuestSaid]:
-        """What was told since this was last asked. Lines are in `lines` only."""
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.told.append((name, *arguments))
+
+    def news(self) -> list[tuple[Any, ...]]:
+        """Return the calls since `news` was last called."""
         told, self.told = self.told, []
         return told
+
+
+class Witness(Recorder):
+    """A SessionListener. The lines that were received are in `lines` only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
 
     def heard_lines(self) -> list[str]:
         return [line for _, line in self.lines]
@@ -40,44 +49,16 @@ class Witness(Listener):
     def of_kind(self, kind: str) -> list[object]:
         return [told[1] for told in self.told if told[0] == kind]
 
-    def joined(self, name: str, greeting: Sequence[str]) -> None:
-        self.told.append(("joined", name, list(greeting)))
-
-    def not_joined(self, why: str) -> None:
-        self.told.append(("not joined", why))
-
     def untrusted(self, why: UntrustedError) -> None:
-        self.distrusted.append(why)
         self.told.append(("untrusted", str(why)))
 
-    def heard(self, lines: Sequence[tuple[int, str]]) -> None:
+    def received(self, lines: Sequence[tuple[int, str]]) -> None:
         assert lines
         self.lines.extend(lines)
 
-    def answered(self, ask: Ask, words: Sequence[str]) -> None:
-        self.told.append(("answered", ask, list(words)))
-
-    def refused(self, ask: Ask, why: str) -> None:
-        self.told.append(("refused", ask, why))
-
-    def doubtful(self, ask: Ask) -> None:
-        self.told.append(("doubtful", ask))
-
-    def lost(self, why: str) -> None:
-        self.told.append(("lost", why))
-
-    def back(self, waiting: int) -> None:
-        self.told.append(("back", waiting))
-
-    def rejoined(self, name: str) -> None:
-        self.told.append(("rejoined", name))
-
-    def ended(self, why: str) -> None:
-        self.told.append(("ended", why))
-
 
 class FakeView(View):
-    """A view in which the test is who reads, and answers questions."""
+    """A View that a test reads, and whose questions a test answers."""
 
     def __init__(self) -> None:
         self.shown: list[Shown] = []
@@ -89,7 +70,7 @@ class FakeView(View):
         self._then: Callable[[str], None] | None = None
 
     def news(self) -> list[tuple[str, str]]:
-        """What was shown since this was last asked: of each line its kind, and its text."""
+        """Return the kind and the text of each line shown since the last call."""
         shown, self.shown = self.shown, []
         return [(line.kind, line.text) for line in shown]
 
@@ -109,42 +90,18 @@ class FakeView(View):
     def name_is(self, name: str) -> None:
         self.name = name
 
-    def under_way(self, bars: Sequence[Bar]) -> None:
+    def show_progress(self, bars: Sequence[Bar]) -> None:
         self.bars = list(bars)
 
     def close(self) -> None:
         self.closed += 1
 
 
-class FakeSession(Session):
-    """Writes down what it is asked for, and does nothing."""
+class FakeSession(Recorder):
+    """A Session that does nothing."""
 
-    def __init__(self) -> None:
-        self.lacks: frozenset[type[Ask]] = frozenset([Poll])
-        self.calls: list[GuestSaid] = []
-        self.seat = "KEY 00112233445566778899aabbccddeeff"
-
-    @property
-    def proof(self) -> str:
-        return self.seat
-
-    def join(self, name: str) -> None:
-        self.calls.append(("join", name))
-
-    def ask(self, ask: Ask) -> None:
-        self.calls.append(("ask", ask))
-
-    def leave(self) -> None:
-        self.calls.append(("leave",))
-
-    def stop(self) -> None:
-        self.calls.append(("stop",))
-
-    def pause(self) -> None:
-        self.calls.append(("pause",))
-
-    def resume(self) -> None:
-        self.calls.append(("resume",))
+    unsupported: frozenset[type[SessionCommand]] = frozenset([Poll])
+    proof = "KEY 00112233445566778899aabbccddeeff"
 
 
 class Peer:
@@ -162,7 +119,7 @@ class Peer:
         self.protocol.dataReceived(data)
 
     def sent(self) -> list[str]:
-        """The lines that have come from the client since this was last asked."""
+        """Return the lines that came from the client since the last call."""
         data: bytes = self.transport.value()
         self.transport.clear()
         assert data.endswith(b"\n") or not data, data
@@ -170,7 +127,7 @@ class Peer:
 
     @property
     def is_closed(self) -> bool:
-        """By the client."""
+        """True if the client closed the connection."""
         return bool(self.transport.disconnecting or self.transport.disconnected)
 
     def lose(self, why: Exception | None = None) -> None:
@@ -179,7 +136,7 @@ class Peer:
 
 @implementer(IStreamClientEndpoint)
 class FakeEndpoint:
-    """Where a client connects to. A test says what comes of it: `accept` or `refuse`."""
+    """An endpoint. A test decides about each connection: `accept` or `refuse`."""
 
     def __init__(self) -> None:
         self.attempts: list[tuple[IProtocolFactory, Deferred[Any]]] = []

@@ -6,9 +6,10 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 
+from groupchat.wire.lines import HELP
 from tests.daemon import SECONDS, LineMember, UDPMember
 
-LAST_OF_HELP = "* A line that begins with // is said, with one of them."
+LAST_OF_HELP = f"* {HELP[-1]}"
 FIRST_WORDS = "* What is your name?"
 
 

@@ -1,4 +1,4 @@
-"""What a person sees: a program on a pseudo-terminal of some size, and the screen that its output makes."""
+"""A program on a pseudo-terminal of a given size, and the screen that its output makes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ LEFT = "\x1b[D"
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 PASTE = ("\x1b[200~", "\x1b[201~")
-"""What a terminal puts around what is pasted."""
+"""The sequences that a terminal puts around pasted text."""
 
 
 class Paper(pyte.Screen):
-    """A screen that keeps what has scrolled off it, in `above`. `answers` are what the terminal itself says."""
+    """A screen that keeps the rows that scrolled off it, in `above`. `answers` are what the terminal itself sends.
+
+    Faint text, which pyte does not know, is grey.
+    """
 
     def __init__(self, columns: int, rows: int) -> None:
         self.above: list[str] = []
@@ -41,6 +44,9 @@ class Paper(pyte.Screen):
             self.above.append(self.row(0))
         super().index()
 
+    def select_graphic_rendition(self, *attrs: int, **options: Any) -> None:
+        super().select_graphic_rendition(*[90 if attr == 2 else attr for attr in attrs], **options)
+
     def bell(self, *_: Any) -> None:
         self.bells += 1
 
@@ -51,11 +57,11 @@ class Paper(pyte.Screen):
         self.answers.append(data)
 
     def row(self, number: int) -> str:
-        """A wide character stands once."""
+        """Return the text of a row. A wide character stands once."""
         return "".join(self.buffer[number][column].data for column in range(self.columns)).rstrip()
 
     def rows(self) -> list[str]:
-        """All there is and was, without what is empty below."""
+        """Return all rows, those that scrolled off included, without empty ones at the end."""
         found = [*self.above, *map(self.row, range(self.lines))]
         while found and not found[-1]:
             found.pop()
@@ -63,7 +69,7 @@ class Paper(pyte.Screen):
 
 
 class ScreenTerminal(Terminal):
-    """A program on a terminal whose `paper` is looked at instead of the bytes that made it."""
+    """A program on a terminal. Tests look at its `paper` instead of the bytes that made it."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str] | None = None, columns: int = 80, rows: int = 24
@@ -76,7 +82,7 @@ class ScreenTerminal(Terminal):
         self.modes_before = self.modes()
 
     def resize(self, columns: int, rows: int) -> None:
-        """As when somebody pulls at a corner of the window."""
+        """Change the size of the window."""
         self.paper.resize(rows, columns)
         self._set_size()
         os.kill(self.process.pid, signal.SIGWINCH)
@@ -85,14 +91,14 @@ class ScreenTerminal(Terminal):
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", self.paper.lines, self.paper.columns, 0, 0))
 
     def modes(self) -> list[Any]:
-        """How the terminal treats keys and lines: its termios attributes."""
+        """Return the termios attributes, which say how the terminal treats keys and lines."""
         return termios.tcgetattr(self._ours)
 
     def rows(self) -> list[str]:
         return self.paper.rows()
 
     def text(self) -> str:
-        """All rows, and nothing between them: what is longer than a row is found in it as it was written."""
+        """Return all rows joined, so that text longer than a row is found as it was written."""
         return "".join(self.rows())
 
     def shows(self, *rows: str) -> None:
@@ -101,14 +107,14 @@ class ScreenTerminal(Terminal):
         self.wait(lambda: whole in "\n".join(["", *self.rows(), ""]), "\n".join(rows))
 
     def matches(self, pattern: str) -> None:
-        """Wait until a row is like this as a whole."""
+        """Wait until a whole row matches this pattern."""
         like = re.compile(pattern)
         self.wait(lambda: any(map(like.fullmatch, self.rows())), pattern)
 
     def types(self, prompt: str) -> None:
-        """Wait until this stands below the lines, wherever it is cut into rows: the prompt, and what is being typed.
+        """Wait until this, the prompt and what is typed after it, stands below the lines, however it is cut into rows.
 
-        Spaces do not count: at the end of a row they cannot be told from nothing.
+        Spaces do not count: at the end of a row they cannot be seen.
         """
         whole = prompt.replace(" ", "")
 

@@ -1,4 +1,4 @@
-"""Files between real clients and a real daemon: in pipes and scripts, on a terminal, from every kind of session."""
+"""Files between real clients and a real daemon: in pipes, with one-shot commands, and on a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
 
 from tests.daemon import Daemon
 from tests.screens import CTRL_D, ENTER, TAB, ScreenTerminal
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
+from tests.slow import slow
+from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, run, run_here, wait_until, wait_until_full
 
 try:
     import aioquic  # noqa: F401 - whether it is there
@@ -23,11 +23,11 @@ except ImportError as error:
     raise SkipTest("aioquic is not installed") from error
 
 SMALL = b"some bytes\n" * 1000
-LARGE = 60_000_000
+LARGE = 30_000_000
 
 
 class FilesCase(ProcessCase):
-    """A daemon with a shelf, and a directory in which somebody works."""
+    """A daemon with a shelf, and a directory for the client."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -58,15 +58,8 @@ class FilesCase(ProcessCase):
         ]
 
     def run_client(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*CLIENT, *arguments, "--trust-new"],
-            input=typed.encode(),
-            capture_output=True,
-            cwd=self.here,
-            env=self.environment,
-            timeout=3 * SECONDS,
-            check=False,
-        )
+        words = [*arguments, "--trust-new"]
+        return run(*words, typed=typed.encode(), environment=self.environment, directory=self.here)
 
     @contextmanager
     def running_client(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -80,11 +73,9 @@ class FilesCase(ProcessCase):
             finally:
                 process.kill()
 
-    def wait(self, done: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + 2 * SECONDS
-        while not done():
-            self.assertLess(time.monotonic(), until, what)
-            time.sleep(0.01)
+    def wait_for_part(self) -> None:
+        """Wait until some of a file has come."""
+        wait_until(lambda: any(part.stat().st_size > 100_000 for part in self.parts()), lambda: "there is no part")
 
     def parts(self) -> list[Path]:
         return list(self.here.glob("*.part"))
@@ -95,7 +86,7 @@ class FilesCase(ProcessCase):
         return data
 
 
-class ScriptTest(FilesCase):
+class OneShotTest(FilesCase):
     def test_a_list(self) -> None:
         self.assertEqual(self.run_client("files", self.url).stdout, b"")
         self.put("one two.txt")
@@ -125,57 +116,64 @@ class ScriptTest(FilesCase):
         done = self.run_client("get", self.url, "big", "--trust-new", "-")
         self.assertEqual((done.returncode, done.stdout), (0, data), done.stderr)
 
-    def test_interrupted_it_ends_also_if_nobody_reads_what_it_writes(self) -> None:
+    def test_an_interrupt_ends_get_while_its_output_is_blocked(self) -> None:
         self.put("big", LARGE)
         with self.running_client("get", self.url, "big", "-") as process:
             assert process.stdout is not None
             process.stdout.read(1)
-            time.sleep(1.0)  # the pipe is full by then
+            wait_until_full(process)
             process.send_signal(signal.SIGINT)
             self.assertEqual(process.wait(SECONDS), 130)
 
-    def test_what_does_not_work_is_one_line_and_a_status(self) -> None:
+    def test_each_failure_is_one_line_and_a_status(self) -> None:
         self.put("there")
         (self.here / "taken").write_text("mine")
-        for arguments, status, words in [
-            (["get", self.url, "nothing"], 1, "There is no file nothing"),
-            (["get", self.url, "there", "taken"], 1, "taken exists already"),
-            (["get", self.url, "there", "nowhere/x"], 1, "there is no directory nowhere"),
-            (["get", "quic://127.0.0.1:1", "there"], 1, "nothing "),
-            (["send", self.url, "nothing", "--name", "bot"], 1, "No such file"),
-            (["send", self.url, ".", "--name", "bot"], 2, "needs a name"),
-            (["send", self.url, "taken", "--name", "#bot"], 2, "no name for a member"),
-            (["get", self.url, "there\nX", "x"], 2, "one line of text"),
-            (["get", self.url, "\udcff", "x"], 2, "one line of text"),
-            (["send", self.url, "\udcff/x", "--name", "bot"], 1, "No such file"),
-            (["get", self.url], 2, "required"),
-            (["get"], 2, "usage: groupchat get"),
-            (["get", "there"], 2, "usage: groupchat get"),
-            (["get", "127.0.0.1:1", "there"], 2, "usage: groupchat get"),
-            (["get", "tcp://127.0.0.1:1", "x"], 2, "quic://127.0.0.1:1"),
-            (["files", "quic://"], 2, "a host and a port"),
+        for arguments, words in [
+            (["get", self.url, "nothing"], "There is no file nothing"),
+            (["get", self.url, "there", "taken"], "taken exists already"),
+            (["get", self.url, "there", "nowhere/x"], "there is no directory nowhere"),
+            (["get", "quic://127.0.0.1:1", "there"], "nothing "),
+            (["send", self.url, "nothing", "--name", "bot"], "No such file"),
+            (["send", self.url, "\udcff/x", "--name", "bot"], "No such file"),
         ]:
             done = self.run_client(*arguments)
-            self.assertEqual((done.returncode, done.stdout), (status, b""), arguments)
-            told = done.stderr.decode()
-            self.assertIn(words, told, arguments)
-            self.assertRegex(told, r"\Agroupchat[^\n\x1b]*\n\Z")
+            self.assertEqual((done.returncode, done.stdout), (1, b""), arguments)
+            self.assertIn(words, done.stderr.decode(), arguments)
+            self.assertRegex(done.stderr.decode(), r"\Agroupchat[^\n\x1b]*\n\Z")
         self.assertEqual((self.here / "taken").read_text(), "mine")
 
-    def test_a_password_that_is_wanted_is_told_how_to_give(self) -> None:
+    def test_each_wrong_argument_is_one_line(self) -> None:
+        url = "quic://127.0.0.1:1"
+        for arguments, words in [
+            (["send", url, ".", "--name", "bot"], "needs a name"),
+            (["send", url, "taken", "--name", "#bot"], "no name for a member"),
+            (["get", url, "there\nX", "x"], "one line of text"),
+            (["get", url, "\udcff", "x"], "one line of text"),
+            (["get", url], "required"),
+            (["get"], "usage: groupchat get"),
+            (["get", "there"], "usage: groupchat get"),
+            (["get", "127.0.0.1:1", "there"], "usage: groupchat get"),
+            (["get", "tcp://127.0.0.1:1", "x"], "quic://127.0.0.1:1"),
+            (["files", "quic://"], "a host and a port"),
+        ]:
+            status, output, errors = run_here(*arguments)
+            self.assertEqual((status, output), (2, ""), arguments)
+            self.assertIn(words, errors, arguments)
+            self.assertRegex(errors, r"\Agroupchat[^\n\x1b]*\n\Z")
+
+    def test_a_missing_password_names_the_option(self) -> None:
         path = self.here / "password"
         path.write_text("open sesame")
         self.daemon.stop()
         self.daemon = self.start("--password-file", str(path))
         self.assertIn(b"--password-file", self.run_client("files", self.url).stderr)
 
-    def test_whoever_is_new_is_not_trusted_unasked(self) -> None:
-        command = [*CLIENT, "files", self.url]
-        done = subprocess.run(command, capture_output=True, env=self.environment, timeout=SECONDS, check=False)
+    def test_a_new_server_is_not_trusted_without_asking(self) -> None:
+        done = run("files", self.url, environment=self.environment)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"--trust-new", done.stderr)
 
-    def test_the_certificate_of_the_server_itself_may_be_what_is_trusted(self) -> None:
+    def test_ca_may_name_the_certificate_of_the_server_itself(self) -> None:
         own = Path(self.daemon.directory.name) / "groupchat.sqlite.pem"
         done = self.run_client("files", self.url, "--ca", str(own))
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -188,7 +186,7 @@ class ScriptTest(FilesCase):
     def test_interrupted_it_keeps_its_part_and_the_next_goes_on(self) -> None:
         data = self.put("large", LARGE)
         with self.running_client("get", self.url, "large") as process:
-            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            self.wait_for_part()
             process.send_signal(signal.SIGINT)
             _, told = process.communicate(timeout=SECONDS)
         self.assertEqual(process.returncode, 130, told)
@@ -198,10 +196,11 @@ class ScriptTest(FilesCase):
         self.assertEqual((self.here / "large").read_bytes(), data)
         self.assertEqual(self.parts(), [])
 
-    def test_a_server_that_is_killed_and_started_again_is_waited_for(self) -> None:
+    @slow  # the client takes some seconds to see that the connection is gone
+    def test_get_goes_on_after_the_server_is_killed_and_restarted(self) -> None:
         data = self.put("large", LARGE)
         with self.running_client("get", self.url, "large") as process:
-            self.wait(lambda: bool(self.parts()) and self.parts()[0].stat().st_size > 100_000, "a part")
+            self.wait_for_part()
             self.daemon.kill()
             again = self.daemon.again("--tcp", "0", "--quic", "--files", str(self.shelf))
             self.addCleanup(again.stop)
@@ -209,13 +208,6 @@ class ScriptTest(FilesCase):
         self.assertEqual(process.returncode, 0, told)
         self.assertIn(b"trying again", told)
         self.assertEqual((self.here / "large").read_bytes(), data)
-
-    def test_help_for_each(self) -> None:
-        for verb in ("files", "get", "send"):
-            done = subprocess.run([*CLIENT, verb, "--help"], capture_output=True, env=self.environment, check=False)
-            self.assertEqual((done.returncode, done.stderr), (0, b""))
-            self.assertIn(f"usage: groupchat {verb}".encode(), done.stdout)
-            self.assertLessEqual(max(map(len, done.stdout.decode().splitlines())), 80)
 
 
 class PipeTest(FilesCase):
@@ -303,7 +295,7 @@ class TerminalTest(FilesCase):
         self.assertEqual(alice.end(), 0)
         self.assertEqual(alice.modes(), alice.modes_before)
 
-    def test_how_far_it_is_stands_below_what_is_typed_and_is_gone_at_the_end(self) -> None:
+    def test_progress_is_shown_below_the_prompt_until_the_end(self) -> None:
         self.put("file 1")
         with (self.shelf / "file 0").open("wb") as file:
             file.truncate(1_000_000_000)

@@ -1,4 +1,4 @@
-"""The chat on a pseudo-terminal, against a real daemon: what a person types, and what the screen then looks like."""
+"""The chat on a pseudo-terminal, against a real daemon: what is typed, and what the screen then shows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ON_COLOURED = {**{name: ENVIRONMENT[name] for name in ENVIRONMENT if name != "NO
 ON_PLAIN = {**ON_COLOURED, "NO_COLOR": "1"}
 
 DRIVING = re.compile(rb"[\x00-\x06\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]")
-"""What no terminal should be given, beyond what an honest program draws its screen with."""
+"""Bytes that no terminal should be given, and that no honest program needs to draw its screen."""
 
 
 class ChatCase(ProcessCase):
-    """A daemon for each test, which hurries nobody."""
+    """A daemon without a limit on the rate of lines, for each test."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -44,7 +44,7 @@ class ChatCase(ProcessCase):
         return opened
 
     def chat(self, name: str = "Alice", scheme: str = "tcp", *options: str, columns: int = 80) -> ScreenTerminal:
-        """A client that is in the group, and shows no times."""
+        """Run a client that has joined the group, and shows no times."""
         options = ("--poll", "0.1", *options) if scheme == "udp" else options
         client = self.terminal(self.url(scheme), "--name", name, "--no-times", *options, columns=columns)
         client.wait(lambda: f"-- You are {name}. /help tells" in client.text(), f"You are {name}")
@@ -91,7 +91,7 @@ class ConversationTest(ChatCase):
             self.assertEqual(client.end(), 0)
             self.assertIn(f"{name} has left the group".encode(), netcat.stdout.readline())
 
-    def test_what_is_typed_stays_whole_below_what_comes(self) -> None:
+    def test_typed_text_stays_whole_below_new_lines(self) -> None:
         typed = "漢字 and 😀, e\N{COMBINING ACUTE ACCENT}, and much more of the like; " * 2
         for columns in (80, 37):
             client = self.chat(f"Width{columns}", columns=columns)
@@ -139,7 +139,7 @@ class ConversationTest(ChatCase):
         shown = [row for row in client.rows() if "pasted" in row]
         self.assertEqual(shown, [f"Alice: {line}" for line in lines] * 2)
 
-    def test_a_burst_is_shown_whole_and_keys_still_work(self) -> None:
+    def test_keys_work_during_a_burst_of_lines(self) -> None:
         client = self.chat()
         bob = self.member()
         lines = [f"line {number} of a great many" for number in range(10_000)]
@@ -180,7 +180,7 @@ class KeysTest(ChatCase):
         client.type(f"ask rob{TAB}again{ENTER}")
         self.assertEqual(bob.receive(), "Alice: ask Robert again")
 
-    def test_the_arrow_up_brings_back_what_was_said_but_no_password(self) -> None:
+    def test_arrow_up_recalls_texts_but_no_password(self) -> None:
         with tempfile.NamedTemporaryFile("w") as file:
             file.write("correct horse")
             file.flush()
@@ -211,8 +211,8 @@ class KeysTest(ChatCase):
             (lambda client: client.process.send_signal(signal.SIGTERM), 143),
             (lambda client: client.process.send_signal(signal.SIGHUP), 129),
         ]
-        for scheme in ("tcp", "udp"):
-            for end, status in ways:
+        for scheme, some in (("tcp", ways), ("udp", ways[2:3])):
+            for end, status in some:
                 client = self.chat("Alice", scheme)
                 self.assertNotEqual(client.modes(), client.modes_before)
                 end(client)
@@ -233,15 +233,16 @@ class KeysTest(ChatCase):
             self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
 
     def test_ctrl_c_ends_though_the_server_is_gone(self) -> None:
-        for scheme in ("tcp", "udp"):
-            client = self.chat(f"Alice-{scheme}", scheme)
-            self.daemon.process.send_signal(signal.SIGSTOP)
-            try:
+        clients = [self.chat(f"Alice-{scheme}", scheme) for scheme in ("tcp", "udp")]
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            for client in clients:
                 client.type(f"nobody hears this{ENTER}{CTRL_C}")
+            for client in clients:
                 self.assertEqual(client.end(), 130)
                 self.assertEqual(client.modes(), client.modes_before)
-            finally:
-                self.daemon.process.send_signal(signal.SIGCONT)
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
 
 
 class CommandsTest(ChatCase):
@@ -267,7 +268,7 @@ class CommandsTest(ChatCase):
 
         client.wait(is_asked, "another question")
 
-    def test_what_there_is_over_tcp(self) -> None:
+    def test_commands_over_tcp(self) -> None:
         client = self.chat()
         bob = self.member()
         client.type(f"/msg Bob: psst{ENTER}")
@@ -297,7 +298,7 @@ class CommandsTest(ChatCase):
         bob.send("the end")
         client.shows("Bob: the end")
 
-    def test_what_there_is_over_udp(self) -> None:
+    def test_commands_over_udp(self) -> None:
         client = self.chat("Alice", "udp", "--poll", "3600")
         bob = UDPMember(self.daemon.port)
         self.addCleanup(bob.close)
@@ -319,20 +320,19 @@ class CommandsTest(ChatCase):
 
     def test_colours_times_and_the_bell(self) -> None:
         bob = self.member()
-        for colours in (True, False):
-            for times in (True, False):
-                options = ("--name", "Alice") if times else ("--name", "Alice", "--no-times")
-                client = self.terminal(self.url(), *options, colours=colours)
-                client.matches(".*You are Alice.*")
-                bob.send("hello")
-                client.matches(r"\d\d:\d\d Bob: hello" if times else "Bob: hello")
-                self.assertEqual(re.search(rb"\x1b\[[0-9;]*3[0-9]m", client.screen) is not None, colours)
-                self.assertEqual(client.paper.bells, 0)
-                bob.send("/msg Alice: psst")
-                client.matches(r".*Bob \(private\): psst")
-                client.wait(lambda client=client: client.paper.bells == 1, "a bell")
-                client.type(f"/quit{ENTER}")
-                self.assertEqual(client.end(), 0)
+        for colours, times in ((True, True), (False, False)):
+            options = ("--name", "Alice") if times else ("--name", "Alice", "--no-times")
+            client = self.terminal(self.url(), *options, colours=colours)
+            client.matches(".*You are Alice.*")
+            bob.send("hello")
+            client.matches(r"\d\d:\d\d Bob: hello" if times else "Bob: hello")
+            self.assertEqual(re.search(rb"\x1b\[[0-9;]*3[0-9]m", client.screen) is not None, colours)
+            self.assertEqual(client.paper.bells, 0)
+            bob.send("/msg Alice: psst")
+            client.matches(r".*Bob \(private\): psst")
+            client.wait(lambda client=client: client.paper.bells == 1, "a bell")
+            client.type(f"/quit{ENTER}")
+            self.assertEqual(client.end(), 0)
         silent = self.chat("Alice", "tcp", "--no-bell")
         bob.send("/msg Alice: psst", "the end")
         silent.shows("Bob: the end")
@@ -372,7 +372,7 @@ class RestartTest(ChatCase):
 
 
 class HostileServer:
-    """Speaks the protocol of numbered sessions as far as it must, and says what it is told to say, byte for byte."""
+    """Speaks just enough of the protocol of numbered sessions, and sends the bytes that a test gives it."""
 
     def __init__(self, name: bytes, greeting: bytes, says: Sequence[bytes], why: bytes) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))

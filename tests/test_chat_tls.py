@@ -1,4 +1,4 @@
-"""The command `groupchat tls://...`, against a real daemon: whose certificates it trusts, and whose not."""
+"""The command `groupchat tls://...` against a real daemon: which certificates it trusts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from cryptography.x509.oid import NameOID
 from tests.certificates import make_certificate
 from tests.daemon import running
 from tests.programs import need
+from tests.slow import slow
 from tests.terminals import Terminal
-from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase
+from tests.test_client import CLIENT, ENVIRONMENT, ProcessCase, run
 
 DAY = timedelta(days=1)
 
 
 class Authority:
-    """Vouches for the certificates that it makes. `path` is the file of its own."""
+    """A certificate authority. `path` is the file of its own certificate."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -41,7 +42,7 @@ class Authority:
         self.path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def vouch(self, *, ends: timedelta = DAY) -> tuple[Path, Path]:
-        """The files of a key and a certificate for this machine."""
+        """Return the files of a key and a certificate for this machine."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -81,28 +82,16 @@ class TLSCase(ProcessCase):
 
     @contextmanager
     def guarded(self, files: tuple[Path, Path], port: int = 0) -> Iterator[int]:
-        """A daemon with this key and this certificate: the port of its TLS."""
+        """Run a daemon with this key and certificate; yield its port."""
         key, certificate = files
-        with running(
-            "--tcp",
-            f"ssl:{port}:privateKey={key}:certKey={certificate}",
-            "--db",
-            ":memory:",
-            "--interface",
-            "127.0.0.1",
-        ) as daemon:
+        endpoint = f"ssl:{port}:privateKey={key}:certKey={certificate}"
+        with running("--tcp", endpoint, "--db", ":memory:", "--interface", "127.0.0.1") as daemon:
             yield daemon.tcp[0]
 
     def talk(self, url: str, *options: str | Path) -> tuple[int, str]:
-        """The exit status and what is said on standard error. Whoever came in said a line."""
-        done = subprocess.run(
-            [*CLIENT, url, "--name", "Zoe", *map(str, options)],
-            input=b"hello\n/history 1\n",
-            capture_output=True,
-            env=self.environment,
-            timeout=3 * SECONDS,
-            check=False,
-        )
+        """Run a client that says a line. Return its exit status and its standard error."""
+        words = [url, "--name", "Zoe", *options]
+        done = run(*words, typed=b"hello\n/history 1\n", environment=self.environment)
         said = done.stdout.decode()
         self.assertEqual(done.returncode == 0, "Zoe: hello" in said, (said, done.stderr))
         if done.returncode:
@@ -113,7 +102,7 @@ class TLSCase(ProcessCase):
         self.assertEqual(self.talk(url, *options), (0, ""))
 
     def refused(self, words: str, url: str, *options: str | Path) -> str:
-        """It is told so in one line, with these words in it."""
+        """Check that a client is refused, in one line with these words. Return the line."""
         status, told = self.talk(url, *options)
         self.assertEqual(status, 1)
         self.assertIn(words, told)
@@ -144,7 +133,7 @@ class UnknownTest(TLSCase):
             self.accepted(url)
             self.refused("is not one that this system knows", f"tls://127.0.0.1:{port}")  # another name of it
 
-    def test_one_that_has_changed_is_refused_loudly(self) -> None:
+    def test_a_changed_certificate_is_refused_loudly(self) -> None:
         with self.guarded(make_certificate(self.directory)) as port:
             self.accepted(f"tls://localhost:{port}", "--trust-new")
         before = self.known.read_text()
@@ -162,7 +151,7 @@ class UnknownTest(TLSCase):
 
 
 class NamedTest(TLSCase):
-    """With --ca."""
+    """Certificates with --ca."""
 
     def test_the_right_one(self) -> None:
         authority = Authority(self.directory)
@@ -196,7 +185,7 @@ class NamedTest(TLSCase):
         authority = Authority(self.directory)
         with self.guarded(authority.vouch()) as port:
             url = f"tls://[::ffff:127.0.0.1]:{port}"  # which leads there as well
-            self.refused("it is made out to another name", url, "--ca", authority.path)
+            self.refused("it is for another name", url, "--ca", authority.path)
 
     def test_one_that_has_expired(self) -> None:
         authority = Authority(self.directory)
@@ -207,9 +196,9 @@ class NamedTest(TLSCase):
 
 
 class SystemTest(TLSCase):
-    """What the system trusts, as SSL_CERT_FILE says."""
+    """Certificates that the system trusts, by SSL_CERT_FILE."""
 
-    def test_nothing_is_asked_and_a_stranger_is_refused_later(self) -> None:
+    def test_a_certificate_the_system_trusts_needs_no_question(self) -> None:
         authority = Authority(self.directory)
         self.environment["SSL_CERT_FILE"] = str(authority.path)
         with self.guarded(authority.vouch()) as port:
@@ -226,7 +215,7 @@ class SystemTest(TLSCase):
         authority = Authority(self.directory)
         self.environment["SSL_CERT_FILE"] = str(authority.path)
         with self.guarded(authority.vouch()) as port:
-            self.refused("it is made out to another name", f"tls://[::ffff:127.0.0.1]:{port}")
+            self.refused("it is for another name", f"tls://[::ffff:127.0.0.1]:{port}")
 
 
 class WrongKindTest(TLSCase):
@@ -235,6 +224,7 @@ class WrongKindTest(TLSCase):
             told = self.refused("is it tls:// there, and not tcp://?", f"tls://localhost:{daemon.tcp[0]}")
             self.assertIn("no TLS", told)
 
+    @slow  # the client waits 10 seconds for a greeting
     def test_none_where_there_is_tls(self) -> None:
         with self.guarded(make_certificate(self.directory)) as port:
             self.refused("the right one of tcp:// and tls://?", f"tcp://localhost:{port}")
@@ -244,7 +234,7 @@ class WrongKindTest(TLSCase):
 
 
 class AskedTest(TLSCase):
-    """On a terminal, whoever sits there is asked."""
+    """On a terminal the user is asked."""
 
     @contextmanager
     def asked(self, port: int) -> Iterator[Terminal]:

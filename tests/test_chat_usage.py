@@ -1,15 +1,18 @@
-"""What may be typed after the command `groupchat`, and what it says to what may not."""
+"""The arguments of the command `groupchat`, and what it says to wrong ones."""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from groupchat.client.cli import make_parser
 from tests.daemon import running
-from tests.test_client import ProcessCase, run
+from tests.terminals import Terminal
+from tests.test_client import ENVIRONMENT, ProcessCase, run, run_here
 
 NAMED = ["--name", "Zoe"]
 WRONG: Sequence[Sequence[str]] = [
@@ -54,19 +57,14 @@ WRONG: Sequence[Sequence[str]] = [
 ]
 
 
-def options() -> set[str]:
-    return {option for action in make_parser()._actions for option in action.option_strings}
-
-
 class UsageTest(ProcessCase):
-    def test_what_is_wrong_is_told_in_one_line(self) -> None:
+    def test_each_mistake_is_one_line(self) -> None:
         for arguments in WRONG:
-            done = run(*arguments, typed=b"hello\n")
-            self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
-            told = done.stderr.decode()
-            self.assertRegex(told, r"\Agroupchat: [^\n\x1b]+ \(see groupchat --help\)\n\Z", arguments)
+            status, output, told = run_here(*arguments)
+            self.assertEqual((status, output), (2, ""), arguments)
+            self.assertRegex(told, r"\Agroupchat chat: [^\n\x1b]+ \(see groupchat chat --help\)\n\Z", arguments)
 
-    def test_what_is_wrong_is_named(self) -> None:
+    def test_each_mistake_is_named(self) -> None:
         for arguments, words in (
             (["ftp://localhost"], "a URL begins with udp://, tcp://, tls:// or quic://"),
             (["tcp://localhost:x"], "a port is a number from 1 to 65535"),
@@ -74,20 +72,41 @@ class UsageTest(ProcessCase):
             (["tcp://localhost"], "--name is needed where nobody types"),
             (["udp://localhost", "--poll", "0"], "seconds are a number from 0.1 to 3600"),
         ):
-            self.assertIn(words, run(*arguments).stderr.decode())
+            self.assertIn(words, run_here(*arguments)[2])
 
-    def test_help_names_every_option_and_fits_a_terminal(self) -> None:
-        done = run(command=["env", "COLUMNS=80", *(sys.executable, "-m", "groupchat"), "--help"])
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
-        told = done.stdout.decode()
+    def help_of(self, *words: str) -> str:
+        """Return the help of a command. It must fit a terminal."""
+        with patch.dict(os.environ, {"COLUMNS": "80"}):
+            status, told, errors = run_here(*words, "--help")
+        self.assertEqual((status, errors), (0, ""))
         self.assertEqual([line for line in told.splitlines() if len(line) > 80], [])
-        for option in options():
-            self.assertRegex(told, rf"(?m)^  (-h, )?{option}\b")
-        self.assertEqual(set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", told)) - options(), set())
+        return told
+
+    def test_help_lists_the_commands_and_the_short_forms(self) -> None:
+        told = self.help_of()
+        for words in ("groupchat URL", "groupchat HOST PORT", *(f"    {command}  " for command in make_parser()[1])):
+            self.assertIn(words, told)
+
+    def test_help_of_each_command_names_its_options(self) -> None:
+        for command, parser in make_parser()[1].items():
+            told = self.help_of(command)
+            self.assertIn("usage: groupchat", told)
+            options = {option for action in parser._actions for option in action.option_strings}
+            for option in options:
+                self.assertRegex(told, rf"(?m)^  (-h, )?{option}\b")
+            self.assertEqual(set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", told)) - options, set())
+
+    def test_help_of_chat_has_each_kind_of_url(self) -> None:
+        told = self.help_of("chat")
         for words in ("tcp://HOST:PORT", "tls://HOST:PORT", "udp://HOST:PORT", "HOST PORT", "12345"):
             self.assertIn(words, told)
 
-    def test_the_version_is_told_without_what_a_chat_needs(self) -> None:
+    def test_a_command_is_required(self) -> None:
+        status, output, errors = run_here()
+        self.assertEqual((status, output), (2, ""))
+        self.assertRegex(errors, r"\Agroupchat: [^\n]*required: COMMAND[^\n]* \(see groupchat --help\)\n\Z")
+
+    def test_version_and_help_import_nothing_heavy(self) -> None:
         for option in ("--version", "--help"):
             done = run(option, command=[sys.executable, "-X", "importtime", "-m", "groupchat"])
             self.assertEqual(done.returncode, 0)
@@ -95,6 +114,51 @@ class UsageTest(ProcessCase):
             self.assertIn("groupchat.client.cli", imported)
             for package in ("twisted", "prompt_toolkit", "OpenSSL", "cryptography", "asyncio"):
                 self.assertNotRegex(imported, rf"\|\s+{package}\b")
+
+
+WITHOUT = """
+import sys
+for name in sys.argv.pop(1).split(): sys.modules[name] = None
+from groupchat.client.cli import main
+main()
+"""
+
+
+def without(packages: str) -> list[str]:
+    """Return the command `groupchat` with an import blocker for these packages."""
+    return [sys.executable, "-c", WITHOUT, packages]
+
+
+class ExtrasTest(ProcessCase):
+    def test_what_is_missing_is_said_in_one_line_with_its_extra(self) -> None:
+        for package, arguments in {
+            "OpenSSL": ["chat", "tls://127.0.0.1:1", *NAMED],
+            "service_identity": ["tls://127.0.0.1:1", *NAMED],
+            "aioquic": ["quic://127.0.0.1:1", *NAMED],
+            "aioquic OpenSSL": ["get", "quic://127.0.0.1:1", "file"],
+        }.items():
+            done = run(*arguments, typed=b"hello\n", command=without(package))
+            self.assertEqual((done.returncode, done.stdout), (1, b""), package)
+            extra = "tls" if "tls" in str(arguments) else "quic"
+            self.assertRegex(done.stderr.decode(), rf"\Agroupchat: [^\n]*pip install 'groupchat\[{extra}\]'\n\Z")
+
+    def test_a_pipe_needs_no_extra(self) -> None:
+        with running("--tcp", "0", "--db", ":memory:") as daemon:
+            everything = without("prompt_toolkit OpenSSL service_identity aioquic cryptography precis_i18n")
+            done = run(f"tcp://127.0.0.1:{daemon.tcp[0]}", *NAMED, typed=b"hello\n", command=everything)
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_a_terminal_without_prompt_toolkit_has_plain_lines(self) -> None:
+        with running("--tcp", "0", "--db", ":memory:") as daemon:
+            url = f"tcp://127.0.0.1:{daemon.tcp[0]}"
+            terminal = Terminal([*without("prompt_toolkit"), url, *NAMED], ENVIRONMENT)
+            self.addCleanup(terminal.close)
+            terminal.see("groupchat: You are Zoe. /help tells what you can do.")
+            self.assertIn(b"pip install 'groupchat[client]'\r\n", terminal.screen)
+            terminal.type("/history\n")
+            terminal.wait(lambda: b"* 1 Zoe has joined\r\n" in terminal.screen, "the history")
+            terminal.type("\x04")
+            self.assertEqual(terminal.end(), 0)
 
 
 class URLTest(ProcessCase):
@@ -105,12 +169,10 @@ class URLTest(ProcessCase):
     def test_of_ipv4(self) -> None:
         with running("--tcp", "0", "--db", ":memory:") as daemon:
             tcp, udp = daemon.tcp[0], daemon.port
-            for host in ("127.0.0.1", "localhost"):
-                self.come_and_go(f"tcp://{host}:{tcp}")
-                self.come_and_go(f"udp://{host}:{udp}")
-                self.come_and_go(host, str(udp))
+            self.come_and_go("chat", f"tcp://127.0.0.1:{tcp}")
             self.come_and_go(f"TCP://LOCALHOST:{tcp}/")
-            self.come_and_go(f"Udp://127.0.0.1:{udp}/")
+            self.come_and_go(f"Udp://localhost:{udp}/")
+            self.come_and_go("127.0.0.1", str(udp))
 
     def test_of_ipv6(self) -> None:
         try:
@@ -120,5 +182,4 @@ class URLTest(ProcessCase):
         with running("--tcp", "0", "--db", ":memory:", "--interface", "::1") as daemon:
             self.come_and_go(f"tcp://[::1]:{daemon.tcp[0]}")
             self.come_and_go(f"udp://[::1]:{daemon.port}")
-            self.come_and_go("::1", str(daemon.port))
             self.come_and_go("[::1]", str(daemon.port))

@@ -1,4 +1,4 @@
-"""The command `groupchat` as a process of its own: through pipes, against real sockets."""
+"""The command `groupchat` as a process of its own, with pipes and real sockets."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
 
 import groupchat
+from groupchat.client.cli import main
 
 CLIENT = [sys.executable, "-m", "groupchat"]
 PARENT = str(Path(groupchat.__file__).parents[1])
-"""Where the package under test lies, so that a child started anywhere imports the same one."""
+"""The directory of the package under test, so that a child started anywhere imports the same one."""
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [PARENT, os.environ.get("PYTHONPATH")]))}
-SECONDS = 20
+SECONDS = 30
 
 Answer = Callable[[bytes], list[bytes]]
 
 
 def member_answers(request: bytes) -> list[bytes]:
-    """What a server with nobody else in it says to a well-behaved member."""
+    """Return what a server without other members answers."""
     return [b"close" if request == b"4" else b""]
 
 
@@ -39,7 +42,7 @@ def echo(request: bytes) -> list[bytes]:
 
 
 class Server:
-    """A UDP server in a thread, which sends what `answer` makes of each request. `requests` are all that came."""
+    """A UDP server in a thread, which sends what `answer` returns for each request. `requests` are all that came."""
 
     def __init__(self, answer: Answer, host: str = "127.0.0.1", port: int = 0) -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -85,23 +88,33 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
-def run(*arguments: str | int, typed: bytes = b"", command: list[str] = CLIENT) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *arguments: object,
+    typed: bytes = b"",
+    command: Sequence[str] = CLIENT,
+    environment: Mapping[str, str] = ENVIRONMENT,
+    directory: str | Path = "/",
+) -> subprocess.CompletedProcess[bytes]:
     """Run the client to its end on piped input."""
-    with tempfile.TemporaryDirectory() as directory:
-        return subprocess.run(
-            [*command, *map(str, arguments)],
-            input=typed,
-            capture_output=True,
-            env=ENVIRONMENT,
-            cwd=directory,
-            timeout=6 * SECONDS,
-            check=False,
-        )
+    words = [*command, *map(str, arguments)]
+    return subprocess.run(
+        words, input=typed, capture_output=True, env=environment, cwd=directory, timeout=6 * SECONDS, check=False
+    )
+
+
+def run_here(*arguments: str) -> tuple[object, str, str]:
+    """Run the command in this process, where it only parses its arguments. Return its status, output and errors."""
+    output, errors = StringIO(), StringIO()
+    with redirect_stdout(output), redirect_stderr(errors), patch("os.isatty", return_value=False):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            return end.code, output.getvalue(), errors.getvalue()
 
 
 @contextmanager
 def piped(*arguments: str | int) -> Iterator[subprocess.Popen[bytes]]:
-    """The client with three pipes, still running."""
+    """Run the client with three pipes."""
     command = [*CLIENT, *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, bufsize=0) as process:
@@ -122,6 +135,18 @@ def read_line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
+def wait_until_full(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the output pipe, which nobody reads, takes no more. (A pipe with a free page can be written to.)"""
+
+    def is_full() -> bool:
+        theirs = os.open(f"/proc/{process.pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+        _, free, _ = select.select([], [theirs], [], 0)
+        os.close(theirs)
+        return not free
+
+    wait_until(is_full, lambda: "the pipe never becomes full")
+
+
 def wait_until(true: Callable[[], bool], what: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + SECONDS
     while not true():
@@ -130,7 +155,7 @@ def wait_until(true: Callable[[], bool], what: Callable[[], str] = str) -> None:
 
 
 class ProcessCase(TestCase):
-    """Starts clients that heed signals, also when the tests themselves run in the background and do not."""
+    """Starts clients that handle signals, even if the tests run in the background and ignore them."""
 
     def setUp(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -206,7 +231,7 @@ class PipeTest(ProcessCase):
             self.assertEqual(taken.read_bytes(), b"1 A\n2 hi\nclose\n")
         self.assertEqual(done.returncode, 0)
 
-    def test_it_may_be_started_with_its_descriptors_closed(self) -> None:
+    def test_standard_descriptors_may_be_closed(self) -> None:
         with serving(echo) as server:
             shell = f'exec "{sys.executable}" -m groupchat 127.0.0.1 {server.port} '
             none = run(command=["sh", "-c", shell + "<&- >&- 2>&-"])
@@ -214,7 +239,7 @@ class PipeTest(ProcessCase):
         self.assertEqual([none.returncode, output.returncode], [0, 1])
         self.assertEqual(server.requests, [b"1 A", b"4"])
 
-    def test_a_closed_reader_ends_it_quietly_after_leaving(self) -> None:
+    def test_a_closed_output_leaves_and_ends_quietly(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n2 hi\n")
             self.assertEqual(read_line(process), b"1 A\n")
@@ -274,7 +299,7 @@ class SignalTest(ProcessCase):
 
 class NetworkTest(ProcessCase):
     def assertFails(self, done: subprocess.CompletedProcess[bytes], status: int, *words: str) -> None:
-        """It said so in one line, and nothing else."""
+        """Check the status, and that these words are in the only line of output."""
         complaint = done.stderr.decode()
         self.assertEqual((done.returncode, done.stdout, complaint.count("\n")), (status, b"", 1), complaint)
         for word in ("groupchat: ", *words):
@@ -294,7 +319,7 @@ class NetworkTest(ProcessCase):
             done = run("any", server.port, typed=b"1 A\n2 hi\n", command=[sys.executable, "-c", TWO_ADDRESSES])
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"1 A\n2 hi\nclose\n", b""))
 
-    def test_and_when_all_refuse_it_ends(self) -> None:
+    def test_it_ends_when_all_addresses_refuse(self) -> None:
         done = run("any", unused_port(), typed=b"1 A\n", command=[sys.executable, "-c", TWO_ADDRESSES])
         self.assertFails(done, 1, "nothing is listening")
 
@@ -309,7 +334,7 @@ class NetworkTest(ProcessCase):
             server.close()
         self.assertEqual((done.returncode, done.stdout), (0, b"1 A\nclose\n"))
 
-    def test_strangers_are_not_heard(self) -> None:
+    def test_datagrams_of_strangers_are_ignored(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n")
             read_line(process)
@@ -318,42 +343,16 @@ class NetworkTest(ProcessCase):
             type_in(process, b"2 hi\n")
             self.assertEqual(read_line(process), b"2 hi\n")
 
-    def test_a_server_that_comes_back_finds_the_client_at_the_same_address(self) -> None:
+    def test_the_client_keeps_its_port_when_the_server_restarts(self) -> None:
         with serving(echo) as server, piped("127.0.0.1", server.port) as process:
             type_in(process, b"1 A\n")
             read_line(process)
             server.close()
             type_in(process, b"5\n")
-            time.sleep(0.5)  # the refusal is there by now, and the repeat is not
+            time.sleep(0.5)  # time for the refusal to arrive before the repeat; without it the test proves less
             with serving(echo, port=server.port) as again:
                 self.assertEqual(read_line(process), b"5\n")
             self.assertEqual(again.clients[0], server.clients[0])
-
-    def test_a_late_reply_is_printed(self) -> None:
-        def late(request: bytes) -> list[bytes]:
-            if request != b"2 hi":
-                return echo(request)
-            time.sleep(2.5)
-            return [b"Bob: late"]
-
-        with serving(late) as server:
-            done = run("127.0.0.1", server.port, typed=b"1 A\n2 hi\n5\n")
-        self.assertEqual(done.stdout, b"1 A\nBob: late\n5\nclose\n")
-        said = 'groupchat: no answer to "2 hi" within 2 seconds; it may or may not have been heard\n'
-        self.assertEqual((done.returncode, done.stderr.decode()), (1, said))
-
-    def test_a_silent_server_is_asked_to_let_us_in_again(self) -> None:
-        silent = [True]
-
-        def second_time(request: bytes) -> list[bytes]:
-            was, silent[0] = silent[0], False
-            return [] if was else echo(request)
-
-        with serving(second_time) as server:
-            done = run("127.0.0.1", server.port, typed=b"1 A\n2 hi\n")
-        self.assertEqual(server.requests, [b"1 A", b"1 A", b"2 hi", b"4"])
-        self.assertEqual(done.returncode, 0)
-        self.assertIn(b"asking again", done.stderr)
 
 
 TWO_ADDRESSES = """
@@ -366,25 +365,25 @@ cli.main()
 
 
 class UsageTest(TestCase):
-    def test_wrong_arguments_are_told_in_one_line(self) -> None:
+    def test_each_wrong_argument_is_one_line(self) -> None:
         bad_ports = [["host", port] for port in ("0", "65536", "-1", "x", "1.5", "", "٣", " 7", "9" * 5000)]
         for arguments in ([], ["host"], ["host", "7", "8"], ["--nonsense", "host", "7"], *bad_ports):
-            done = run(*arguments)
-            self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
-            self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
-            self.assertIn(b"usage: groupchat", done.stderr)
+            status, output, errors = run_here(*arguments)
+            self.assertEqual((status, output), (2, ""), arguments)
+            self.assertEqual(errors.count("\n"), 1, errors)
+            self.assertIn("usage: groupchat", errors)
 
     def test_help_tells_the_exit_statuses_and_the_messages(self) -> None:
-        done = run("--help")
-        self.assertEqual(done.returncode, 0)
+        status, output, _ = run_here("chat", "--help")
+        self.assertEqual(status, 0)
         for words in ("HOST PORT", "130", "2 TEXT", "exit status"):
-            self.assertIn(words, done.stdout.decode())
+            self.assertIn(words, output)
 
     def test_version(self) -> None:
         done = run("--version")
         self.assertEqual((done.returncode, done.stdout.decode()), (0, f"groupchat {groupchat.__version__}\n"))
 
-    def test_neither_imports_twisted(self) -> None:
+    def test_the_parser_does_not_import_twisted(self) -> None:
         code = (
             "import sys; from groupchat.client.cli import make_parser; make_parser(); print('twisted' in sys.modules)"
         )

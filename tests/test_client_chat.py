@@ -1,4 +1,4 @@
-"""A chat without a session and without a view: what is typed, what is shown, and which exit status comes of it."""
+"""The chat with a fake session and view: what is typed, what is shown, and the exit status."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.asks import HELP, History, Poll, Rename, Say, Tell, Users
 from groupchat.client.chat import Chat
-from groupchat.client.trust import KnownServers, NewError, UntrustedError
+from groupchat.client.commands import HELP
+from groupchat.client.trust import KnownServers, UnknownCertificateError, UntrustedError
 from groupchat.client.view import Shown
+from groupchat.core.commands import Poll, Recall, Rename, Say, Users, Whisper
 from tests.chatting import FakeSession, FakeView
 
 
-class Doubt(NewError):
-    """A certificate that may be trusted, and what became of that."""
+class Doubt(UnknownCertificateError):
+    """A certificate that the user may trust; `trusted` counts how often it was."""
 
     def __init__(self, error: OSError | None = None) -> None:
-        super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it vouches for itself")
+        super().__init__(KnownServers(Path("nowhere")), "chat.example:12345", "AA", "it is self-signed")
         self.args = ("It is new.",)
         self.trusted = 0
         self.error = error
@@ -42,13 +43,13 @@ class ChatCase(TestCase):
         self.chat.start()
         self.chat.joined("Zoe", ["Here now: Bob."])
         self.view.news()
-        self.session.calls.clear()
+        self.session.told.clear()
 
 
 class ComingInTest(ChatCase):
     def test_with_a_name_it_joins(self) -> None:
         self.chat.start()
-        self.assertEqual(self.session.calls, [("join", "Zoe")])
+        self.assertEqual(self.session.told, [("join", "Zoe")])
         self.assertEqual(self.view.questions, [])
         self.chat.joined("Zoe", ["Welcome.", "Here now: Bob, Al Fred."])
         shown = [("answer", "Welcome."), ("answer", "Here now: Bob, Al Fred.")]
@@ -59,27 +60,27 @@ class ComingInTest(ChatCase):
     def test_without_one_it_asks(self) -> None:
         self.open("")
         self.chat.start()
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
         self.assertEqual(self.view.questions, ["What is your name?"])
         self.view.answer("Yan")
-        self.assertEqual(self.session.calls, [("join", "Yan")])
+        self.assertEqual(self.session.told, [("join", "Yan")])
 
-    def test_a_name_that_is_refused_asks_for_another(self) -> None:
+    def test_a_refused_name_asks_for_another(self) -> None:
         self.chat.start()
         self.chat.not_joined("It is in use.")
         self.assertEqual(self.view.questions, ["It is in use. What is your name?"])
         self.view.answer("Yan")
-        self.assertEqual(self.session.calls, [("join", "Zoe"), ("join", "Yan")])
+        self.assertEqual(self.session.told, [("join", "Zoe"), ("join", "Yan")])
 
-    def test_where_nobody_types_a_refused_name_is_the_end(self) -> None:
+    def test_in_a_pipe_a_refused_name_ends_the_chat(self) -> None:
         self.open("Zoe", people=False)
         self.chat.start()
         self.chat.not_joined("It is in use.")
-        self.assertEqual(self.session.calls[1:], [("stop",)])
+        self.assertEqual(self.session.told[1:], [("stop",)])
         self.assertEqual(self.view.news(), [("problem", "It is in use.")])
         self.assertEqual((self.chat.status, self.view.closed), (1, 1))
 
-    def test_the_password_is_asked_for_and_does_not_show(self) -> None:
+    def test_the_password_question_is_secret(self) -> None:
         self.chat.start()
         given: list[str] = []
         self.chat.password_wanted(given.append)
@@ -87,7 +88,7 @@ class ComingInTest(ChatCase):
         self.view.answer("sesame")
         self.assertEqual(given, ["sesame"])
 
-    def test_where_nobody_types_there_is_no_password(self) -> None:
+    def test_in_a_pipe_a_password_question_ends_the_chat(self) -> None:
         self.open("Zoe", people=False)
         self.chat.password_wanted(self.fail)
         self.assertEqual((self.chat.status, self.view.closed), (1, 1))
@@ -100,16 +101,16 @@ class ComingInTest(ChatCase):
             self.assertEqual(self.view.news(), [("problem", "It is new.")])
             self.view.answer(answer)
             self.assertEqual(doubt.trusted, trusted)
-            self.assertEqual(self.session.calls, [("join", "Zoe")] if trusted else [("stop",)])
+            self.assertEqual(self.session.told, [("join", "Zoe")] if trusted else [("stop",)])
             self.assertEqual((self.chat.status, self.view.closed), (0, 0) if trusted else (1, 1))
 
-    def test_a_certificate_that_cannot_be_remembered_is_not_trusted(self) -> None:
+    def test_a_certificate_that_cannot_be_stored_is_not_trusted(self) -> None:
         self.chat.untrusted(Doubt(OSError("the disk is full")))
         self.view.answer("yes")
-        self.assertEqual(self.session.calls, [("stop",)])
+        self.assertEqual(self.session.told, [("stop",)])
         self.assertEqual(self.view.news()[-1], ("problem", "that cannot be remembered: the disk is full"))
 
-    def test_one_that_may_not_be_trusted_is_the_end_and_so_is_a_new_one_where_nobody_types(self) -> None:
+    def test_a_certificate_that_nobody_can_accept_ends_the_chat(self) -> None:
         self.chat.untrusted(UntrustedError("It has changed."))
         self.assertEqual(self.view.news(), [("problem", "It has changed.")])
         self.assertEqual((self.view.questions, self.chat.status, self.view.closed), ([], 1, 1))
@@ -124,55 +125,55 @@ class TypingTest(ChatCase):
         super().setUp()
         self.join()
 
-    def test_what_is_typed_is_asked_for_in_order(self) -> None:
+    def test_typed_commands_are_sent_in_order(self) -> None:
         for line in ("hi", "/msg Bob: psst", "/name Yan", "/users", "/history 3"):
             self.chat.typed(line)
-        asked = [Say("hi"), Tell("Bob: psst"), Rename("Yan"), Users(), History("3")]
-        self.assertEqual(self.session.calls, [("ask", ask) for ask in asked])
+        asked = [Say("hi"), Whisper("Bob: psst"), Rename("Yan"), Users(), Recall(3)]
+        self.assertEqual(self.session.told, [("ask", ask) for ask in asked])
         self.assertEqual(self.view.news(), [("own", "hi"), ("own", "(private) Bob: psst")])
         self.assertEqual(self.chat.unanswered, 5)
 
-    def test_nothing_is_asked_for_by_an_empty_line(self) -> None:
+    def test_an_empty_line_does_nothing(self) -> None:
         for line in ("", " ", "\t"):
             self.chat.typed(line)
-        self.assertEqual((self.session.calls, self.view.news()), ([], []))
+        self.assertEqual((self.session.told, self.view.news()), ([], []))
 
     def test_help_is_shown_without_a_server(self) -> None:
         self.chat.typed("/help")
         self.assertEqual(self.view.news(), [("answer", line) for line in HELP])
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
 
-    def test_what_is_no_command_is_a_problem_and_not_said(self) -> None:
+    def test_an_unknown_command_is_a_problem_and_not_said(self) -> None:
         self.chat.typed("/nick Yan")
         self.assertEqual([kind for kind, _ in self.view.news()], ["problem"])
-        self.assertEqual((self.session.calls, self.chat.unanswered), ([], 0))
+        self.assertEqual((self.session.told, self.chat.unanswered), ([], 0))
 
-    def test_what_this_session_lacks_is_told(self) -> None:
+    def test_unsupported_commands_are_explained(self) -> None:
         self.chat.typed("/poll")
-        self.session.lacks = frozenset([Tell])
+        self.session.unsupported = frozenset([Whisper])
         self.chat.typed("/msg Bob: hi")
         told = [
             ("problem", "There is nothing to /poll for here: lines come by themselves."),
             ("problem", "There is no /msg over UDP: connect to tcp://HOST:PORT or tls://HOST:PORT for that."),
         ]
-        self.assertEqual((self.view.news(), self.session.calls), (told, []))
+        self.assertEqual((self.view.news(), self.session.told), (told, []))
 
-    def test_bytes_that_are_no_utf_8_do_not_end_it(self) -> None:
+    def test_bytes_that_are_not_utf8_are_replaced(self) -> None:
         self.chat.typed("caf\udce9")
-        self.assertEqual(self.session.calls, [("ask", Say("caf\ufffd"))])
+        self.assertEqual(self.session.told, [("ask", Say("caf\ufffd"))])
         self.open("Zo\udcc3")
         self.chat.start()
         self.chat.not_joined("No.")
         self.view.answer("Zo\udce9")
-        self.assertEqual(self.session.calls, [("join", "Zo\ufffd")] * 2)
+        self.assertEqual(self.session.told, [("join", "Zo\ufffd")] * 2)
 
-    def test_quit_leaves_once_and_nothing_is_taken_after_it(self) -> None:
+    def test_quit_leaves_once_and_later_lines_are_ignored(self) -> None:
         for line in ("/quit", "/quit", "hi"):
             self.chat.typed(line)
         self.chat.leave()
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
 
-    def test_what_waits_for_the_server_says_so(self) -> None:
+    def test_texts_that_wait_are_marked(self) -> None:
         self.chat.lost("no answer")
         self.chat.typed("one")
         self.chat.back(0)
@@ -186,39 +187,39 @@ class AnswersTest(ChatCase):
         self.join()
         self.chat.unanswered = 1
 
-    def test_what_is_done_is_not_repeated(self) -> None:
-        for ask in (Say("hi"), Tell("Bob: hi"), Poll()):
+    def test_an_accepted_text_shows_nothing_more(self) -> None:
+        for ask in (Say("hi"), Whisper("Bob: hi"), Poll()):
             self.chat.unanswered = 1
             self.chat.answered(ask, [])
             self.assertEqual((self.view.news(), self.chat.unanswered, self.chat.status), ([], 0, 0))
 
-    def test_what_was_asked_for_is_shown(self) -> None:
+    def test_results_are_shown(self) -> None:
         self.chat.answered(Users(), ["Bob", "Zoe"])
-        self.chat.answered(History(""), [])
+        self.chat.answered(Recall(20), [])
         self.assertEqual(self.view.news(), [("answer", "Bob"), ("answer", "Zoe"), ("answer", "There is nothing yet.")])
 
-    def test_a_new_name_is_ones_own_from_there_on(self) -> None:
+    def test_an_accepted_name_is_shown(self) -> None:
         self.chat.answered(Rename("Yan"), [])
         self.assertEqual((self.chat.name, self.view.name), ("Yan", "Yan"))
         self.assertEqual(self.view.news(), [("state", "You are Yan now.")])
 
-    def test_a_refusal_is_told(self) -> None:
+    def test_a_refusal_is_shown(self) -> None:
         self.chat.refused(Rename("Bob"), "It is in use.")
         self.assertEqual(self.view.news(), [("problem", 'Not done: "/name Bob": It is in use.')])
         self.assertEqual((self.chat.status, self.chat.unanswered, self.chat.name), (0, 0, "Zoe"))
 
-    def test_where_nobody_sees_it_the_exit_status_tells(self) -> None:
+    def test_in_a_pipe_failures_count_for_the_status(self) -> None:
         for people in (True, False):
             self.open("Zoe", people=people)
             self.join()
             self.chat.typed("hi")
             self.chat.typed("ho")
             self.chat.refused(Say("hi"), "It is too long.")
-            self.chat.doubtful(Say("ho"))
+            self.chat.unconfirmed(Say("ho"))
             self.assertEqual((self.chat.status, self.chat.unanswered), (0 if people else 1, 0))
 
-    def test_doubt_is_told(self) -> None:
-        self.chat.doubtful(Say("x" * 100))
+    def test_an_unconfirmed_command_is_shown(self) -> None:
+        self.chat.unconfirmed(Say("x" * 100))
         [(kind, text)] = self.view.news()
         self.assertEqual(kind, "problem")
         self.assertTrue(text.startswith(f'Not confirmed, and not sent again: "{"x" * 60}..."'), text)
@@ -227,7 +228,7 @@ class AnswersTest(ChatCase):
     def test_a_signals_exit_status_stays(self) -> None:
         self.chat.status = 130
         self.chat.refused(Say("hi"), "")
-        self.chat.doubtful(Say("hi"))
+        self.chat.unconfirmed(Say("hi"))
         self.chat.ended("no answer")
         self.assertEqual(self.chat.status, 130)
 
@@ -238,7 +239,7 @@ class LinesTest(ChatCase):
         self.join()
 
     def test_lines_that_come_together_are_shown_with_their_numbers(self) -> None:
-        self.chat.heard([(7, "Bob: hi"), (9, "Bob (private): psst"), (0, "* The server is stopping.")])
+        self.chat.received([(7, "Bob: hi"), (9, "Bob (private): psst"), (0, "* The server is stopping.")])
         self.assertEqual(
             self.view.shown,
             [
@@ -248,17 +249,17 @@ class LinesTest(ChatCase):
             ],
         )
 
-    def test_what_names_me_is_worth_a_bell(self) -> None:
-        self.chat.heard([(1, "Bob: hi zoe!"), (2, "Bob: hi"), (3, "Zoella has joined")])
+    def test_a_mention_rings_the_bell(self) -> None:
+        self.chat.received([(1, "Bob: hi zoe!"), (2, "Bob: hi"), (3, "Zoella has joined")])
         self.assertEqual([line.for_me for line in self.view.shown], [True, False, False])
 
-    def test_who_is_here_is_known_the_last_one_last(self) -> None:
-        self.chat.heard([(1, "Al has joined"), (2, "Bob: hi"), (3, "Al changed his name to Cy")])
+    def test_names_are_kept_in_the_order_last_seen(self) -> None:
+        self.chat.received([(1, "Al has joined"), (2, "Bob: hi"), (3, "Al changed his name to Cy")])
         self.assertEqual(list(self.chat.names), ["Bob", "Cy"])
-        self.chat.heard([(4, "Bob has left the group"), (5, "Nobody has left the group")])
+        self.chat.received([(4, "Bob has left the group"), (5, "Nobody has left the group")])
         self.assertEqual(list(self.chat.names), ["Cy"])
 
-    def test_how_it_stands_with_the_connection(self) -> None:
+    def test_changes_of_the_connection_are_shown(self) -> None:
         self.chat.lost("it ended")
         self.chat.back(1)
         self.chat.back(2)
@@ -276,20 +277,20 @@ class LinesTest(ChatCase):
 
 
 class EndTest(ChatCase):
-    def test_as_asked_it_ends_without_a_word_and_once(self) -> None:
+    def test_it_ends_quietly_and_once_when_asked(self) -> None:
         self.join()
         self.chat.leave()
         self.chat.ended("")
         self.chat.ended("no answer")
         self.assertEqual((self.view.news(), self.chat.status, self.view.closed), ([], 0, 1))
 
-    def test_why_it_ended_is_told(self) -> None:
+    def test_the_reason_of_the_end_is_shown(self) -> None:
         self.join()
         self.chat.ended("nothing is listening there")
         self.assertEqual(self.view.news(), [("problem", "nothing is listening there")])
         self.assertEqual((self.chat.status, self.view.closed), (1, 1))
 
-    def test_whoever_leaves_at_a_question_is_gone(self) -> None:
+    def test_leaving_at_a_question_ends_at_once(self) -> None:
         def name() -> None:
             self.chat.not_joined("It is in use.")
 
@@ -304,10 +305,10 @@ class EndTest(ChatCase):
             self.chat.start()
             ask()
             self.chat.leave()
-            self.assertEqual(self.session.calls, [("join", "Zoe"), ("stop",)])
+            self.assertEqual(self.session.told, [("join", "Zoe"), ("stop",)])
             self.assertEqual((self.view.closed, self.chat.status), (1, 0))
 
-    def test_whoever_leaves_at_a_question_is_told_that_nothing_was_said(self) -> None:
+    def test_leaving_at_a_question_reports_that_nothing_was_said(self) -> None:
         self.chat.start()
         self.chat.typed("hi")
         self.chat.not_joined("It is in use.")
@@ -316,18 +317,18 @@ class EndTest(ChatCase):
         self.assertEqual(self.view.news(), [("problem", "what was typed was not said")])
         self.assertEqual((self.view.closed, self.chat.status), (1, 1))
 
-    def test_whoever_has_left_is_asked_nothing(self) -> None:
+    def test_after_leaving_nothing_is_asked(self) -> None:
         self.chat.start()
         self.chat.typed("hi")
         self.chat.leave()
         self.chat.not_joined("It is in use.")
-        self.assertEqual(self.session.calls[2:], [("leave",), ("stop",)])
+        self.assertEqual(self.session.told[2:], [("leave",), ("stop",)])
         self.assertEqual((self.view.questions, self.view.closed, self.chat.status), ([], 1, 1))
 
-    def test_an_answered_question_is_none_any_more(self) -> None:
+    def test_leaving_after_an_answered_question_leaves(self) -> None:
         self.chat.start()
         self.chat.not_joined("It is in use.")
         self.view.answer("Yan")
         self.chat.leave()
-        self.assertEqual(self.session.calls[-1], ("leave",))
+        self.assertEqual(self.session.told[-1], ("leave",))
         self.assertEqual(self.view.closed, 0)

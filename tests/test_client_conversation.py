@@ -1,4 +1,4 @@
-"""The client's UDP conversation: time-outs, repeats, late replies and refusals, on a clock of the tests' own."""
+"""The client's UDP conversation: timeouts, repeats, late replies and refusals, on a fake clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.udp import Conversation, Guest, Link, Owner, Route, UnreachableError, Wire
+from groupchat.client.conversation import Conversation, DatagramSender
+from groupchat.client.udp import Demultiplexer, QUICReceiver, UDPSocket, UnreachableError
+from tests.chatting import Recorder
 
 
-class MemoryRoute(Route):
-    """Keeps what is sent. `more` is how many further addresses there are; `broken` the reason why nothing goes out."""
+class MemorySender(DatagramSender):
+    """Keeps what is sent. `more` is how many further addresses there are, `broken` why nothing can be sent."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -27,45 +29,30 @@ class MemoryRoute(Route):
         return self.more >= 0
 
 
-class Witness(Owner):
-    """Writes down all that it is told, in order."""
+class Witness(Recorder):
+    """A ConversationListener. The datagrams that were received are in `shown` only."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.shown: list[bytes] = []
-        self.told: list[tuple[object, ...]] = []
 
-    def heard(self, reply: bytes) -> None:
+    def received(self, reply: bytes) -> None:
         self.shown.append(reply)
-
-    def answered(self, request: bytes, reply: bytes) -> None:
-        self.told.append(("answered", request, reply))
-
-    def waiting(self, request: bytes, seconds: int) -> None:
-        self.told.append(("waiting", request, seconds))
-
-    def unanswered(self, request: bytes, seconds: int, times: int) -> None:
-        self.told.append(("unanswered", request, seconds, times))
-
-    def unheard(self, request: bytes, reason: str) -> None:
-        self.told.append(("unheard", request, reason))
-
-    def closed(self) -> None:
-        self.told.append(("closed",))
 
 
 class ConversationCase(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.owner = Witness()
-        self.talk = Conversation(self.clock, self.route, self.owner)
+        self.talk = Conversation(self.clock, self.sender, self.owner)
 
     def exchange(self, request: bytes, reply: bytes) -> None:
         self.talk.ask(request)
         self.talk.received(reply)
 
     def lose(self, request: bytes) -> None:
-        """A request whose answer does not come in time."""
+        """Send a request whose answer does not come in time."""
         self.talk.ask(request)
         self.clock.advance(2)
         self.assertEqual(self.owner.told.pop(), ("unanswered", request, 2, 1))
@@ -74,7 +61,7 @@ class ConversationCase(TestCase):
 class AskingTest(ConversationCase):
     def test_the_answer_is_shown_and_told(self) -> None:
         self.exchange(b"1 A", b"Bob")
-        self.assertEqual(self.route.sent, [b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A"])
         self.assertEqual(self.owner.shown, [b"Bob"])
         self.assertEqual(self.owner.told, [("answered", b"1 A", b"Bob")])
 
@@ -86,14 +73,14 @@ class AskingTest(ConversationCase):
         for request in (b"1 A", b"2 hi", b"5"):
             self.exchange(request, b"")
         self.clock.advance(100)
-        self.assertEqual(len(self.route.sent), 3)
+        self.assertEqual(len(self.sender.sent), 3)
         self.assertEqual({told[0] for told in self.owner.told}, {"answered"})
 
 
 class TimeOutTest(ConversationCase):
-    def test_what_may_have_been_heard_is_not_repeated(self) -> None:
+    def test_texts_and_renames_are_not_repeated(self) -> None:
         for request in (b"2 hi", b"3 B", b"4", b"", b"7"):
-            self.route.sent.clear()
+            self.sender.sent.clear()
             self.owner.told.clear()
             self.talk.ask(request)
             self.clock.advance(1.9)
@@ -101,40 +88,40 @@ class TimeOutTest(ConversationCase):
             self.clock.advance(0.1)
             self.assertEqual(self.owner.told, [("unanswered", request, 2, 1)])
             self.clock.advance(100)
-            self.assertEqual(self.route.sent, [request])
+            self.assertEqual(self.sender.sent, [request])
 
-    def test_joins_and_polls_are_repeated_with_growing_pauses_and_then_given_up(self) -> None:
+    def test_joins_and_polls_are_repeated_with_growing_pauses(self) -> None:
         for request in (b"1 A", b"5"):
-            self.route.sent.clear()
+            self.sender.sent.clear()
             self.owner.told.clear()
             self.talk.ask(request)
             times = []
             for second in range(1, 100):
-                before = len(self.route.sent)
+                before = len(self.sender.sent)
                 self.clock.advance(1)
-                times += [second] * (len(self.route.sent) - before)
+                times += [second] * (len(self.sender.sent) - before)
             self.assertEqual(times, [2, 6, 14, 30])
             waiting = [("waiting", request, seconds) for seconds in times]
             self.assertEqual(self.owner.told, [*waiting, ("unanswered", request, 60, 5)])
-            self.assertEqual(set(self.route.sent), {request})
+            self.assertEqual(set(self.sender.sent), {request})
 
-    def test_without_a_bound_it_is_repeated_every_thirty_seconds(self) -> None:
+    def test_without_a_limit_a_join_is_repeated_every_30_seconds(self) -> None:
         self.talk.tries = None
         self.talk.ask(b"5")
         self.clock.pump([1] * 3600)
-        self.assertEqual(len(self.route.sent), 5 + (3600 - 30) // 30)
+        self.assertEqual(len(self.sender.sent), 5 + (3600 - 30) // 30)
         self.talk.received(b"")
         self.assertEqual(self.owner.told[-1], ("answered", b"5", b""))
 
-    def test_a_repeat_that_is_answered_is_the_last(self) -> None:
+    def test_an_answered_repeat_is_the_last(self) -> None:
         self.talk.ask(b"1 A")
         self.clock.advance(2)
         self.talk.received(b"Bob")
         self.clock.advance(100)
-        self.assertEqual(self.route.sent, [b"1 A", b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A", b"1 A"])
         self.assertEqual(self.owner.told, [("waiting", b"1 A", 2), ("answered", b"1 A", b"Bob")])
 
-    def test_the_pauses_begin_anew_for_the_next_request(self) -> None:
+    def test_pauses_start_over_for_the_next_request(self) -> None:
         self.talk.ask(b"5")
         self.clock.pump([2, 4])
         self.talk.received(b"")
@@ -148,7 +135,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.shown, [b"Bob: late"])
         self.assertEqual(self.owner.told, [])
 
-    def test_a_late_reply_counts_for_the_request_after_it_and_both_are_shown(self) -> None:
+    def test_a_late_reply_answers_the_next_request(self) -> None:
         self.lose(b"2 hi")
         self.talk.ask(b"2 again")
         self.talk.received(b"Bob: late")
@@ -156,7 +143,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.told, [("answered", b"2 again", b"Bob: late")])
         self.assertEqual(self.owner.shown, [b"Bob: late", b"Bob: in time"])
 
-    def test_a_leave_waits_for_close_past_the_replies_still_owed(self) -> None:
+    def test_a_leave_waits_for_close_past_late_replies(self) -> None:
         self.lose(b"2 hi")
         self.lose(b"2 hi")
         self.talk.ask(b"4")
@@ -167,7 +154,7 @@ class LateTest(ConversationCase):
         self.assertEqual(self.owner.told, [("answered", b"4", b"close")])
         self.assertEqual(self.owner.shown, [b"Bob: late", b"", b"close"])
 
-    def test_a_refusal_that_may_be_anothers_answers_a_leave_only_when_nothing_follows(self) -> None:
+    def test_an_uncertain_refusal_answers_a_leave_at_its_timeout(self) -> None:
         for follows, answer in ((b"close", b"close"), (None, b"Illegal message")):
             self.lose(b"7")
             self.lose(b"7")
@@ -179,12 +166,12 @@ class LateTest(ConversationCase):
             self.clock.advance(2)
             self.assertEqual(self.owner.told.pop(), ("answered", b"4", answer))
 
-    def test_with_nothing_owed_a_leave_takes_any_answer(self) -> None:
+    def test_with_no_late_replies_a_leave_takes_any_answer(self) -> None:
         self.exchange(b"4", b"Illegal message")
         self.exchange(b"4", b"bye")
         self.assertEqual([told[2] for told in self.owner.told], [b"Illegal message", b"bye"])
 
-    def test_a_late_close_is_told_and_answers_nothing_else(self) -> None:
+    def test_a_late_close_answers_only_its_leave(self) -> None:
         self.exchange(b"1 A", b"")
         self.lose(b"4")
         self.talk.ask(b"5")
@@ -194,19 +181,19 @@ class LateTest(ConversationCase):
         self.talk.received(b"Illegal message")
         self.assertEqual(self.owner.told[2:], [("answered", b"5", b"Illegal message")])
 
-    def test_a_close_that_nobody_asked_for_ends_nothing(self) -> None:
+    def test_an_unexpected_close_ends_nothing(self) -> None:
         self.talk.received(b"close")
         self.assertEqual(self.owner.told, [])
         self.assertEqual(self.owner.shown, [b"close"])
 
-    def test_a_copy_of_an_answer_to_a_repeated_join_is_shown(self) -> None:
+    def test_a_second_answer_to_a_repeated_join_is_received(self) -> None:
         self.talk.ask(b"1 A")
         self.clock.advance(2)
         self.talk.received(b"Bob")
         self.talk.received(b"Bob")
         self.assertEqual(self.owner.shown, [b"Bob", b"Bob"])
 
-    def test_a_join_refused_while_another_reply_is_owed_may_have_been_heard(self) -> None:
+    def test_an_uncertain_refusal_of_a_join_proves_nothing(self) -> None:
         self.exchange(b"1 A", b"Illegal message")
         self.assertFalse(self.talk.membership.possible)
         self.lose(b"7")
@@ -225,55 +212,55 @@ class LateTest(ConversationCase):
 
 
 class RefusedTest(ConversationCase):
-    def test_the_next_address_is_tried_with_the_same_request(self) -> None:
-        self.route.more = 1
+    def test_after_a_refusal_the_next_address_is_tried(self) -> None:
+        self.sender.more = 1
         self.talk.ask(b"1 A")
         self.talk.refused("nothing is listening")
-        self.assertEqual(self.route.sent, [b"1 A", b"1 A"])
+        self.assertEqual(self.sender.sent, [b"1 A", b"1 A"])
         self.talk.received(b"")
         self.assertEqual(self.owner.told, [("answered", b"1 A", b"")])
 
-    def test_without_another_address_the_request_was_not_heard(self) -> None:
+    def test_a_refusal_at_the_last_address_is_undelivered(self) -> None:
         for request in (b"1 A", b"2 hi"):
             self.talk.ask(request)
             self.talk.refused("nothing is listening")
-            self.assertEqual(self.owner.told.pop(), ("unheard", request, "nothing is listening"))
+            self.assertEqual(self.owner.told.pop(), ("undelivered", request, "nothing is listening"))
             self.clock.advance(100)
             self.assertEqual(self.owner.told, [])
 
     def test_what_cannot_be_sent_is_refused(self) -> None:
-        self.route.broken = "Network is unreachable"
-        self.route.more = 1
+        self.sender.broken = "Network is unreachable"
+        self.sender.more = 1
         self.talk.ask(b"1 A")
-        self.assertEqual(self.owner.told, [("unheard", b"1 A", "Network is unreachable")])
-        self.assertEqual(self.route.more, -1)
+        self.assertEqual(self.owner.told, [("undelivered", b"1 A", "Network is unreachable")])
+        self.assertEqual(self.sender.more, -1)
 
-    def test_a_server_that_was_there_is_waited_for_where_it_was(self) -> None:
+    def test_a_refusal_of_a_known_server_is_retried_at_its_address(self) -> None:
         self.exchange(b"1 A", b"")
-        self.route.more = 1
+        self.sender.more = 1
         self.talk.ask(b"5")
         self.talk.refused("nothing is listening")
         self.clock.advance(2)
         self.talk.received(b"Bob: hi")
         told = [("waiting", b"5", 2), ("answered", b"5", b"Bob: hi")]
         self.assertEqual(self.owner.told[1:], told)
-        self.assertEqual(self.route.more, 1)
+        self.assertEqual(self.sender.more, 1)
 
-    def test_a_text_to_a_server_that_was_there_is_told_at_once(self) -> None:
+    def test_a_refused_text_is_reported_at_once(self) -> None:
         self.exchange(b"1 A", b"")
-        self.route.more = 1
+        self.sender.more = 1
         self.talk.ask(b"2 hi")
         self.talk.refused("nothing is listening")
-        self.assertEqual(self.route.more, 1)
-        self.assertEqual(self.owner.told[1:], [("unheard", b"2 hi", "nothing is listening")])
+        self.assertEqual(self.sender.more, 1)
+        self.assertEqual(self.owner.told[1:], [("undelivered", b"2 hi", "nothing is listening")])
 
-    def test_a_refusal_that_comes_when_nothing_is_outstanding_means_nothing(self) -> None:
+    def test_a_refusal_without_a_request_means_nothing(self) -> None:
         self.talk.refused("nothing is listening")
         self.assertEqual(self.owner.told, [])
 
 
-class Other(Guest):
-    """Takes what begins with a certain byte."""
+class Other(QUICReceiver):
+    """Takes datagrams that begin with a certain byte."""
 
     def __init__(self) -> None:
         self.got: list[bytes] = []
@@ -285,13 +272,13 @@ class Other(Guest):
         self.got.append(datagram)
 
 
-class GuestTest(ConversationCase):
-    def test_what_is_a_guests_never_reaches_the_conversation(self) -> None:
-        link = Link(MemoryReactorClock(), [])
-        link.guest = other = Other()
-        wire = Wire(link, self.talk)
+class SharedSocketTest(ConversationCase):
+    def test_datagrams_of_quic_do_not_reach_the_conversation(self) -> None:
+        opened = UDPSocket(MemoryReactorClock(), [])
+        opened.quic = other = Other()
+        demultiplexer = Demultiplexer(opened, self.talk)
         self.talk.ask(b"5")
         for datagram in (b"\xc3 is QUIC", b"Bob: hi", b"\xc3", b""):
-            wire.datagramReceived(datagram, ("127.0.0.1", 1))
+            demultiplexer.datagramReceived(datagram, ("127.0.0.1", 1))
         self.assertEqual(other.got, [b"\xc3 is QUIC", b"\xc3"])
         self.assertEqual(self.owner.shown, [b"Bob: hi", b""])

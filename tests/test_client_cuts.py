@@ -1,4 +1,4 @@
-"""The client's numbered session against the real server: nothing is lost and nothing twice, wherever it is cut."""
+"""The client's numbered session against the real server: nothing is lost or doubled, wherever connections break."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.client.asks import Ask, History, Say, Tell, Users
-from groupchat.client.numbered import Numbered
+from groupchat.client.commands import SessionCommand
+from groupchat.client.numbered import NumberedSession
+from groupchat.core.commands import Recall, Say, Users, Whisper
 from tests.chatting import FakeEndpoint, Peer, Witness
 from tests.lobby import Caller, Lobby
 
 
 class Wires:
-    """The connection between a client and the real server: its bytes are carried in pieces, and it may be cut."""
+    """The connection between a client and the real server. Its bytes are carried in pieces, and it may be cut."""
 
     def __init__(self, lobby: Lobby, name: str, chance: random.Random) -> None:
         self.lobby = lobby
         self.chance = chance
         self.endpoint = FakeEndpoint()
         self.witness = Witness()
-        self.session = Numbered(lobby.clock, self.endpoint, self.witness, self._no_password)
+        self.session = NumberedSession(lobby.clock, self.endpoint, self.witness, self._no_password)
         self.peer: Peer | None = None
         self.caller: Caller | None = None
         self.abandoned: list[Caller] = []  # the server does not know yet that these were cut
@@ -34,7 +35,7 @@ class Wires:
         raise AssertionError("nobody asked for a password")
 
     def carry(self, piece: int = 0) -> bool:
-        """Bring what is under way to the other side, or so many bytes of it. Returns whether there was anything."""
+        """Carry the bytes on the way to the other side, at most `piece` of them. Return True if there were any."""
         if self.endpoint.attempts:
             self.caller = self.lobby.call()
             self.peer = self.endpoint.accept()
@@ -60,7 +61,7 @@ class Wires:
         return True
 
     def cut(self, *, noticed: bool = True) -> None:
-        """What is under way is lost. The server may notice later than the client."""
+        """Lose the bytes on the way. The server may notice later than the client."""
         peer, caller, self.peer, self.caller = self.peer, self.caller, None, None
         if peer is not None:
             peer.lose(ConnectionLost())
@@ -74,7 +75,7 @@ class Wires:
             self.abandoned.pop().lines.connectionLost(Failure(ConnectionLost()))
 
     def step(self) -> None:
-        """One thing of those that can happen."""
+        """Do one random thing."""
         draw = self.chance.random()
         if draw < 0.02:
             self.cut(noticed=self.chance.random() < 0.5)
@@ -103,7 +104,7 @@ class EndToEndTest(SynchronousTestCase):
         self.lobby.clock.advance(self.chance.choice([0, 0.01, 0.3]))
 
     def settle(self) -> None:
-        """Until nothing is under way any more."""
+        """Carry bytes until there are none on the way."""
         quiet = 0
         for _ in range(2000):
             moved = bool([wires for wires in self.wires if wires.carry()])
@@ -118,16 +119,16 @@ class EndToEndTest(SynchronousTestCase):
             pass
 
     def hear(self, reply: str | None) -> bool:
-        """What Bob is told, who is a member with datagrams."""
+        """Note the lines that Bob, a member with datagrams, is given. Return True if there were any."""
         lines = reply.split("\n") if reply else []
         self.watched += lines
         return bool(lines)
 
-    def test_everything_is_once_and_in_order_wherever_it_is_cut(self) -> None:
+    def test_lines_and_commands_are_exactly_once_despite_cuts(self) -> None:
         cuts = 0
         for seed in range(60):
             self.begin(seed)
-            asked: list[list[Ask]] = [[], []]
+            asked: list[list[SessionCommand]] = [[], []]
             for turn in range(400):
                 if turn % 20 == 10:
                     for number, wires in enumerate(self.wires):
@@ -144,15 +145,15 @@ class EndToEndTest(SynchronousTestCase):
             self.check_leaving(seed)
         self.assertGreater(cuts, 100)
 
-    def ask(self, number: int, turn: int) -> Ask:
+    def ask(self, number: int, turn: int) -> SessionCommand:
         name = ("Zoe", "Yan")[number]
         text = f"{name} {turn}"
-        asks: list[Ask] = [Say(text), Say(f"/{text}"), Tell(f"Bob: {text}"), Users(), History("3")]
+        asks: list[SessionCommand] = [Say(text), Say(f"/{text}"), Whisper(f"Bob: {text}"), Users(), Recall(3)]
         return self.chance.choice(asks)
 
-    def check(self, seed: int, asked: list[list[Ask]]) -> None:
+    def check(self, seed: int, asked: list[list[SessionCommand]]) -> None:
         for wires, name, asks in zip(self.wires, ("Zoe", "Yan"), asked, strict=True):
-            told = [told for told in wires.witness.told if told[0] in ("answered", "refused", "doubtful")]
+            told = [told for told in wires.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
             self.assertEqual({told[0] for told in told}, {"answered"}, seed)
             self.assertCountEqual([told[1] for told in told], asks, seed)
             expected = []
@@ -160,7 +161,7 @@ class EndToEndTest(SynchronousTestCase):
                 match ask:
                     case Say(text):
                         expected.append(f"{name}: {text}")
-                    case Tell(words):
+                    case Whisper(words):
                         expected.append(f"{name} (private): {words.removeprefix('Bob: ')}")
             mine = [line for line in self.watched if line.startswith((f"{name}: ", f"{name} (private)"))]
             self.assertEqual(mine, expected, seed)
@@ -174,7 +175,7 @@ class EndToEndTest(SynchronousTestCase):
             self.assertEqual([line for line in heard if line.startswith("Bob: ")], self.said_by_bob(), seed)
 
     def public(self, name: str) -> list[str]:
-        """What this member is told, in the order of the log: Bob's own lines are in Zoe's and Yan's only."""
+        """Return the lines that this member is given, in the order of the log."""
         history = self.lobby.service.group.history
         lines = [line.decode() for _, line in history.last(10_000, 0, 10**9)]
         return [line for line in lines if not line.startswith((f"{name}: ", f"{name} has", "Bob has"))]

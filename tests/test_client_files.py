@@ -1,4 +1,4 @@
-"""Files in a chat: what is typed, what is shown, and how it ends; and what stands in the names of files and parts."""
+"""Files in a chat: commands, what is shown, how it ends; and the names of files and parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.chat import Chat
-from groupchat.client.files.names import BadNameError, find_part, is_fit, part_name, split, target
+from groupchat.client.files.connection import FileConnection
+from groupchat.client.files.names import BadNameError, find_part, is_safe, part_name, split, target
 from groupchat.client.files.progress import Bar, Progress, line, lines, time_in_words
 from groupchat.client.files.sharing import Sharing
-from groupchat.client.files.way import Way
-from groupchat.client.trust import KnownServers, NewError
+from groupchat.client.trust import KnownServers, UnknownCertificateError
 from groupchat.core.notices import size_in_words
 from tests.chatting import FakeSession, FakeView
 from tests.filing import FakeDisk, FakeServer, run
@@ -40,13 +40,13 @@ class FilesCase(TestCase):
         self.session = FakeSession()
         self.chat = Chat("Zoe", self.view, people=people)
         self.chat.session = self.session
-        way = Way(self.server, decide=self.chat.trust)
-        self.files = Sharing(self.clock, way, FakeDisk(), self.chat, lambda: self.session.proof)
+        connection = FileConnection(self.server, decide=self.chat.trust)
+        self.files = Sharing(self.clock, connection, FakeDisk(), self.chat, lambda: self.session.proof)
         self.chat.files = self.files
         self.chat.start()
         self.chat.joined("Zoe", [])
         self.view.news()
-        self.session.calls.clear()
+        self.session.told.clear()
 
     def type(self, text: str, seconds: float = 5.0) -> list[tuple[str, str]]:
         self.chat.typed(text)
@@ -92,11 +92,11 @@ class TypingTest(FilesCase):
             self.assertEqual(Path(path).read_bytes(), self.server.shelf[name])
             Path(path).unlink()
 
-    def test_a_longer_name_that_was_not_seen_yet_counts_as_well(self) -> None:
-        self.chat.heard([(7, "Bob shared a b (2 B)")])
+    def test_get_prefers_a_longer_name_from_the_list(self) -> None:
+        self.chat.received([(7, "Bob shared a b (2 B)")])
         self.assertIn("saved as ./a b c", self.type("/get a b c")[-1][1])
 
-    def test_it_is_saved_where_one_wants(self) -> None:
+    def test_a_file_is_saved_in_a_directory_or_under_a_name(self) -> None:
         Path("down").mkdir()
         for typed, path in (("down", "down/a b"), ("down/", "down/a b"), ("down/x", "down/x"), ("./y", "y")):
             self.type(f"/get a b {typed}")
@@ -110,7 +110,7 @@ class TypingTest(FilesCase):
         self.assertEqual(self.type("/get a b"), [("problem", problem)])
         self.assertEqual(Path("a b").read_bytes(), b"mine")
 
-    def test_a_place_that_cannot_be_is_told(self) -> None:
+    def test_an_impossible_target_is_refused(self) -> None:
         for to in ("~nobody-of-this-name/x", "x" * 300, "a\0b"):
             [(kind, words)] = self.type(f'/get "photo.jpg" {to}')
             self.assertEqual(kind, "problem", to)
@@ -118,12 +118,12 @@ class TypingTest(FilesCase):
         self.assertRaises(BadNameError, target, "photo.jpg", "\udcff")
         self.assertEqual(self.files.count, 0)
 
-    def test_what_is_not_there(self) -> None:
+    def test_a_missing_file_is_reported(self) -> None:
         [_, (kind, text)] = self.type("/get nothing at all")
         self.assertEqual((kind, text), ("file", "nothing at all: There is no such file."))
         self.assertEqual(self.chat.status, 0)
 
-    def test_names_that_are_none_for_here_are_not_even_listed(self) -> None:
+    def test_unsafe_names_are_not_listed(self) -> None:
         self.server.shelf = {"../up": b"x", ".hidden": b"x", "a\x1b[2Jb": b"x", "/etc/passwd": b"x", "ok": b"x"}
         self.type("/files")
         self.assertEqual(list(self.files.names), ["ok"])
@@ -132,7 +132,7 @@ class TypingTest(FilesCase):
                 self.assertIn("that is no name for a file here", self.type(f"/get {name}")[-1][1], name)
         self.assertEqual(os.listdir(), [])
 
-    def test_what_stands_for_a_hash_is_one(self) -> None:
+    def test_a_bad_hash_is_refused(self) -> None:
         for sha256 in ("\x9b2J", "A" * 64, "0" * 63, "x" * 8000, ""):
             self.server.answers = [f"ok 1\n1 {sha256} 1 photo.jpg\n"]
             self.assertEqual(self.type("/files"), [("problem", "Not done: the server speaks another protocol")])
@@ -140,12 +140,12 @@ class TypingTest(FilesCase):
     def test_a_file_is_sent(self) -> None:
         Path("my file.txt").write_text("mine")
         self.assertEqual(self.type("/send my file.txt")[-1][1], "my file.txt: 4 B in 1 s, shared as my file.txt")
-        self.assertEqual(self.server.shared, [("my file.txt", self.session.seat)])
+        self.assertEqual(self.server.shared, [("my file.txt", self.session.proof)])
         self.patch(os, "environ", {**os.environ, "HOME": str(self.folder)})
         self.type('/send "~/my file.txt"')
         self.assertEqual(self.server.shared[-1][0], "another my file.txt")
 
-    def test_what_cannot_be_sent_is_told_in_one_line(self) -> None:
+    def test_a_request_that_cannot_be_sent_is_one_complaint(self) -> None:
         Path(".hidden").write_text("x")
         for typed, why in [
             ("nothing", "No such file"),
@@ -172,7 +172,7 @@ class TypingTest(FilesCase):
         self.assertEqual(self.type("/cancel", 0)[-1][1], "one: stopped")
         self.assertEqual(self.type("/transfers", 0)[-1][1], "Nothing is being fetched or sent.")
 
-    def test_how_far_it_is_is_drawn_and_gone_at_the_end(self) -> None:
+    def test_progress_is_shown_and_cleared_at_the_end(self) -> None:
         self.server.step = 1000
         self.chat.typed("/get photo.jpg")
         while not self.files.transfers.all:
@@ -184,35 +184,35 @@ class TypingTest(FilesCase):
         self.assertEqual(self.view.bars, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_what_others_share_is_known_by_name(self) -> None:
-        self.chat.heard([(7, "Bob shared new one.txt (3 B)")])
+    def test_names_of_shared_files_are_completed(self) -> None:
+        self.chat.received([(7, "Bob shared new one.txt (3 B)")])
         self.assertEqual(list(self.files.names), ["new one.txt"])
         [shown] = self.view.shown
         self.assertEqual((shown.kind, shown.name, shown.text, shown.number), ("shared", "Bob", "new one.txt", 7))
         self.assertEqual(shown.about, {"size": "3 B"})
 
-    def test_who_is_not_known_is_trusted_first(self) -> None:
+    def test_an_unknown_server_of_files_is_a_question_first(self) -> None:
         known = KnownServers(self.folder / "known")
-        self.server.refusals = [NewError(known, "quic://here:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://here:1", "AA", "it is self-signed")]
         self.type("/files")
         self.assertEqual(self.view.questions, ["Trust it from now on (yes, no)?"])
         self.view.answer("yes")
         run(self.server, self.clock, 5)
         self.assertEqual(self.view.news()[0], ("answer", "3 files:"))
         self.assertEqual(known.find("quic://here:1"), "AA")
-        self.server.refusals = [NewError(known, "quic://there:1", "AA", "it vouches for itself")]
+        self.server.refusals = [UnknownCertificateError(known, "quic://there:1", "AA", "it is self-signed")]
         self.type("/files")
         self.view.answer("no")
         self.assertEqual(self.view.news()[-1], ("problem", "Not done: it was not trusted"))
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
 
-    def test_what_is_not_there_without_files(self) -> None:
+    def test_without_files_the_commands_say_so(self) -> None:
         self.chat.files = None
         self.assertEqual(self.type("/files"), [("problem", "There are no files here.")])
 
 
 class EndTest(FilesCase):
-    def test_where_somebody_types_leaving_stops_them_and_says_so(self) -> None:
+    def test_leaving_a_terminal_cancels_transfers(self) -> None:
         self.server.step = 1000
         self.chat.typed("/get photo.jpg")
         for _ in range(50):
@@ -221,34 +221,34 @@ class EndTest(FilesCase):
         last = self.view.news()[-1][1]
         self.assertIn("photo.jpg: stopped (", last)
         self.assertIn(" of it are kept in ./photo.jpg.", last)
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
 
     def test_in_a_pipe_they_are_finished_first(self) -> None:
         self.open(people=False)
         for command in ("/get photo.jpg", "/files"):
             self.chat.typed(command)
         self.chat.leave()
-        self.assertEqual(self.session.calls, [])
+        self.assertEqual(self.session.told, [])
         run(self.server, self.clock, 5)
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
         self.assertEqual(self.states(), ["began", "done"])
         self.assertEqual(self.chat.status, 0)
 
-    def test_but_not_if_it_is_interrupted(self) -> None:
+    def test_an_interrupt_does_not_wait_for_the_output(self) -> None:
         self.open(people=False)
         self.server.answers = ["busy Later."] * 100
         self.chat.typed("/get photo.jpg")
         run(self.server, self.clock, 2)
         self.chat.leave()
         self.chat.stop_files()
-        self.assertEqual(self.session.calls, [("leave",)])
+        self.assertEqual(self.session.told, [("leave",)])
 
-    def test_in_a_pipe_what_does_not_work_is_in_the_status(self) -> None:
+    def test_in_a_pipe_failed_transfers_count_for_the_status(self) -> None:
         self.open(people=False)
         self.type("/get nothing")
         self.assertEqual(self.chat.status, 1)
 
-    def test_what_is_asked_before_it_has_come_in_waits(self) -> None:
+    def test_file_commands_before_joining_wait(self) -> None:
         self.open(people=False)
         chat = Chat("Zoe", self.view, people=False)
         chat.session, chat.files = self.session, self.files
@@ -272,8 +272,8 @@ class EndTest(FilesCase):
 
 class NamesTest(TestCase):
     @given(st.text(max_size=300))
-    def test_a_fit_name_is_one_of_a_file_here(self, name: str) -> None:
-        if is_fit(name):
+    def test_safe_names(self, name: str) -> None:
+        if is_safe(name):
             self.assertEqual(os.path.basename(name), name)
             self.assertNotIn(name[0], "./")
             self.assertTrue(len(os.fsencode(part_name(name, "0" * 64))) <= 255)
@@ -296,17 +296,17 @@ class NamesTest(TestCase):
             path.write_text("x")
             self.assertEqual(find_part(Path(folder), name), (path, "ab" * 8))
 
-    def test_nobody_gets_out_of_the_directory(self) -> None:
+    def test_names_cannot_escape_the_directory(self) -> None:
         for name in ("../x", "/x", "..", ".", "", ".x", "a/b", "a\nb", "a\x7fb", "\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe"):
             self.assertRaises(BadNameError, target, name, "")
 
-    def test_without_a_known_name_all_is_the_name(self) -> None:
+    def test_without_a_known_name_all_words_are_the_name(self) -> None:
         self.assertEqual(split("a b c", []), ("a b c", ""))
         self.assertEqual(split("ab c", ["a"]), ("ab c", ""))
 
 
 class ProgressTest(TestCase):
-    def test_the_rate_is_that_of_the_last_seconds(self) -> None:
+    def test_the_rate_is_measured_over_the_last_seconds(self) -> None:
         progress = Progress()
         progress.begin(0.0, 5000, 100_000)
         for second in range(1, 21):
@@ -315,7 +315,7 @@ class ProgressTest(TestCase):
         self.assertEqual(progress.rate(20.0), 3000)
         self.assertAlmostEqual(progress.left(20.0) or 0, 55 / 3)
 
-    def test_before_anything_moves_nothing_is_known(self) -> None:
+    def test_without_progress_there_is_no_rate(self) -> None:
         self.assertEqual((Progress().rate(1.0), Progress().left(1.0)), (0.0, None))
 
     def test_in_words(self) -> None:
@@ -325,7 +325,7 @@ class ProgressTest(TestCase):
             self.assertEqual(time_in_words(seconds), words)
 
     @given(st.text(max_size=60), st.integers(0, 10**12), st.integers(0, 10**12), st.integers(10, 200))
-    def test_a_line_is_never_wider_than_there_is_room(self, name: str, done: int, total: int, width: int) -> None:
+    def test_a_progress_line_never_exceeds_the_width(self, name: str, done: int, total: int, width: int) -> None:
         bar = Bar(name, "getting", min(done, total), total, 1234.5, 17.0)
         self.assertLessEqual(len(line(bar, width)), width)
 

@@ -1,4 +1,4 @@
-"""The plain client's two sides joined, without a process: what is sent when, how it ends, and with which status."""
+"""The plain client without a process: what it sends when, how it ends, and its exit status."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.plain import LAST_SECONDS, LINES_AHEAD, Console, Plain
-from tests.test_client_conversation import MemoryRoute
+from tests.test_client_conversation import MemorySender
 
 
 class MemoryStdio(StringTransport):
-    """Standard input and output. `stuck`: what is written is never taken, so that closing does not end."""
+    """Standard input and output. If it is `stuck`, the output is never written, so that closing does not end."""
 
     stuck = False
     reading = True
@@ -49,11 +49,11 @@ class PlainCase(TestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.complaints: list[str] = []
         self.overs = 0
         console = Console(self.complaints.append, "here port 7", terminal=self.terminal, pipe=self.pipe)
-        self.plain = Plain(self.clock, self.route, console, self.count_end)
+        self.plain = Plain(self.clock, self.sender, console, self.count_end)
         self.stdio = MemoryStdio(self.plain)
         self.plain.makeConnection(self.stdio)
 
@@ -79,7 +79,7 @@ class PlainCase(TestCase):
         self.plain.writeConnectionLost()
 
     def assertSent(self, *requests: bytes) -> None:
-        self.assertEqual(self.route.sent, [*requests])
+        self.assertEqual(self.sender.sent, [*requests])
 
     def assertShown(self, text: str) -> None:
         self.assertEqual(self.stdio.value().decode(), text)
@@ -93,7 +93,7 @@ class PlainCase(TestCase):
 
 
 class LinesTest(PlainCase):
-    def test_a_line_waits_for_the_answer_to_the_one_before(self) -> None:
+    def test_a_line_waits_for_the_previous_answer(self) -> None:
         self.type(b"1 A", b"2 hi", b"5")
         self.assertSent(b"1 A")
         self.reply(b"Bob")
@@ -112,7 +112,7 @@ class LinesTest(PlainCase):
         self.reply(b"", b"Bob: \x1b[2J\xff\nBob: x", b"\x07")
         self.assertShown("Bob: [2J\ufffd\nBob: x\n")
 
-    def test_a_line_that_no_datagram_holds_is_told_and_the_next_is_sent(self) -> None:
+    def test_a_line_too_long_for_a_datagram_is_reported(self) -> None:
         self.type(b"2 " + b"x" * 65_506, b"2 " + b"x" * 65_505)
         self.assertEqual(len(self.complaints), 1)
         self.assertIn("65508 bytes was not sent", self.complaints[0])
@@ -136,7 +136,7 @@ class LinesTest(PlainCase):
 
 
 class EndTest(PlainCase):
-    def test_close_ends_it_without_the_lines_after_it(self) -> None:
+    def test_close_ends_without_sending_later_lines(self) -> None:
         self.type(b"1 A", b"4", b"5")
         self.reply(b"", b"close")
         self.assertSent(b"1 A", b"4")
@@ -149,7 +149,7 @@ class EndTest(PlainCase):
         self.assertSent(b"4", b"5")
         self.assertGoesOn()
 
-    def test_the_end_of_input_waits_for_answers_and_leaves(self) -> None:
+    def test_at_the_end_of_input_it_waits_for_answers_and_leaves(self) -> None:
         self.type(b"1 A", b"2 hi")
         self.end_of_input()
         self.reply(b"", b"Bob: hello")
@@ -165,7 +165,7 @@ class EndTest(PlainCase):
         self.reply(b"")
         self.assertSent(b"1 A", b"2 hi")
 
-    def test_who_is_no_member_ends_without_leaving(self) -> None:
+    def test_a_client_that_never_joined_ends_without_leaving(self) -> None:
         self.type(b"1 A")
         self.end_of_input()
         self.reply(b"Illegal message")
@@ -177,14 +177,14 @@ class EndTest(PlainCase):
         self.assertSent()
         self.assertOver(0)
 
-    def test_a_leave_at_the_end_without_answer_is_told(self) -> None:
+    def test_a_last_leave_without_answer_is_reported(self) -> None:
         self.join()
         self.end_of_input()
         self.clock.advance(2)
         self.assertIn('no answer to "4" within 2 seconds', self.complaints[0])
         self.assertOver(1)
 
-    def test_a_late_close_ends_it_once_the_outstanding_answer_is_there(self) -> None:
+    def test_a_late_close_ends_after_the_outstanding_answer(self) -> None:
         self.join()
         self.type(b"4", b"5", b"2 hi")
         self.clock.advance(2)
@@ -201,12 +201,13 @@ class SilenceTest(PlainCase):
         self.join()
         self.type(b"2 hi", b"2 more")
         self.clock.advance(2)
-        said = 'no answer to "2 hi" within 2 seconds; it may or may not have been heard'
+        said = 'no answer to "2 hi" within 2 seconds; it may or may not have arrived'
         self.assertEqual(self.complaints, [said])
         self.assertSent(b"1 A", b"2 hi", b"2 more")
-        self.reply(b"")
+        self.reply(b"Bob: late")
         self.end_of_input()
         self.reply(b"close")
+        self.assertShown("Bob: late\nclose\n")
         self.assertOver(1)
 
     def test_the_lines_after_a_silent_join_wait(self) -> None:
@@ -243,7 +244,7 @@ class TerminalTest(PlainCase):
         self.type(b"1 A")
         self.clock.pump([1] * 600)
         self.assertGoesOn()
-        self.assertGreater(len(self.route.sent), 20)
+        self.assertGreater(len(self.sender.sent), 20)
 
     def test_but_not_after_the_end_of_input(self) -> None:
         self.type(b"1 A")
@@ -252,22 +253,22 @@ class TerminalTest(PlainCase):
         self.clock.pump([1] * 32)
         self.assertOver(1)
 
-    def test_a_server_that_was_there_may_come_back(self) -> None:
+    def test_a_refused_poll_of_a_known_server_is_repeated(self) -> None:
         self.join()
         self.type(b"2 hi", b"2 more")
         self.plain.conversation.refused("nothing is listening")
-        self.assertIn('"2 hi" was not heard', self.complaints[0])
+        self.assertIn('"2 hi" did not reach', self.complaints[0])
         self.assertSent(b"1 A", b"2 hi", b"2 more")
         self.assertGoesOn()
 
-    def test_one_that_was_never_there_ends_it(self) -> None:
+    def test_a_server_that_was_never_reached_ends_it(self) -> None:
         self.type(b"1 A")
         self.plain.conversation.refused("nothing is listening")
         self.assertOver(1)
 
 
 class InterruptTest(PlainCase):
-    def test_a_member_leaves_first_without_the_lines_that_wait(self) -> None:
+    def test_an_interrupt_leaves_without_sending_queued_lines(self) -> None:
         self.join()
         self.type(b"2 hi", b"2 more")
         self.plain.interrupt(signal.SIGINT)
@@ -276,14 +277,14 @@ class InterruptTest(PlainCase):
         self.assertShown("Bob: hello\nclose\n")
         self.assertOver(130)
 
-    def test_one_who_may_have_joined_leaves_too(self) -> None:
+    def test_a_client_that_may_have_joined_leaves(self) -> None:
         self.type(b"1 A")
         self.plain.interrupt(signal.SIGTERM)
         self.assertSent(b"1 A", b"4")
         self.reply(b"close")
         self.assertOver(143)
 
-    def test_who_is_no_member_ends_at_once(self) -> None:
+    def test_an_interrupt_without_membership_ends_at_once(self) -> None:
         self.type(b"5")
         self.plain.interrupt(signal.SIGHUP)
         self.assertSent(b"5")
@@ -298,14 +299,14 @@ class InterruptTest(PlainCase):
         self.clock.advance(100)
         self.assertOver(130)
 
-    def test_without_an_answer_it_ends_all_the_same(self) -> None:
+    def test_without_an_answer_it_ends_in_time(self) -> None:
         self.join()
         self.plain.interrupt(signal.SIGINT)
         self.clock.advance(2)
         self.assertIn('no answer to "4"', self.complaints[0])
         self.assertOver(130)
 
-    def test_an_output_that_takes_nothing_does_not_hold_it_up(self) -> None:
+    def test_a_blocked_output_does_not_hold_up_the_end(self) -> None:
         self.join()
         self.stdio.stuck = True
         self.plain.pauseProducing()
@@ -315,7 +316,7 @@ class InterruptTest(PlainCase):
         self.clock.advance(LAST_SECONDS)
         self.assertOver(130)
 
-    def test_a_signal_while_it_leaves_does_not_leave_twice(self) -> None:
+    def test_a_signal_while_leaving_does_not_leave_twice(self) -> None:
         self.join()
         self.end_of_input()
         self.plain.interrupt(signal.SIGINT)
@@ -334,12 +335,12 @@ class BrokenPipeTest(PlainCase):
         self.assertEqual(self.complaints, [])
         self.assertOver(0)
 
-    def test_who_is_no_member_just_ends(self) -> None:
+    def test_leaving_without_a_seat_just_ends(self) -> None:
         self.break_output()
         self.assertSent()
         self.assertOver(0)
 
-    def test_it_breaks_during_the_leave_at_the_end(self) -> None:
+    def test_a_connection_may_break_while_leaving(self) -> None:
         self.join()
         self.end_of_input()
         self.break_output()
@@ -357,7 +358,7 @@ class BrokenFileTest(PlainCase):
         self.assertEqual(self.complaints, ["standard output cannot be written to"])
         self.assertOver(1)
 
-    def test_nor_is_it_at_the_very_end(self) -> None:
+    def test_a_doubt_at_the_end_is_not_resent(self) -> None:
         self.stdio.stuck = True
         self.end_of_input()
         self.plain.connectionLost(Failure(ConnectionLost()))

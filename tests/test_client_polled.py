@@ -1,4 +1,4 @@
-"""A session over the five messages: with a server that is a test's, and with the real one over a bad network."""
+"""A session over the five messages: with a scripted server, and with the real one over a bad network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import random
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from groupchat.client.asks import Ask, Poll, Rename, Say
-from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, Polled
-from groupchat.client.udp import Route
+from groupchat.client.commands import SessionCommand
+from groupchat.client.conversation import DatagramSender
+from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, PolledSession
+from groupchat.core.commands import Poll, Rename, Say
 from tests.chatting import Witness
 from tests.node import Node
-from tests.test_client_conversation import MemoryRoute
+from tests.test_client_conversation import MemorySender
 
 POLL_SECONDS = 3.0
 
@@ -20,12 +21,12 @@ POLL_SECONDS = 3.0
 class PolledCase(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.route = MemoryRoute()
+        self.sender = MemorySender()
         self.witness = Witness()
-        self.session = Polled(self.clock, self.route, self.witness, POLL_SECONDS)
+        self.session = PolledSession(self.clock, self.sender, self.witness, POLL_SECONDS)
 
     def sent(self) -> list[str]:
-        sent, self.route.sent = self.route.sent, []
+        sent, self.sender.sent = self.sender.sent, []
         return [request.decode() for request in sent]
 
     def reply(self, *replies: str) -> None:
@@ -33,38 +34,38 @@ class PolledCase(TestCase):
             self.session.conversation.received(reply.encode())
 
     def exchange(self, request: str, reply: str) -> None:
-        """This and nothing else has been sent, and this is the answer."""
+        """Check that only this request was sent, and answer it."""
         self.assertEqual(self.sent(), [request])
         self.reply(reply)
 
     def enter(self) -> None:
-        """Zoe, in the group, with nothing that waits."""
+        """Join as Zoe, with no lines waiting."""
         self.session.join("Zoe")
         self.exchange("1 Zoe", "Bob")
         self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
         self.exchange("5", "")
         self.assertEqual(self.sent(), [])
 
-    def say(self, *texts: str) -> list[Ask]:
-        asks: list[Ask] = [Say(text) for text in texts]
+    def say(self, *texts: str) -> list[SessionCommand]:
+        asks: list[SessionCommand] = [Say(text) for text in texts]
         for ask in asks:
             self.session.ask(ask)
         return asks
 
 
 class ComingInTest(PolledCase):
-    def test_who_is_here_is_the_greeting(self) -> None:
+    def test_the_members_are_the_greeting(self) -> None:
         for reply, greeting in (("Bob, Al", "Here now: Bob, Al."), ("", "Nobody else is here yet.")):
             self.setUp()
             self.session.join("Zoe")
             self.exchange("1 Zoe", reply)
             self.assertEqual(self.witness.news(), [("joined", "Zoe", [greeting])])
 
-    def test_a_name_is_refused_and_then_another_is_not(self) -> None:
+    def test_after_a_refused_name_another_is_accepted(self) -> None:
         self.session.join("Bob")
         self.exchange("1 Bob", "Illegal message")
         told = f"The server refuses the name Bob: {REFUSED_NAME}."
-        self.assertEqual((self.witness.news(), self.sent()), ([("not joined", told)], []))
+        self.assertEqual((self.witness.news(), self.sent()), ([("not_joined", told)], []))
         self.session.join("Zoe")
         self.exchange("1 Zoe", "Bob")
         self.assertEqual(self.witness.news(), [("joined", "Zoe", ["Here now: Bob."])])
@@ -78,7 +79,7 @@ class ComingInTest(PolledCase):
         self.exchange("1 Zoe", "")
         self.assertEqual([told[0] for told in self.witness.news()], ["back", "joined"])
 
-    def test_what_was_typed_before_is_said_once_it_is_in(self) -> None:
+    def test_texts_before_joining_are_said_after_it(self) -> None:
         self.say("early")
         self.session.join("Zoe")
         self.exchange("1 Zoe", "")
@@ -104,7 +105,7 @@ class PollingTest(PolledCase):
             self.clock.advance(0.5)
             self.exchange("5", "")
 
-    def test_it_asks_at_once_while_there_is_something(self) -> None:
+    def test_it_polls_at_once_while_lines_may_wait(self) -> None:
         self.clock.advance(POLL_SECONDS)
         self.exchange("5", "Bob: one\nBob: two")
         self.exchange("5", "Bob: three")
@@ -112,13 +113,13 @@ class PollingTest(PolledCase):
         self.assertEqual(self.sent(), [])
         self.assertEqual(self.witness.lines, [(0, "Bob: one"), (0, "Bob: two"), (0, "Bob: three")])
 
-    def test_it_asks_at_once_when_it_is_told_to(self) -> None:
+    def test_poll_asks_at_once(self) -> None:
         self.session.ask(Poll())
         self.exchange("5", "Bob: hi")
         self.assertEqual(self.witness.news(), [("answered", Poll(), [])])
         self.exchange("5", "")
 
-    def test_a_poll_is_repeated_and_what_comes_late_is_heard(self) -> None:
+    def test_a_poll_is_repeated_and_late_lines_are_received(self) -> None:
         self.clock.advance(POLL_SECONDS)
         self.clock.advance(2)
         self.assertEqual(self.sent(), ["5", "5"])
@@ -127,22 +128,22 @@ class PollingTest(PolledCase):
         self.reply("Bob: two")
         self.assertEqual(self.witness.heard_lines(), ["Bob: one", "Bob: two"])
 
-    def test_what_is_no_line_is_not_heard(self) -> None:
+    def test_datagrams_that_are_no_lines_are_ignored(self) -> None:
         self.reply("close", "Illegal message", "", "Bob, Al", "Zoe, (120 more)")
         self.assertEqual(self.witness.lines, [])
 
-    def test_what_drives_a_terminal_is_gone(self) -> None:
+    def test_control_characters_are_removed(self) -> None:
         self.reply("Bob: \x1b[2Jhi\x07")
         self.assertEqual(self.witness.heard_lines(), ["Bob: [2Jhi"])
 
-    def test_a_pause_asks_for_nothing_until_it_is_over(self) -> None:
+    def test_nothing_is_sent_during_a_pause(self) -> None:
         self.session.pause()
         self.clock.pump([1] * 60)
         self.assertEqual(self.sent(), [])
         self.session.resume()
         self.exchange("5", "")
 
-    def test_what_is_said_in_a_pause_is_said_after_it_and_before_it_leaves(self) -> None:
+    def test_texts_of_a_pause_are_sent_after_it_and_before_leaving(self) -> None:
         self.session.pause()
         self.say("one")
         self.session.leave()
@@ -153,7 +154,7 @@ class PollingTest(PolledCase):
         self.exchange("4", "close")
         self.assertEqual([told[0] for told in self.witness.news()], ["answered", "ended"])
 
-    def test_a_server_that_is_restarted_is_waited_for(self) -> None:
+    def test_a_restarted_server_is_waited_for(self) -> None:
         self.clock.advance(POLL_SECONDS)
         self.session.conversation.refused("nothing is listening")
         self.clock.advance(2)
@@ -167,7 +168,7 @@ class SayingTest(PolledCase):
         super().setUp()
         self.enter()
 
-    def test_one_after_the_other_and_then_what_is_new(self) -> None:
+    def test_texts_go_one_at_a_time_and_then_a_poll(self) -> None:
         one, two = self.say("one", " two")
         self.exchange("2 one", "Bob: hi")
         self.assertEqual(self.witness.news(), [("answered", one, [])])
@@ -177,15 +178,15 @@ class SayingTest(PolledCase):
         self.assertEqual(self.sent(), [])
         self.assertEqual(self.witness.heard_lines(), ["Bob: hi"])
 
-    def test_what_was_not_answered_is_doubtful_and_never_sent_again(self) -> None:
+    def test_commands_of_a_lost_seat_are_unconfirmed(self) -> None:
         [one] = self.say("one")
         self.assertEqual(self.sent(), ["2 one"])
         self.clock.advance(2)
-        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("doubtful", one)])
+        self.assertEqual(self.witness.news(), [("lost", "no answer for 2 seconds"), ("unconfirmed", one)])
         self.clock.pump([1] * 100)
         self.assertEqual(set(self.sent()), {"5"})
 
-    def test_nothing_is_said_into_the_dark(self) -> None:
+    def test_nothing_is_sent_while_the_server_is_away(self) -> None:
         self.say("one")
         self.clock.advance(2)
         [two] = self.say("two")
@@ -197,11 +198,11 @@ class SayingTest(PolledCase):
         self.exchange("2 two", "")
         self.assertEqual(self.witness.news(), [("answered", two, [])])
 
-    def test_what_surely_reached_nobody_is_sent_again_in_its_place(self) -> None:
-        self.route.broken = "the network is unreachable"
+    def test_a_text_that_reached_nobody_is_sent_again_in_order(self) -> None:
+        self.sender.broken = "the network is unreachable"
         one, two = self.say("one", "two")
         self.assertEqual(self.witness.news(), [("lost", "the network is unreachable")])
-        self.route.broken = ""
+        self.sender.broken = ""
         for _ in range(5):
             self.clock.advance(AGAIN_SECONDS)
         while (sent := self.sent())[:1] == ["5"]:
@@ -211,7 +212,7 @@ class SayingTest(PolledCase):
         self.exchange("2 two", "")
         self.assertEqual(self.witness.news(), [("back", -1), ("answered", one, []), ("answered", two, [])])
 
-    def test_a_text_that_may_not_be_said_is_refused_once_it_is_clear_that_the_seat_is_there(self) -> None:
+    def test_an_illegal_text_is_refused_once_a_poll_proves_the_seat(self) -> None:
         bad, good = self.say("\x01", "good")
         self.exchange("2 \x01", "Illegal message")
         self.assertEqual(self.witness.news(), [])
@@ -228,7 +229,7 @@ class SayingTest(PolledCase):
 
 
 class GoneTest(PolledCase):
-    """The server has given the seat up."""
+    """The server has given up the seat."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -241,7 +242,7 @@ class GoneTest(PolledCase):
         self.assertEqual(self.witness.news(), [("rejoined", "Zoe")])
         self.exchange("5", "")
 
-    def test_what_was_not_said_for_that_reason_is_said_once(self) -> None:
+    def test_a_text_illegal_for_a_lost_seat_is_said_after_rejoining(self) -> None:
         one, two = self.say("one", "two")
         self.exchange("2 one", "Illegal message")
         self.exchange("5", "Illegal message")
@@ -251,7 +252,7 @@ class GoneTest(PolledCase):
         self.exchange("5", "")
         self.assertEqual(self.witness.news(), [("rejoined", "Zoe"), ("answered", one, []), ("answered", two, [])])
 
-    def test_what_is_illegal_in_the_new_seat_as_well_is_refused(self) -> None:
+    def test_a_text_that_is_illegal_after_rejoining_is_refused(self) -> None:
         [bad] = self.say("\x01")
         self.exchange("2 \x01", "Illegal message")
         self.exchange("5", "Illegal message")
@@ -260,18 +261,18 @@ class GoneTest(PolledCase):
         self.exchange("5", "")
         self.assertEqual(self.witness.news(), [("rejoined", "Zoe"), ("refused", bad, REFUSED_TEXT)])
 
-    def test_it_joins_under_the_name_that_it_had_last(self) -> None:
+    def test_it_rejoins_after_a_lost_seat_under_its_last_name(self) -> None:
         self.session.ask(Rename("Yan"))
         self.exchange("3 Yan", "")
         self.exchange("5", "Illegal message")
         self.assertEqual(self.sent(), ["1 Yan"])
 
-    def test_its_name_is_taken_by_then(self) -> None:
+    def test_rejoining_under_a_taken_name_is_refused(self) -> None:
         [one] = self.say("one")
         self.exchange("2 one", "Illegal message")
         self.exchange("5", "Illegal message")
         self.exchange("1 Zoe", "Illegal message")
-        self.assertEqual([told[0] for told in self.witness.news()], ["not joined"])
+        self.assertEqual([told[0] for told in self.witness.news()], ["not_joined"])
         self.session.join("Yan")
         self.exchange("1 Yan", "")
         self.exchange("2 one", "")
@@ -307,7 +308,7 @@ class LeavingTest(PolledCase):
         self.exchange("4", "Illegal message")
         self.assertEqual(self.witness.news(), [("ended", "")])
 
-    def test_a_server_that_does_not_answer_is_told_of(self) -> None:
+    def test_a_server_that_does_not_answer_is_reported(self) -> None:
         self.enter()
         self.session.leave()
         self.clock.pump([1] * 100)
@@ -315,9 +316,9 @@ class LeavingTest(PolledCase):
             self.witness.news()[-1], ("ended", "the server did not answer, and may not know that you left")
         )
 
-    def test_a_network_that_is_down_is_told_of(self) -> None:
+    def test_a_network_that_is_down_is_reported(self) -> None:
         self.enter()
-        self.route.broken = "the network is down"
+        self.sender.broken = "the network is down"
         self.session.leave()
         why = "the server cannot be told that you left: the network is down"
         self.assertEqual(self.witness.news(), [("ended", why)])
@@ -328,7 +329,7 @@ class LeavingTest(PolledCase):
         self.exchange("5", "Illegal message")
         self.exchange("1 Zoe", "Illegal message")
         self.session.leave()
-        self.assertEqual([told[0] for told in self.witness.news()], ["not joined", "ended"])
+        self.assertEqual([told[0] for told in self.witness.news()], ["not_joined", "ended"])
 
     def test_after_stop_nothing_follows(self) -> None:
         self.enter()
@@ -339,8 +340,8 @@ class LeavingTest(PolledCase):
         self.assertEqual((self.witness.news(), self.sent(), self.clock.getDelayedCalls()), ([], ["2 one"], []))
 
 
-class BadNetwork(Route):
-    """Between a client, who is member 1, and a real node: what is lost is lost by chance. Nothing is late."""
+class BadNetwork(DatagramSender):
+    """A network between a client, who is member 1, and a real node. It loses datagrams at random; none is late."""
 
     def __init__(self, seed: int, loss: float) -> None:
         self.chance = random.Random(seed)
@@ -348,7 +349,7 @@ class BadNetwork(Route):
         self.clock = Clock()
         self.node = Node(clock=self.clock)
         self.witness = Witness()
-        self.session = Polled(self.clock, self, self.witness, POLL_SECONDS)
+        self.session = PolledSession(self.clock, self, self.witness, POLL_SECONDS)
         self.heard_by_bob: list[str] = []
 
     def send(self, datagram: bytes) -> None:
@@ -362,7 +363,7 @@ class BadNetwork(Route):
             self.node.send(1, request)
 
     def happen(self, seconds: float) -> None:
-        """Let so much time pass, in which Bob, who is member 2, asks what is new over a good network."""
+        """Let time pass, while Bob, who is member 2, polls over a good network."""
         for _ in range(round(seconds / 0.05)):
             self.clock.advance(0.05)
             self._deliver()
@@ -382,18 +383,18 @@ class BadNetwork(Route):
         self._deliver()
 
     def restart(self) -> None:
-        """The server knows nobody any more."""
+        """Replace the server by one without members."""
         self.bob("5")
         self.node = Node(clock=self.clock)
         self.bob("1 Bob")
 
 
 class BadNetworkTest(SynchronousTestCase):
-    def run_one(self, seed: int, loss: float) -> tuple[BadNetwork, list[Ask]]:
+    def run_one(self, seed: int, loss: float) -> tuple[BadNetwork, list[SessionCommand]]:
         network = BadNetwork(seed, loss)
         network.bob("1 Bob")
         network.session.join("Zoe")
-        asked: list[Ask] = []
+        asked: list[SessionCommand] = []
         for number in range(30):
             ask = Say("\x01" if network.chance.random() < 0.1 else f"text {number}")
             asked.append(ask)
@@ -405,11 +406,11 @@ class BadNetworkTest(SynchronousTestCase):
         network.happen(120)
         return network, asked
 
-    def test_nothing_is_doubled_and_what_was_confirmed_is_there(self) -> None:
+    def test_on_a_bad_network_nothing_is_doubled_or_lost_silently(self) -> None:
         kinds: set[object] = set()
         for seed in range(40):
             network, asked = self.run_one(seed, 0.25)
-            answers = [told for told in network.witness.told if told[0] in ("answered", "refused", "doubtful")]
+            answers = [told for told in network.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
             self.assertEqual([told[1] for told in answers], asked, seed)
             said = [line for line in network.heard_by_bob if line.startswith("Zoe: ")]
             self.assertEqual(len(said), len(set(said)), f"doubled with seed {seed}")
@@ -417,17 +418,17 @@ class BadNetworkTest(SynchronousTestCase):
             for kind, ask, *_ in answers:
                 assert isinstance(ask, Say)
                 if ask.text == "\x01":
-                    self.assertIn(kind, ("refused", "doubtful"), seed)
-                elif kind != "doubtful":
+                    self.assertIn(kind, ("refused", "unconfirmed"), seed)
+                elif kind != "unconfirmed":
                     self.assertEqual(kind == "answered", f"Zoe: {ask.text}" in said, (seed, ask))
             kinds |= {told[0] for told in network.witness.told}
             network.session.leave()
             network.happen(60)
             self.assertEqual(network.witness.told[-1], ("ended", ""), seed)
             self.assertEqual(network.heard_by_bob[-1], "Zoe has left the group", seed)
-        self.assertEqual(kinds, {"joined", "rejoined", "answered", "refused", "doubtful", "lost", "back"})
+        self.assertEqual(kinds, {"joined", "rejoined", "answered", "refused", "unconfirmed", "lost", "back"})
 
-    def test_without_losses_all_is_said(self) -> None:
+    def test_on_a_good_network_everything_is_said(self) -> None:
         network, asked = self.run_one(1, 0.0)
         told = {told[0] for told in network.witness.told}
         self.assertLessEqual(told, {"joined", "rejoined", "answered", "refused"})

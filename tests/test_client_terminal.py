@@ -12,7 +12,7 @@ from tests.test_client import CLIENT, ENVIRONMENT, SECONDS, ProcessCase, Server,
 
 @contextmanager
 def terminal(*arguments: str | int) -> Iterator[Terminal]:
-    """The client on a terminal of its own."""
+    """Run the client on a terminal of its own."""
     opened = Terminal([*CLIENT, *map(str, arguments)], ENVIRONMENT)
     try:
         yield opened
@@ -22,7 +22,7 @@ def terminal(*arguments: str | int) -> Iterator[Terminal]:
 
 @contextmanager
 def joined() -> Iterator[tuple[Server, Terminal]]:
-    """A client that has joined a server, which echoes what it is sent."""
+    """Run a client that has joined a server, which echoes what it is sent."""
     with serving(echo) as server, terminal("127.0.0.1", server.port) as client:
         client.type("1 A\n")
         client.see("1 A", "1 A")
@@ -72,7 +72,7 @@ class TerminalTest(ProcessCase):
 
 
 class DaemonTest(ProcessCase):
-    """Against the real thing."""
+    """The plain client against a real daemon."""
 
     def test_a_piped_session(self) -> None:
         with running() as daemon:

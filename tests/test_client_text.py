@@ -1,4 +1,4 @@
-"""The client's pure parts: what is shown, how input is cut into lines, and what answers tell of membership."""
+"""The client's pure parts: text that is safe to show, lines of input, and membership as answers tell it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.membership import Membership
-from groupchat.client.messages import is_join, is_repeatable
+from groupchat.client.messages import Membership, is_join, is_repeatable
 from groupchat.client.text import clean, quote
 
 REMOVED = [
     *(chr(code) for code in range(0x20) if chr(code) not in "\t\n"),
     *(chr(code) for code in range(0x7F, 0xA0)),
-    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e",
+    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
 ]
 
 
@@ -23,7 +22,7 @@ class CleanTest(TestCase):
         for character in REMOVED:
             self.assertEqual(clean(f"a{character}b".encode()), "ab", ascii(character))
 
-    def test_what_does_not_is_kept(self) -> None:
+    def test_other_characters_are_kept(self) -> None:
         kept = "a\tb\nAda: héllo 你好 👩\u200d👧 \u0627\u0644 \u00a0\u202f\u2027\u0301"
         self.assertEqual(clean(kept.encode()), kept)
 
@@ -50,7 +49,7 @@ class QuoteTest(TestCase):
 
 
 class LinesTest(TestCase):
-    def test_lf_and_crlf_end_a_line_and_belong_to_none(self) -> None:
+    def test_lf_and_crlf_end_a_line(self) -> None:
         self.assertEqual(LineSplitter(9).feed(b"a\nb\r\n\n c \n"), [b"a", b"b", b"", b" c "])
 
     def test_a_cr_elsewhere_stays(self) -> None:
@@ -72,7 +71,7 @@ class LinesTest(TestCase):
             self.assertLessEqual(len(splitter._rest), 4)
         self.assertEqual(splitter.feed(b"x\nab\n"), [TooLong(100_001), b"ab"])
 
-    def test_an_unterminated_long_line_is_told_too(self) -> None:
+    def test_an_unterminated_long_line_is_reported_too(self) -> None:
         splitter = LineSplitter(3)
         splitter.feed(b"x" * 9)
         self.assertEqual(splitter.finish(), [TooLong(9)])
@@ -109,15 +108,15 @@ class MembershipTest(TestCase):
     def test_a_member_whose_second_join_is_refused_stays_one(self) -> None:
         self.assertTrue(self.after((b"1 A", b""), (b"1 B", b"Illegal message")).possible)
 
-    def test_a_join_without_answer_may_have_been_heard(self) -> None:
+    def test_a_join_without_answer_may_have_succeeded(self) -> None:
         membership = Membership()
         membership.sent(b"1 A")
         self.assertTrue(membership.possible)
 
-    def test_a_refusal_that_may_be_anothers_proves_nothing(self) -> None:
+    def test_an_uncertain_refusal_proves_nothing(self) -> None:
         self.assertTrue(self.after((b"1 A", b"Illegal message"), certain=False).possible)
 
-    def test_close_ends_it_and_illegal_message_does_not(self) -> None:
+    def test_close_ends_membership_and_a_refusal_does_not(self) -> None:
         self.assertFalse(self.after((b"1 A", b""), (b"4", b"close")).possible)
         self.assertTrue(self.after((b"1 A", b""), (b"4", b"Illegal message")).possible)
 

@@ -1,4 +1,4 @@
-"""Files that come and go, with real files and without sockets: whatever breaks, wherever, they come whole or not."""
+"""Transfers with real files and without sockets: whatever breaks, files come whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.files import parts
+from groupchat.client.files.connection import FileConnection
 from groupchat.client.files.names import part_name
 from groupchat.client.files.transfers import AT_ONCE, PATIENCE, Transfers
-from groupchat.client.files.way import Way
 from groupchat.client.trust import UntrustedError
 from tests.filing import NOTHING_LISTENS, FakeDisk, FakeServer, FakeWatcher, digest, run
 
@@ -41,8 +41,8 @@ class TransfersCase(TestCase):
         self.disk = FakeDisk()
         self.watcher = FakeWatcher()
         self.password = ""
-        self.way = Way(self.server, lambda: self.password)
-        self.transfers = Transfers(self.clock, self.way, self.disk, self.watcher)
+        self.connection = FileConnection(self.server, lambda: self.password)
+        self.transfers = Transfers(self.clock, self.connection, self.disk, self.watcher)
         self.target = self.folder / "photo.jpg"
         self.part = self.folder / part_name("photo.jpg", digest(DATA))
 
@@ -50,7 +50,7 @@ class TransfersCase(TestCase):
         run(self.server, self.clock, seconds)
 
     def get(self, name: str = "photo.jpg") -> list[tuple[str, ...]]:
-        """What became of it, but that it began."""
+        """Fetch a file. Return what was reported, but that it began."""
         self.transfers.get(name, self.folder / name)
         self.run_all()
         return self.watcher.news()[1:]
@@ -78,7 +78,7 @@ class GetTest(TransfersCase):
         self.assertEqual((self.folder / "empty").read_bytes(), b"")
         self.assertEqual(self.files(), ["empty"])
 
-    def test_cut_anywhere_it_goes_on_where_it_was(self) -> None:
+    def test_a_cut_download_resumes(self) -> None:
         answer = len(f"ok {len(DATA)} {digest(DATA)} 0\n")
         for cut in [0, 1, 5, answer - 1, answer, answer + 1, answer + 5000, answer + len(DATA) - 1]:
             self.target.unlink(missing_ok=True)
@@ -91,13 +91,13 @@ class GetTest(TransfersCase):
             beginning = digest(DATA) if cut >= answer else "-"
             self.assertEqual(self.server.asked[1], f"GET {there} {beginning} photo.jpg")
 
-    def test_broken_again_and_again_it_comes_in_the_end(self) -> None:
+    def test_a_download_survives_many_broken_connections(self) -> None:
         self.server.cut = [300 * (number % 3) for number in range(20)]
         told = self.get()
         self.assertEqual(told[-1], ("done", "photo.jpg", "photo.jpg"))
         self.assertEqual(self.target.read_bytes(), DATA)
 
-    def test_what_another_run_has_left_is_checked_and_used(self) -> None:
+    def test_the_part_of_an_earlier_run_is_checked_and_used(self) -> None:
         self.part.write_bytes(DATA[:7000])
         self.get()
         self.assertEqual(self.server.asked, [f"GET 7000 {digest(DATA)[:16]} photo.jpg"])
@@ -109,14 +109,14 @@ class GetTest(TransfersCase):
         self.assertEqual(self.get()[-1][0], "done")
         self.assertEqual(self.target.read_bytes(), DATA)
 
-    def test_a_part_of_what_is_another_file_by_now_is_left_alone(self) -> None:
+    def test_a_part_of_a_replaced_file_is_left_alone(self) -> None:
         self.part.write_bytes(DATA[:7000])
         self.server.shelf["photo.jpg"] = b"new"
         self.get()
         self.assertEqual(self.target.read_bytes(), b"new")
         self.assertEqual(self.part.read_bytes(), DATA[:7000])
 
-    def test_a_part_with_something_else_in_it_is_found_out_and_thrown_away(self) -> None:
+    def test_a_part_with_wrong_bytes_is_deleted(self) -> None:
         self.part.write_bytes(b"x" * 7000)
         told = self.get()
         self.assertEqual(told[-1][0], "failed")
@@ -124,18 +124,18 @@ class GetTest(TransfersCase):
         self.assertEqual(self.files(), [])
         self.assertEqual(self.get()[-1][0], "done")
 
-    def test_a_part_that_is_too_long_is_begun_again(self) -> None:
+    def test_a_part_that_is_too_long_is_started_again(self) -> None:
         self.part.write_bytes(DATA + b"more")
         self.assertEqual(self.get()[-1][0], "done")
         self.assertEqual(self.target.read_bytes(), DATA)
 
-    def test_what_is_not_what_was_promised_gets_no_name(self) -> None:
+    def test_a_file_with_a_wrong_hash_gets_no_name(self) -> None:
         self.server.spoils = True
         told = self.get()
         self.assertEqual(told[-1][0], "failed")
         self.assertEqual(self.files(), [])
 
-    def test_what_takes_its_name_meanwhile_is_not_overwritten(self) -> None:
+    def test_a_target_created_meanwhile_is_not_overwritten(self) -> None:
         self.server.cut = [3000]
         self.transfers.get("photo.jpg", self.target)
         while self.server.turn():
@@ -146,7 +146,7 @@ class GetTest(TransfersCase):
         self.assertEqual(self.part.read_bytes(), DATA)
         self.assertIn("exists by now", self.watcher.news()[-1][2])
 
-    def test_without_links_it_gets_its_name_all_the_same(self) -> None:
+    def test_a_file_system_without_links_will_do(self) -> None:
         for number in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             self.patch(os, "link", failing(number))
             self.get()
@@ -156,11 +156,11 @@ class GetTest(TransfersCase):
             for part in self.folder.iterdir():
                 part.unlink()
 
-    def test_without_locks_it_comes_all_the_same(self) -> None:
+    def test_a_file_system_without_locks_will_do(self) -> None:
         self.patch(fcntl, "flock", failing(errno.ENOLCK))
         self.assertEqual(self.get()[-1][0], "done")
 
-    def test_two_of_the_same_do_not_write_over_each_other(self) -> None:
+    def test_two_downloads_of_a_file_do_not_share_a_part(self) -> None:
         self.part.write_bytes(DATA[:10])
         self.transfers.get("photo.jpg", self.target)
         self.transfers.get("photo.jpg", self.target)
@@ -215,7 +215,7 @@ class GetTest(TransfersCase):
         self.run_all()
         self.assertEqual(self.target.read_bytes(), DATA * 500)
 
-    def test_some_at_once_and_the_others_after_them(self) -> None:
+    def test_only_some_transfers_run_at_once(self) -> None:
         self.server.step = 1000
         for number in range(7):
             self.server.shelf[f"file {number}"] = DATA
@@ -225,25 +225,25 @@ class GetTest(TransfersCase):
         self.run_all()
         self.assertEqual(len(self.files()), 7)
 
-    def test_one_that_waits_can_be_cancelled(self) -> None:
+    def test_a_waiting_transfer_can_be_cancelled(self) -> None:
         all_of_them = [self.transfers.get("photo.jpg", self.folder / str(number)) for number in range(5)]
         self.transfers.cancel(all_of_them[4])
         self.assertEqual(self.watcher.news()[-1][0], "stopped")
         self.transfers.stop()
         self.assertEqual(self.files(), [])
 
-    def test_no_is_the_end_and_busy_is_not(self) -> None:
+    def test_no_ends_a_transfer_and_busy_is_retried(self) -> None:
         self.assertEqual(self.get("nothing"), [("failed", "nothing", "There is no such file.")])
         self.server.answers = ["busy Too many.", "busy Too many.", "no Nor you."]
         told = self.get()
         self.assertEqual([each[0] for each in told], ["waits", "waits", "failed"])
         self.assertEqual(told[-1][2], "Nor you.")
 
-    def test_where_nothing_listens_is_said_at_once(self) -> None:
+    def test_nothing_listening_fails_at_once(self) -> None:
         self.server.refusals = [NOTHING_LISTENS]
         self.assertEqual(self.get(), [("failed", "photo.jpg", "nothing is listening there")])
 
-    def test_once_there_was_a_server_it_is_waited_for_but_not_for_ever(self) -> None:
+    def test_a_server_that_was_reached_is_retried_for_a_while(self) -> None:
         self.get()
         self.target.unlink()
         self.server.refusals = [NOTHING_LISTENS] * 3
@@ -254,7 +254,7 @@ class GetTest(TransfersCase):
         self.run_all(PATIENCE + 60)
         self.assertEqual(self.watcher.news()[-1][0], "failed")
 
-    def test_whoever_is_not_trusted_is_told_nothing(self) -> None:
+    def test_an_untrusted_server_is_sent_nothing(self) -> None:
         self.server.refusals = [UntrustedError("It has changed.")]
         self.assertEqual(self.get(), [("failed", "photo.jpg", "It has changed.")])
         self.assertEqual(self.server.asked, [])
@@ -266,7 +266,7 @@ class GetTest(TransfersCase):
         self.password = "wrong"
         self.assertEqual(self.get("photo.jpg")[-1][2], "That is not the password.")
 
-    def test_what_a_server_may_not_say_is_refused(self) -> None:
+    def test_answers_that_break_the_protocol_fail(self) -> None:
         whole = digest(DATA)
         for answer in (
             "",
@@ -291,14 +291,14 @@ class GetTest(TransfersCase):
         self.run_all()
         self.assertIn("No such file or directory", self.watcher.news()[-1][2])
 
-    def test_a_part_that_is_a_link_elsewhere_is_not_followed(self) -> None:
+    def test_a_part_that_is_a_symbolic_link_is_not_followed(self) -> None:
         other = self.folder / "other"
         other.write_bytes(b"mine")
         self.part.symlink_to(other)
         self.assertEqual(self.get()[-1][0], "failed")
         self.assertEqual(other.read_bytes(), b"mine")
 
-    def test_how_far_it_is(self) -> None:
+    def test_progress(self) -> None:
         self.server.step = 1000
         self.transfers.get("photo.jpg", self.target)
         for _ in range(6):
@@ -339,20 +339,20 @@ class SendTest(TransfersCase):
         self.server.shelf["mine.bin"] = b"older"
         self.assertEqual(self.send()[-1], ("done", "mine.bin", "another mine.bin"))
 
-    def test_cut_anywhere_it_goes_on_where_the_server_is(self) -> None:
+    def test_a_cut_upload_resumes_at_the_offset_of_the_server(self) -> None:
         for cut in (0, 1, 70_000, len(DATA) * 100 - 1):
-            self.server.cut = [-1, cut] if not self.way.was_there else [cut]
+            self.server.cut = [-1, cut] if not self.connection.reached else [cut]
             self.server.shelf.clear()
             told = self.send()
             self.assertEqual(told[-1][0], "done", cut)
             self.assertEqual([each[0] for each in told[:-1]], ["waits"], cut)
             self.assertEqual(self.server.shelf["mine.bin"], DATA * 100)
 
-    def test_no_more_is_written_than_the_server_takes(self) -> None:
+    def test_an_upload_obeys_back_pressure(self) -> None:
         self.send()
         self.assertLess(max(stream.most_waiting for stream in self.server.streams), 64 * 1024 + 2 * parts.PIECE)
 
-    def test_one_that_changes_is_refused_and_said_so(self) -> None:
+    def test_a_file_that_changes_during_the_upload_is_reported(self) -> None:
         self.transfers.send(self.path, "mine.bin", lambda: self.by)
         self.path.write_bytes(b"x" * len(DATA) * 100)
         self.run_all()
@@ -366,7 +366,7 @@ class SendTest(TransfersCase):
         self.run_all()
         self.assertIn("became shorter", self.watcher.news()[-1][2])
 
-    def test_what_is_no_file(self) -> None:
+    def test_only_regular_files_are_sent(self) -> None:
         os.mkfifo(self.folder / "pipe")
         for name, why in (("nothing", "No such file"), ("pipe", "is no file"), ("", "a directory")):
             told = self.send(self.folder / name)
@@ -374,7 +374,7 @@ class SendTest(TransfersCase):
             self.assertIn(why, told[0][2])
         self.assertEqual(self.server.asked, [])
 
-    def test_without_a_seat_it_waits_for_one(self) -> None:
+    def test_an_upload_waits_for_a_seat(self) -> None:
         self.by = ""
         self.transfers.send(self.path, "mine.bin", lambda: self.by)
         self.run_all(3)
@@ -395,9 +395,9 @@ class SendTest(TransfersCase):
         self.assertEqual(self.send()[-1][0], "done")
         self.assertEqual(self.server.shelf["mine.bin"], DATA * 100)
 
-    def test_files_are_sent_on_a_way_of_their_own_if_there_is_one(self) -> None:
+    def test_uploads_use_their_own_connection_if_there_is_one(self) -> None:
         other = FakeServer()
-        self.way.sending = Way(other)
+        self.connection.for_uploads = FileConnection(other)
         self.transfers.send(self.path, "mine.bin", lambda: self.by)
         for _ in range(20):
             self.run_all(1)

@@ -1,4 +1,4 @@
-"""Which certificates are trusted, and the file in which that is remembered."""
+"""Trusted certificates, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.trust import ChangedError, KnownServers, NewError, UntrustedError, default_path, fingerprint_of
+from groupchat.client.trust import (
+    ChangedCertificateError,
+    KnownServers,
+    UnknownCertificateError,
+    UntrustedError,
+    default_path,
+    fingerprint_of,
+)
 
 HERE, THERE = "chat.example:12345", "[::1]:12345"
 ONE, TWO = b"a certificate", b"another"
-SELF_SIGNED = "it vouches for itself"
+SELF_SIGNED = "it is self-signed"
 
 
 class KnownServersTest(TestCase):
@@ -27,14 +34,14 @@ class KnownServersTest(TestCase):
         return self.path.read_text().splitlines()
 
     def trust(self, where: str, certificate: bytes) -> None:
-        self.assertRaises(NewError, self.known.check, where, certificate, SELF_SIGNED).trust()
+        self.assertRaises(UnknownCertificateError, self.known.check, where, certificate, SELF_SIGNED).trust()
 
     def test_a_fingerprint_is_written_as_openssl_does(self) -> None:
         self.assertEqual(fingerprint_of(b"")[:12], "E3:B0:C4:42:")
         self.assertEqual(len(fingerprint_of(b"")), 95)
 
-    def test_what_was_never_seen_is_told_with_its_fingerprint_and_may_be_trusted(self) -> None:
-        why = self.assertRaises(NewError, self.known.check, HERE, ONE, SELF_SIGNED)
+    def test_an_unknown_certificate_may_be_trusted(self) -> None:
+        why = self.assertRaises(UnknownCertificateError, self.known.check, HERE, ONE, SELF_SIGNED)
         for part in (HERE, SELF_SIGNED, fingerprint_of(ONE)):
             self.assertIn(part, str(why))
         self.assertFalse(self.path.exists())
@@ -42,40 +49,40 @@ class KnownServersTest(TestCase):
         self.known.check(HERE, ONE, SELF_SIGNED)
         self.assertEqual(self.lines(), [f"{HERE} {fingerprint_of(ONE)}"])
 
-    def test_what_has_changed_is_refused_and_cannot_be_trusted(self) -> None:
+    def test_a_changed_certificate_is_refused(self) -> None:
         self.trust(HERE, ONE)
         for trust_new in (False, True):
             known = KnownServers(self.path, trust_new=trust_new)
-            why = self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
+            why = self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
             for part in ("HAS CHANGED", HERE, fingerprint_of(TWO), str(self.path)):
                 self.assertIn(part, str(why))
-            self.assertNotIsInstance(why, NewError)
+            self.assertNotIsInstance(why, UnknownCertificateError)
         self.assertEqual(self.lines(), [f"{HERE} {fingerprint_of(ONE)}"])
 
-    def test_the_system_vouched_for_it_once_and_now_it_vouches_for_itself(self) -> None:
+    def test_a_self_signed_one_after_a_trusted_one_is_refused(self) -> None:
         self.known.check(HERE, ONE, "")
         known = KnownServers(self.path, trust_new=True)
-        self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
-        self.assertRaises(ChangedError, known.check, HERE, ONE, "it has expired")
+        self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, known.check, HERE, ONE, "it has expired")
         known.check(HERE, TWO, "")
 
-    def test_what_the_system_trusts_is_remembered_once_and_may_change(self) -> None:
+    def test_a_certificate_trusted_by_the_system_may_change(self) -> None:
         self.known.check(HERE, ONE, "")
         before = self.path.stat().st_ino
         self.known.check(HERE, TWO, "")
         self.assertEqual(self.lines(), [f"{HERE} system"])
         self.assertEqual(self.path.stat().st_ino, before)
 
-    def test_what_was_trusted_by_hand_and_then_by_the_system_keeps_its_fingerprint(self) -> None:
+    def test_a_fingerprint_stays_when_the_system_trusts_too(self) -> None:
         self.trust(HERE, ONE)
         self.known.check(HERE, TWO, "")
-        self.assertRaises(ChangedError, self.known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, self.known.check, HERE, TWO, SELF_SIGNED)
 
-    def test_trust_new_asks_nobody(self) -> None:
+    def test_trust_new_asks_no_question(self) -> None:
         known = KnownServers(self.path, trust_new=True)
         known.check(HERE, ONE, SELF_SIGNED)
         self.known.check(HERE, ONE, SELF_SIGNED)
-        self.assertRaises(ChangedError, known.check, HERE, TWO, SELF_SIGNED)
+        self.assertRaises(ChangedCertificateError, known.check, HERE, TWO, SELF_SIGNED)
 
     def test_each_server_has_its_own_line(self) -> None:
         self.trust(HERE, ONE)
@@ -85,7 +92,7 @@ class KnownServersTest(TestCase):
         self.assertEqual(self.known.find(THERE), fingerprint_of(TWO))
         self.assertIsNone(self.known.find("chat.example:1234"))
 
-    def test_the_file_is_private_and_so_is_its_folder(self) -> None:
+    def test_the_file_and_its_directory_are_private(self) -> None:
         umask = os.umask(0)
         self.addCleanup(os.umask, umask)
         self.known.remember(HERE, "AA")
@@ -100,13 +107,13 @@ class KnownServersTest(TestCase):
         self.assertEqual(self.path.read_text(), f"{HERE} BB\n")
         self.assertEqual([path.name for path in self.path.parent.iterdir()], ["known_servers"])
 
-    def test_what_cannot_be_read_trusts_nobody(self) -> None:
+    def test_an_unreadable_file_trusts_nobody(self) -> None:
         self.path.mkdir(parents=True)
         for problem in ("", SELF_SIGNED):
             known = KnownServers(self.path, trust_new=True)
             self.assertRaises(UntrustedError, known.check, HERE, ONE, problem)
 
-    def test_what_is_not_text_trusts_nobody(self) -> None:
+    def test_a_file_that_is_not_text_trusts_nobody(self) -> None:
         self.path.parent.mkdir(parents=True)
         self.path.write_bytes(b"\xff\xfe\n")
         known = KnownServers(self.path, trust_new=True)
@@ -121,7 +128,7 @@ class KnownServersTest(TestCase):
 
 
 class PathTest(TestCase):
-    def test_it_is_where_the_users_data_is(self) -> None:
+    def test_the_file_is_in_the_users_data_directory(self) -> None:
         self.patch(os, "environ", {"HOME": "/home/me"})
         self.assertEqual(default_path(), Path("/home/me/.local/share/groupchat/known_servers"))
         self.patch(os, "environ", {"HOME": "/home/me", "XDG_DATA_HOME": "/data"})

@@ -47,6 +47,7 @@ class Node:
                 [*(getattr(m, name) for name in FOLDED), m.ids and (m.ids.last, m.ids.mask)]
                 for m in group.members.values()
             ],
+            "skeletons": dict(group.skeletons),
             "by": (set(group.by_key), set(group.by_address), set(group.by_secret), dict(group.per_host)),
             "whispered": group.whispered,
             "kept": (history.first, history.head, history.first_entry(), self.snapshots.position),

@@ -1,14 +1,15 @@
-"""The clients. They know the wire and nothing of the server: from groupchat they import this package and the version.
+"""The command-line client. It imports nothing of the server but `core`, `wire` and `quic`.
 
-    cli -> run -> chat -> session     `run` puts a chat together: what it runs over, and where it is seen
+    cli -> run -> chat -> session     `run` puts a chat together, of a session and a view
                        -> view
+        -> plain                      the plain client, which sends what is typed as it stands
 
-A session is one seat in a group: `polled` over the five messages, `numbered` over a stream, of which `wire` is one
-connection, and which may be one of `tls`. A view is where somebody reads and types: `screen` on a terminal, `piped`
-where nobody looks. `plain` is the plain client, which sends what is typed as it stands; it and `polled` share the
-conversation in `udp`. The rest knows no socket, no clock and no terminal.
+A session is one seat in a group: `polled` over the five messages, `numbered` over a stream of lines, which may be TCP,
+TLS (`tls`) or QUIC (`quic`). A numbered session has an `outbox` of commands, and a `reconnector` that makes one
+`line_connection` after the other. A view shows the chat and takes what is typed: `screen` on a terminal, `piped` in
+pipes and scripts. `plain` and `polled` share the UDP `conversation`. The rest knows no socket, clock or terminal.
 
-    chat -> files.sharing -> files.transfers -> files.way -> quic
+    chat -> files.sharing -> files.transfers -> files.connection -> lazy_quic -> quic
                                              -> files.parts
-    scripts -> files.transfers
+    cli -> files.oneshot -> files.transfers
 """

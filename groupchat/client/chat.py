@@ -1,84 +1,73 @@
-"""The chat: what is typed goes to a session, what comes of it to a view. It knows neither transport nor terminal."""
+"""The chat: what is typed goes to a session, what comes goes to a view. It knows neither transport nor terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
-from groupchat.client.asks import (
+from groupchat.client.commands import (
     HELP,
-    Ask,
     Cancel,
-    FileAsk,
+    FileCommand,
     Get,
-    Help,
-    History,
-    ListFiles,
     ListTransfers,
-    NoSuchCommandError,
-    Poll,
-    Quit,
-    Rename,
-    Say,
     Send,
-    Tell,
-    Users,
+    SessionCommand,
+    as_typed,
     parse,
-    typed,
 )
 from groupchat.client.files.progress import Bar
+from groupchat.client.questions import Questions
+from groupchat.client.recent import RecentNames
 from groupchat.client.session import Session
-from groupchat.client.text import clean, quote, whole
-from groupchat.client.trust import NewError, UntrustedError
+from groupchat.client.text import clean, quote, replace_surrogates
+from groupchat.client.trust import UnknownCertificateError, UntrustedError
 from groupchat.client.view import Shown, View
 from groupchat.core import notices
+from groupchat.core.commands import Files, Leave, Poll, Recall, Rename, Say, Users, Whisper
+from groupchat.core.errors import IllegalMessage
 from groupchat.core.notices import Kind
+from groupchat.wire.lines import Help
+
+if TYPE_CHECKING:
+    from groupchat.client.files.sharing import Sharing
 
 HERE_NOW = "Here now: "
 HOW_TO_TRUST = "To trust it: --trust-new, or --ca FILE."
 NOT_SAID = "what was typed was not said"
 
 
-class Files(Protocol):
-    """What does what is asked of files. See sharing.py."""
+class State(Enum):
+    """The state of the session, as far as the user has to know it."""
 
-    names: dict[str, None]
-    """Of files that were seen, the last one last."""
-
-    @property
-    def count(self) -> int:
-        """How much of what was asked is not over."""
-
-    def ask(self, ask: FileAsk) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def saw(self, *names: str) -> None: ...
+    JOINING = auto()
+    ONLINE = auto()
+    RECONNECTING = auto()
+    ENDED = auto()
 
 
 class Chat:
-    """A Listener. `status` is the exit status so far."""
+    """A SessionListener. `people` is true if a person reads and types; `status` is the exit status so far."""
 
     def __init__(self, name: str, view: View, *, people: bool) -> None:
-        self.session: Session  # set by whoever has both
-        self.files: Files | None = None  # likewise
+        self.session: Session  # set by the owner
+        self.files: Sharing | None = None  # set by the owner
         self.status = 0
-        self.name = whole(name)
-        self.names: dict[str, None] = {}
-        """Who was seen here, the last one last: for completion."""
+        self.name = replace_surrogates(name)
+        self.names = RecentNames()
+        """Members that were seen, for completion."""
         self.unanswered = 0
-        self._file_asks: list[FileAsk] = []  # until it has come in
         self.proceed: Callable[[], None] = lambda: None
-        """Called when it has come in, and when something is answered: more may be typed then."""
+        """Called when the chat has joined, and after each answer: more may be typed then."""
+        self._early_file_commands: list[FileCommand] = []  # typed before it has joined
         self._view = view
-        self._people = people  # somebody reads and types
-        self._joined = False
-        self._lost = False
-        self._asking = False  # a question, without whose answer the session does not go on
+        self._questions = Questions(view)
+        self._people = people
+        self._state = State.JOINING
         self._leaving = False
-        self._ended = False
 
     # Typing
 
@@ -89,116 +78,119 @@ class Chat:
             self._ask_name("What is your name?")
 
     def typed(self, line: str) -> None:
-        """One line, without its end."""
+        """Carry out one line, without its end."""
         if not line.strip() or self._leaving:
             return
         try:
-            asked = parse(whole(line))
-        except NoSuchCommandError as why:
+            command = parse(replace_surrogates(line))
+        except IllegalMessage as why:
             self.not_done(str(why))
             return
-        match asked:
+        match command:
             case Help():
-                self._show("answer", *HELP)
-            case Quit():
+                self.answer(*HELP)
+            case Leave():
                 self.leave()
-            case ListFiles() | Get() | Send() | ListTransfers() | Cancel():
-                self._ask_files(asked)
-            case _ if type(asked) in self.session.lacks:
-                self.not_done(self._why_lacking(asked))
-            case _:
-                self.unanswered += 1
-                self._echo(asked)
-                self.session.ask(asked)
+            case Files() | Get() | Send() | ListTransfers() | Cancel():
+                self._ask_files(command)
+            case Say() | Whisper() | Rename() | Users() | Recall() | Poll():
+                self._ask_session(command)
 
-    def _ask_files(self, ask: FileAsk) -> None:
+    def _ask_session(self, command: SessionCommand) -> None:
+        if type(command) not in self.session.unsupported:
+            self.unanswered += 1
+            self._echo(command)
+            self.session.ask(command)
+        elif isinstance(command, Poll):
+            self.not_done("There is nothing to /poll for here: lines come by themselves.")
+        else:
+            verb = as_typed(command).partition(" ")[0]
+            self.not_done(f"There is no {verb} over UDP: connect to tcp://HOST:PORT or tls://HOST:PORT for that.")
+
+    def _ask_files(self, command: FileCommand) -> None:
         if self.files is None:
             self.not_done("There are no files here.")
-        elif self._joined:
-            self.files.ask(ask)
+        elif self._state is State.JOINING:
+            self._early_file_commands.append(command)
         else:
-            self._file_asks.append(ask)
+            self.files.ask(command)
+
+    def _echo(self, command: SessionCommand) -> None:
+        match command:
+            case Say(text):
+                text = clean(text.encode())
+            case Whisper(words):
+                text = clean(f"(private) {words}".encode())
+            case _:
+                return
+        self._view.show([Shown("own", text, self.name, waits=self._state is not State.ONLINE)])
 
     @property
     def pending(self) -> int:
-        """How much that was asked is not done."""
-        return self.unanswered + len(self._file_asks) + (self.files.count if self.files is not None else 0)
+        """The number of commands that are not finished."""
+        return self.unanswered + len(self._early_file_commands) + self._files_pending
+
+    @property
+    def _files_pending(self) -> int:
+        return self.files.count if self.files is not None else 0
 
     def leave(self) -> None:
-        """After all that was asked. Where somebody types, no file is waited for: nobody knows how long that takes."""
+        """Leave after all commands are answered. Where a person types, transfers are cancelled: they may take long."""
         if not self._leaving:
             self._leaving = True
-            if self._asking:
+            if self._questions.pending:
                 self.session.stop()
                 self.ended(NOT_SAID if self.pending else "")
             elif self._people:
                 self.stop_files()
                 self.session.leave()
-            elif self.files is None or not self.files.count:
+            elif not self._files_pending:
                 self.session.leave()
 
     def stop_files(self) -> None:
-        """Cancel what is fetched and sent."""
-        self._file_asks.clear()
+        """Cancel all transfers."""
+        self._early_file_commands.clear()
         if self.files is not None:
             self.files.stop()
 
-    def _why_lacking(self, ask: Ask) -> str:
-        command = typed(ask).partition(" ")[0]
-        if isinstance(ask, Poll):
-            return f"There is nothing to {command} for here: lines come by themselves."
-        return f"There is no {command} over UDP: connect to tcp://HOST:PORT or tls://HOST:PORT for that."
+    # Files
 
-    def _echo(self, ask: Ask) -> None:
-        waits = self._lost or not self._joined
-        match ask:
-            case Say(text):
-                self._view.show([Shown("own", clean(text.encode()), self.name, waits=waits)])
-            case Tell(words):
-                self._view.show([Shown("own", clean(f"(private) {words}".encode()), self.name, waits=waits)])
-
-    # What becomes of files
-
-    def told(self, words: str, about: Mapping[str, object]) -> None:
+    def file_event(self, words: str, about: Mapping[str, object]) -> None:
+        """Show what became of a transfer."""
         if about.get("state") == "failed" and not self._people:
             self.status = self.status or 1
         self._view.show([Shown("file", words, line=words, about=about)])
 
-    def answer(self, *lines: str) -> None:
-        self._show("answer", *lines)
+    def show_progress(self, bars: Sequence[Bar]) -> None:
+        self._view.show_progress(bars)
 
-    def under_way(self, bars: Sequence[Bar]) -> None:
-        self._view.under_way(bars)
-
-    def moved_on(self) -> None:
-        if not self._ended:
-            if self._leaving and not self._people and self.files is not None and not self.files.count:
+    def file_command_done(self) -> None:
+        if self._state is not State.ENDED:
+            if self._leaving and not self._people and not self._files_pending:
                 self.session.leave()
             self.proceed()
 
-    def trust(self, why: NewError) -> Deferred[None]:
-        """Fires once somebody has decided to trust a server, and fails if it is not trusted."""
-        decided: Deferred[None] = Deferred()
-        if not self._can_answer or self._asking:
-            decided.errback(UntrustedError(f"{why} {HOW_TO_TRUST}"))
-        else:
-            self._ask_whether_to_trust(why, decided)
-        return decided
+    def trust(self, why: UnknownCertificateError) -> Deferred[None]:
+        """Ask if a server of files is to be trusted. The Deferred fires once it is, and fails if it is not."""
+        if not self._can_answer or self._questions.pending:
+            return fail(UntrustedError(f"{why} {HOW_TO_TRUST}"))
+        self.problem(str(why))
+        return self._questions.ask_trust(why, session_waits=False)
 
-    # What the session tells
+    # The session's listener
 
     def joined(self, name: str, greeting: Sequence[str]) -> None:
-        self._joined = True
-        self._is(name)
+        self._state = State.ONLINE
+        self._is_named(name)
         for words in greeting:
             if words.startswith(HERE_NOW):
-                self._meet(*words.removeprefix(HERE_NOW).rstrip(".").split(", "))
-        self._show("answer", *greeting)
+                self.names.add(*words.removeprefix(HERE_NOW).rstrip(".").split(", "))
+        self.answer(*greeting)
         if self._people:
             self._show("state", f"You are {name}. /help tells what you can do.")
-        asks, self._file_asks = self._file_asks, []
-        for ask in asks:
-            self._ask_files(ask)
+        commands, self._early_file_commands = self._early_file_commands, []
+        for command in commands:
+            self._ask_files(command)
         self.proceed()
 
     def not_joined(self, why: str) -> None:
@@ -208,85 +200,66 @@ class Chat:
             self.fail(why)
 
     def untrusted(self, why: UntrustedError) -> None:
-        """The session does not go on with this server unless it is trusted."""
-        if not isinstance(why, NewError):
+        """Ask if the server is to be trusted, where that is possible, and join then; else end."""
+        if not isinstance(why, UnknownCertificateError):
             self.fail(str(why))
         elif not self._can_answer:
             self.fail(f"{why} {HOW_TO_TRUST}")
         else:
-            decided: Deferred[None] = Deferred()
-            decided.addCallbacks(
+            self.problem(str(why))
+            self._questions.ask_trust(why, session_waits=True).addCallbacks(
                 lambda _: self.session.join(self.name), lambda failure: self.fail(failure.getErrorMessage())
             )
-            self._asking = True
-            self._ask_whether_to_trust(why, decided)
-
-    def _ask_whether_to_trust(self, why: NewError, decided: Deferred[None]) -> None:
-        def decide(answer: str) -> None:
-            self._asking = False
-            if decided.called:  # it is wanted no longer
-                return
-            if answer.strip().lower() not in ("y", "yes"):
-                decided.errback(UntrustedError("it was not trusted"))
-                return
-            try:
-                why.trust()
-            except OSError as error:
-                decided.errback(UntrustedError(f"that cannot be remembered: {error}"))
-                return
-            decided.callback(None)
-
-        self.problem(str(why))
-        self._view.ask("Trust it from now on (yes, no)?", lambda answer: decide(whole(answer)))
 
     def password_wanted(self, give: Callable[[str], None]) -> None:
         if self._can_answer:
-            self._ask("What is the password?", give, secret=True)
+            self._questions.ask("What is the password?", give, secret=True)
         else:
             self.fail("the group has a password: see --password-file")
 
-    def heard(self, lines: Sequence[tuple[int, str]]) -> None:
+    def received(self, lines: Sequence[tuple[int, str]]) -> None:
         self._view.show([self._shown(number, notices.read(line)) for number, line in lines])
 
-    def answered(self, ask: Ask, words: Sequence[str]) -> None:
+    def answered(self, command: SessionCommand, words: Sequence[str]) -> None:
         self.unanswered -= 1
-        if isinstance(ask, Rename):
-            self._is(ask.name)
-            self._show("state", f"You are {ask.name} now.")
-        elif isinstance(ask, Users | History):
-            self._show("answer", *(words or ["There is nothing yet."]))
+        if isinstance(command, Rename):
+            self._is_named(command.name)
+            self._show("state", f"You are {command.name} now.")
+        elif isinstance(command, Users | Recall):
+            self.answer(*(words or ["There is nothing yet."]))
         self.proceed()
 
-    def refused(self, ask: Ask, why: str) -> None:
+    def refused(self, command: SessionCommand, why: str) -> None:
         self.unanswered -= 1
-        self.not_done(f"Not done: {_quoted(ask)}: {why}")
+        self.not_done(f"Not done: {quote(as_typed(command))}: {why}")
         self.proceed()
 
-    def doubtful(self, ask: Ask) -> None:
+    def unconfirmed(self, command: SessionCommand) -> None:
         self.unanswered -= 1
-        self.not_done(f"Not confirmed, and not sent again: {_quoted(ask)}. The others may have seen it, or not.")
+        what = quote(as_typed(command))
+        self.not_done(f"Not confirmed, and not sent again: {what}. The others may have seen it, or not.")
         self.proceed()
 
     def lost(self, why: str) -> None:
-        self._lost = True
+        if self._state is State.ONLINE:
+            self._state = State.RECONNECTING
         self._show("state", f"reconnecting ({why})")
 
     def back(self, waiting: int) -> None:
-        self._lost = False
-        if waiting < 0:
-            self._show("state", "back")
-        else:
-            self._show("state", f"back, {waiting} {'line' if waiting == 1 else 'lines'}")
+        if self._state is State.RECONNECTING:
+            self._state = State.ONLINE
+        lines = "line" if waiting == 1 else "lines"
+        self._show("state", "back" if waiting < 0 else f"back, {waiting} {lines}")
 
     def rejoined(self, name: str) -> None:
-        self._lost = False
-        self._is(name)
+        self._state = State.ONLINE
+        self._is_named(name)
         self._show("state", f"back, but your seat was gone: joined again as {name}. You may have missed something.")
 
     def ended(self, why: str) -> None:
-        if self._ended:
+        if self._state is State.ENDED:
             return
-        self._ended = True
+        self._state = State.ENDED
         self.stop_files()
         if why:
             self.status = self.status or 1
@@ -300,13 +273,16 @@ class Chat:
     # Showing
 
     def not_done(self, words: str) -> None:
-        """A problem that the exit status tells of, where nobody sees it."""
+        """Show a problem. It also counts for the exit status where no person sees it."""
         if not self._people:
             self.status = self.status or 1
         self.problem(words)
 
     def problem(self, words: str) -> None:
         self._show("problem", words)
+
+    def answer(self, *lines: str) -> None:
+        self._show("answer", *lines)
 
     def _show(self, kind: str, *lines: str) -> None:
         if lines:
@@ -315,48 +291,33 @@ class Chat:
     def _shown(self, number: int, line: notices.Line) -> Shown:
         match line.kind:
             case Kind.SAID | Kind.PRIVATE | Kind.JOINED:
-                self._meet(line.name)
+                self.names.add(line.name)
             case Kind.LEFT:
-                self.names.pop(line.name, None)
+                self.names.discard(line.name)
             case Kind.RENAMED:
-                self.names.pop(line.name, None)
-                self._meet(line.text)
+                self.names.discard(line.name)
+                self.names.add(line.text)
             case Kind.SHARED if self.files is not None:
-                self.files.saw(line.text)
+                self.files.names.add(line.text)
         for_me = line.kind is Kind.PRIVATE or (
             line.kind is Kind.SAID and bool(self.name) and self.name.casefold() in line.text.casefold()
         )
         about = {"size": line.size} if line.size else {}
         return Shown(line.kind.value, line.text, line.name, number, line.line, for_me, about=about)
 
-    def _meet(self, *names: str) -> None:
-        for name in names:
-            self.names.pop(name, None)
-            self.names[name] = None
-
-    def _is(self, name: str) -> None:
+    def _is_named(self, name: str) -> None:
         self.name = name
         self._view.name_is(name)
+
+    # Questions
+
+    @property
+    def _can_answer(self) -> bool:
+        return self._people and not self._leaving
 
     def _ask_name(self, question: str) -> None:
         def take(name: str) -> None:
             self.name = name
             self.session.join(name)
 
-        self._ask(question, take)
-
-    @property
-    def _can_answer(self) -> bool:
-        return self._people and not self._leaving
-
-    def _ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
-        def answered(answer: str) -> None:
-            self._asking = False
-            then(whole(answer))
-
-        self._asking = True
-        self._view.ask(question, answered, secret=secret)
-
-
-def _quoted(ask: Ask) -> str:
-    return quote(typed(ask).encode())
+        self._questions.ask(question, take)

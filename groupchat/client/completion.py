@@ -1,4 +1,4 @@
-"""What TAB completes: commands, names of who was seen here, names of files, and paths. Needs prompt_toolkit."""
+"""Completion with TAB: commands, names of members and of files, and paths. Needs prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
-from groupchat.client.asks import COMMANDS
 from groupchat.client.chat import Chat
+from groupchat.client.commands import COMMANDS
+from groupchat.client.recent import RecentNames
 
-OF_FILES = ("/get", "/cancel")
+TAKES_FILE_NAME = ("/get", "/cancel")
 
 
-class Names(Completer):
-    """Completes commands at the beginning of a line, and names that were seen here, the last one first."""
+class ChatCompleter(Completer):
+    """Completes commands at the beginning of a line, and names, the last one seen first."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
@@ -28,13 +29,13 @@ class Names(Completer):
         command, _, words = typed.partition(" ")
         if command == "/send":
             yield from self._paths.get_completions(Document(words.lstrip()), complete_event)
-        elif command in OF_FILES:
+        elif command in TAKES_FILE_NAME:
             yield from self._file_names(words.lstrip())
         else:
             yield from self._member_names(typed)
 
     def _file_names(self, typed: str) -> Iterator[Completion]:
-        for name in reversed(list(self._chat.files.names) if self._chat.files is not None else []):
+        for name in reversed(self._chat.files.names if self._chat.files is not None else RecentNames()):
             if name.casefold().startswith(typed.casefold()):
                 yield Completion(name, -len(typed))
 

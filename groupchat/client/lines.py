@@ -1,4 +1,7 @@
-"""Bytes as they are read -> the lines to send. Memory is bounded by one line of the longest kind."""
+"""Splits input into lines. Memory is bounded by the longest line.
+
+(The splitter of wire/lines.py is for network connections: it also handles telnet, and its limit is that of a text.)
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """Stands in the place of a line that no datagram holds. Its text is not kept; `length` is in bytes."""
+    """Stands in place of a line over the limit. Its text is not kept; `length` is in bytes."""
 
     length: int
 
 
 class LineSplitter:
-    """Cuts at LF or CRLF, which belong to no line. Fed in pieces of any size."""
+    """Splits at LF or CRLF. It is fed in pieces of any size."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -28,7 +31,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> list[bytes | TooLong]:
-        """The last line, if the input ended within one."""
+        """Return the last line, if the input ended within one."""
         rest, self._rest = self._rest, b""
         return [self._line(rest)] if rest or self._dropped else []
 

@@ -1,275 +1,239 @@
-"""A numbered session over a stream: what is asked has a number, what is heard has one, and a key goes on with both.
+"""A numbered session over a stream of lines: commands and lines have numbers, and a key resumes it.
 
-Whatever becomes of connections, every line is heard once and in order, and what is asked is done once. See
+Whatever happens to connections, every line is received once and in order, and every command takes effect once. See
 docs/protocol.md, "Numbered sessions".
 """
 
 from __future__ import annotations
 
-import random
 import secrets
-from collections import deque
 from collections.abc import Callable
-from typing import Any
+from enum import Enum, auto
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from groupchat.client.asks import Ask, Poll, Rename, typed
-from groupchat.client.session import Listener
+from groupchat.client.commands import SessionCommand
+from groupchat.client.failures import explain
+from groupchat.client.line_connection import LineConnection
+from groupchat.client.outbox import Outbox
+from groupchat.client.reconnector import Reconnector
+from groupchat.client.session import Ending, Seat, SessionListener
 from groupchat.client.text import clean
 from groupchat.client.trust import UntrustedError
-from groupchat.client.wire import Wire, explain
+from groupchat.core.commands import Poll, Rename
 
 NAME_QUESTION = b"* What is your name?"
 PASSWORD_QUESTION = b"* What is the password?"
 WRONG_PASSWORD = b"* That is not the password"
 
-AT_ONCE = 32
-"""How much may be asked and unanswered. The server knows the last 64 numbers."""
-
 MAX_WORDS = 10_000
-"""How many lines are kept of one answer, or of a greeting."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.3, 15.0
-"""Seconds before a connection is made again: the first time, and at most."""
+"""The most lines that are kept of one answer, or of a greeting."""
 
 LAST_TRIES = 12
-"""How often a connection is tried for somebody who wants to leave, before it is given up: about a minute."""
+"""The number of connections that are tried when the user wants to leave: about a minute."""
 
 GREETING_SECONDS = 10.0
-"""How long a server may be silent before it has said anything."""
+"""The time that a server may be silent at the beginning of a connection."""
 
 BUSY_SECONDS = 1.0
-"""After how long that is asked again which the server was too busy for."""
+"""The pause before a busy server is asked again."""
 
 
-class Numbered:
-    """A Session. `ask_password` is called when the server wants one, with what is to be called with it."""
+class Phase(Enum):
+    """The progress of the connection."""
 
-    lacks: frozenset[type[Ask]] = frozenset([Poll])
+    OFFLINE = auto()
+    GREETING = auto()
+    """The server greets, or asks for the password."""
+    INTRODUCING = auto()
+    """The server has asked for a name: it takes a new session or an old one."""
+    OPEN = auto()
+    """The session runs over this connection."""
+
+
+class NumberedSession:
+    """A Session, and the LineHandler of its connections.
+
+    `ask_password` is called when the server wants a password, with the function that takes it.
+    """
+
+    unsupported: frozenset[type[SessionCommand]] = frozenset([Poll])
 
     def __init__(
         self,
         clock: IReactorTime,
         endpoint: IStreamClientEndpoint,
-        listener: Listener,
+        listener: SessionListener,
         ask_password: Callable[[Callable[[str], None]], None],
     ) -> None:
-        self._factory = Factory.forProtocol(lambda: Wire(self))
-        self._factory.noisy = False
-        self._endpoint = endpoint
+        self._reconnector = Reconnector(clock, endpoint, self, self._not_connected)
+        self._outbox = Outbox()
         self._clock = clock
         self._listener = listener
         self._ask_password = ask_password
-        self._wire: Wire | None = None
-        self._connecting: Deferred[Any] | None = None
-        self._timer: IDelayedCall | None = None  # until the next connection, or until this one has been silent for long
-        self._failures = 0  # since the last connection that was of use
-        self._paused = False
+        self._phase = Phase.OFFLINE
+        self._seat = Seat.NONE
+        self._ending = Ending.STAYING
+        self._lost_told = False
         self._key = secrets.token_hex(16)
         self._name = ""
         self._password = ""
         self._greeting: list[str] = []
-        self._seated = False  # the server has given us a seat, which this key goes on with
-        self._was_seated = False
-        self._open = False  # this connection is on it
-        self._asked_name = False  # this connection waits to be told who we are
-        self._lost = False  # and the listener knows
-        self._seen = 0
-        self._id = 0
-        self._waiting: deque[Ask] = deque()
-        self._under_way: dict[int, Ask] = {}  # in the order in which it was asked
-        self._busy: IDelayedCall | None = None  # while the server is too busy, until it is asked again
+        self._seen = 0  # the number of the last line
         self._words: list[str] = []  # of the answer that is coming
-        self._leaving = False
-        self._quit = 0  # the number of the /quit, once it was sent
-        self._over = False
+        self._busy: IDelayedCall | None = None  # until a busy server is asked again
 
     @property
     def proof(self) -> str:
-        return f"KEY {self._key}" if self._seated else ""
+        return f"KEY {self._key}" if self._seat is Seat.HELD else ""
 
-    # What is asked
+    # The session's owner
 
     def join(self, name: str) -> None:
         self._name = name
-        if self._asked_name:
+        if self._phase is Phase.INTRODUCING:
             self._introduce()
-        elif self._wire is None and self._connecting is None:
-            self._over = False
-            self._connect()
+        elif self._reconnector.is_idle:
+            self._ending = Ending.STAYING
+            self._reconnector.connect()
 
-    def ask(self, ask: Ask) -> None:
-        self._waiting.append(ask)
+    def ask(self, command: SessionCommand) -> None:
+        self._outbox.waiting.append(command)
         self._send()
 
     def leave(self) -> None:
-        self._leaving = True
-        if self._name and (self._was_seated or self._waiting or self._asked_name):
+        self._ending = Ending.LEAVING
+        self._outbox.leaving = True
+        is_known = self._seat is not Seat.NONE or self._phase is Phase.INTRODUCING
+        if self._name and (is_known or self._outbox.waiting):
             self._send()
         else:
             self._end("")
 
     def stop(self) -> None:
-        self._over = True
-        for timer in (self._busy, self._timer):
-            if timer is not None and timer.active():
-                timer.cancel()
-        if self._connecting is not None:
-            self._connecting.cancel()
-        if self._wire is not None:
-            self._wire.close()
+        self._ending = Ending.OVER
+        if self._busy is not None and self._busy.active():
+            self._busy.cancel()
+        self._reconnector.stop()
 
     def pause(self) -> None:
-        self._paused = True
-        self._hold()
+        self._reconnector.pause()
 
     def resume(self) -> None:
-        self._paused = False
-        self._hold()
-
-    def _hold(self) -> None:
-        if self._wire is not None:
-            transport: Any = self._wire.transport
-            (transport.pauseProducing if self._paused else transport.resumeProducing)()
+        self._reconnector.resume()
 
     def _end(self, why: str) -> None:
-        if not self._over:
+        if self._ending is not Ending.OVER:
             self.stop()
             self._listener.ended(why)
 
     # The connection
 
-    def _connect(self) -> None:
-        self._is_of_use()  # no other is to be made
-        self._connecting = self._endpoint.connect(self._factory)
-        self._connecting.addErrback(self._failed)
-
-    def connected(self, wire: Wire) -> None:
-        self._wire = wire
-        self._connecting = None
+    def connected(self, connection: LineConnection) -> None:
+        self._reconnector.connected(connection)
+        self._phase = Phase.GREETING
         self._greeting = []
-        self._wait(GREETING_SECONDS, self._say_nothing_comes)
-        if self._paused:
-            self._hold()
+        self._reconnector.call_later(GREETING_SECONDS, self._no_greeting)
 
-    def _failed(self, failure: Failure) -> None:
-        """There is no connection. Of the very first that is the end, as long as nobody was asked anything."""
-        self._connecting = None
-        if not self._over:
-            if isinstance(failure.value, UntrustedError):
-                self.stop()
-                self._listener.untrusted(failure.value)
-            elif self._was_seated or self._failures:
-                self._try_again()
-            else:
-                self._end(explain(failure))
-
-    def disconnected(self, wire: Wire, reason: Failure) -> None:
-        if wire is not self._wire:
-            return
-        self._wire = None
-        said, chose = self._greeting[-1:], self._asked_name
-        self._open = self._asked_name = False
-        self._words = []
-        if self._over:
-            return
-        if isinstance(reason.value, UntrustedError):
-            self.stop()
-            self._listener.untrusted(reason.value)
-        elif self._was_seated:
-            self._is_lost(explain(reason))
-            self._try_again()
-        elif chose or self._failures:
-            self._try_again()
-        else:
-            self._end(said[0] if said else explain(reason))
-
-    def _try_again(self) -> None:
-        if self._leaving and self._failures >= LAST_TRIES:
-            for ask in self._under_way.values():
-                self._listener.doubtful(ask)
-            for ask in self._waiting:
-                self._listener.refused(ask, "there was no way to the server")
-            self._end("the server did not come back")
-            return
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 1.5**self._failures)
-        self._failures += 1
-        self._wait(pause * random.uniform(0.5, 1.0), self._connect)  # noqa: S311 - so that not all come at once
-
-    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._clock.callLater(seconds, then)
-
-    def _say_nothing_comes(self) -> None:
-        if self._was_seated:
-            assert self._wire is not None
-            self._wire.abort()
-        else:
+    def _no_greeting(self) -> None:
+        if self._seat is Seat.NONE:
             self._end("nothing comes from there: is it a groupchat server, and the right one of tcp:// and tls://?")
+        elif self._reconnector.connection is not None:
+            self._reconnector.connection.abort()
 
-    def _is_of_use(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+    def _not_connected(self, failure: Failure) -> None:
+        """Retry, unless this was the very first attempt."""
+        if self._ending is Ending.OVER or self._ended_by(failure):
+            return
+        if self._seat is not Seat.NONE or self._reconnector.failures:
+            self._retry()
+        else:
+            self._end(explain(failure.value))
 
-    def _is_lost(self, why: str) -> None:
-        if not self._lost:
-            self._lost = True
-            self._listener.lost(why)
+    def disconnected(self, connection: LineConnection, reason: Failure) -> None:
+        if connection is not self._reconnector.connection:
+            return
+        self._reconnector.disconnected()
+        phase, self._phase = self._phase, Phase.OFFLINE
+        self._words = []
+        if self._ending is Ending.OVER or self._ended_by(reason):
+            return
+        if self._seat is not Seat.NONE:
+            if not self._lost_told:
+                self._lost_told = True
+                self._listener.lost(explain(reason.value))
+            self._retry()
+        elif phase is Phase.INTRODUCING or self._reconnector.failures:
+            self._retry()
+        else:
+            self._end(self._greeting[-1] if self._greeting else explain(reason.value))
 
-    def received(self, wire: Wire, lines: list[bytes]) -> None:
-        """Lines of the group that come together are heard together."""
-        heard: list[tuple[int, str]] = []
-        for line in [line.removesuffix(b"\r") for line in lines]:
-            if self._over or wire is not self._wire:
+    def _ended_by(self, failure: Failure) -> bool:
+        """End the session if the server is not trusted."""
+        if isinstance(failure.value, UntrustedError):
+            self.stop()
+            self._listener.untrusted(failure.value)
+            return True
+        return False
+
+    def _retry(self) -> None:
+        if self._ending is Ending.LEAVING and self._reconnector.failures >= LAST_TRIES:
+            for command in self._outbox.give_up():
+                self._listener.unconfirmed(command)
+            for command in self._outbox.waiting:
+                self._listener.refused(command, "there was no way to the server")
+            self._end("the server did not come back")
+        else:
+            self._reconnector.retry()
+
+    # Lines from the server
+
+    def lines_received(self, connection: LineConnection, lines: list[bytes]) -> None:
+        """Report lines of the group that come together in one call."""
+        received: list[tuple[int, str]] = []
+        for line in lines:
+            if self._ending is Ending.OVER or connection is not self._reconnector.connection:
                 return
             number, _, rest = line.partition(b" ")
-            if self._open and _is_number(number):
+            if self._phase is Phase.OPEN and _is_number(number):
                 self._seen = max(self._seen, int(number))
-                heard.append((int(number), clean(rest)))
-            elif self._open and line.startswith(b"* "):
-                heard.append((0, clean(line)))
+                received.append((int(number), clean(rest)))
+            elif self._phase is Phase.OPEN and line.startswith(b"* "):
+                received.append((0, clean(line)))
             else:
-                heard = self._told(heard)
+                self._report(received)
+                received = []
                 self._read(line)
-        self._told(heard)
+        self._report(received)
 
-    def _told(self, heard: list[tuple[int, str]]) -> list[tuple[int, str]]:
-        if heard:
-            self._listener.heard(heard)
-        return []
+    def _report(self, received: list[tuple[int, str]]) -> None:
+        if received:
+            self._listener.received(received)
 
     def _read(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         match verb:
             case b"session":
-                self._begin(rest)
+                self._open(rest)
             case b"ok" | b"no" | b"busy":
                 number, _, why = rest.partition(b" ")
                 if _is_number(number):
-                    self._answer(verb, int(number), clean(why))
+                    self._answered(verb, int(number), clean(why))
             case b"=":
-                self._note(self._words, rest)
-            case _ if not self._open:
-                self._greet(line)
+                _keep(self._words, rest)
+            case _ if self._phase is not Phase.OPEN:
+                self._greeted(line)
 
-    def _note(self, words: list[str], line: bytes) -> None:
-        if len(words) < MAX_WORDS:
-            words.append(clean(line))
+    # Joining, and resuming on a new connection
 
-    # Coming in, for the first time and again
-
-    def _greet(self, line: bytes) -> None:
+    def _greeted(self, line: bytes) -> None:
         if line == NAME_QUESTION:
-            self._is_of_use()
-            self._asked_name = True
+            self._reconnector.stop_timer()
+            self._phase = Phase.INTRODUCING
             self._introduce()
         elif line == PASSWORD_QUESTION:
-            self._is_of_use()
+            self._reconnector.stop_timer()
             if self._password:
                 self._give_password(self._password)
             else:
@@ -277,118 +241,96 @@ class Numbered:
         elif line.startswith(WRONG_PASSWORD):
             self._end("that is not the password")
         else:
-            self._note(self._greeting, line.removeprefix(b"* "))
+            _keep(self._greeting, line.removeprefix(b"* "))
 
     def _give_password(self, password: str) -> None:
         self._password = password  # for the next connection, too: nobody may be there to type it then
-        if self._wire is not None and not self._asked_name:
-            self._wire.send(password)
+        if self._phase is Phase.GREETING:
+            self._reconnector.send(password)
 
     def _introduce(self) -> None:
-        assert self._wire is not None
-        if self._seated:
-            self._wire.send(f"/resume {self._key} {self._seen}")
+        if self._phase is not Phase.INTRODUCING:  # the connection was lost meanwhile
             return
-        if self._name:
-            self._wire.send(f"/numbered {self._key} {self._name}")
+        if self._seat is Seat.HELD:
+            self._reconnector.send(f"/resume {self._key} {self._seen}")
+        elif self._name:
+            self._reconnector.send(f"/numbered {self._key} {self._name}")
 
-    def _introduce_later(self) -> None:
-        """The server cannot let anybody in just now."""
-
-        def again() -> None:
-            if self._asked_name:
-                self._introduce()
-
-        self._wait(BUSY_SECONDS, again)
-
-    def _begin(self, rest: bytes) -> None:
-        assert self._wire is not None
+    def _open(self, rest: bytes) -> None:
         number, _, rest = rest.partition(b" ")
         waiting, _, name = rest.partition(b" ")
         if not (_is_number(number) and _is_number(waiting)):
             self._end("the server speaks another protocol")
             return
-        self._failures = 0
-        self._open, self._asked_name = True, False
-        resumed, self._seated = self._seated, True
+        self._reconnector.failures = 0
+        self._phase = Phase.OPEN
         self._seen = max(self._seen, int(number))
         self._name = clean(name)
-        if resumed:
-            self._listener.back(int(waiting))
-        elif self._was_seated:
-            self._listener.rejoined(self._name)
-        else:
-            self._was_seated = True
-            self._listener.joined(self._name, self._greeting)
-        self._lost = False
-        if resumed:
-            self._ask_again()
+        seat, self._seat = self._seat, Seat.HELD
+        match seat:
+            case Seat.HELD:
+                self._listener.back(int(waiting))
+            case Seat.LOST:
+                self._listener.rejoined(self._name)
+            case Seat.NONE:
+                self._listener.joined(self._name, self._greeting)
+        self._lost_told = False
+        if seat is Seat.HELD:
+            self._send_again()
         else:
             self._send()
 
-    def _refused_seat(self, why: str) -> None:
-        if self._quit:
-            self._end("")  # the answer to it was lost
-        elif self._seated:  # it was held no longer
-            self._seated = False
+    def _seat_refused(self, why: str) -> None:
+        if self._outbox.quit_id:
+            self._end("")  # the server has carried out /quit; the answer was lost
+        elif self._seat is Seat.HELD:  # no longer: join anew
+            self._seat = Seat.LOST
             self._key = secrets.token_hex(16)
             self._seen = 0
-            asked, self._under_way = self._under_way, {}
-            for ask in asked.values():
-                self._listener.doubtful(ask)
+            for command in self._outbox.give_up():
+                self._listener.unconfirmed(command)
             self._introduce()
         else:
             self._name = ""
             self._listener.not_joined(why)
 
-    # Asking, once in a seat
-
-    def _ask_again(self) -> None:
-        """All that is not answered, with the same numbers, and then what waits."""
-        self._busy = None
-        if self._wire is not None and self._open:
-            for ask_id, ask in self._under_way.items():
-                self._wire.send(f"{ask_id} {typed(ask)}")
-            if self._quit:
-                self._wire.send(f"{self._quit} /quit")
-            self._send()
+    # Commands, once the session is open
 
     def _send(self) -> None:
-        if self._wire is None or not self._open or self._busy is not None:
-            return
-        while self._waiting and len(self._under_way) < AT_ONCE:
-            self._id += 1
-            ask = self._under_way[self._id] = self._waiting.popleft()
-            self._wire.send(f"{self._id} {typed(ask)}")
-        if self._leaving and not self._under_way and not self._quit:
-            self._id += 1
-            self._quit = self._id
-            self._wire.send(f"{self._quit} /quit")
+        if self._phase is Phase.OPEN and self._busy is None:
+            self._reconnector.send(*self._outbox.unsent())
 
-    def _answer(self, verb: bytes, number: int, why: str) -> None:
+    def _send_again(self) -> None:
+        """Send all that is not answered, with the same ids, and then what waits."""
+        self._busy = None
+        if self._phase is Phase.OPEN:
+            self._reconnector.send(*self._outbox.unanswered())
+            self._send()
+
+    def _answered(self, verb: bytes, number: int, why: str) -> None:
         words, self._words = self._words, []
         if number == 0:
             if verb == b"busy":
-                self._introduce_later()
-            elif not self._open:
-                self._refused_seat(why)
-        elif verb == b"busy":
-            self._pause_asking()
-        elif number == self._quit:
+                self._reconnector.call_later(BUSY_SECONDS, self._introduce)
+            elif self._phase is not Phase.OPEN:
+                self._seat_refused(why)
+        elif verb == b"busy":  # later commands may have been taken: sent again, they take effect once
+            self._busy = self._busy or self._clock.callLater(BUSY_SECONDS, self._send_again)
+        elif number == self._outbox.quit_id:
             self._end("")
-        elif ask := self._under_way.pop(number, None):
+        elif command := self._outbox.answered(number):
             if verb == b"ok":
-                if isinstance(ask, Rename):
-                    self._name = ask.name
-                self._listener.answered(ask, words)
+                if isinstance(command, Rename):
+                    self._name = command.name
+                self._listener.answered(command, words)
             else:
-                self._listener.refused(ask, why)
+                self._listener.refused(command, why)
             self._send()
 
-    def _pause_asking(self) -> None:
-        """The server cannot take it now. What came behind it may have been taken: asked again, it is done once."""
-        if self._busy is None:
-            self._busy = self._clock.callLater(BUSY_SECONDS, self._ask_again)
+
+def _keep(words: list[str], line: bytes) -> None:
+    if len(words) < MAX_WORDS:
+        words.append(clean(line))
 
 
 def _is_number(word: bytes) -> bool:

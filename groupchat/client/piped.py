@@ -1,7 +1,7 @@
-"""The chat where nobody looks: lines of standard input are typed, what comes is written to standard output.
+"""The view for pipes and scripts: each line of standard input is typed, and what comes goes to standard output.
 
-The lines of the group, answers and the server's words go to standard output as they are, or, with `json`, everything as
-one object a line. What did not work, and how it stands with the connection, goes to standard error.
+Lines of the group, answers and the server's words are written as they are, or, with `json`, everything as one object a
+line. Problems and the state of the connection go to standard error.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from groupchat.client.lines import LineSplitter, TooLong
 from groupchat.client.view import Shown
 
 MAX_LINE = 65_507
-"""The longest line in bytes that is read; no server takes as much."""
+"""The longest line in bytes that is read. No server accepts as much."""
 
 AHEAD = 100
-"""How much may be asked and unanswered, before no more input is read."""
+"""The most commands that may be unanswered before no more input is read."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -36,16 +36,16 @@ class Piped(Protocol):
     def __init__(
         self, complain: Callable[[str], None], over: Callable[[], None], *, json: bool, pipe: bool = True
     ) -> None:
-        self.chat: Chat  # set by whoever has both
+        self.chat: Chat  # set by the owner
         self._complain = complain
         self._over: Callable[[], None] | None = over
         self._json = json
-        self._pipe = pipe  # the output's reader may go, and means nothing by it
+        self._pipe = pipe  # the reader of the output may close it
         self._output_gone = False
         self._splitter = LineSplitter(MAX_LINE)
-        self._lines: list[str] = []  # that are not typed yet
+        self._lines: list[str] = []  # read, and not typed yet
         self._question: Callable[[str], None] | None = None
-        self._ended = False  # no more is typed
+        self._input_ended = False
         self._joined = False
         self._hurried = False
         self._reading = True
@@ -59,7 +59,7 @@ class Piped(Protocol):
         self.chat.start()
 
     @property
-    def _stdio(self) -> Any:
+    def _stdio(self) -> Any:  # StandardIO has no annotations
         return self.transport
 
     def dataReceived(self, data: bytes) -> None:
@@ -67,13 +67,13 @@ class Piped(Protocol):
 
     def readConnectionLost(self) -> None:
         self._take(self._splitter.finish())
-        self._ended = True
+        self._input_ended = True
         self.proceed()
 
     def writeConnectionLost(self) -> None:
         self._output_gone = True
         self._output_failed()
-        self.hurry()  # nobody is there to wait for
+        self.hurry()  # there is nobody to wait for
         self.chat.leave()
         if self._closing:
             self.abandon()
@@ -89,12 +89,12 @@ class Piped(Protocol):
             self._complain("standard output cannot be written to")
 
     def hurry(self) -> None:
-        """It is interrupted, and hears what is answered to that, whether or not anybody reads what comes before it."""
+        """Receive the answer to leaving even if nobody reads the output that comes before it."""
         self._hurried = True
         self.chat.session.resume()
 
     def abandon(self) -> None:
-        """End at once. What is not written by now, since nobody reads it, never will be."""
+        """End at once. Output that is not written yet is lost."""
         over, self._over = self._over, None
         if over is not None:
             over()
@@ -107,7 +107,7 @@ class Piped(Protocol):
         self.chat.session.resume()
 
     def stopProducing(self) -> None:
-        """`connectionLost` says the same."""
+        """Do nothing: `connectionLost` is called as well."""
 
     # Typing
 
@@ -120,7 +120,7 @@ class Piped(Protocol):
         self.proceed()
 
     def proceed(self) -> None:
-        """Type what can be typed by now."""
+        """Type as many lines as may be typed now."""
         while self._lines and (self._question is not None or self.chat.pending < AHEAD):
             line = self._lines.pop(0)
             question, self._question = self._question, None
@@ -128,10 +128,10 @@ class Piped(Protocol):
                 question(line.strip())
             else:
                 self.chat.typed(line)
-        if self._ended and not self._lines:
-            if self._joined or self._question is not None:  # whoever has nothing to say still comes, or is told why not
+        if self._input_ended and not self._lines:
+            if self._joined or self._question is not None:  # joined first, even if there is nothing to say
                 self.chat.leave()
-        elif self._reading != (len(self._lines) < AHEAD) and not self._ended:
+        elif self._reading != (len(self._lines) < AHEAD) and not self._input_ended:
             self._reading = not self._reading
             (self._stdio.resumeProducing if self._reading else self._stdio.pauseProducing)()
 
@@ -159,13 +159,13 @@ class Piped(Protocol):
     def name_is(self, name: str) -> None:
         self._joined = True
 
-    def under_way(self, bars: Sequence[Bar]) -> None:
-        """Nobody looks."""
+    def show_progress(self, bars: Sequence[Bar]) -> None:
+        """Do nothing: progress is only shown on a terminal."""
 
     def close(self) -> None:
         if not self._closing:
             self._closing = True
-            if self._output_gone:  # so that it is never told to be closed
+            if self._output_gone:  # `connectionLost` would not be called
                 self.abandon()
                 return
             self._stdio.unregisterProducer()

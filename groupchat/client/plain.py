@@ -1,88 +1,81 @@
 """The plain client: lines of standard input go out as requests, one at a time, and replies go to standard output.
 
-Standard output carries what the server says and nothing else; everything the client has to say goes through `complain`.
+Standard output carries the server's words only; messages of the client itself go through `complain`.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import stat
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
-from typing import Protocol as Interface
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupchat.client.conversation import ANSWER_SECONDS, TRIES, Conversation, DatagramSender
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.messages import CLOSE, ILLEGAL, LEAVE, MAX_DATAGRAM, is_join, is_repeatable
+from groupchat.client.messages import LEAVE, is_join, is_repeatable
+from groupchat.client.process import complain, output_is_pipe
+from groupchat.client.stdio import run_on_stdio
 from groupchat.client.text import clean, quote
-from groupchat.client.udp import ANSWER_SECONDS, TRIES, Conversation, Link, Route, UnreachableError, resolve
+from groupchat.client.udp import UDPSocket, UnreachableError, resolve
+from groupchat.wire.datagrams import CLOSE, MAX_REPLY, REFUSAL
 
 if TYPE_CHECKING:
     from twisted.internet.epollreactor import EPollReactor
 
 LINES_AHEAD = 100
-"""More lines than this waiting, and input is not read until they are fewer. One read is at most 64 KiB."""
+"""No more input is read while more lines than this wait. One read is at most 64 KiB."""
 
 LAST_SECONDS = ANSWER_SECONDS + 0.5
-"""The most an interrupted client takes: to wait for the answer to its `4`, and to write out what it has."""
+"""The time this client may take to end once interrupted: to leave, and to write out what it has."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAILED = 1
 
 
+class Phase(Enum):
+    """The state of the input."""
+
+    READING = auto()
+    DRAINING = auto()
+    """The input has ended; the lines that wait are still sent."""
+    LEAVING = auto()
+    """Nothing more is sent but a `4`."""
+
+
 class Console:
-    """What the client is run from and how it speaks up. `where` is the server in words, for messages."""
+    """The user's side. `server` is the server in words, for messages."""
 
-    def __init__(self, complain: Callable[[str], None], where: str, *, terminal: bool, pipe: bool) -> None:
+    def __init__(self, complain: Callable[[str], None], server: str, *, terminal: bool, pipe: bool) -> None:
         self.complain = complain
-        self.where = where
-        self.terminal = terminal  # a person types: what fails is said, and the next line is awaited
-        self.pipe = pipe  # the output's reader may go, and means nothing by it
-
-
-class Stdio(Interface):
-    """What is used of `StandardIO`, which has no annotations."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """The producer is paused while the output takes no more."""
-
-    def unregisterProducer(self) -> None: ...
-
-    def loseConnection(self) -> None:
-        """Write out what is written, then `connectionLost`; the latter not, if the output was lost before."""
-
-    def pauseProducing(self) -> None:
-        """Read no input, until `resumeProducing`."""
-
-    def resumeProducing(self) -> None: ...
+        self.server = server
+        self.terminal = terminal  # a person types, and may go on after a failure
+        self.pipe = pipe  # the reader of the output may close it
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Plain(Protocol):
-    """Standard input and output. `over` is called once, when all is said and written; `status` is then final."""
+    """A protocol on standard input and output, and the ConversationListener.
 
-    def __init__(self, clock: IReactorTime, route: Route, console: Console, over: Callable[[], None]) -> None:
+    `over` is called once, when all is sent and written; the exit status, `status`, is then final.
+    """
+
+    def __init__(self, clock: IReactorTime, sender: DatagramSender, console: Console, over: Callable[[], None]) -> None:
         self.status = 0
-        self.conversation = Conversation(clock, route, self, tries=None if console.terminal else TRIES)
+        self.conversation = Conversation(clock, sender, self, tries=None if console.terminal else TRIES)
         self._clock = clock
         self._console = console
         self._over: Callable[[], None] | None = over
-        self._splitter = LineSplitter(MAX_DATAGRAM)
+        self._splitter = LineSplitter(MAX_REPLY)
         self._queue: deque[bytes | TooLong] = deque()
-        self._input_ended = False
         self._output_gone = False
         self._output_full = False
-        self._leaving = False
+        self._phase = Phase.READING
         self._hurried = False
 
     # Standard input
@@ -93,26 +86,27 @@ class Plain(Protocol):
             self._stdio.pauseProducing()
 
     def readConnectionLost(self) -> None:
-        if not self._input_ended:
+        if self._phase is Phase.READING:
             self._take(self._splitter.finish())
             self._end_input()
 
     def _take(self, lines: list[bytes | TooLong]) -> None:
-        if not self._input_ended:
+        if self._phase is Phase.READING:
             self._queue.extend(lines)
             self._next()
 
     def _end_input(self) -> None:
-        self._input_ended = True
-        self.conversation.tries = TRIES  # nobody is left to interrupt a wait without end
+        if self._phase is Phase.READING:
+            self._phase = Phase.DRAINING
+        self.conversation.tries = TRIES  # nobody is left to interrupt an endless wait
         self._next()
 
     def _next(self) -> None:
-        """Send what comes next, if it may be sent now: a line, or at the end of input the `4`."""
-        while self.conversation.outstanding is None and not self._output_full and not self._leaving:
+        """Send the next line if it may be sent now, or the `4` at the end of input."""
+        while self.conversation.outstanding is None and not self._output_full and self._phase is not Phase.LEAVING:
             if self._queue:
                 self._send(self._queue.popleft())
-            elif self._input_ended:
+            elif self._phase is Phase.DRAINING:
                 self._leave()
             else:
                 return
@@ -121,21 +115,21 @@ class Plain(Protocol):
         if len(self._queue) == LINES_AHEAD:
             self._stdio.resumeProducing()
         if isinstance(line, TooLong):
-            self._fail(f"a line of {line.length} bytes was not sent: a datagram holds at most {MAX_DATAGRAM}")
+            self._fail(f"a line of {line.length} bytes was not sent: a datagram holds at most {MAX_REPLY}")
         else:
             self.conversation.ask(line)
 
-    # The conversation
+    # The conversation's listener
 
-    def heard(self, reply: bytes) -> None:
+    def received(self, reply: bytes) -> None:
         text = clean(reply)
         if text:
             self._stdio.write(f"{text}\n".encode())
 
     def answered(self, request: bytes, reply: bytes) -> None:
-        if is_join(request) and reply == ILLEGAL and not self._console.terminal:
-            self.status = self.status or FAILED  # a script sees nothing but the status
-        if self._leaving or (request == LEAVE and reply == CLOSE):
+        if is_join(request) and reply == REFUSAL and not self._console.terminal:
+            self.status = self.status or FAILED  # a script looks at the status only
+        if self._phase is Phase.LEAVING or (request == LEAVE and reply == CLOSE):
             self._end()
         else:
             self._next()
@@ -146,16 +140,16 @@ class Plain(Protocol):
     def unanswered(self, request: bytes, seconds: int, times: int) -> None:
         missing = f"no answer to {quote(request)} within {seconds} seconds"
         if is_repeatable(request):
-            self._fail(f"{missing}, asked {times} times; is {self._console.where} the right place?")
+            self._fail(f"{missing}, asked {times} times; is {self._console.server} the right place?")
             self._leave()
         else:
-            self._fail(f"{missing}; it may or may not have been heard")
-            self._end() if self._leaving else self._next()
+            self._fail(f"{missing}; it may or may not have arrived")
+            self._end() if self._phase is Phase.LEAVING else self._next()
 
-    def unheard(self, request: bytes, reason: str) -> None:
-        problem = f"{quote(request)} was not heard on {self._console.where}: {reason}"
+    def undelivered(self, request: bytes, reason: str) -> None:
+        problem = f"{quote(request)} did not reach {self._console.server}: {reason}"
         self._fail(f"{problem}; check the host and the port, and that the daemon runs there")
-        if self._console.terminal and self.conversation.met and not self._leaving:
+        if self._console.terminal and self.conversation.met and self._phase is not Phase.LEAVING:
             self._next()
         else:
             self._end()
@@ -178,10 +172,13 @@ class Plain(Protocol):
         self._next()
 
     def stopProducing(self) -> None:
-        """`writeConnectionLost` tells the same."""
+        """Do nothing: `writeConnectionLost` is called as well."""
+
+    @property
+    def _stdio(self) -> Any:  # StandardIO has no annotations
+        return self.transport
 
     def connectionMade(self) -> None:
-        self._stdio = cast(Stdio, self.transport)
         self._stdio.registerProducer(self, True)
 
     def writeConnectionLost(self) -> None:
@@ -201,7 +198,7 @@ class Plain(Protocol):
     # The end
 
     def interrupt(self, number: int) -> None:
-        """A signal came: the first one leaves the group and ends, the second ends at once."""
+        """Handle a signal: the first one leaves the group and ends, the second ends at once."""
         self.status = 128 + number
         if self._hurried:
             self.finish()
@@ -209,16 +206,15 @@ class Plain(Protocol):
             self._hurry()
 
     def _hurry(self) -> None:
-        """Leave now, without what is still queued or outstanding, and end within LAST_SECONDS."""
+        """Leave now, without sending what is queued, and end within LAST_SECONDS."""
         self._hurried = True
         self._clock.callLater(LAST_SECONDS, self.finish)
-        if not self._leaving:
+        if self._phase is not Phase.LEAVING:
             self.conversation.abandon()
             self._leave()
 
     def _leave(self) -> None:
-        self._leaving = True
-        self._input_ended = True
+        self._phase = Phase.LEAVING
         self._queue.clear()
         self._stdio.pauseProducing()
         if self.conversation.membership.possible:
@@ -228,7 +224,7 @@ class Plain(Protocol):
 
     def _end(self) -> None:
         """Write out what is still to be written, then finish."""
-        self._leaving = True
+        self._phase = Phase.LEAVING
         if self._output_gone:
             self.finish()
         else:
@@ -243,41 +239,24 @@ class Plain(Protocol):
             over()
 
 
-def talk(host: str, port: int, complain: Callable[[str], None]) -> int:
-    """Run the client on this process's standard input and output. Returns the exit status."""
+def run_plain(host: str, port: int) -> int:
+    """Run the client on this process's standard input and output. Return the exit status."""
     try:
         addresses = resolve(host, port)
     except OSError as error:
         complain(str(error))
         return FAILED
-    where = f"{quote(os.fsencode(host))[1:-1]} port {port}"
     from twisted.internet import reactor as installed  # here, because importing it chooses and installs one
 
     reactor = cast("EPollReactor", installed)  # or one with the same methods
-    standard_io: Callable[..., object] = StandardIO
-    output = os.fstat(1).st_mode
-    pipe = stat.S_ISFIFO(output) or stat.S_ISSOCK(output)
-    console = Console(complain, where, terminal=os.isatty(0), pipe=pipe)
-    link = Link(reactor, addresses)
-    plain = Plain(reactor, link, console, reactor.stop)
+    server = f"{quote(host)[1:-1]} port {port}"
+    console = Console(complain, server, terminal=os.isatty(0), pipe=output_is_pipe())
+    opened = UDPSocket(reactor, addresses)
+    plain = Plain(reactor, opened, console, reactor.stop)
     try:
-        link.open(plain.conversation)
+        opened.open(plain.conversation)
     except UnreachableError as error:
-        complain(f"there is no way to {where}: {error}; check the network and the address")
+        complain(f"there is no way to {server}: {error}; check the network and the address")
         return FAILED
-    # What was ignored when we were started, by nohup or in the background, stays so.
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-
-    def start() -> None:
-        for number in heeded:
-            signal.signal(number, lambda received, _: reactor.callFromThread(plain.interrupt, received))
-        standard_io(plain, reactor=reactor)
-
-    blocking = [os.get_blocking(number) for number in (0, 1)]
-    reactor.callWhenRunning(start)
-    reactor.run()
-    for number, was_blocking in enumerate(
-        blocking
-    ):  # whoever shares them, as the shell does, expects them as they were
-        os.set_blocking(number, was_blocking)
+    run_on_stdio(reactor, plain, plain.interrupt)
     return plain.status

@@ -1,8 +1,8 @@
-"""A session over the five messages: what waits is asked for, every few seconds and after each line.
+"""A session over the five messages: it polls every few seconds and after each line.
 
-Three rules. A text whose answer does not come is said to be doubtful, and never sent again: it may have been heard.
-What surely reached nobody is sent again. And `Illegal message` may mean two things, which a poll tells apart: a
-member's poll is legal.
+Three rules. A text whose answer does not come is reported as unconfirmed and never sent again: it may have arrived.
+What certainly reached nobody is sent again. And `Illegal message` has two meanings, refused text or lost seat; a poll
+tells them apart, since a member's poll is legal.
 """
 
 from __future__ import annotations
@@ -11,71 +11,72 @@ from collections import deque
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from groupchat.client.asks import Ask, History, Poll, Rename, Say, Tell, Users
-from groupchat.client.messages import ILLEGAL, LEAVE, POLL, is_join
-from groupchat.client.session import Listener
+from groupchat.client.commands import SessionCommand
+from groupchat.client.conversation import TRIES, Conversation, DatagramSender
+from groupchat.client.messages import LEAVE, POLL, is_join
+from groupchat.client.session import Ending, Seat, SessionListener
 from groupchat.client.text import clean
-from groupchat.client.udp import TRIES, Conversation, Route
+from groupchat.core.commands import Poll, Recall, Rename, Say, Users, Whisper
 from groupchat.core.notices import is_line
+from groupchat.wire.datagrams import REFUSAL
 
 LONGEST_PAUSE = 4
-"""The longest pause in seconds between two joins or polls of which no answer comes."""
+"""The longest pause in seconds between two tries of a join or a poll."""
 
 AGAIN_SECONDS = 2.0
-"""When something reached nobody, it is sent again after so long."""
+"""The pause before something that reached nobody is sent again."""
 
 REFUSED_NAME = "it is in use, or not one that the server allows"
 REFUSED_TEXT = "it is too long, has something in it that may not be said, or it was too much at once"
-REFUSED_RENAME = REFUSED_NAME
 
 
-class Polled:
-    """A Session. Its `conversation` is to be given to the route, before anything is asked."""
+class PolledSession:
+    """A Session, and the ConversationListener of its conversation."""
 
-    lacks: frozenset[type[Ask]] = frozenset([Tell, Users, History])
+    unsupported: frozenset[type[SessionCommand]] = frozenset([Whisper, Users, Recall])
 
-    def __init__(self, clock: IReactorTime, route: Route, listener: Listener, poll_seconds: float) -> None:
-        self.conversation = Conversation(clock, route, self, tries=None, longest=LONGEST_PAUSE)
+    def __init__(
+        self, clock: IReactorTime, sender: DatagramSender, listener: SessionListener, poll_seconds: float
+    ) -> None:
+        self.conversation = Conversation(clock, sender, self, tries=None, longest=LONGEST_PAUSE)
         self._clock = clock
         self._listener = listener
         self._poll_seconds = poll_seconds
         self._name = ""
-        self._seated = False  # as far as is known
-        self._was_seated = False
-        self._queue: deque[Ask] = deque()
-        self._asked: Ask | None = None  # what the outstanding request is for, if that is not a poll of ours
-        self._illegal: Ask | None = None  # what was answered so, while a poll tells why
-        self._more = False  # there may be more that waits
+        self._seat = Seat.NONE
+        self._ending = Ending.STAYING
+        self._queue: deque[SessionCommand] = deque()
+        self._asked: SessionCommand | None = None  # the command that is outstanding, if any
+        self._illegal: SessionCommand | None = None  # answered `Illegal message`; a poll tells why
+        self._more = False  # more may wait at the server
         self._timer: IDelayedCall | None = None
         self._lost = False
-        self._leaving = False
         self._paused = False
-        self._over = False
 
     @property
     def proof(self) -> str:
-        return "ADDRESS" if self._seated else ""
+        return "ADDRESS" if self._seat is Seat.HELD else ""
 
-    # What is asked
+    # The session's owner
 
     def join(self, name: str) -> None:
         self._name = name
         self._next()
 
-    def ask(self, ask: Ask) -> None:
+    def ask(self, ask: SessionCommand) -> None:
         self._queue.append(ask)
         self._next()
 
     def leave(self) -> None:
-        self._leaving = True
-        self.conversation.tries = TRIES  # nobody waits any more
-        if self._name and (self._was_seated or self.conversation.membership.possible):
+        self._ending = Ending.LEAVING
+        self.conversation.tries = TRIES  # the user no longer waits
+        if self._name and (self._seat is not Seat.NONE or self.conversation.membership.possible):
             self._next()
         else:
             self._end("")
 
     def stop(self) -> None:
-        self._over = True
+        self._ending = Ending.OVER
         self.conversation.abandon()
         self._stop_timer()
 
@@ -87,18 +88,18 @@ class Polled:
         self._next()
 
     def _end(self, why: str) -> None:
-        if not self._over:
+        if self._ending is not Ending.OVER:
             self.stop()
             self._listener.ended(why)
 
-    # One request after the other
+    # One request at a time
 
     def _next(self) -> None:
         """Send what comes next, if nothing is outstanding."""
-        if self._over or self.conversation.outstanding is not None:
+        if self._ending is Ending.OVER or self.conversation.outstanding is not None:
             return
         self._stop_timer()
-        if not self._seated:
+        if self._seat is not Seat.HELD:
             if self._name:
                 self._request(f"1 {self._name}".encode(), None)
         elif self._illegal is not None:
@@ -106,14 +107,14 @@ class Polled:
         elif self._queue and not self._paused and not self._lost:
             ask = self._queue.popleft()
             self._request(_request(ask), ask)
-        elif self._leaving and not self._queue:
+        elif self._ending is Ending.LEAVING and not self._queue:
             self._request(LEAVE, None)
         elif (self._more or self._lost) and not self._paused:
             self._request(POLL, None)
         else:
             self._later(self._poll_seconds)
 
-    def _request(self, request: bytes, ask: Ask | None) -> None:
+    def _request(self, request: bytes, ask: SessionCommand | None) -> None:
         self._asked = ask
         self.conversation.ask(request)
 
@@ -131,13 +132,13 @@ class Polled:
             self._timer.cancel()
         self._timer = None
 
-    # What the conversation tells
+    # The conversation's listener
 
-    def heard(self, reply: bytes) -> None:
-        """Every datagram, expected or not: lines are shown even when they come late."""
+    def received(self, reply: bytes) -> None:
+        """Report the lines in any datagram, expected or late."""
         text = clean(reply)
         if is_line(text.partition("\n")[0]):
-            self._listener.heard([(0, line) for line in text.split("\n")])
+            self._listener.received([(0, line) for line in text.split("\n")])
 
     def answered(self, request: bytes, reply: bytes) -> None:
         self._found()
@@ -145,15 +146,15 @@ class Polled:
             self._end("")
         elif is_join(request):
             self._join_answered(reply)
-        elif reply == ILLEGAL:
+        elif reply == REFUSAL:
             self._illegal_answered(request)
         else:
-            self._seated = True
+            self._seat = Seat.HELD
             asked, self._asked = self._asked, None
             illegal, self._illegal = self._illegal, None
             self._more = bool(reply) or request != POLL
             if illegal is not None:
-                self._listener.refused(illegal, REFUSED_RENAME if isinstance(illegal, Rename) else REFUSED_TEXT)
+                self._listener.refused(illegal, REFUSED_NAME if isinstance(illegal, Rename) else REFUSED_TEXT)
             if asked is not None:
                 if isinstance(asked, Rename):
                     self._name = asked.name
@@ -161,23 +162,23 @@ class Polled:
         self._next()
 
     def _join_answered(self, reply: bytes) -> None:
-        if reply == ILLEGAL:
+        if reply == REFUSAL:
             name, self._name = self._name, ""
             self._listener.not_joined(f"The server refuses the name {name}: {REFUSED_NAME}.")
             return
-        again, self._seated, self._was_seated, self._more = self._was_seated, True, True, True
-        if again:
+        seat, self._seat, self._more = self._seat, Seat.HELD, True
+        if seat is not Seat.NONE:
             self._listener.rejoined(self._name)
         else:
             here = clean(reply)
             self._listener.joined(self._name, [f"Here now: {here}." if here else "Nobody else is here yet."])
 
     def _illegal_answered(self, request: bytes) -> None:
-        """A poll that is illegal is not a member's: the seat is gone, and what was illegal before it was not said."""
+        """Poll after an illegal request. If the poll is illegal too, the seat is gone, and nothing took effect."""
         if request != POLL:
             self._illegal, self._asked = self._asked, None
             return
-        self._seated = False
+        self._seat = Seat.LOST
         for ask in (self._asked, self._illegal):
             if ask is not None:
                 self._queue.appendleft(ask)
@@ -192,15 +193,15 @@ class Polled:
         if request == LEAVE:
             self._end("the server did not answer, and may not know that you left")
         elif asked is not None:
-            self._listener.doubtful(asked)
-        elif self._leaving:
+            self._listener.unconfirmed(asked)
+        elif self._ending is Ending.LEAVING:
             for ask in self._queue:
                 self._listener.refused(ask, "there was no way to the server")
             self._end("the server does not answer")
         self._more = True
         self._next()
 
-    def unheard(self, request: bytes, reason: str) -> None:
+    def undelivered(self, request: bytes, reason: str) -> None:
         asked, self._asked = self._asked, None
         if request == LEAVE:
             self._end(f"the server cannot be told that you left: {reason}")
@@ -211,16 +212,16 @@ class Polled:
         if asked is not None and self.conversation.certain:
             self._queue.appendleft(asked)
         elif asked is not None:
-            self._listener.doubtful(asked)  # what was refused may have been something earlier
+            self._listener.unconfirmed(asked)  # the refusal may be of an earlier datagram
         self._missed(reason)
         self._more = True
         self._later(AGAIN_SECONDS)
 
     def closed(self) -> None:
-        """An earlier `4` was heard after all: nothing to do, since it is over by then."""
+        """Do nothing: the session was over before the late answer to its `4` came."""
 
     def _missed(self, why: str) -> None:
-        if not self._lost and not self._over:
+        if not self._lost and self._ending is not Ending.OVER:
             self._lost = True
             self._listener.lost(why)
 
@@ -230,7 +231,7 @@ class Polled:
             self._listener.back(-1)
 
 
-def _request(ask: Ask) -> bytes:
+def _request(ask: SessionCommand) -> bytes:
     match ask:
         case Say(text):
             return f"2 {text}".encode()
@@ -238,4 +239,4 @@ def _request(ask: Ask) -> bytes:
             return f"3 {name}".encode()
         case Poll():
             return POLL
-    raise TypeError(f"over UDP one cannot ask for {ask}")
+    raise TypeError(f"{ask} is not supported over UDP")

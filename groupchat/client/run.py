@@ -1,10 +1,9 @@
-"""Puts a chat together, of a session and a view, and runs it: which of each, and what signals do."""
+"""Puts a chat together, of a session and a view, and runs it."""
 
 from __future__ import annotations
 
 import os
 import signal
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,29 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupchat.client.chat import Chat
-from groupchat.client.where import Where
+from groupchat.client.process import LAST_SECONDS, complain, ending_signals, output_is_pipe
+from groupchat.client.url import ServerURL
 
 if TYPE_CHECKING:
-    from groupchat.client.files.late import LateCarrier
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
+    from groupchat.client.lazy_quic import LazyQUIC
     from groupchat.client.session import Session
     from groupchat.client.trust import KnownServers
-    from groupchat.client.udp import Link
-
-LAST_SECONDS = 2.5
-"""The most that an interrupted chat takes to leave."""
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    from groupchat.client.udp import UDPSocket
 
 
-class NoWayError(Exception):
-    """There can be no session over what the command line says; `str()` of it says why."""
+class CannotConnectError(Exception):
+    """There can be no session as the command line asks for it; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the command line says."""
+class ChatOptions:
+    """The options of `groupchat chat`. `password` is empty if none is given."""
 
-    where: Where
+    url: ServerURL
     name: str
     poll: float
     plain: bool
@@ -42,22 +39,28 @@ class Wishes:
     times: bool
     bell: bool
     ca: Path | None
-    password: str | None
+    password: str
     trust_new: bool
     quic_port: int | None
 
 
-def chat(wishes: Wishes, complain: Callable[[str], None]) -> int:
-    """Returns the exit status."""
-    on_screen = os.isatty(0) and os.isatty(1) and not wishes.plain and not wishes.json
+def run_chat(options: ChatOptions) -> int:
+    """Run a chat. Return the exit status."""
+    on_screen = os.isatty(0) and os.isatty(1) and not options.plain and not options.json
+    if on_screen:
+        try:
+            import prompt_toolkit  # noqa: F401 - screen.py needs it
+        except ImportError:
+            complain("plain lines, without editing: for more, pip install 'groupchat[client]'")
+            on_screen = False
     try:
-        return _on_screen(wishes) if on_screen else _piped(wishes, complain)
-    except NoWayError as error:
+        return _on_screen(options) if on_screen else _piped(options)
+    except CannotConnectError as error:
         complain(str(error))
         return 1
 
 
-def _on_screen(wishes: Wishes) -> int:
+def _on_screen(options: ChatOptions) -> int:
     import asyncio
 
     from twisted.internet import asyncioreactor
@@ -70,70 +73,57 @@ def _on_screen(wishes: Wishes) -> int:
     from groupchat.client.screen import Screen
 
     reactor: Any = installed
-    screen = Screen(colours="NO_COLOR" not in os.environ, times=wishes.times, bell=wishes.bell)
-    talk = Chat(wishes.name, screen, people=True)
-    screen.chat = talk
-    _open(wishes, reactor, talk)
-    ending = Ending(reactor, talk, screen.close)
-    screen.interrupted = partial(ending.interrupt, signal.SIGINT)
+    screen = Screen(colours="NO_COLOR" not in os.environ, times=options.times, bell=options.bell)
+    chat = Chat(options.name, screen, people=True)
+    screen.chat = chat
+    _open(options, reactor, chat)
+    interrupts = Interrupts(reactor, chat, screen.close)
+    screen.interrupted = partial(interrupts.interrupt, signal.SIGINT)
 
     def start() -> None:
-        for number in heeded():
-            loop.add_signal_handler(number, ending.interrupt, number)
-        talk.start()
+        for number in ending_signals():
+            loop.add_signal_handler(number, interrupts.interrupt, number)
+        chat.start()
         asyncio.ensure_future(screen.run()).add_done_callback(lambda _: reactor.stop())
 
     reactor.callWhenRunning(start)
     reactor.run(installSignalHandlers=False)
-    return talk.status
+    return chat.status
 
 
-def _piped(wishes: Wishes, complain: Callable[[str], None]) -> int:
+def _piped(options: ChatOptions) -> int:
     from twisted.internet import reactor as installed
-    from twisted.internet.stdio import StandardIO
 
     from groupchat.client.piped import Piped
+    from groupchat.client.stdio import run_on_stdio
 
     reactor: Any = installed
-    standard_io: Callable[..., object] = StandardIO
-    output = os.fstat(1).st_mode
-    piped = Piped(complain, reactor.stop, json=wishes.json, pipe=stat.S_ISFIFO(output) or stat.S_ISSOCK(output))
-    talk = Chat(wishes.name, piped, people=os.isatty(0))
-    piped.chat = talk
-    _open(wishes, reactor, talk)
-    ending = Ending(reactor, talk, piped.abandon)
+    piped = Piped(complain, reactor.stop, json=options.json, pipe=output_is_pipe())
+    chat = Chat(options.name, piped, people=os.isatty(0))
+    piped.chat = chat
+    _open(options, reactor, chat)
+    interrupts = Interrupts(reactor, chat, piped.abandon)
 
-    def start() -> None:
-        def interrupt(number: int) -> None:
-            piped.hurry()
-            ending.interrupt(number)
+    def interrupt(number: int) -> None:
+        piped.hurry()
+        interrupts.interrupt(number)
 
-        for number in heeded():
-            signal.signal(number, lambda received, _: reactor.callFromThread(interrupt, received))
-        standard_io(piped, reactor=reactor)
-
-    blocking = [os.get_blocking(number) for number in (0, 1)]
-    reactor.callWhenRunning(start)
-    reactor.run()
-    for number, was_blocking in enumerate(blocking):
-        os.set_blocking(number, was_blocking)  # whoever shares them, as the shell does, expects them as they were
-    return talk.status
+    run_on_stdio(reactor, piped, interrupt)
+    return chat.status
 
 
-def _open(wishes: Wishes, reactor: Any, talk: Chat) -> None:
-    """Give the chat its session, over what the URL says, and its files. Raises NoWayError."""
-    from groupchat.client.files.late import LateCarrier, Server
-    from groupchat.client.files.parts import Disk
+def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
+    """Give the chat its session and its files. Raises CannotConnectError."""
+    from groupchat.client.files.connection import FileConnection
+    from groupchat.client.files.parts import DiskThread
     from groupchat.client.files.sharing import Sharing
-    from groupchat.client.files.way import Way
+    from groupchat.client.lazy_quic import LazyQUIC
     from groupchat.client.trust import KnownServers, default_path
 
-    where = wishes.where
-    known = KnownServers(default_path(), trust_new=wishes.trust_new)
-    server = Server(where.host, wishes.quic_port or where.port, known, wishes.ca)
-    password = wishes.password or ""
+    known = KnownServers(default_path(), trust_new=options.trust_new)
+    password = options.password
 
-    def know_password() -> str:
+    def current_password() -> str:
         return password
 
     def ask_password(give: Callable[[str], None]) -> None:
@@ -145,85 +135,82 @@ def _open(wishes: Wishes, reactor: Any, talk: Chat) -> None:
         if password:
             give(password)
         else:
-            talk.password_wanted(take)
+            chat.password_wanted(take)
 
-    carrier = LateCarrier(reactor, server)
-    way = Way(carrier, know_password, talk.trust)
-    if where.scheme == "udp":
-        talk.session, link = _polled(wishes, reactor, talk)
-        way.sending = Way(LateCarrier(reactor, server, link), know_password, talk.trust)
+    url = options.url
+    files_url = ServerURL("quic", url.host, options.quic_port or url.port)
+    new_quic = partial(LazyQUIC, reactor, files_url, known, options.ca)
+    quic = new_quic()
+    connection = FileConnection(quic, current_password, chat.trust)
+    if url.scheme == "udp":
+        chat.session, socket = _polled(options, reactor, chat)
+        connection.for_uploads = FileConnection(new_quic(socket), current_password, chat.trust)
     else:
-        from groupchat.client.numbered import Numbered
+        from groupchat.client.numbered import NumberedSession
 
-        talk.session = Numbered(reactor, _endpoint(wishes, reactor, known, carrier), talk, ask_password)
-    talk.files = Sharing(reactor, way, Disk(reactor), talk, lambda: talk.session.proof)
-    reactor.addSystemEventTrigger("before", "shutdown", talk.stop_files)
+        chat.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), chat, ask_password)
+    chat.files = Sharing(reactor, connection, DiskThread(reactor), chat, lambda: chat.session.proof)
+    reactor.addSystemEventTrigger("before", "shutdown", chat.stop_files)
 
 
-def _polled(wishes: Wishes, reactor: Any, talk: Chat) -> tuple[Session, Link]:
-    """Raises NoWayError."""
-    from groupchat.client.polled import Polled
-    from groupchat.client.udp import Link, UnreachableError, resolve
+def _polled(options: ChatOptions, reactor: Any, chat: Chat) -> tuple[Session, UDPSocket]:
+    """Return a session over UDP, and its socket. Raises CannotConnectError."""
+    from groupchat.client.polled import PolledSession
+    from groupchat.client.udp import UDPSocket, UnreachableError, resolve
 
-    where = wishes.where
+    url = options.url
     try:
-        link = Link(reactor, resolve(where.host, where.port))
-        polled = Polled(reactor, link, talk, wishes.poll)
-        link.open(polled.conversation)
+        socket = UDPSocket(reactor, resolve(url.host, url.port))
+        polled = PolledSession(reactor, socket, chat, options.poll)
+        socket.open(polled.conversation)
     except OSError as error:
-        raise NoWayError(str(error)) from error
+        raise CannotConnectError(str(error)) from error
     except UnreachableError as error:
-        raise NoWayError(f"there is no way to {where}: {error}; check the network and the address") from error
-    return polled, link
+        raise CannotConnectError(f"there is no way to {url}: {error}; check the network and the address") from error
+    return polled, socket
 
 
-def _endpoint(wishes: Wishes, reactor: Any, known: KnownServers, carrier: LateCarrier) -> Any:
-    """Raises NoWayError."""
-    where = wishes.where
+def _endpoint(options: ChatOptions, reactor: Any, known: KnownServers, quic: LazyQUIC) -> IStreamClientEndpoint:
+    """Return the endpoint of a URL. Raises CannotConnectError."""
+    url = options.url
     try:
-        match where.scheme:
+        match url.scheme:
             case "tcp":
                 from twisted.internet.endpoints import HostnameEndpoint
 
-                return HostnameEndpoint(reactor, where.host, where.port)
+                endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, url.host, url.port)
+                return endpoint
             case "quic":
-                from groupchat.client import quic
-
-                return quic.endpoint(carrier.load())
+                return quic.lines_endpoint()
         from groupchat.client import tls
 
-        return tls.endpoint(reactor, where.host, where.port, known, wishes.ca)
+        return tls.endpoint(reactor, url.host, url.port, known, options.ca)
     except ImportError as error:
-        extra = where.scheme
-        raise NoWayError(f"{extra.upper()} needs more packages: pip install 'groupchat[{extra}]'") from error
+        extra = url.scheme
+        raise CannotConnectError(f"{extra.upper()} needs more packages: pip install 'groupchat[{extra}]'") from error
     except OSError as error:
-        raise NoWayError(str(error)) from error
+        raise CannotConnectError(str(error)) from error
 
 
-def heeded() -> list[int]:
-    """The signals that end a chat. What was ignored when it was started, by nohup or in the background, stays so."""
-    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+class Interrupts:
+    """Handles signals: the first leaves the group and ends within LAST_SECONDS, the second ends at once."""
 
-
-class Ending:
-    """What signals do: the first leaves the group and ends, within LAST_SECONDS; the second ends at once."""
-
-    def __init__(self, reactor: Any, talk: Chat, end: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, chat: Chat, end: Callable[[], None]) -> None:
         self._reactor = reactor
-        self._talk = talk
+        self._chat = chat
         self._end = end
-        self._hurried = False
+        self._interrupted = False
 
     def interrupt(self, number: int) -> None:
-        self._talk.status = 128 + number
-        if self._hurried:
+        self._chat.status = 128 + number
+        if self._interrupted:
             self.finish()
         else:
-            self._hurried = True
+            self._interrupted = True
             self._reactor.callLater(LAST_SECONDS, self.finish)
-            self._talk.stop_files()
-            self._talk.leave()
+            self._chat.stop_files()
+            self._chat.leave()
 
     def finish(self) -> None:
-        self._talk.session.stop()
+        self._chat.session.stop()
         self._end()

@@ -1,4 +1,4 @@
-"""The chat on a terminal: what comes is shown above the line that is being typed. Needs prompt_toolkit."""
+"""The view for terminals: new lines are shown above the line that is being typed. Needs prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from groupchat.client.chat import Chat
-from groupchat.client.completion import Names
+from groupchat.client.completion import ChatCompleter
 from groupchat.client.files.progress import Bar, lines
 from groupchat.client.view import Shown
 
 LINES_AT_ONCE = 500
-"""How many lines are shown before keys are looked at again."""
+"""The most lines that are shown before keys are read again."""
 
 MOST_LINES = 5_000
-"""More than this waiting to be shown, and the session is paused."""
+"""The most lines that may wait to be shown before the session is paused."""
 
-OF_THE_GROUP = ("private", "joined", "left", "renamed", "shared", "server")
-"""Kinds of lines that are shown as they are."""
+GROUP_KINDS = ("private", "joined", "left", "renamed", "shared", "server")
+"""Kinds of lines that are shown as the server sends them."""
 
 COLOURS = {
     "private": "1;35",
@@ -47,7 +47,7 @@ COLOURS = {
     "file": "33",
     "problem": "1;31",
 }
-"""SGR parameters (ECMA-48) for each kind of line; those that somebody said have a coloured name instead."""
+"""SGR parameters (ECMA-48) for each kind of line. A text has a coloured name instead."""
 
 OWN = "32"
 FILE = "1"
@@ -65,14 +65,14 @@ class Screen:
     """A View on this process's terminal, in a running asyncio loop."""
 
     def __init__(self, *, colours: bool, times: bool, bell: bool) -> None:
-        self.chat: Chat  # set by whoever has both
-        self.interrupted: Callable[[], None]  # likewise: what Ctrl-C does, which is a key here and no signal
+        self.chat: Chat  # set by the owner
+        self.interrupted: Callable[[], None]  # set by the owner; called for Ctrl-C, which is a key here and no signal
         self._colours = colours
         self._times = times
         self._bell = bell
-        self._waiting: deque[str] = deque()  # lines to be shown
+        self._waiting: deque[str] = deque()  # rendered lines
         self._ring = False
-        self._task: asyncio.Task[None] | None = None  # that shows them
+        self._task: asyncio.Task[None] | None = None  # shows the lines
         self._paused = False
         self._name = ""
         self._question: Question | None = None
@@ -98,7 +98,7 @@ class Screen:
         self._name = name
         self._redraw()
 
-    def under_way(self, bars: Sequence[Bar]) -> None:
+    def show_progress(self, bars: Sequence[Bar]) -> None:
         self._bars = list(bars)
         self._prompt.bottom_toolbar = self._toolbar if bars else None
         self._redraw()
@@ -113,16 +113,16 @@ class Screen:
             some = [self._waiting.popleft() for _ in range(min(LINES_AT_ONCE, len(self._waiting)))]
             ring, self._ring = self._ring, False
             self._write(some, ring)
-            await asyncio.sleep(0)  # keys first
+            await asyncio.sleep(0)  # let keys be read
         self._task = None
         if self._paused:
             self._paused = False
             self.chat.session.resume()
 
     def _write(self, lines: Sequence[str], ring: bool) -> None:
-        """In the place of the prompt, which is drawn again below.
+        """Write lines in place of the prompt, which is drawn again below them.
 
-        prompt_toolkit's own way, `run_in_terminal`, lets the terminal echo meanwhile what is typed.
+        With prompt_toolkit's `run_in_terminal` the terminal would echo what is typed meanwhile.
         """
         app, output = self._prompt.app, self._prompt.output
         if app.is_running:
@@ -140,7 +140,7 @@ class Screen:
                 return f"{at}{shown.name}: {shown.text}{waits}"
             bold = "1;" if shown.for_me else ""
             return f"\x1b[2m{at}\x1b[0;{bold}{colour}m{shown.name}:\x1b[0m {shown.text}\x1b[2m{waits}\x1b[0m"
-        text = shown.line if shown.kind in OF_THE_GROUP else f"-- {shown.text}"
+        text = shown.line if shown.kind in GROUP_KINDS else f"-- {shown.text}"
         if not self._colours:
             return at + text
         if shown.kind == "shared":
@@ -158,15 +158,15 @@ class Screen:
     def _prompt(self) -> PromptSession[str]:
         output = create_output()
         if isinstance(output, Vt100_Output):
-            output.enable_cpr = False  # nothing here needs to know where the cursor is, and not every terminal tells
-            output.get_rows_below_cursor_position = lambda: 1  # type: ignore[method-assign] # or there is no toolbar
+            output.enable_cpr = False  # not every terminal reports where the cursor is, and nothing here needs it
+            output.get_rows_below_cursor_position = lambda: 1  # type: ignore[method-assign] # shows the toolbar without it
         keys = KeyBindings()
         keys.add("c-c")(lambda event: self.interrupted())
         return PromptSession(
             self._message,
             history=InMemoryHistory(),
             key_bindings=keys,
-            completer=Names(self.chat),
+            completer=ChatCompleter(self.chat),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
             reserve_space_for_menu=0,
@@ -183,7 +183,7 @@ class Screen:
         return f"{self._question.words} " if self._question else f"{self._name}> " if self._name else "> "
 
     async def run(self) -> None:
-        """Take what is typed until the chat is over."""
+        """Read what is typed until the chat is over."""
         over = asyncio.ensure_future(self._over.wait())
         self._prompt.default_buffer.accept_handler = self._accept
         if not self._over.is_set():
@@ -200,17 +200,17 @@ class Screen:
             await self._task
 
     def _accept(self, buffer: Buffer) -> bool:
-        """Enter. The prompt goes on, so that no key is ever echoed by the terminal between two of them."""
+        """Handle Enter. The prompt stays, so that the terminal itself never echoes a key between two prompts."""
         lines = buffer.text
         if self._question is None:  # an answer may be a password
             buffer.append_to_history()
         buffer.reset()
         buffer.load_history_if_not_yet_loaded()
         self._typed(lines)
-        return True  # or it would be reset once more, and know no history until it is drawn again
+        return True  # keep the buffer: a second reset would lose the history until it is drawn again
 
     def _typed(self, lines: str) -> None:
-        """What is pasted may be many lines."""
+        """Pass on what was typed or pasted: one line or several."""
         for line in lines.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines():
             question, self._question = self._question, None
             if question is None:

@@ -1,77 +1,95 @@
-"""What a chat runs over: one seat in a group, whatever carries it. A further transport is one more of these."""
+"""The session that a chat runs over: one seat in a group, whatever transport carries it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum, auto
 from typing import Protocol
 
-from groupchat.client.asks import Ask
+from groupchat.client.commands import SessionCommand
 from groupchat.client.trust import UntrustedError
 
 
-class Session(Protocol):
-    """One seat. It tells its listener what becomes of it; nothing here raises."""
+class Seat(Enum):
+    """The seat that the server holds for this client."""
 
-    lacks: frozenset[type[Ask]]
-    """What it cannot be asked for."""
+    NONE = auto()
+    HELD = auto()
+    LOST = auto()
+    """There was a seat, and the server no longer holds it."""
+
+
+class Ending(Enum):
+    """The wish of the user to end a session, and the end."""
+
+    STAYING = auto()
+    LEAVING = auto()
+    OVER = auto()
+
+
+class Session(Protocol):
+    """One seat in a group. It reports everything to its listener, and its methods raise nothing."""
+
+    unsupported: frozenset[type[SessionCommand]]
+    """Commands that this kind of session cannot carry out."""
 
     @property
     def proof(self) -> str:
-        """What proves to the server who this is, on another stream: the words after BY. Empty without a seat."""
+        """The words after BY that prove to the server, on another stream, whose seat this is. Empty without a seat."""
 
     def join(self, name: str) -> None:
-        """Come in under this name: `joined` follows, or `not_joined`, and then it may be another one."""
+        """Join under this name. `joined` follows, or `not_joined`, after which another name may be tried."""
 
-    def ask(self, ask: Ask) -> None:
-        """Ask for this, after all that was asked before: `answered`, `refused` or `doubtful` follows, once."""
+    def ask(self, command: SessionCommand) -> None:
+        """Send a command, after all earlier ones. `answered`, `refused` or `unconfirmed` follows, once."""
 
     def leave(self) -> None:
-        """Leave, after all that was asked is answered: `ended` follows."""
+        """Leave, after all commands are answered. `ended` follows."""
 
     def stop(self) -> None:
         """End at once. Nothing follows."""
 
     def pause(self) -> None:
-        """Hear nothing more, until `resume`."""
+        """Receive nothing until `resume`."""
 
     def resume(self) -> None: ...
 
 
-class Listener(Protocol):
-    """Who has a session."""
+class SessionListener(Protocol):
+    """The owner of a session."""
 
     def joined(self, name: str, greeting: Sequence[str]) -> None:
-        """It is in the group, under this name; `greeting` is what the server says to that."""
+        """The member is in the group, under this name. `greeting` is what the server said."""
 
     def not_joined(self, why: str) -> None:
-        """The name is refused."""
+        """The server refused the name."""
 
     def untrusted(self, why: UntrustedError) -> None:
         """The server's certificate is not trusted, and nothing was sent.
 
-        If it is a NewError, `join` tries again after its `trust`.
+        After an UnknownCertificateError, trust it and call `join` to try again.
         """
 
-    def heard(self, lines: Sequence[tuple[int, str]]) -> None:
-        """What happened, in order, in the words of the server; each line with its number, 0 if it has none."""
+    def received(self, lines: Sequence[tuple[int, str]]) -> None:
+        """Lines of the group came, in order. Each has its number, or 0 if it has none."""
 
-    def answered(self, ask: Ask, words: Sequence[str]) -> None:
-        """It is done. `words` is what was asked for."""
+    def answered(self, command: SessionCommand, words: Sequence[str]) -> None:
+        """The command was carried out. `words` are its result."""
 
-    def refused(self, ask: Ask, why: str) -> None:
-        """It had no effect."""
+    def refused(self, command: SessionCommand, why: str) -> None:
+        """The command had no effect."""
 
-    def doubtful(self, ask: Ask) -> None:
-        """Nobody knows whether it had an effect. It is not tried again."""
+    def unconfirmed(self, command: SessionCommand) -> None:
+        """The command may or may not have had an effect. It is not sent again."""
 
     def lost(self, why: str) -> None:
-        """There is no way to the server just now. It is looked for; what is asked meanwhile waits."""
+        """The connection was lost. The session reconnects; commands wait until then."""
 
     def back(self, waiting: int) -> None:
-        """There is one again, and so many lines follow that came meanwhile; -1 if nobody knows how many."""
+        """The connection is back. `waiting` lines follow that came meanwhile; -1 if their number is not known."""
 
     def rejoined(self, name: str) -> None:
-        """The seat was gone, and this is another one: what happened between the two is not known."""
+        """The old seat was gone, and this is a new one. What happened in between is not known."""
 
     def ended(self, why: str) -> None:
-        """It is over: as was asked for if there is no `why`."""
+        """The session is over. An empty `why` means that it ended as asked."""

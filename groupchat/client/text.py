@@ -1,41 +1,37 @@
-"""What may be shown on a terminal, whoever the server is."""
+"""Text from a server or a user, made safe to show on a terminal."""
 
 from __future__ import annotations
 
-from itertools import chain
+import re
+
+from groupchat.core.texts import FORBIDDEN
 
 QUOTED_CHARACTERS = 60
 
-_REMOVED = dict.fromkeys(
-    chain(
-        (code for code in range(0x20) if chr(code) not in "\t\n"),  # C0
-        range(0x7F, 0xA0),  # DEL and C1
-        (0x2028, 0x2029),  # line and paragraph separators
-        range(0x202A, 0x202F),  # bidirectional embeddings and overrides
-    )
-)
-
-_HALVES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def clean(reply: bytes) -> str:
-    """The reply as text that can neither drive a terminal nor reorder what is around it.
+def clean(data: bytes) -> str:
+    """Return `data` as text that can neither drive a terminal nor reorder the text around it.
 
-    Invalid UTF-8 becomes U+FFFD. Of the control characters TAB and LF stay, the rest is removed.
+    Invalid UTF-8 becomes U+FFFD. TAB and LF stay; the other characters that no text may contain are removed.
     """
-    return reply.decode("utf-8", "replace").translate(_REMOVED)
+    text = data.decode("utf-8", "replace")
+    return text if text.isprintable() else "\n".join([FORBIDDEN.sub("", row) for row in text.split("\n")])
 
 
-def whole(typed: str) -> str:
-    """What was typed, fit to be sent: bytes in it that were no UTF-8 (os.fsdecode) become U+FFFD."""
-    return typed.translate(_HALVES)
+def clean_line(text: str) -> str:
+    """Return `text` cleaned and in one line. It may be an argument of the command line (see os.fsdecode)."""
+    return clean(text.encode("utf-8", "surrogateescape")).replace("\n", " ")
 
 
-def quote(request: bytes) -> str:
-    """A request in quotation marks, cleaned and shortened, for a message of one line."""
-    return shorten(clean(request[: 4 * QUOTED_CHARACTERS + 4]).replace("\n", " "))
+def replace_surrogates(typed: str) -> str:
+    """Return typed text fit to be sent: each byte that was not UTF-8 (see os.fsdecode) becomes U+FFFD."""
+    return _SURROGATES.sub("\ufffd", typed)
 
 
-def shorten(text: str) -> str:
-    """A text in quotation marks, of which the beginning will do."""
-    return f'"{text}"' if len(text) <= QUOTED_CHARACTERS else f'"{text[:QUOTED_CHARACTERS]}..."'
+def quote(text: bytes | str) -> str:
+    """Return the beginning of a text, cleaned, in one line and in quotation marks."""
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    line = clean(data[: 4 * QUOTED_CHARACTERS + 4]).replace("\n", " ")
+    return f'"{line}"' if len(line) <= QUOTED_CHARACTERS else f'"{line[:QUOTED_CHARACTERS]}..."'

@@ -1,8 +1,7 @@
-"""TLS to a server. Its certificate is checked against the system, a file, or what was trusted before."""
+"""TLS to a server. Its certificate is checked as trust.py says. Needs pyOpenSSL and service-identity."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,28 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.client.trust import KnownServers, UntrustedError
+from groupchat.client.url import host_and_port
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class Creator:
-    """Makes the TLS side of each connection to one server. With `ca`, only what that file vouches for is trusted."""
+class TLSConnectionCreator:
+    """Creates the TLS side of each connection to one server. With `ca`, only that file is trusted."""
 
     def __init__(self, host: str, port: int, known: KnownServers, ca: Path | None) -> None:
         self.host = host
-        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.server = host_and_port(host, port)
         self.known = known
         self.ca = ca
 
     def context(self) -> SSL.Context:
-        """Raises SSL.Error if there is no certificate in the file."""
+        """Return the TLS settings. Raises SSL.Error if there is no certificate in the file."""
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         if self.ca is None:
@@ -51,9 +52,9 @@ class Creator:
 
 
 class Handshake:
-    """One handshake. What is wrong with the certificates is noted; whether it matters is decided once it is done."""
+    """One handshake. Problems with the certificates are noted, and judged at its end."""
 
-    def __init__(self, creator: Creator, protocol: Any) -> None:
+    def __init__(self, creator: TLSConnectionCreator, protocol: Any) -> None:
         self._creator = creator
         self._protocol = protocol
         self._problem = ""
@@ -67,33 +68,33 @@ class Handshake:
         if where & SSL.SSL_CB_HANDSHAKE_DONE:
             try:
                 self._check(connection)
-            except Exception:  # whatever it is, nothing may be sent
+            except Exception:  # after any error, nothing may be sent
                 self._protocol.failVerification(Failure())
 
     def _check(self, connection: SSL.Connection) -> None:
-        """Raises UntrustedError."""
+        """Check the certificate. Raises UntrustedError."""
         creator = self._creator
         certificate = connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             raise UntrustedError("the server shows no certificate")
         problem = self._problem or self._wrong_name(connection)
         if creator.ca is None:
-            creator.known.check(creator.where, certificate.public_bytes(Encoding.DER), problem)
+            creator.known.check(creator.server, certificate.public_bytes(Encoding.DER), problem)
         elif problem:
-            raise UntrustedError(f"{creator.ca} does not vouch for the certificate of {creator.where}: {problem}")
+            raise UntrustedError(f"{creator.ca} does not vouch for the certificate of {creator.server}: {problem}")
 
     def _wrong_name(self, connection: SSL.Connection) -> str:
         verify = verify_ip_address if is_address(self._creator.host) else verify_hostname
         try:
             verify(connection, self._creator.host)
         except (VerificationError, CertificateError):
-            return "it is made out to another name"
+            return "it is for another name"
         return ""
 
 
 def endpoint(reactor: Any, host: str, port: int, known: KnownServers, ca: Path | None) -> IStreamClientEndpoint:
-    """Raises OSError if the file of authorities cannot be used."""
-    creator = Creator(host, port, known, ca)
+    """Return an endpoint that connects with TLS. Raises OSError if the file of authorities cannot be used."""
+    creator = TLSConnectionCreator(host, port, known, ca)
     try:
         creator.context()
     except SSL.Error as error:
@@ -103,20 +104,16 @@ def endpoint(reactor: Any, host: str, port: int, known: KnownServers, ca: Path |
 
 
 _REASONS = {
-    10: "it has expired",
-    18: "it vouches for itself",
-    19: "it vouches for itself",
-    20: "nobody known vouches for it",
-    21: "nobody known vouches for it",
     9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its authority is self-signed, and not known here",
+    20: "its authority is not known here",
+    21: "its authority is not known here",
     23: "it was revoked",
 }
-"""Why a certificate is not trusted, by the numbers of X509_verify_cert_error_string(3)."""
+"""Reasons why a certificate is not trusted, by the numbers of X509_verify_cert_error_string(3)."""
 
 
 def is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return bool(isIPAddress(host) or isIPv6Address(host))

@@ -1,4 +1,4 @@
-"""Where a chat is seen, and typed, and the lines that it shows there."""
+"""The user interface of a chat, and the lines that it shows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from groupchat.client.files.progress import Bar
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One line to show. `kind` is that of a line of the group, or:
+    """One line to show. `kind` is that of a line of the group (see core/notices.py), or one of:
 
-    `own` what was typed here; `answer` what was asked for; `state` how it stands with the connection; `problem` what
-    did not work; `file` what becomes of a file that is fetched or sent. `name` is who a line is by; `text` is without
-    that name, `line` with it.
+    `own`: said by this user; `answer`: the result of a command; `state`: a change of the connection; `problem`; `file`:
+    what became of a transfer. `name` is the author of a line, `text` is the line without that name, `line` all of it.
     """
 
     kind: str
@@ -24,26 +23,26 @@ class Shown:
     number: int = 0
     line: str = ""
     for_me: bool = False
-    """Whether it is to this member, or names it: worth a bell."""
+    """True if the line is private, or contains this member's name: it rings the bell."""
     waits: bool = False
-    """Whether it is typed here, and there is no way to the server just now."""
+    """True if the line was typed while there is no connection to the server."""
     about: Mapping[str, object] = field(default_factory=dict)
-    """More of it, for programs."""
+    """More fields, for programs."""
 
 
 class View(Protocol):
-    """Where a chat is seen, and typed."""
+    """The user interface of a chat."""
 
     def show(self, lines: Sequence[Shown]) -> None: ...
 
     def ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
-        """The next line that is typed is the answer to this. Where nobody can answer, `Chat.fail` is called."""
+        """Ask the user. The next line typed is the answer."""
 
     def name_is(self, name: str) -> None:
-        """The member's own name, from here on."""
+        """Note the user's own name."""
 
-    def under_way(self, bars: Sequence[Bar]) -> None:
-        """How far that is which takes a while; nothing once there is none."""
+    def show_progress(self, bars: Sequence[Bar]) -> None:
+        """Show the progress of transfers; an empty list clears it."""
 
     def close(self) -> None:
-        """It is over: show what is still to be shown, and end."""
+        """Show what is still to be shown, and end."""

@@ -14,6 +14,7 @@ from typing import Any
 from groupchat.core.events import Address, Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.history import History
 from groupchat.core.ids import Ids
+from groupchat.core.skeletons import Skeletons
 
 Outcome = int | None
 """The number of an event; None if it was refused, or is a Seen, which has no number."""
@@ -91,6 +92,7 @@ class Group:
         self.history = History(keep)
         self.members: dict[int, Member] = {}  # by id, in the order in which they joined
         self.by_key: dict[str, Member] = {}
+        self.skeletons = Skeletons()  # for the rules: the fold does not ask them
         self.by_address: dict[Address, Member] = {}
         self.by_secret: dict[str, Member] = {}
         self.per_host: Counter[str] = Counter()  # how many members each host has
@@ -145,7 +147,8 @@ class Group:
 
     def add(self, member: Member) -> None:
         """Add a member, from an event or from a snapshot."""
-        self.members[member.id] = self.by_key[member.key] = member
+        self._index(member)
+        self.members[member.id] = member
         self.per_host[member.host] += 1
         if member.address is not None:
             self.by_address[member.address] = member
@@ -158,16 +161,17 @@ class Group:
             return None
         if event.id and not member.use(event.id):
             return None
-        del self.by_key[member.key]
+        self._forget(member)
         member.name, member.key = event.new, event.key
-        self.by_key[member.key] = member
+        self._index(member)
         return self._add_own_line(member, event)
 
     def _left(self, event: Left) -> Outcome:
         member = self._author(event)
         if member is None:
             return None
-        del self.members[member.id], self.by_key[member.key]
+        del self.members[member.id]
+        self._forget(member)
         self.moved.discard(member)
         if member.address is not None:
             del self.by_address[member.address]
@@ -177,6 +181,15 @@ class Group:
         if not self.per_host[member.host]:
             del self.per_host[member.host]
         return self.history.append(member.id, event.line(), event.at)
+
+    def _index(self, member: Member) -> None:
+        """Make a member known by its name."""
+        self.by_key[member.key] = member
+        self.skeletons.add(member.name, member.key)
+
+    def _forget(self, member: Member) -> None:
+        del self.by_key[member.key]
+        self.skeletons.remove(member.name, member.key)
 
     def _shared(self, event: Shared) -> Outcome:
         if not event.member:

@@ -15,8 +15,9 @@ from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
 from groupchat.core.limits import MAX_SIZE, Settings
-from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname
+from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname, normalised
 from groupchat.core.pace import Pace
+from groupchat.core.skeletons import skeletons
 from groupchat.core.texts import check_text
 
 DAY = 86_400.0
@@ -38,6 +39,8 @@ class Rules:
         self.listening = 0.0
         self.pace = Pace(settings.rate)
         self._joining: Counter[str] = Counter()
+        self._naming: dict[object, tuple[str, str]] = {}  # the skeletons of names that are being taken, by who asks
+        self._wanted: dict[str, str] = {}  # the key of the name, for each of them
         self._group = group
         self._settings = settings
 
@@ -46,6 +49,7 @@ class Rules:
         wanted = nickname(command.name)
         holder = self._group.by_key.get(wanted.key)
         released = [] if holder is None else [self._release(holder, host, now)]
+        self._check_looks(wanted, holder)
         self._check_room(host, len(released))
         self.pace.check_join(host, now)
         return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
@@ -57,6 +61,16 @@ class Rules:
         self._joining[host] -= 1
         if not self._joining[host]:
             del self._joining[host]
+
+    def naming(self, asker: object, event: Joined | Renamed) -> None:
+        """Record that a name is being taken: until `named` is called, no name of another key may look like it."""
+        self._naming[asker] = skeletons(event.name if isinstance(event, Joined) else event.new, event.key)
+        self._wanted.update(dict.fromkeys(self._naming[asker], event.key))
+
+    def named(self, asker: object) -> None:
+        """Record that the name is settled: it is in the group's index by now, or was refused."""
+        for skeleton in self._naming.pop(asker, ()):
+            self._wanted.pop(skeleton, None)
 
     def join_again(self, member: Member, command: Join) -> None:
         """Allow a member to repeat its join with the same name, but not to join under another one."""
@@ -89,7 +103,7 @@ class Rules:
         name, colon, text = words.partition(":")
         if colon and (reader := self._named(name)):
             return reader, text.removeprefix(" ")
-        if colon and text[:1] in ("", " ") and _nickname(name) is not None:
+        if colon and text[:1] in ("", " ") and _is_name(name):
             raise IllegalMessage(f"Nobody here is called {name.strip()}. Write /msg Name: text.")
         spaces = [index for index, character in enumerate(words[: MAX_CHARACTERS + 1]) if character == " "]
         for end in reversed(spaces):
@@ -98,8 +112,10 @@ class Rules:
         raise IllegalMessage("Nobody here has that name, or there is no text after it. Write /msg Name: text.")
 
     def _named(self, name: str) -> Member | None:
-        wanted = _nickname(name)
-        return None if wanted is None else self._group.by_key.get(wanted.key)
+        try:
+            return self._group.by_key.get(normalised(name).key)
+        except IllegalMessage:
+            return None
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
         self.pace.take(member, now)  # first, because even an illegal name is expensive to check
@@ -109,6 +125,7 @@ class Rules:
         holder = self._group.by_key.get(wanted.key)
         if holder is not None and holder is not member:
             raise _in_use(holder)
+        self._check_looks(wanted, member)
         return Renamed(member.id, member.name, wanted.shown, wanted.key, now, command.id)
 
     def leave(self, member: Member, now: float) -> Left:
@@ -152,6 +169,7 @@ class Rules:
         holder = self._group.by_key.get(wanted.key)
         if holder is not None:
             raise _in_use(holder)
+        self._check_looks(wanted)
         return wanted
 
     def is_silent(self, member: Member, now: float) -> bool:
@@ -164,6 +182,14 @@ class Rules:
         if self._settings.keep_days and now - self.listening >= GRACE:
             return now - self._settings.keep_days * DAY
         return float("-inf")
+
+    def _check_looks(self, wanted: Nickname, own: Member | None = None) -> None:
+        """Raise IllegalMessage if a name looks like one in use, in a way in which the name of `own` does not."""
+        allowed = () if own is None else skeletons(own.name, own.key)
+        for skeleton in skeletons(wanted.shown, wanted.key):
+            in_use = skeleton in self._group.skeletons or self._wanted.get(skeleton, wanted.key) != wanted.key
+            if in_use and skeleton not in allowed:
+                raise IllegalMessage(f"The name {wanted.shown} looks like one that is in use.")
 
     def _release(self, holder: Member, host: str, now: float) -> Left:
         """Return the leave of a name's holder, for its restarted client. Raises IllegalMessage if it keeps the name."""
@@ -194,11 +220,12 @@ def _last_contact(member: Member) -> float:
     return member.contact
 
 
-def _nickname(words: str) -> Nickname | None:
+def _is_name(words: str) -> bool:
     try:
-        return nickname(words)
+        nickname(words)
     except IllegalMessage:
-        return None
+        return False
+    return True
 
 
 def _in_use(holder: Member) -> IllegalMessage:

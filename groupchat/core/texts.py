@@ -9,8 +9,8 @@ from groupchat.core.errors import IllegalMessage
 MAX_BYTES = 4096
 """The longest text, in bytes of UTF-8."""
 
-# C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings and overrides.
-FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+# C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings, overrides and isolates.
+FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def check_text(text: str) -> str:

@@ -111,6 +111,10 @@ class FiveMessages(DatagramProtocol):
         self._quic = quic
         self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "The five messages"
+
     def startProtocol(self) -> None:
         # transport.write() checks the address three times, which would be a third of the cost of a reply.
         self._sendto: Callable[[bytes | bytearray, Address], int] = self.transport.getHandle().sendto
@@ -235,8 +239,7 @@ class UDPService(service.Service):
         for port in self._ports:
             port.startReading()
         self._logger.info(
-            "Group {group} is open on UDP port {port} ({interfaces}). To join: groupchat HOST {port}, "
-            "or socat - UDP-DATAGRAM:HOST:{port}; then type 1 and a name",
+            "Group {group} is open on UDP port {port} ({interfaces})",
             group=self._group_service.settings.name,
             port=self.number,
             interfaces=", ".join(self._interfaces),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from groupchat.core.commands import Command, Join, Leave, Poll, Rename, Say, SayAsGuest, Share, Whisper
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.events import Event, Shared
+from groupchat.core.events import Event, Joined, Shared
 from groupchat.core.group import Member
 from groupchat.core.rules import Rules
 from groupchat.service.seats import InternalCommand, RecordCursors, Seat, Seats, Task
@@ -68,9 +68,9 @@ class CommandHandler:
                 return self._internal(seat, task, now)
         if seat.member is None:
             raise IllegalMessage("You are not a member: join first.")
-        return self._handle_of_member(seat.member, task, now)
+        return self._handle_of_member(seat, seat.member, task, now)
 
-    def _handle_of_member(self, member: Member, command: Command, now: float) -> Event | None:
+    def _handle_of_member(self, seat: Seat, member: Member, command: Command, now: float) -> Event | None:
         match command:
             case Whisper() | Rename() if self._rules.is_done(member, command):
                 return None
@@ -79,7 +79,9 @@ class CommandHandler:
                 command.to = event.to
                 return event
             case Rename():
-                return self._rules.rename(member, command, now)
+                renamed = self._rules.rename(member, command, now)
+                self._rules.naming(seat, renamed)
+                return renamed
             case Leave():
                 return self._rules.leave(member, now)
         self._rules.pace.take(member, now)  # asking to see something counts like saying something
@@ -103,7 +105,9 @@ class CommandHandler:
             return None
         port = None if seat.address is None else seat.address[1]
         *released, joined = self._rules.join(seat.host, port, command, now)
+        assert isinstance(joined, Joined)
         self._rules.joining(seat.host)
+        self._rules.naming(seat, joined)
         self._seats.keep(seat)
         for left in released:
             self._add_first(left)
@@ -132,3 +136,6 @@ class CommandHandler:
         """Note that a task is settled."""
         if type(task) is Join:
             self._rules.joined(seat.host)
+            self._rules.named(seat)
+        elif type(task) is Rename:
+            self._rules.named(seat)

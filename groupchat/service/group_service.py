@@ -4,8 +4,8 @@
     log.tail -> group.apply -> the answer to the seat that submitted the command
 
 Three rules. Nobody is told of an event before the log has given it back: what clients are told is durable. The commands
-of one seat take effect in the order in which they came. And a command that could not be stored is not answered, so that
-its client asks again: "done" or "illegal" would be untrue.
+of one seat take effect in the order in which they came. And a command that could not be stored is neither done nor
+refused: its client is told that it was dropped, and may send it again. Over UDP it gets no answer.
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class GroupService(service.Service):
     def is_well(self) -> bool:
         """Return True if commands can be done: the state can be trusted, and the log stores what is appended."""
         return self._ticker.running and not self._queue.closed and not self._appender.failing
+
+    def probe(self) -> Deferred[None]:
+        """Find out if a log that failed stores again: see Appender. Fire when `is_well` can be asked."""
+        return self._appender.probe() if self._ticker.running and not self._queue.closed else succeed(None)
 
     def commits(self) -> tuple[int, float]:
         """Return the number of entries stored since the start, and the seconds that it took in all."""

@@ -25,7 +25,7 @@ class IClient(Interface):
         """The command had no effect, and will have none."""
 
     def dropped(seat: Seat, command: Command) -> None:
-        """The command gets no answer: there was too much at once, or it could not be stored."""
+        """The command was neither done nor refused: there were too many at once, or it could not be stored."""
 
 
 class IConnection(IClient):
@@ -65,7 +65,7 @@ class Seat:
         self.client: IClient | None = None  # None until something comes from there after this node's start
         self.member = member
         self.busy = 0
-        self.batch = 0  # the entry that takes all texts under way; 0 if something else is under way
+        self.batch = 0  # the number of the entry to which more texts may be added; else 0
         self.queue: list[Task] | None = None
         self.repeated = float("-inf")  # when its join was last repeated
 

@@ -1,8 +1,9 @@
 """The client's side of shared files.
 
-sharing     what somebody in a chat asks for
-transfers   what is under way; `progress` is how that reads
-way         how one gets to the server, which is `late` loaded, since few chats need it
-wire        one request, over any stream
-parts       what of a file is on the disk; `names` is what it may be called
+sharing      the commands about files in a chat
+oneshot      the commands `groupchat files`, `get` and `send`
+transfers    transfers that are running; `progress` shows how far they are
+connection   opens a stream for each request
+requests     one request over a `stream`
+parts        files on the disk; `names` is what they may be called
 """

@@ -1,4 +1,4 @@
-"""Names of files: which ones are fit to be written, how they are typed, and what a part of one is called."""
+"""Names of files: which ones are safe to write, how they are typed, and names of partial files."""
 
 from __future__ import annotations
 
@@ -7,40 +7,32 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from groupchat.client.text import clean
-
-MAX_NAME = 255
-"""Bytes: the longest name that file systems have."""
+from groupchat.client.text import clean_line
+from groupchat.core.filenames import MAX_NAME, is_listed
 
 DIGITS = 16
-"""How many digits of the hash of a file are in the name of a part of it."""
+"""The number of digits of a file's hash in the name of its partial file."""
 
 _PART = re.compile(rf"\.([0-9a-f]{{{DIGITS}}})\.part")
 
 
 class BadNameError(Exception):
-    """There can be no such file here; `str()` of it says why."""
+    """There can be no file of this name here; `str()` says why."""
 
 
-def is_fit(name: str) -> bool:
-    """Whether this is a plain name: of one file, in one directory, which is not hidden, and says what it is."""
-    encoded = name.encode("utf-8", "surrogateescape")
-    return (
-        0 < len(encoded) <= MAX_NAME
-        and clean(encoded) == name
-        and not set(name) & set("/\t\n")
-        and not name.startswith(".")
-    )
+def is_safe(name: str) -> bool:
+    """Return True if a server may list this name, and a file system can have it."""
+    return is_listed(name) and len(name.encode()) <= MAX_NAME
 
 
 def part_name(name: str, sha256: str) -> str:
-    """What the part of a file is called, which is being fetched. It is no longer than a name may be."""
+    """Return the name of the partial file of a download. It is at most MAX_NAME bytes long."""
     end = f".{sha256[:DIGITS]}.part"
     return name.encode()[: MAX_NAME - len(end)].decode("utf-8", "ignore") + end
 
 
 def find_part(folder: Path, name: str) -> tuple[Path, str] | None:
-    """The newest part of a file of this name, and how the hash of the file begins. Raises OSError."""
+    """Return the newest partial file for a name, and the beginning of the hash in its name. Raises OSError."""
     kept = part_name(name, "0" * DIGITS)[: -DIGITS - len("..part")]
     found = []
     for entry in os.scandir(folder):
@@ -54,29 +46,29 @@ def find_part(folder: Path, name: str) -> tuple[Path, str] | None:
 
 
 def target(name: str, to: str) -> Path:
-    """Where a file is saved: here, in a directory, or under another name. Raises BadNameError."""
+    """Return the path to save a file under: here, in the directory `to`, or as `to`. Raises BadNameError."""
     try:
         path = Path(to).expanduser() if to else Path()
         if not to or to.endswith("/") or path.is_dir():
-            if not is_fit(name):
+            if not is_safe(name):
                 raise BadNameError("that is no name for a file here: give another one to save it under")
             path /= name
         if not path.parent.is_dir():
             raise BadNameError(f"there is no directory {path.parent}")
         if b"\0" in path.name.encode():
             raise ValueError
-    except (OSError, RuntimeError, ValueError) as error:  # such as one too long, of nobody, or that is no UTF-8
+    except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user's home, or not UTF-8
         why = getattr(error, "strerror", None) or "there is no such place"
-        raise BadNameError(f"{clean(os.fsencode(to))}: {why}: give another name to save it under") from error
+        raise BadNameError(f"{clean_line(to)}: {why}: give another name to save it under") from error
     if os.path.lexists(path):
         raise BadNameError(f"{path} exists already: give another name to save it under")
     return path
 
 
 def split(words: str, names: Iterable[str]) -> tuple[str, str]:
-    """The name of a file, and where it is to be saved, in what was typed.
+    """Split what was typed into the name of a file and the path to save it under.
 
-    The name is in quotation marks, or the longest of these names with which it begins; if there is none, all of it.
+    The name is in quotation marks, or the longest of `names` that the text begins with; otherwise it is all of it.
     """
     quoted = re.fullmatch(r'"([^"]+)"(?: +(.+))?', words) or re.fullmatch(r"'([^']+)'(?: +(.+))?", words)
     if quoted is not None:
@@ -89,6 +81,6 @@ def split(words: str, names: Iterable[str]) -> tuple[str, str]:
 
 
 def unquoted(words: str) -> str:
-    """Without the quotation marks around it."""
+    """Return the text without quotation marks around it."""
     words = words.strip()
     return words[1:-1] if len(words) > 1 and words[0] == words[-1] and words[0] in "\"'" else words

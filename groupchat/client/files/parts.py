@@ -1,6 +1,6 @@
-"""Files on the disk of whoever chats: one that comes, as a part beside its place, and one that is sent.
+"""Files on the user's disk: a file that comes, as a partial file beside its target, and a file that is sent.
 
-All of it blocks: it is called in a thread, in pieces that take no longer than a moment.
+All of it blocks: it is called in a thread, in short pieces.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import fcntl
 import os
 import select
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,24 +23,24 @@ from twisted.python.threadpool import ThreadPool
 from groupchat.client.files.names import find_part, part_name
 
 PIECE = 256 * 1024
-"""How many bytes are read, written or hashed in one piece."""
+"""The number of bytes that are read, written or hashed at a time."""
 
-NO_SUCH_THING = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EMLINK}
-"""What a file system says that has no links, or no locks: FAT, shares on a network, FUSE."""
+UNSUPPORTED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EMLINK}
+"""Errors of file systems without hard links or locks: FAT, network shares, FUSE."""
 
 T = TypeVar("T")
 
 
 class FileError(Exception):
-    """It cannot be done with this file; `str()` of it says why."""
+    """This file cannot be read or written; `str()` says why."""
 
 
 class CorruptError(Exception):
-    """What came is not what was to come."""
+    """The bytes that came are not those of the promised file."""
 
 
-class Disk:
-    """One thread, which does one thing after the other."""
+class DiskThread:
+    """A Worker (see transfers.py): one thread, which does one call at a time."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -57,7 +57,7 @@ class Disk:
 
 
 class Part:
-    """A file that comes. `offset` is how much of it is there, and hashed; `beginning` is how its whole hash begins."""
+    """A file that comes. `offset` bytes are here and hashed; `beginning` is the beginning of the hash of the whole."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -69,19 +69,17 @@ class Part:
         self._sha256 = ""
 
     def open(self) -> int:
-        """Find what is there of an earlier try. Returns how many bytes that is. Raises FileError."""
-        try:
+        """Open the partial file of an earlier try. Return its size, or 0. Raises FileError."""
+        with _file_errors(self.target):
             found = find_part(self.target.parent, self.target.name)
             if found is None:
                 return 0
             path, self.beginning = found
             self._open(path)
             return os.fstat(self._file).st_size
-        except OSError as error:
-            raise FileError(_words(self.target, error)) from error
 
     def _open(self, path: Path) -> None:
-        """Raises OSError, and FileError if it is no file, or somebody else is fetching it."""
+        """Raises OSError, and FileError if it is not a regular file, or another process is fetching it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o666)
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
@@ -90,67 +88,60 @@ class Part:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FileError(f"{path} is being fetched already") from None
-        except OSError as error:  # a file system without locks
-            if error.errno not in NO_SUCH_THING:
+        except OSError as error:  # no locks here
+            if error.errno not in UNSUPPORTED:
                 raise
         self.path = path
 
     def check_piece(self) -> int:
-        """Hash the next piece of what is there. Returns how much that was; nothing at the end. Raises FileError."""
-        try:
+        """Hash the next piece of the partial file. Return its size, 0 at the end. Raises FileError."""
+        with _file_errors(self.path or self.target):
             piece = os.pread(self._file, PIECE, self.offset)
-        except OSError as error:
-            raise FileError(_words(self.path or self.target, error)) from error
         self._hash.update(piece)
         self.offset += len(piece)
         return len(piece)
 
     def begin(self, whole: str, offset: int) -> None:
-        """What comes has this hash, and begins at this offset: the one that is there, or 0. Raises FileError."""
+        """Prepare for a file of this hash whose bytes come from `offset` on: the one here, or 0. Raises FileError."""
         path = self.target.parent / part_name(self.target.name, whole)
-        try:
-            if path != self.path:  # a part of what is another file by now is left where it is
+        with _file_errors(self.target):
+            if path != self.path:  # the partial file is of another file, and stays
                 self.close()
                 self._open(path)
             if not offset:
                 self.offset, self._hash = 0, sha256()
             os.ftruncate(self._file, offset)
-        except OSError as error:
-            raise FileError(_words(self.target, error)) from error
         self._sha256, self.beginning = whole, whole
 
     def write(self, data: bytes) -> None:
-        """Raises FileError."""
+        """Append bytes. Raises FileError."""
         rest = memoryview(data)
-        try:
+        with _file_errors(self.path or self.target):
             while rest:
                 written = os.pwrite(self._file, rest, self.offset)
                 self._hash.update(rest[:written])
                 self.offset += written
                 rest = rest[written:]
-        except OSError as error:
-            raise FileError(_words(self.path or self.target, error)) from error
 
     def finish(self) -> None:
-        """Give the whole file its name. Raises CorruptError if it is another one, and FileError."""
+        """Give the whole file its name. Raises CorruptError if the hash is wrong, and FileError."""
         assert self.path is not None
-        try:
+        with _file_errors(self.target):
             if self._hash.hexdigest() != self._sha256:
                 os.unlink(self.path)
                 raise CorruptError("what came is not the file that the server promised: it was thrown away")
             os.fsync(self._file)
-            self._give_name()
-        except FileExistsError:
-            raise FileError(f"{self.target} exists by now: what came is in {self.path}") from None
-        except OSError as error:
-            raise FileError(_words(self.target, error)) from error
+            try:
+                self._give_name()
+            except FileExistsError:
+                raise FileError(f"{self.target} exists by now: what came is in {self.path}") from None
 
     def _give_name(self) -> None:
         assert self.path is not None
         try:
-            os.link(self.path, self.target)  # fails if there is one already
+            os.link(self.path, self.target)  # fails if the target exists
         except OSError as error:
-            if error.errno not in NO_SUCH_THING:
+            if error.errno not in UNSUPPORTED:
                 raise
             self._rename()
         else:
@@ -162,7 +153,7 @@ class Part:
         os.replace(self.path, self.target)
 
     def close(self) -> None:
-        """What there is stays, for the next try; but not if it is nothing."""
+        """Close the partial file. It is kept for the next try, unless it is empty."""
         if self._file < 0:
             return
         with suppress(OSError):
@@ -174,7 +165,7 @@ class Part:
 
 
 class Output:
-    """Like a Part, but for a descriptor that somebody reads from at once. There is no earlier try."""
+    """Like a Part, but writes to a descriptor. There is no earlier try."""
 
     path = None
     beginning = "-"
@@ -192,13 +183,13 @@ class Output:
         return 0
 
     def begin(self, whole: str, offset: int) -> None:
-        """Raises FileError if it is another file than that of which something was written."""
+        """Raises FileError if another file begins after something was written."""
         if offset != self.offset:
             raise FileError("the file has changed meanwhile, and some of it was written already")
         self._sha256 = self.beginning = whole
 
     def write(self, data: bytes) -> None:
-        """Raises FileError."""
+        """Append bytes. Raises FileError."""
         rest = memoryview(data)
         try:
             while rest:
@@ -211,17 +202,17 @@ class Output:
     def _written(self, data: memoryview) -> int:
         try:
             return os.write(self._descriptor, data)
-        except BlockingIOError:  # whoever shares it has made it so
+        except BlockingIOError:  # another process that shares it made it non-blocking
             select.select([], [self._descriptor], [])
             return 0
 
     def finish(self) -> None:
-        """Raises CorruptError."""
+        """Raises CorruptError if the hash is wrong."""
         if self._hash.hexdigest() != self._sha256:
             raise CorruptError("what came is not the file that the server promised: do not use it")
 
     def close(self) -> None:
-        """It is not ours."""
+        """Do nothing: the descriptor belongs to the process."""
 
 
 class Source:
@@ -236,12 +227,10 @@ class Source:
         self._at = 0
 
     def open(self) -> int:
-        """Returns its size. Raises FileError."""
-        try:
+        """Return its size. Raises FileError."""
+        with _file_errors(self.path):
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             state = os.fstat(self._file)
-        except OSError as error:
-            raise FileError(_words(self.path, error)) from error
         if not stat.S_ISREG(state.st_mode):
             what = "a directory" if stat.S_ISDIR(state.st_mode) else "no file"
             raise FileError(f"{self.path} is {what}: only files can be sent")
@@ -250,7 +239,7 @@ class Source:
 
     @property
     def has_changed(self) -> bool:
-        """Since it was opened."""
+        """True if the file has changed since it was opened."""
         state = os.fstat(self._file)
         return (state.st_size, state.st_mtime_ns) != (self.size, self._at)
 
@@ -260,18 +249,16 @@ class Source:
         return self._hash.hexdigest()
 
     def hash_piece(self) -> int:
-        """Hash the next piece. Returns how much that was; nothing at the end. Raises FileError."""
+        """Hash the next piece. Return its size, 0 at the end. Raises FileError."""
         piece = self.read(self._hashed)
         self._hash.update(piece)
         self._hashed += len(piece)
         return len(piece)
 
     def read(self, offset: int) -> bytes:
-        """A piece from there on; nothing at the end. Raises FileError."""
-        try:
+        """Return a piece from `offset` on, empty at the end. Raises FileError."""
+        with _file_errors(self.path):
             piece = os.pread(self._file, min(PIECE, self.size - offset), offset)
-        except OSError as error:
-            raise FileError(_words(self.path, error)) from error
         if not piece and offset < self.size:
             raise FileError(f"{self.path} became shorter while it was read")
         return piece
@@ -282,5 +269,10 @@ class Source:
             self._file = -1
 
 
-def _words(path: Path, error: OSError) -> str:
-    return f"{path}: {error.strerror or error}"
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Raise a FileError about this path in place of an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""How far something is: how much, how fast, how long it will take, and all that in words. Pure."""
+"""Progress of transfers: how much is done, how fast, how long it will take; as numbers and in words. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from unicodedata import east_asian_width
 from groupchat.core.notices import size_in_words
 
 WINDOW = 5.0
-"""Over how many seconds the rate is measured."""
+"""The time over which the rate is measured, in seconds."""
 
 STEP = 0.2
-"""Seconds: what happens within them is measured together."""
+"""The time between two samples, in seconds."""
 
-LONGEST = 30
-"""How many columns a name gets in a line."""
+MAX_NAME_COLUMNS = 30
+"""The most columns of a line that a name takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Something that is under way. `doing` is in one word; `rate` is in bytes a second, `left` in seconds, if known."""
+    """The progress of one transfer. `doing` is one word, `rate` is in bytes a second, `left` in seconds if known."""
 
     name: str
     doing: str
@@ -31,7 +31,7 @@ class Bar:
 
 
 class Progress:
-    """`done` of `total` bytes. What was there before it began counts for no rate."""
+    """`done` of `total` bytes. Bytes from before `begin` do not count for the rate."""
 
     def __init__(self) -> None:
         self.done = self.total = 0
@@ -50,20 +50,20 @@ class Progress:
             self._samples.popleft()
 
     def rate(self, now: float) -> float:
-        """Bytes a second, over the last seconds."""
+        """Return the bytes a second over the last WINDOW seconds."""
         if not self._samples:
             return 0.0
         since, done = self._samples[0]
         return (self.done - done) / (now - since) if now > since else 0.0
 
     def left(self, now: float) -> float | None:
-        """Seconds, if it goes on like this."""
+        """Return the seconds that are left at the current rate, or None if nothing moves."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate > 0 else None
 
 
 def time_in_words(seconds: float) -> str:
-    """`3 s`, `2:05 min`, `1:02 h`."""
+    """Return a duration for people: `3 s`, `2:05 min`, `1:02 h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -73,20 +73,20 @@ def time_in_words(seconds: float) -> str:
 
 
 def columns(text: str) -> int:
-    """How wide it is on a terminal, or less."""
+    """Return the width of a text on a terminal, or a little less."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def cut(text: str, width: int) -> str:
-    """So much of it as fits in so many columns."""
+    """Return the beginning of a text that fits in `width` columns."""
     while text and columns(text) > width:
         text = text[: max(width // 2, len(text) - (columns(text) - width + 1) // 2)]
     return text
 
 
 def line(bar: Bar, width: int) -> str:
-    """One line of at most so many columns: the name, a bar, how much, how fast, how long."""
-    name = bar.name if columns(bar.name) <= LONGEST else f"{cut(bar.name, LONGEST - 3)}..."
+    """Return one line of at most `width` columns: name, bar, size, rate, and time left."""
+    name = bar.name if columns(bar.name) <= MAX_NAME_COLUMNS else f"{cut(bar.name, MAX_NAME_COLUMNS - 3)}..."
     if not bar.total:
         return cut(f"{name}  {bar.doing}", width)
     share = min(1.0, bar.done / bar.total)
@@ -101,7 +101,7 @@ def line(bar: Bar, width: int) -> str:
 
 
 def lines(bars: list[Bar], width: int, most: int = 3) -> list[str]:
-    """Of at most so many, and how many more there are."""
+    """Return the lines of the first `most` bars, and how many more there are."""
     shown = [line(bar, width) for bar in bars[:most]]
     if len(bars) > most:
         shown[-1] = f"{shown[-1]}  and {len(bars) - most} more" if columns(shown[-1]) + 14 <= width else shown[-1]

@@ -1,4 +1,4 @@
-"""Transfers of files: several at once, each until it is done, cancelled or refused, whatever becomes of connections."""
+"""Transfers of files: several at once. Each goes on over lost connections until done, cancelled or refused."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from groupchat.client.files import wire
+from groupchat.client.failures import explain
+from groupchat.client.files import requests
+from groupchat.client.files.connection import TEMPORARY, FileConnection
 from groupchat.client.files.parts import CorruptError, FileError, Output, Part, Source
 from groupchat.client.files.progress import Bar, Progress
-from groupchat.client.files.way import LOST, Way, explain
-from groupchat.client.files.wire import BusyError, RefusedError, StrangeError, Stream
+from groupchat.client.files.stream import BusyError, ProtocolError, RefusedError, RequestStream
 from groupchat.client.trust import UntrustedError
 
 AT_ONCE = 3
-"""How many transfers are under way at once. The others wait."""
+"""The number of transfers that run at once. The others wait."""
 
 MOST = 100
-"""How many may be asked for and not done."""
+"""The most transfers that may run and wait in all."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
-"""Seconds before it is tried again: the first time, and at most."""
+"""Seconds before the next try: after the first failure, and at most (see also reconnector.py)."""
 
 PATIENCE = 300.0
-"""For how many seconds nothing may come before it is given up."""
+"""The seconds without progress after which a transfer is given up."""
 
-ENDS = (RefusedError, StrangeError, FileError, CorruptError, UntrustedError, *LOST)
-"""What a transfer may end with, beside being done or cancelled."""
+ENDS = (RefusedError, ProtocolError, FileError, CorruptError, UntrustedError, *TEMPORARY)
+"""The errors that a transfer may end with."""
 
 
 class Transfer:
-    """One file on its way. `doing` is what is done with it just now, in a word; `name` is what it is called here."""
+    """One file that is fetched (`is_download`) or sent. `doing` is the current activity, in a word."""
 
-    def __init__(self, name: str, *, comes: bool, path: Path | None) -> None:
+    def __init__(self, name: str, *, is_download: bool, path: Path | None) -> None:
         self.name = name
-        self.comes = comes
+        self.is_download = is_download
         self.path = path
-        """Where it is saved, or is. None is standard output."""
+        """The file on this side. None is standard output."""
         self.doing = "waits"
         self.progress = Progress()
         self.moved = 0
-        """How many bytes have gone over the network, in all tries."""
+        """The bytes that went over the network, in all tries."""
         self.seconds = 0.0
-        """How long it took, once it is done."""
+        """The time it took, once it is done."""
         self.kept: tuple[int, Path] | None = None
-        """How much of it is kept, and where, if it came in part."""
+        """The size and the path of the partial file, if it came in part."""
         self.done: Deferred[None] = Deferred()
 
     def bar(self, now: float) -> Bar:
@@ -60,58 +61,56 @@ class Transfer:
         return Bar(self.name, self.doing, progress.done, progress.total, rate, left)
 
 
-class Watcher(Protocol):
-    """Who is told what becomes of transfers. Of each, `began` first, and one of the others last."""
+class TransferListener(Protocol):
+    """Is told about transfers. For each, `began` comes first, and one of `is_done`, `failed`, `stopped` last."""
 
     def began(self, transfer: Transfer) -> None: ...
 
     def waits(self, transfer: Transfer, why: str) -> None:
-        """It will be tried again."""
+        """The transfer failed for now, and will be tried again."""
 
     def is_done(self, transfer: Transfer, name: str) -> None:
-        """`name` is the one that the group knows it by."""
+        """The transfer is done. `name` is the name of the file in the group."""
 
     def failed(self, transfer: Transfer, why: Exception) -> None: ...
 
     def stopped(self, transfer: Transfer) -> None:
-        """It was cancelled."""
+        """The transfer was cancelled."""
 
 
-class Disk(Protocol):
-    """Where that is done which blocks: one thing after the other."""
+class Worker(Protocol):
+    """Does what blocks in a thread, one call at a time."""
 
     def do(self, work: Callable[..., Any], *arguments: object) -> Deferred[Any]: ...
 
 
 class Transfers:
-    """`all` are those that are not over, in the order in which they were asked for."""
+    """All transfers of a client. `all` are those that are not over, the oldest first."""
 
-    def __init__(self, clock: IReactorTime, way: Way, disk: Disk, watcher: Watcher) -> None:
+    def __init__(
+        self, clock: IReactorTime, connection: FileConnection, worker: Worker, listener: TransferListener
+    ) -> None:
         self.all: list[Transfer] = []
         self._clock = clock
-        self._way = way
-        self._disk = disk
-        self._watcher = watcher
+        self._connection = connection
+        self._worker = worker
+        self._listener = listener
         self._slots = DeferredSemaphore(AT_ONCE)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.all) >= MOST
-
     def get(self, name: str, to: Path | None) -> Transfer:
-        """Fetch a file, and save it under this path, or write it to standard output."""
-        transfer = Transfer(name, comes=True, path=to)
+        """Fetch a file, and save it as `to`, or write it to standard output."""
+        transfer = Transfer(name, is_download=True, path=to)
         part = Part(to) if to is not None else Output(1)
         return self._start(transfer, part, self._fetch(transfer, part))
 
     def send(self, path: Path, name: str, by: Callable[[], str]) -> Transfer:
-        """Send a file. `by` gives the words after BY; nothing if there are none just now."""
-        transfer = Transfer(name, comes=False, path=path)
+        """Send a file. `by` returns the words after BY, or an empty text while there is no seat."""
+        transfer = Transfer(name, is_download=False, path=path)
         source = Source(path)
         return self._start(transfer, source, self._offer(transfer, source, by))
 
     def cancel(self, transfer: Transfer) -> None:
-        """What has come of it is kept."""
+        """Cancel a transfer. Its partial file is kept."""
         transfer.done.cancel()
 
     def stop(self) -> None:
@@ -123,93 +122,93 @@ class Transfers:
         now = self._clock.seconds()
         return [transfer.bar(now) for transfer in self.all]
 
-    # What every transfer does
+    # All transfers
 
     def _start(self, transfer: Transfer, file: Part | Output | Source, work: Coroutine[Any, Any, str]) -> Transfer:
         self.all.append(transfer)
-        self._watcher.began(transfer)
+        self._listener.began(transfer)
         transfer.done = Deferred.fromCoroutine(self._run(transfer, file, work))
         transfer.done.addErrback(lambda failure: failure.trap(CancelledError) and None)
         return transfer
 
     async def _run(self, transfer: Transfer, file: Part | Output | Source, work: Coroutine[Any, Any, str]) -> None:
-        tell: Callable[[], None] = lambda: self._watcher.stopped(transfer)  # noqa: E731
+        tell: Callable[[], None] = lambda: self._listener.stopped(transfer)  # noqa: E731
         try:
             await self._slots.acquire()
             try:
                 began = self._clock.seconds()
                 name = await work
                 transfer.seconds = self._clock.seconds() - began
-                tell = lambda: self._watcher.is_done(transfer, name)  # noqa: E731
+                tell = lambda: self._listener.is_done(transfer, name)  # noqa: E731
             finally:
                 self._slots.release()
         except ENDS as error:
             why = error
-            tell = lambda: self._watcher.failed(transfer, why)  # noqa: E731
+            tell = lambda: self._listener.failed(transfer, why)  # noqa: E731
         finally:
             work.close()
             if isinstance(file, Part) and file.path is not None and file.offset:
                 transfer.kept = file.offset, file.path
-            self._disk.do(file.close).addErrback(lambda _: None)
+            self._worker.do(file.close).addErrback(lambda _: None)
             self.all.remove(transfer)
             tell()
 
     async def _persist(self, transfer: Transfer, attempt: Callable[[], Awaitable[str]]) -> str:
-        """Again and again, as long as there is hope. Raises one of ENDS."""
+        """Retry after temporary errors, if the server was ever reached, until PATIENCE is over. Raises one of ENDS."""
         pause, since = FIRST_PAUSE, self._clock.seconds()
         while True:
             before = transfer.moved
             try:
                 return await attempt()
-            except LOST as why:
+            except TEMPORARY as why:
                 now = self._clock.seconds()
                 if transfer.moved > before:
                     pause, since = FIRST_PAUSE, now
-                is_nowhere = isinstance(why, ConnectError) and not self._way.was_there
+                is_nowhere = isinstance(why, ConnectError) and not self._connection.reached
                 if is_nowhere or now - since > PATIENCE:
                     raise
                 transfer.doing = "waits"
-                self._watcher.waits(transfer, explain(why))
-            await deferLater(self._clock, pause * random.uniform(0.7, 1.0))  # noqa: S311 - so that not all come at once
+                self._listener.waits(transfer, explain(why))
+            await deferLater(self._clock, pause * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
             pause = min(LONGEST_PAUSE, 1.7 * pause)
 
     async def _hash(self, transfer: Transfer, doing: str, size: int, piece: Callable[[], int]) -> None:
         transfer.doing = doing
         transfer.progress.begin(self._clock.seconds(), 0, size)
-        while count := await self._disk.do(piece):
+        while count := await self._worker.do(piece):
             transfer.progress.advance(self._clock.seconds(), count)
 
     # Fetching
 
     async def _fetch(self, transfer: Transfer, part: Part | Output) -> str:
-        there = await self._disk.do(part.open)
+        there = await self._worker.do(part.open)
         if there:
             await self._hash(transfer, "checking", there, part.check_piece)
         return await self._persist(transfer, lambda: self._get(transfer, part))
 
     async def _get(self, transfer: Transfer, part: Part | Output) -> str:
-        stream = await self._way.open()
+        stream = await self._connection.open()
         try:
-            size, whole, begin = await wire.get(stream, transfer.name, part.offset, part.beginning)
-            await self._disk.do(part.begin, whole, begin)
+            size, whole, begin = await requests.get(stream, transfer.name, part.offset, part.beginning)
+            await self._worker.do(part.begin, whole, begin)
             transfer.doing = "getting"
             transfer.progress.begin(self._clock.seconds(), begin, size)
             await self._take(transfer, part, stream, size - begin)
-            await self._disk.do(part.finish)
+            await self._worker.do(part.finish)
         except BaseException:
             stream.abort()
             raise
         stream.close()
         return transfer.name
 
-    async def _take(self, transfer: Transfer, part: Part | Output, stream: Stream, rest: int) -> None:
+    async def _take(self, transfer: Transfer, part: Part | Output, stream: RequestStream, rest: int) -> None:
         while rest:
             data = await stream.read()
             if not data:
                 raise ConnectionLost()
             if len(data) > rest:
-                raise StrangeError("more came than the server promised")
-            await self._disk.do(part.write, data)
+                raise ProtocolError("more came than the server promised")
+            await self._worker.do(part.write, data)
             rest -= len(data)
             self._moved(transfer, len(data))
 
@@ -220,7 +219,7 @@ class Transfers:
     # Sending
 
     async def _offer(self, transfer: Transfer, source: Source, by: Callable[[], str]) -> str:
-        size = await self._disk.do(source.open)
+        size = await self._worker.do(source.open)
         await self._hash(transfer, "reading", size, source.hash_piece)
         try:
             return await self._persist(transfer, lambda: self._put(transfer, source, by()))
@@ -232,20 +231,20 @@ class Transfers:
     async def _put(self, transfer: Transfer, source: Source, by: str) -> str:
         if not by:
             raise BusyError("there is no seat in the group just now")
-        if not self._way.was_there:
-            (await self._way.open()).close()
-        stream = await self._way.sending.open()
+        if not self._connection.reached:
+            (await self._connection.open()).close()
+        stream = await self._connection.for_uploads.open()
         try:
-            offset = await wire.put(stream, transfer.name, source.size, source.sha256, by)
+            offset = await requests.put(stream, transfer.name, source.size, source.sha256, by)
             transfer.doing = "sending"
             transfer.progress.begin(self._clock.seconds(), offset, source.size)
             while offset < source.size and not stream.is_answered:
-                data = await self._disk.do(source.read, offset)
+                data = await self._worker.do(source.read, offset)
                 await stream.write(data)
                 offset += len(data)
                 self._moved(transfer, len(data))
             stream.finish()
-            name = await wire.accepted(stream)
+            name = await requests.accepted(stream)
         except BaseException:
             stream.abort()
             raise

@@ -97,7 +97,7 @@ class PortsService(service.Service):
 
 
 class StreamService(PortsService):
-    """Live lines on some endpoints, and the start and stop of the registry, also for connections of QUIC and HTTP."""
+    """Live lines on some endpoints. It also starts and stops the registry, so it must run for QUIC and HTTP as well."""
 
     what = "lines"
     _logger = Logger()
@@ -110,7 +110,7 @@ class StreamService(PortsService):
         self._registry.start()
         if self.ports:
             self._logger.info(
-                "Group {group} is open to live lines on {where}. To join: telnet HOST PORT, or nc -N HOST PORT",
+                "Group {group} is open to live lines on {where}",
                 group=self._registry.group_service.settings.name,
                 where=", ".join(in_words(port.getHost()) for port in self.ports),
             )

@@ -93,6 +93,10 @@ class ConnectionRegistry(Factory):
             return Refused(notes([why]), self.clock)
         return self._make(self, host) if self.ready else None
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "Live lines"
+
     def acceptableProtocols(self) -> list[bytes]:
         """Return the protocols that TLS clients may offer (ALPN, RFC 7301): one that offers others only is refused.
 

@@ -38,6 +38,10 @@ class WebFactory(Factory):
     def __init__(self, site: Site) -> None:
         self._site = site
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "The page"
+
     def acceptableProtocols(self) -> list[bytes]:
         """Return what TLS clients may offer (ALPN, RFC 7301): a client that offers none of it is refused."""
         return HTTP_ALPN
@@ -85,5 +89,5 @@ def _url(port: IListeningPort) -> str:
     if host is None:
         return str(address)
     scheme = "https" if "TLS" in str(port) else "http"  # the class of the port's factory
-    host = "HOST" if host in ("", "::", "0.0.0.0") else f"[{host}]" if ":" in host else host
+    host = "localhost" if host in ("", "::", "0.0.0.0") else f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}:{address.port}"

@@ -1,4 +1,4 @@
-"""Where a server is: what a URL may look like, and what is told of one that does not."""
+"""URLs of servers: good ones, and what is wrong with others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.where import Where, parse_port, parse_url
+from groupchat.client.url import ServerURL, parse_port, parse_url
 
 SCHEMES = "a URL begins with udp://, tcp://, tls:// or quic://"
 BRACKETS = "an IPv6 address stands in brackets: [::1]:12345"
@@ -15,21 +15,21 @@ PORT = "a port is a number from 1 to 65535"
 
 
 class WhereTest(TestCase):
-    def test_what_is_somewhere(self) -> None:
+    def test_good_urls(self) -> None:
         for url, where in {
-            "udp://localhost:1": Where("udp", "localhost", 1),
-            "tcp://chat.example:65535": Where("tcp", "chat.example", 65_535),
-            "tls://chat.example": Where("tls", "chat.example", 12_345),
-            "TLS://Chat.Example/": Where("tls", "Chat.Example", 12_345),
-            "tcp://127.0.0.1:80/": Where("tcp", "127.0.0.1", 80),
-            "quic://chat.example": Where("quic", "chat.example", 12_345),
-            "tcp://host:": Where("tcp", "host", 12_345),
-            "tcp://[::1]:80": Where("tcp", "::1", 80),
-            "tcp://[fe80::1%eth0]": Where("tcp", "fe80::1%eth0", 12_345),
+            "udp://localhost:1": ServerURL("udp", "localhost", 1),
+            "tcp://chat.example:65535": ServerURL("tcp", "chat.example", 65_535),
+            "tls://chat.example": ServerURL("tls", "chat.example", 12_345),
+            "TLS://Chat.Example/": ServerURL("tls", "Chat.Example", 12_345),
+            "tcp://127.0.0.1:80/": ServerURL("tcp", "127.0.0.1", 80),
+            "quic://chat.example": ServerURL("quic", "chat.example", 12_345),
+            "tcp://host:": ServerURL("tcp", "host", 12_345),
+            "tcp://[::1]:80": ServerURL("tcp", "::1", 80),
+            "tcp://[fe80::1%eth0]": ServerURL("tcp", "fe80::1%eth0", 12_345),
         }.items():
             self.assertEqual(parse_url(url), where)
 
-    def test_what_is_nowhere_is_told_why(self) -> None:
+    def test_a_bad_url_is_explained(self) -> None:
         for url, why in {
             "": SCHEMES,
             "host": SCHEMES,
@@ -70,7 +70,7 @@ class WhereTest(TestCase):
         self.assertEqual(parse_port(str(port)), port)
 
     @given(st.text())
-    def test_nothing_but_a_url_is_somewhere(self, url: str) -> None:
+    def test_any_accepted_url_is_read_back(self, url: str) -> None:
         try:
             where = parse_url(url)
         except ValueError:

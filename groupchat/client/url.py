@@ -1,4 +1,4 @@
-"""Where a server is: a URL, or a host and a port. Pure."""
+"""The URL of a server. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ SCHEMES = ("udp", "tcp", "tls", "quic")
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """`host` is a name, or an address without brackets."""
+class ServerURL:
+    """The URL of a server. `host` is a name, or an address without brackets."""
 
     scheme: str
     host: str
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host_and_port(self.host, self.port)}"
 
 
-def parse_url(url: str) -> Where:
-    """One of SCHEMES, `://`, and `HOST` or `HOST:PORT`. Raises ValueError, saying what is wrong."""
+def host_and_port(host: str, port: int) -> str:
+    """Return `HOST:PORT`, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_url(url: str) -> ServerURL:
+    """Parse one of SCHEMES, `://`, and `HOST` or `HOST:PORT`. Raises ValueError, saying what is wrong."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() not in SCHEMES:
         raise ValueError(
@@ -40,11 +44,11 @@ def parse_url(url: str) -> Where:
         host, _, port = rest.partition(":")
     if not host.isprintable() or not host or set(host) & set("/?#@ "):
         raise ValueError("there is only a host and a port in a URL")
-    return Where(scheme.lower(), host, parse_port(port) if port else DEFAULT_PORT)
+    return ServerURL(scheme.lower(), host, parse_port(port) if port else DEFAULT_PORT)
 
 
 def parse_port(text: str) -> int:
-    """Raises ValueError unless it is a decimal number from 1 to 65535."""
+    """Return a port in decimal digits. Raises ValueError unless it is from 1 to 65535."""
     if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65_535:
         return int(text)
     raise ValueError("a port is a number from 1 to 65535")
