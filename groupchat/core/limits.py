@@ -134,7 +134,14 @@ MAX_SIZE = 2**63 - 1
 """The largest size of a file that the log can store, in bytes."""
 
 MAX_FILES = 10_000
-"""Files in all, with unfinished uploads. If the directory has more, only the newest are listed."""
+MAX_FILES_EACH = 1_000
+"""Files with unfinished uploads: in all, and of one member or of the guests of one host.
+
+If the directory has more, only the newest are listed. One host with all its members may have half of them.
+"""
+
+MIN_FILE_SPACE = 4096
+"""The space that each file counts at least, in bytes: about what its name and its block take on a disk."""
 
 MAX_PARTS = 1_000
 MAX_PARTS_EACH = 20
@@ -148,7 +155,13 @@ MAX_READINGS = 500
 
 MAX_UPLOADS = 100
 MAX_UPLOADS_EACH = 4
-"""Uploads at the same time: in all, and over one connection."""
+"""Uploads at the same time: in all, of which one host may have half, and over one connection."""
+
+MIN_UPLOAD_RATE = 32 * 1024
+"""The rate below which an upload holds no room, in bytes per second: so many bytes hold it for one second."""
+
+MAX_HOLD_SECONDS = 60.0
+"""The longest time for which an upload holds room while nothing comes, however fast it was before."""
 
 MAX_DOWNLOADS_EACH = 8
 """Downloads at the same time over one connection."""

@@ -16,7 +16,6 @@ from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.core.names import MAX_CHARACTERS
-from groupchat.files import File
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
@@ -302,15 +301,15 @@ class Dialogue:
         self._connection.close(why)
 
     @inlineCallbacks
-    def _list_files(self, command: Files) -> Generator[Deferred[list[File]], list[File], None]:
+    def _list_files(self, command: Files) -> Generator[Deferred[listings.Words], listings.Words, None]:
         shelf = self._registry.shelf
         if shelf is None:
             self._reply(command.id, ["No files are shared here."])
             return
         self._unanswered[id(command)] = command
         try:
-            files = yield shelf.listing().addTimeout(LISTING_SECONDS, self._registry.clock)
-            self._reply(command.id, listings.files(files))
+            words = yield shelf.listing(listings.files).addTimeout(LISTING_SECONDS, self._registry.clock)
+            self._reply(command.id, words)
         except IllegalMessage as why:
             self._refuse(command.id, why)
         except Exception:

@@ -98,6 +98,8 @@ class LinesProtocol(Protocol):
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.is_open:
+            self.transport.unregisterProducer()  # TLS keeps it: a circle
         self._output_paused = False
         self._registry.closed(self)
         self._unsubscribe()
@@ -175,6 +177,7 @@ class LinesProtocol(Protocol):
         self.state = State.CLOSED
         self._forget_input()
         self.dialogue.hang_up()
+        del self.dialogue  # it knows this connection: a circle
 
     # Reading
 

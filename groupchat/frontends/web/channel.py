@@ -106,6 +106,9 @@ class Channel(HTTPChannel):
         self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._state is not State.CLOSING:
+            self.transport.unregisterProducer()  # TLS keeps it: a circle
+        self._transferDecoder = None  # it knows this channel
         self._state = State.CLOSING
         self.wait(0)
         self.site.registry.closed(self)
