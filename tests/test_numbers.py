@@ -46,6 +46,7 @@ BOUNDED = {
     "tap": {"where"},
     # The rest are no text from outside.
     "core.budget": {"lacking"},
+    "core.networks": {"number"},
     "core.confusables": {"code", "source"},
     "service.snapshots": {"state['first']"},
     "frontends.udp": {

@@ -192,7 +192,7 @@ class LinesProtocol(Protocol):
 
     def read(self) -> None:
         """Read lines now. This must not be called in the middle of an answer: see `read_soon`."""
-        if self._turn is not Turn.IDLE:
+        if self._turn is not Turn.IDLE or self.state is State.CLOSED:
             return
         self._turn = Turn.READING
         budget, count, failed = self._registry.budget, 0, False
