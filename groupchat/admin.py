@@ -85,11 +85,9 @@ class Replay:
 
     def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
         with _applying(f"What comes after entry {self.position}"):
-            return list(tables.read(connection, self.position, AT_ONCE))
+            return tables.read(connection, self.position, AT_ONCE)
 
     def _fold(self, entry: Entry) -> list[Line]:
-        if entry.position != self.position + 1:
-            raise LogError(f"Entry {self.position + 1} is missing: the next one is {entry.position}.")
         self.position = entry.position
         with _applying(f"Entry {entry.position}"):
             return self._snapshots.fold(entry)
@@ -125,7 +123,7 @@ def check(given: argparse.Namespace) -> int:
 def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]], str]:
     """Return what is in a file, as far as that is known, and what is wrong with it: "" if it is sound."""
     facts: list[tuple[str, object]] = [("format", tables.VERSION)]
-    if damage := tables.check(connection, "integrity_check"):
+    if damage := tables.check(connection, "integrity_check(1)"):
         return facts, f"it is damaged ({damage})."
     beginning, head = tables.span(connection)
     entries = tables.count_entries(connection)
@@ -300,7 +298,7 @@ def _show_progress(_status: int, remaining: int, pages: int) -> None:
 def _check_copy(part: Path) -> None:
     try:
         with closing(open_to_read(part, immutable=True)) as connection:
-            damage = tables.check(connection, "quick_check")
+            damage = tables.check(connection, "quick_check(1)")
     except sqlite3.Error as error:
         damage = str(error)
     if damage:
