@@ -31,11 +31,12 @@ from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
 from groupchat.log import Entry, Snapshot, database, tables
 from groupchat.log.reader import Reader, open_to_read
+from groupchat.repair import repair as mend
 from groupchat.service.snapshots import Snapshots
 
 DESCRIPTION = """\
-Look at the file that a group is kept in, or back it up. A daemon may be using the file: it is not changed, and nobody
-has to wait.
+Look at the file that a group is kept in, back it up, or save what is sound in a damaged one. A daemon may be using the
+file: it is not changed, and nobody has to wait.
 """
 
 EPILOG = """\
@@ -253,22 +254,51 @@ def backup(given: argparse.Namespace) -> int:
     To restore: stop the daemon, remove FILE-wal and FILE-shm if they exist, copy the backup to FILE, make sure that the
     user of the daemon may write to it, and start the daemon. What came after the backup is then gone, for everybody.
     """
-    reader, to = Reader(given.file), given.to
+    reader = Reader(given.file)
+    with _new_file(given.to) as part:
+        reader.read(lambda connection: _copy(connection, part))
+    return 0
+
+
+def repair(given: argparse.Namespace) -> int:
+    """Write what is sound in the damaged FILE to the new file TO, and print what is lost. FILE is not changed.
+
+    Stop the daemon before. Then move FILE, FILE-wal and FILE-shm away, move TO to the place of FILE, make sure that the
+    user of the daemon may write to it, and start the daemon. A backup that was sound may hold more.
+    """
+    reader = Reader(given.file)
+    with _new_file(given.to) as part:
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            _remove(part)
+            return mend(connection, part)
+
+        said = reader.read(write)
+    print(*said, sep="\n")
+    return 0
+
+
+@contextmanager
+def _new_file(to: Path) -> Iterator[Path]:
+    """Give the name of a file to write. It becomes `to` once it was checked and is on the disk."""
     _check_free(to)
     part = to.with_name(f"{to.name}.{secrets.token_hex(4)}.part")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
-        reader.read(lambda connection: _copy(connection, part))
+        yield part
         _check_copy(part)
         database.sync(part)
         _check_free(to)
         part.rename(to)
         database.sync(to.parent)
     finally:
-        for suffix in ("", "-journal"):
-            Path(f"{part}{suffix}").unlink(missing_ok=True)
-    return 0
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        Path(f"{part}{suffix}").unlink(missing_ok=True)
 
 
 def _check_free(to: Path) -> None:
@@ -367,8 +397,11 @@ def make_parser() -> Parser:
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
     for command in (lines, add(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    command = add(backup, "copy FILE, even while a daemon uses it")
-    command.add_argument("to", metavar="TO", type=Path, help="the backup, a new file")
+    for command in (
+        add(backup, "copy FILE, even while a daemon uses it"),
+        add(repair, "write what is sound in a damaged FILE to a new file"),
+    ):
+        command.add_argument("to", metavar="TO", type=Path, help="the new file")
     return parser
 
 

@@ -61,12 +61,12 @@ class Database:
                 self._connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
                 self._prepare(synchronous, check)
                 self._handles = stack.pop_all()
+        except (Damaged, UnicodeDecodeError) as error:
+            raise unsound(path, error) from error
         except (sqlite3.Error, OSError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
                 raise unsound(path, error) from error
             raise CannotOpen(f"{path} cannot be used: {error}.") from error
-        except Damaged as error:
-            raise unsound(path, error) from error
 
     def _prepare(self, synchronous: str, check: bool) -> None:
         execute = self._connection.execute
@@ -157,6 +157,12 @@ class Database:
             cursor.executemany(_INSERT, rows)
         self.head = position
         return stored
+
+    def begin_at(self, position: int) -> None:
+        """Give the first entry of a new file this position."""
+        with self._transaction() as cursor:
+            cursor.execute("UPDATE beginning SET position = ?, checksum = ?", (position, position_checksum(position)))
+        self.beginning, self.head = position, position - 1
 
     def read(self, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries. Raise Trimmed, or CannotOpen if one is damaged."""

@@ -51,7 +51,7 @@ class Reader:
             try:
                 with closing(open_to_read(self.path, immutable=not in_use)) as connection:
                     result = function(connection)
-            except Damaged as error:  # unless it was written to meanwhile
+            except (Damaged, UnicodeDecodeError) as error:  # unless it was written to meanwhile
                 failure = unsound(self.path, error)
                 if in_use or self._state() == before:
                     break

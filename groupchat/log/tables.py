@@ -53,7 +53,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
         raise CannotOpen(f"{path} is a database of another program.")
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version < 1:
-        raise unsound(path, f"its format is {version}")
+        raise CannotOpen(f"{path} is damaged: its format is {version}. Restore a backup.")
     if version > VERSION:
         raise CannotOpen(f"{path} is of a newer groupchat (its format is {version}, that of this one {VERSION}).")
     return version
@@ -67,8 +67,11 @@ def check(connection: sqlite3.Connection, how: str) -> str:
 
 def unsound(path: Path, damage: object) -> CannotOpen:
     """Return the error that says what is damaged in a file, and what to do."""
+    if isinstance(damage, UnicodeDecodeError):  # SQLite's message quotes damaged text
+        damage = "a part of it that should be text is not"
+    reason = "".join([character if character.isprintable() else " " for character in str(damage)])
     return CannotOpen(
-        f"{path} is damaged: {damage}. Restore a backup, or save what is sound: groupchat-admin repair {path} NEW"
+        f"{path} is damaged: {reason}. Restore a backup, or save what is sound: groupchat-admin repair {path} NEW"
     )
 
 
@@ -78,9 +81,15 @@ def _reading(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", _DAMAGE[0]) & 0xFF not in _DAMAGE:
+        if not _shows_damage(error):
             raise
         raise Damaged(f"{what} is damaged") from error
+
+
+def _shows_damage(error: Exception) -> bool:
+    return (
+        not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", _DAMAGE[0]) & 0xFF in _DAMAGE
+    )  # without a code: a text is not UTF-8
 
 
 def _expect(checksum: int, stored: object) -> None:
@@ -147,6 +156,8 @@ def read(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
     try:
         return _read(connection, after, limit)
     except Exception as error:
+        if not _shows_damage(error):
+            raise
         for position in range(after + 1, after + limit + 1):
             with _reading(f"entry {position}"):
                 _read(connection, position - 1, 1)
@@ -183,7 +194,7 @@ def _read(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]
             head = _SAID_HEAD.pack(position, slot, at, member, client_id or 0)
             checksum -= crc32(head + f"{entry_id}\0{name}\0{text}".encode())
         else:
-            events.append(_event(row))
+            events.append(to_event(row))
             checksum -= entry_checksum(entry_id, [row])
     _expect(0, checksum)
     for position, entry_id, checksum in following:  # without events
@@ -233,7 +244,8 @@ def _fields(position: int, slot: int, event: Event) -> dict[str, object]:  # noq
     raise TypeError(f"not an event with fields of its own: {event!r}")
 
 
-def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
+def to_event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
+    """Return the event of a row. Raise any exception if the row cannot be right."""
     position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size = row
     match kind:
         case "whispered":
