@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -60,16 +60,20 @@ def _load(connection: sqlite3.Connection) -> tuple[int | None, Group, Snapshots]
     """Return a group with what the snapshot holds, and the position that it begins after: None without one."""
     group = Group(sys.maxsize)
     snapshots = Snapshots(group)
-    try:
+    with suppress(LogError, sqlite3.Error):
         snapshot = load_snapshot(connection)
-    except (LogError, sqlite3.Error):
-        snapshot = None
-    return None if snapshot is None else snapshots.load(snapshot), group, snapshots
+        if snapshot is not None:
+            return snapshots.load(snapshot), group, snapshots
+    group = Group(sys.maxsize)
+    return None, group, Snapshots(group)
 
 
 def _entry(found: Found) -> tuple[str, list[Event]]:
-    entry = found.entry or Entry(found.position, f"lost-{found.position}", ())
-    return entry.entry_id, list(entry.events)
+    """Return what to append for an entry. An id is checked together with lines: without any, it may not be unique."""
+    events = list(found.entry.events) if found.entry else []
+    if found.entry and any(not isinstance(event, Seen) for event in events):
+        return found.entry.entry_id, events
+    return f"repaired-{found.position}", events
 
 
 class Fold:
@@ -93,7 +97,7 @@ class Fold:
 
     def _apply(self, entry: Entry, event: Event) -> None:
         if isinstance(event, Seen):
-            head = max((cursor for _, cursor, _, _ in event.places), default=0)
+            head = max((place[1] for place in event.places), default=0)
             if head > self._group.history.head:  # more lines are lost than could be told
                 self._group.history.renumber(head)
             self._group.apply(event)

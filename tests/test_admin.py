@@ -348,7 +348,8 @@ class BackupTests(Files):
             self.assertEqual(self.there(), before)
             taken.unlink()
         self.bad("backup", self.file, self.directory / "no" / "such", words="No such file or directory")
-        self.bad("backup", self.file, self.file, words="is there already")
+        for command in ("backup", "repair"):
+            self.bad(command, self.file, self.file, words="is there already")
 
     def spoiled(self, statement: str) -> Result:
         """Return the result of a backup which does this in place of a copy."""
@@ -656,6 +657,7 @@ class ArgumentTests(TestCase):
             ["history", "x", "--js"],
             ["members", "x", "--since", "5m"],
             ["backup", "x"],
+            ["repair", "x"],
         ]:
             result = run(*arguments)
             self.assertEqual((result.returncode, result.stdout), (2, ""), arguments)
@@ -664,11 +666,12 @@ class ArgumentTests(TestCase):
     def test_version_and_help(self) -> None:
         self.assertEqual(run("--version").stdout, f"groupchat {__version__}\n")
         for arguments, words in [
-            ([], ["check", "history", "members", "backup", "--version", "exit status"]),
+            ([], ["check", "history", "members", "backup", "repair", "--version", "exit status"]),
             (["check"], ["FILE", "sound"]),
             (["history"], ["--since WHEN", "--json", "ISO 8601"]),
             (["members"], ["--json", "unknown"]),
             (["backup"], ["TO", "To restore: stop the daemon", "FILE-wal"]),
+            (["repair"], ["TO", "Stop the daemon", "print what is lost", "FILE-wal"]),
         ]:
             shown = run(*arguments, "--help").stdout
             for word in words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ class DamageTestCase(Directory):
         node.settle()
         node.ask(3, "2 last")
         self.file = node.cut_off(self.directory / "cut")
+        self.killed = {path.name: path.read_bytes() for path in self.file.parent.iterdir()}
         sqlite3.connect(self.file).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
         self.whole = self.file.read_bytes()
         again = self.start()
@@ -133,6 +135,25 @@ class FlipTests(DamageTestCase):
 
     def test_no_flipped_bit_is_served(self) -> None:
         self.see(1, FLIPS)
+
+    def test_a_flipped_bit_in_the_wal_loses_only_what_came_last(self) -> None:
+        """For SQLite, the -wal of a killed daemon ends at the first frame that is not right, as after a power cut."""
+        name, dice = f"{self.file.name}-wal", Random(4)
+        lost = 0
+        for _ in range(FLIPS // 3):
+            for path in self.file.parent.iterdir():
+                path.unlink()
+            content = bytearray(self.killed[name])
+            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+            for other, whole in {**self.killed, name: bytes(content)}.items():
+                self.file.with_name(other).write_bytes(whole)
+            node = self.start()
+            if node is not None:
+                lines = [line for line in self.look(node).lines if line]
+                self.assertEqual(lines, self.state.lines[: len(lines)])
+                lost += len(lines) < len(self.state.lines)
+                node.stop()
+        self.assertGreater(lost, 0)
 
     @slow
     def test_no_flipped_bit_of_thousands_is_served(self) -> None:
@@ -213,14 +234,25 @@ class RepairTests(DamageTestCase):
         self.assertEqual(self.repaired(), self.state)
 
     def test_repair_of_any_flipped_bit_gives_a_sound_file(self) -> None:
-        for flip in self.flips(3, 40):
+        for flip in self.flips(3, 60):
             result = run("repair", self.file, self.to)
             if result.returncode:
                 self.assertEqual(len(result.stderr.splitlines()), 1, (flip, result.stderr))
                 self.assertFalse(self.to.exists())
                 continue
-            self.assertEqual(run("check", self.to).returncode, 0, flip)
+            self.assertEqual(run("check", self.to).stderr, "", (flip, result.stdout))
             self.assertLessEqual(set(self.repaired().lines), set(self.state.lines), flip)
+
+    def test_an_id_that_was_damaged_to_another_one_costs_nothing(self) -> None:
+        connection = sqlite3.connect(self.file)
+        without_lines = "position NOT IN (SELECT position FROM event WHERE kind <> 'seen')"
+        ids = connection.execute(f"SELECT id FROM entry WHERE position > 99 ORDER BY {without_lines} DESC").fetchall()
+        connection.close()
+        damaged, other = ids[0][0].encode(), ids[-1][0].encode()
+        for found in re.finditer(damaged, self.whole):  # in the index, in the table, and perhaps in unused space
+            self.file.write_bytes(self.whole[: found.start()] + other + self.whole[found.end() :])
+            self.repair()
+            self.assertEqual(self.repaired().numbers, self.state.numbers)
 
     def test_lost_records_of_cursors_cost_no_line(self) -> None:
         self.execute("UPDATE event SET places = zeroblob(36) WHERE kind = 'seen'")
@@ -293,19 +325,20 @@ class OtherDamageTests(DamageTestCase):
         return None
 
     def test_a_damaged_index_is_rebuilt_before_it_is_used(self) -> None:
-        at = self.whole.rindex(b"-9")  # the id of an entry, which is in the index and in the table
-        places = [at, self.whole.rindex(b"-9", 0, at)]
+        connection = sqlite3.connect(self.file)
+        entry_id = connection.execute("SELECT id FROM entry WHERE position = 9").fetchone()[0].encode()
+        connection.close()
         mended = 0
-        for at in places:
+        for found in re.finditer(entry_id, self.whole):  # in the index, in the table, and perhaps in unused space
             content = bytearray(self.whole)
-            content[at - 3] ^= 1
+            content[found.start()] ^= 1
             self.file.write_bytes(content)
             with closing(Database(self.file)) as database:
                 try:
                     database.read(0, 10_000)
                 except CannotOpen:
-                    continue  # it was the one in the table
+                    continue
+                mended += bool(check(database._connection, "integrity_check"))
                 database.trim(20, 1_000)
                 self.assertEqual(check(database._connection, "integrity_check"), "")
-                mended += 1
-        self.assertEqual(mended, 1)
+        self.assertGreater(mended, 0)

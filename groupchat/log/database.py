@@ -177,9 +177,11 @@ class Database:
             cursor.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?)", row)
 
     def load_snapshot(self) -> Snapshot | None:
-        """Return the last snapshot. Raise CannotOpen if it is damaged, or covers entries that are not there."""
+        """Return the last snapshot. Raise CannotOpen if it is damaged or missing, or if entries that it covers are."""
         with self._advising():
             snapshot = load_snapshot(self._connection)
+            if snapshot is None and self.beginning > 1:
+                raise Damaged(f"it begins with entry {self.beginning}, and its snapshot is missing")
             if snapshot is not None and snapshot.position > self.head:
                 raise Damaged(f"it ends with entry {self.head}, before that of its snapshot")
         return snapshot
