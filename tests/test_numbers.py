@@ -42,13 +42,14 @@ BOUNDED = {
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},
     "client.files.requests": {"count", "words[0]", "words[2]", "begin", "size", "offset"},
-    "admin": {"ago[1]"},
+    "admin.cli": {"ago[1]"},
     "tap": {"where"},
     # The rest are no text from outside.
     "core.budget": {"lacking"},
     "core.networks": {"number"},
     "core.confusables": {"code", "source"},
     "service.snapshots": {"state['first']"},
+    "log.salvage": {"connection.execute(f'SELECT {which}(position) FROM {table}').fetchone()[0] or 0"},
     "frontends.udp": {
         "self.transport.getHandle().sendto(datagram, (host, address[1], 0, int(zone or 0)))",
         "zone or 0",
