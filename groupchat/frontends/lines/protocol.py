@@ -6,6 +6,7 @@ slow or hostile peer costs some buffers, and no more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -20,10 +21,13 @@ from groupchat.core.limits import MAX_UNTERMINATED
 from groupchat.frontends.connections import ConnectionRegistry, writer
 from groupchat.frontends.lines.dialogue import Dialogue, ILinesConnection
 from groupchat.service.subscriptions import IReader, Render, Subscription
-from groupchat.wire.lines import NO_TIMING_MARK, Splitter, asks_for_numbers, notes
+from groupchat.wire.lines import NO_TIMING_MARK, Opening, Splitter, asks_for_numbers, notes
 
 AT_ONCE = 64
 """The number of lines that one connection reads before the others have their turn."""
+
+QUIET_TURNS = 2
+"""Turns of the reactor without input, after which the kernel holds none."""
 
 
 class State(Enum):
@@ -64,10 +68,13 @@ class LinesProtocol(Protocol):
         self._registry = registry
         self._service = registry.group_service
         self._subscription: Subscription | None = None
+        self._opening = Opening()
         self._splitter = Splitter()
         self._lines: list[bytes] = []  # split, but not read yet
         self._input = Input.RECEIVING
         self._turn = Turn.IDLE
+        self._discarded: Callable[[], None] | None = None  # called once the input that has arrived is discarded
+        self._quiet_turns = 0
         self._input_paused = False
         self._output_paused = False
 
@@ -82,10 +89,12 @@ class LinesProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if not self.is_open:
             return
+        if why := self._opening.feed(data):
+            self.close(why)
+            return
         self._splitter.feed(data)
-        if self._input is Input.SPLIT:
-            self._splitter.lines(len(data))  # drops them; only a timing mark is answered
-            self._answer_mark()
+        if self._input is Input.SPLIT or self._discarded is not None:
+            self._discard()
         else:
             self.read()
 
@@ -103,7 +112,7 @@ class LinesProtocol(Protocol):
         self._output_paused = False
         self._registry.closed(self)
         self._unsubscribe()
-        if self.state is State.CLOSING or self.dialogue.numbered:
+        if self.state is State.CLOSING or self.dialogue.numbered or self.dialogue.is_in_queue:
             self._hang_up()
             return
         self.state = State.LOST
@@ -212,6 +221,35 @@ class LinesProtocol(Protocol):
         if self.state in (State.OPEN, State.LOST):
             is_over = count == AT_ONCE or budget.room <= 0 or self.dialogue.has_long_answer
             self._after_reading(read_on=failed or is_over)
+
+    def discard_input(self, then: Callable[[], None]) -> None:
+        """Discard the input that has arrived, also what is still in the kernel, and call this in a later turn."""
+        self._discarded = then
+        self._lines.clear()
+        self._discard()
+        if self._input_paused and self.is_open:
+            self._input_paused = False
+            self.transport.resumeProducing()
+        self._registry.clock.callLater(0, self._count_quiet_turn)
+
+    def _discard(self) -> None:
+        """Discard what was received. A sign of the end counts, and a timing mark is answered."""
+        self._quiet_turns = 0
+        self._splitter.discard()
+        self._answer_mark()
+        if self._splitter.ended:
+            self._input = Input.SPLIT
+
+    def _count_quiet_turn(self) -> None:
+        then = self._discarded
+        if then is None or self.state is State.CLOSED:
+            return
+        self._quiet_turns += 1
+        if self._quiet_turns <= QUIET_TURNS and self._input is Input.RECEIVING:
+            self._registry.clock.callLater(0, self._count_quiet_turn)
+        else:
+            self._discarded = None
+            then()
 
     def read_soon(self) -> None:
         """Read lines in the next turn of the reactor, so no command is submitted in the middle of an answer."""
