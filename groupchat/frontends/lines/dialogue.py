@@ -60,7 +60,7 @@ class ILinesConnection(IConnected):
         """Send what comes after a place, as it comes."""
 
     def discard_input(then: Callable[[], None]) -> None:
-        """Discard the input that has arrived, and call this in a later turn of the reactor."""
+        """Discard the input until none has come for a while, and call this then."""
 
     def read_soon() -> None:
         """Read lines in the next turn of the reactor."""

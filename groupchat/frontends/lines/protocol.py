@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,8 +26,8 @@ from groupchat.wire.lines import NO_TIMING_MARK, Opening, Splitter, asks_for_num
 AT_ONCE = 64
 """The number of lines that one connection reads before the others have their turn."""
 
-QUIET_TURNS = 2
-"""Turns of the reactor without input, after which the kernel holds none."""
+QUIET_SECONDS = 0.1
+"""Seconds without input after which a refusal is sent: what a script sends at once may arrive in several pieces."""
 
 
 class State(Enum):
@@ -73,8 +73,7 @@ class LinesProtocol(Protocol):
         self._lines: list[bytes] = []  # split, but not read yet
         self._input = Input.RECEIVING
         self._turn = Turn.IDLE
-        self._discarded: Callable[[], None] | None = None  # called once the input that has arrived is discarded
-        self._quiet_turns = 0
+        self._quiet: IDelayedCall | None = None  # while input is discarded
         self._input_paused = False
         self._output_paused = False
 
@@ -93,7 +92,7 @@ class LinesProtocol(Protocol):
             self.close(why)
             return
         self._splitter.feed(data)
-        if self._input is Input.SPLIT or self._discarded is not None:
+        if self._input is Input.SPLIT or self.is_discarding:
             self._discard()
         else:
             self.read()
@@ -101,6 +100,8 @@ class LinesProtocol(Protocol):
     def readConnectionLost(self) -> None:
         if self._input is Input.RECEIVING:
             self._input = Input.RECEIVED
+        if self.is_discarding:
+            self._discard()
         self.read()
 
     def writeConnectionLost(self) -> None:
@@ -184,6 +185,8 @@ class LinesProtocol(Protocol):
 
     def _hang_up(self) -> None:
         self.state = State.CLOSED
+        if self._quiet is not None and self._quiet.active():
+            self._quiet.cancel()
         self._forget_input()
         self.dialogue.hang_up()
         del self.dialogue  # it knows this connection: a circle
@@ -222,34 +225,27 @@ class LinesProtocol(Protocol):
             is_over = count == AT_ONCE or budget.room <= 0 or self.dialogue.has_long_answer
             self._after_reading(read_on=failed or is_over)
 
+    @property
+    def is_discarding(self) -> bool:
+        return self._quiet is not None and self._quiet.active()
+
     def discard_input(self, then: Callable[[], None]) -> None:
-        """Discard the input that has arrived, also what is still in the kernel, and call this in a later turn."""
-        self._discarded = then
+        """Discard the input until none has come for a while, and call this then."""
+        self._quiet = self._registry.clock.callLater(QUIET_SECONDS, then)
         self._lines.clear()
         self._discard()
         if self._input_paused and self.is_open:
             self._input_paused = False
             self.transport.resumeProducing()
-        self._registry.clock.callLater(0, self._count_quiet_turn)
 
     def _discard(self) -> None:
         """Discard what was received. A sign of the end counts, and a timing mark is answered."""
-        self._quiet_turns = 0
         self._splitter.discard()
         self._answer_mark()
         if self._splitter.ended:
             self._input = Input.SPLIT
-
-    def _count_quiet_turn(self) -> None:
-        then = self._discarded
-        if then is None or self.state is State.CLOSED:
-            return
-        self._quiet_turns += 1
-        if self._quiet_turns <= QUIET_TURNS and self._input is Input.RECEIVING:
-            self._registry.clock.callLater(0, self._count_quiet_turn)
-        else:
-            self._discarded = None
-            then()
+        if self._quiet is not None and self._quiet.active():
+            self._quiet.reset(QUIET_SECONDS if self._input is Input.RECEIVING else 0)
 
     def read_soon(self) -> None:
         """Read lines in the next turn of the reactor, so no command is submitted in the middle of an answer."""
