@@ -105,7 +105,7 @@ MAX_NAMES = 1_000
 PASSWORD_ATTEMPTS = 3
 """Wrong passwords after which a connection is closed."""
 
-PASSWORD_CHECKS = (40, 1.0)
+PASSWORD_CHECKS = (40, 1)
 """Wrong passwords from one address, over all its connections: at once, and each second over time."""
 
 ALL_PASSWORD_CHECKS = 100

@@ -31,12 +31,21 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Take one token. Return False if there is none."""
-        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
-        self._at = now
-        if self._rate and self._spent + 1 > self._size + TOLERANCE:
+        if self.wait(now):
             return False
         self._spent += bool(self._rate)
         return True
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a token; 0 if there is one."""
+        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
+        self._at = now
+        missing = self._spent + 1 - self._size
+        return missing / self._rate if self._rate and missing > TOLERANCE else 0.0
+
+    def is_full(self, now: float) -> bool:
+        self.wait(now)
+        return not self._spent
 
 
 class Pace:

@@ -19,30 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from groupchat.core.limits import ALL_PASSWORD_CHECKS, PASSWORD_CHECKS
 from groupchat.core.networks import network_of
-
-TOLERANCE = 0.001
-"""The part of a token that may be missing, since times are not exact."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A token bucket of `size` tokens, to which `rate` a second are added. `spent` tokens were missing `at` a time."""
-
-    size: int
-    rate: float
-    spent: float = 0.0
-    at: float = 0.0
-
-    def wait(self, now: float) -> float:
-        """Return the seconds until there is a token; 0 if there is one."""
-        self.spent = max(0.0, self.spent - max(0.0, now - self.at) * self.rate)
-        self.at = now
-        missing = self.spent + 1 - self.size
-        return missing / self.rate if missing > TOLERANCE else 0.0
-
-    def take(self) -> None:
-        self.spent += 1
-
+from groupchat.core.pace import Bucket
 
 Waiting = deque[tuple[bytes, "Deferred[bool]"]]
 
@@ -105,8 +82,7 @@ class PasswordChecks:
         """Forget the hosts whose buckets are full again."""
         now = self._clock.seconds()
         for network, queue in tuple(self._queues.items()):
-            queue.bucket.wait(now)
-            if not queue.connections and not queue.is_planned and not queue.bucket.spent:
+            if not queue.connections and not queue.is_planned and queue.bucket.is_full(now):
                 del self._queues[network]
 
     def _add_to_plan(self, network: str, queue: Queue, now: float) -> None:
@@ -121,7 +97,7 @@ class PasswordChecks:
             queue = self._queues[network]
             queue.is_planned = False
             if queue.connections:
-                checked.append(self._check_next(queue))
+                checked.append(self._check_next(queue, now))
             if queue.connections:
                 self._add_to_plan(network, queue, now)
         self._set_timer(now)
@@ -129,7 +105,7 @@ class PasswordChecks:
             if not done.called:
                 done.callback(is_right)
 
-    def _check_next(self, queue: Queue) -> tuple[Deferred[bool], bool]:
+    def _check_next(self, queue: Queue, now: float) -> tuple[Deferred[bool], bool]:
         connection, waiting = next(iter(queue.connections.items()))
         del queue.connections[connection]
         given, done = waiting.popleft()
@@ -137,8 +113,8 @@ class PasswordChecks:
             queue.connections[connection] = waiting  # behind all others
         is_right = hmac.compare_digest(sha256(given).digest(), self._hash)
         if not is_right:
-            queue.bucket.take()
-            self._all.take()
+            queue.bucket.take(now)
+            self._all.take(now)
         return done, is_right
 
     def _set_timer(self, now: float) -> None:
