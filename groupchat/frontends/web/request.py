@@ -150,15 +150,15 @@ class Request(http.Request):
     def postpone(self, check: Deferred[bool], begin: Callable[[], None]) -> None:
         """Call this once a check of the password has ended well. Until then no more of the body is received."""
         if check.called:
-            check.addCallback(self._begin, begin).addErrback(self._failed)
+            check.addCallback(self._begin_if_right, begin).addErrback(self._failed)
             return
         self._is_postponed = True
         if not self.is_whole:
             self.channel.pauseNetwork()
             self.channel.wait(0)
-        check.addCallback(self._begin, begin).addCallback(self._catch_up).addErrback(self._failed)
+        check.addCallback(self._begin_if_right, begin).addCallback(self._catch_up).addErrback(self._failed)
 
-    def _begin(self, is_right: bool, begin: Callable[[], None]) -> None:
+    def _begin_if_right(self, is_right: bool, begin: Callable[[], None]) -> None:
         if not is_right:
             raise Refusal(401, "That is not the password.", password=True)
         begin()
@@ -172,9 +172,15 @@ class Request(http.Request):
         if body:
             self.handleContentChunk(body)
         if self.is_whole:
-            self._complete()
+            self._complete_in_turn()
         elif self.taker is None:
             self.channel.wait(WEB_HEAD_SECONDS)
+
+    def _complete_in_turn(self) -> None:
+        if self.taker is None and not self.channel.may_answer():
+            self._site.registry.budget.wait(self._complete_in_turn)
+        elif not self.is_gone:
+            self._complete()
 
     def proceed(self) -> None:
         """Tell a client that asked (Expect: 100-continue) to send the body."""
