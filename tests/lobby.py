@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupchat.core.limits import Limits
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.lines import LinesProtocol
+from groupchat.frontends.lines.protocol import QUIET_SECONDS
 from groupchat.log import ILog
 from groupchat.log.memory import Store
 from groupchat.wire import lines as wire_lines
@@ -49,7 +50,7 @@ class Caller:
 
     def heard(self) -> list[str]:
         """Return the lines that came since the last call, once nothing more happens."""
-        self._lobby.settle()
+        self.settle()
         data: bytes = self.transport.value()
         self.transport.clear()
         data = data.replace(wire_lines.NO_TIMING_MARK, b"")
@@ -61,9 +62,16 @@ class Caller:
         self.send(*lines)
         return self.heard()
 
+    def settle(self) -> None:
+        """Let everything happen that takes no time, or that waits for silence before a refusal."""
+        self._lobby.settle()
+        if self.lines.is_discarding:
+            self._lobby.clock.advance(QUIET_SECONDS)
+            self._lobby.settle()
+
     @property
     def is_closing(self) -> bool:
-        self._lobby.settle()
+        self.settle()
         return self.transport.disconnecting
 
     def half_close(self) -> None:

@@ -195,3 +195,19 @@ class EndToEndTest(SynchronousTestCase):
             self.assertEqual(wires.witness.told[-1], ("ended", ""), seed)
             self.assertEqual(self.watched.count(f"{name} has left the group"), 1, seed)
         self.assertEqual(list(self.lobby.service.group.by_secret), [], seed)
+
+
+class RefusedNamesTest(SynchronousTestCase):
+    def test_a_client_may_try_more_names_than_a_connection(self) -> None:
+        lobby = Lobby()
+        self.assertEqual(lobby.ask(1, "1 Bob"), "")
+        wires = Wires(lobby, "Bob", random.Random(1))
+        names = ["bob", "BOB", "*", "Bob", "bOb", "Zoe"]
+        for _ in range(200):
+            wires.carry()
+            lobby.clock.advance(0.1)
+            if names and len(wires.witness.of_kind("not_joined")) == 7 - len(names):
+                wires.session.join(names.pop(0))
+        self.assertEqual((names, len(wires.witness.of_kind("not_joined"))), ([], 6))
+        self.assertEqual(wires.witness.of_kind("joined"), ["Zoe"])
+        self.assertEqual(lobby.registry.total, 3)

@@ -7,12 +7,22 @@ import re
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from zope.interface.verify import verifyObject
 
-from groupchat.core.limits import BURST, GREETING_LINES, MAX_NAMES, PASSWORD_ATTEMPTS, PASSWORD_PAUSE, Limits
+from groupchat.core.limits import (
+    BURST,
+    GREETING_LINES,
+    MAX_LINE,
+    MAX_NAMES,
+    NAME_ATTEMPTS,
+    PASSWORD_ATTEMPTS,
+    PASSWORD_CHECKS,
+    Limits,
+)
 from groupchat.frontends.lines.dialogue import ILinesConnection
+from groupchat.frontends.lines.protocol import QUIET_SECONDS
 from groupchat.service.seats import IConnection
 from groupchat.service.subscriptions import IReader
 from groupchat.wire.lines import HELP
-from tests.lobby import ASKED, WELCOME, Lobby, LobbyTestCase
+from tests.lobby import ASKED, WELCOME, Lobby, LobbyTestCase, late_lobby
 
 
 class InterfaceTests(LobbyTestCase):
@@ -45,8 +55,10 @@ class ConversationTests(LobbyTestCase):
         """Play the script as Alice. Return the lines that Alice, Carol and Bob receive."""
         self.open(Lobby())
         carol, alice = self.lobby.enter("Carol"), self.lobby.call(step=step)
-        alice.send(*self.script)
         heard = alice.heard()
+        for lines in (self.script[:1], self.script[1:]):
+            alice.send(*lines)
+            heard += alice.heard()
         self.assertTrue(alice.transport.disconnecting)
         alice.lose()
         return heard, carol.heard(), self.lobby.watch()
@@ -173,9 +185,9 @@ class GreetingTests(LobbyTestCase):
         self.assertRegex(names, r"\A\* Here now: member 099.*, \(\d+ more\)\.\Z")
 
     def test_another_name_is_asked_for_after_a_refusal(self) -> None:
-        caller = self.lobby.call()
-        caller.heard()
         for line in ["Bob", "bob", "*", "/users", "/numbered", "  ", "x" * 33, "close"]:
+            caller = self.lobby.call()
+            caller.heard()
             (heard,) = caller.ask(line)
             self.assertRegex(heard, r"\A\* [A-Z].*\. What is your name\?\Z", line)
         caller.send_bytes(b"\xff\xe9\n")
@@ -183,14 +195,16 @@ class GreetingTests(LobbyTestCase):
         self.assertEqual(caller.ask("", ""), [])
         self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice")])
 
-    def test_http_requests_say_nothing_in_the_group(self) -> None:
-        for first in ["POST / HTTP/1.1", "GET /chat?name=Bob HTTP/1.0", "/numbered GET / HTTP/1.1"]:
-            caller = self.lobby.call()
-            caller.heard()
-            heard = caller.ask(first, "Host: localhost", "", "Evil", "buy my things")
-            self.assertEqual(heard, ["* This is no web server."])
-            self.assertTrue(caller.is_closing)
-        self.assertEqual(self.lobby.watch(), [])
+    def test_three_refused_names_close_the_connection(self) -> None:
+        caller = self.lobby.call()
+        for _ in range(NAME_ATTEMPTS - 1):
+            self.assertEqual(caller.ask("Bob")[-1], f"* The name Bob is in use. {ASKED[2:]}")
+            self.assertFalse(caller.is_closing)
+        self.assertEqual(caller.ask("bob"), ["* The name Bob is in use. Connect again to try another name."])
+        self.assertTrue(caller.is_closing)
+        caller.send("Alice", "hi")
+        caller.lose()
+        self.assertEqual((self.lobby.watch(), self.lobby.registry.connections), ([], {}))
 
     def test_help_and_quit_before_joining(self) -> None:
         caller = self.lobby.call()
@@ -223,26 +237,171 @@ class GreetingTests(LobbyTestCase):
         first.heard()
         second.heard()
         first.send("Alice")
-        second.send("ALICE", "Alicia", "hi")
-        self.assertEqual(
-            second.heard(),
-            [f"* Somebody else was first. {ASKED[2:]}", WELCOME.format("Alicia"), "Alice has joined"],
-        )
+        second.send("ALICE")
+        self.assertEqual(second.heard(), [f"* Somebody else was first. {ASKED[2:]}"])
+        self.assertEqual(second.ask("Alicia", "hi"), [WELCOME.format("Alicia"), "Alice has joined"])
         self.assertEqual(first.heard(), [WELCOME.format("Alice"), "Alicia has joined", "Alicia: hi"])
 
 
+class StrangerTests(LobbyTestCase):
+    """Connections that do not mean this server, or that send more than they were asked for."""
+
+    NO_WEB = ["* This is no web server."]
+    body = b"\nEvil\nhello\n/quit\n"
+
+    def told(self, *pieces: bytes, step: int = 0) -> list[str]:
+        """Connect and send this. Return what was heard after the greeting; the connection must be closing."""
+        caller = self.lobby.call(step=step)
+        caller.heard()
+        for piece in pieces:
+            caller.send_bytes(piece)
+        heard = caller.heard()
+        self.assertTrue(caller.is_closing, pieces)
+        self.assertEqual(self.lobby.watch(), [], pieces)
+        return heard
+
+    def test_no_web_page_speaks_in_the_group(self) -> None:
+        long = b"a" * 5000
+        rest = b"\r\nHost: localhost:12345\r\nContent-Type: text/plain\r\n\r\n" + self.body
+        for method in [b"POST", b"GET", b"PUT", b"OPTIONS", b"PATCH", b"patch", b"M-SEARCH", b"/numbered GET"]:
+            for target in [b"/", b"/chat?name=Bob", b"*", b"http://localhost/", b"localhost:80"]:
+                for version in [b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b" HTTP/3"]:
+                    for step in (0, 1, 7):
+                        heard = self.told(method + b" " + target + version + rest, step=step)
+                        self.assertEqual(heard, ["* This is no web server."], (method, target, version))
+        too_long = [f"* That line is longer than {MAX_LINE} bytes."]
+        for step in (0, 1000, 1):
+            self.assertIn(self.told(b"POST /" + long + b" HTTP/1.1" + rest, step=step), [too_long, self.NO_WEB])
+            self.assertEqual(self.told(long + b" HTTP/1.1" + rest, step=step), too_long)
+
+    def test_other_requests_in_lines_say_nothing_either(self) -> None:
+        for first in [
+            b"GET /",
+            b"\r\n\nGET / HTTP/1.1",
+            b"\n" * 5000 + b"GET / HTTP/1.1",
+            b"OPTIONS rtsp://localhost/ RTSP/1.0",
+            b"REGISTER sip:localhost SIP/2.0",
+        ]:
+            self.assertEqual(self.told(first + b"\r\n", self.body), self.NO_WEB, first)
+        self.assertEqual(self.told(b"GET / HTTP/1.1"), self.NO_WEB)  # its line has no end
+
+    def test_other_protocols_close_the_connection(self) -> None:
+        for first in [
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+            b"\x00\x03\x00\x08\x21\x12\xa4\x42",  # STUN and TURN, which web pages can use
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",  # PostgreSQL
+            b"\x05\x01\x00",  # SOCKS
+            b"\x03\x00\x00\x13\x0e\xe0",  # RDP
+            b"\r\n\r\n\x00\r\nQUIT\n!",  # HAProxy
+            b"\x13BitTorrent protocol",
+            b"SSH-2.0-OpenSSH_9.2",
+            b"EHLO localhost",
+            b"CAP LS 302",
+            b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2",
+        ]:
+            for step in (0, 1):
+                (heard,) = self.told(first + self.body, step=step)
+                self.assertRegex(heard, r"\A\* This server speaks another protocol", first)
+
+    def test_a_first_line_that_is_too_long_closes(self) -> None:
+        for end in (b"", b"\n", b"\r\n"):
+            for step in (0, 1000, 1):
+                (heard,) = self.told(b"x" * (MAX_LINE + 2) + end, step=step)
+                self.assertEqual(heard, f"* That line is longer than {MAX_LINE} bytes.")
+
+    def test_names_with_signs_of_protocols_are_fine(self) -> None:
+        names = ["Get it", "HTTP fan", "AC/DC", "USB/3", "Ehlo", "TLS 1/3", "\u16a0", "Post / it"]
+        for number, name in enumerate(names):
+            self.assertEqual(self.lobby.call(f"10.0.1.{number}").ask(name)[-1], WELCOME.format(name))
+
+    def test_a_member_may_talk_about_http(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.ask("GET / HTTP/1.1", "\x16\x03\x01")
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: GET / HTTP/1.1"])
+
+    def test_what_came_before_a_refusal_is_no_name(self) -> None:
+        for step in (0, 1, 7):
+            for pieces in [(b"Bob\nbackup done\n",), (b"Bob\nbackup", b" done\n"), (b"Bob\n", b"backup done")]:
+                caller = self.lobby.call(step=step)
+                caller.heard()
+                for piece in pieces:
+                    caller.send_bytes(piece)
+                caller.half_close()
+                self.assertEqual(caller.heard(), [f"* The name Bob is in use. {ASKED[2:]}"])
+                self.assertTrue(caller.is_closing)
+                self.assertEqual(self.lobby.watch(), [], (step, pieces))
+
+    def test_it_is_discarded_if_the_connection_is_lost(self) -> None:
+        caller = self.lobby.call()
+        caller.send("Bob", "backup done", "and this")
+        caller.lose()
+        self.lobby.settle()
+        self.assertEqual((self.lobby.registry.connections, self.lobby.watch()), ({}, []))
+
+    def test_what_comes_until_it_is_quiet_is_discarded(self) -> None:
+        """What a script sends at once may come in several pieces, or still be in the kernel."""
+        caller = self.lobby.call()
+        caller.heard()
+        caller.send("Bob")
+        for piece in [b"Evil\r\n", b"hello\r\n", b"more", b"\r\nAlice\r\nand half a"]:
+            self.lobby.clock.advance(0.9 * QUIET_SECONDS)
+            self.assertEqual(caller.transport.value(), b"")
+            caller.send_bytes(piece)
+        self.assertEqual(caller.heard(), [f"* The name Bob is in use. {ASKED[2:]}"])
+        self.assertEqual(caller.ask(" and more of that line"), [])
+        self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice")])
+        self.assertEqual(self.lobby.watch(), ["Alice has joined"])
+
+    def test_who_never_stops_sending_is_closed_in_time(self) -> None:
+        self.open(Lobby(limits=Limits(name_within=10)))
+        caller = self.lobby.call()
+        caller.heard()
+        caller.send("Bob")
+        for _ in range(130):
+            caller.send("Evil")
+            self.lobby.clock.advance(0.09)
+        self.assertTrue(caller.transport.disconnecting)
+        self.assertEqual(caller.heard(), ["* You gave no name. Come back when you have one."])
+        caller.lose()
+        self.assertEqual(self.lobby.watch(), [])
+
+    def test_a_name_that_is_refused_late_is_answered_late(self) -> None:
+        lobby = late_lobby(1.0)
+        first, second = lobby.call(), lobby.call()
+        first.send("Cron")
+        second.send("Cron", "backup done")
+        second.half_close()
+        lobby.settle()
+        lobby.clock.advance(1.0)
+        self.assertEqual(second.heard()[-1:], [f"* Somebody else was first. {ASKED[2:]}"])
+        self.assertTrue(second.is_closing)
+        self.assertEqual(len(lobby.service.group.members), 1)
+
+    def test_ctrl_d_behind_a_refused_name_ends_the_input(self) -> None:
+        caller = self.lobby.call()
+        caller.heard()
+        caller.send_bytes(b"Bob\n\x04")
+        self.assertEqual(caller.heard(), [f"* The name Bob is in use. {ASKED[2:]}"])
+        self.assertTrue(caller.is_closing)
+
+
 class PasswordTests(LobbyTestCase):
+    WRONG = "* That is not the password. What is it?"
+
     def setUp(self) -> None:
         self.open(Lobby(limits=Limits(password="sésame".encode(), name_within=60)))
+
+    def exhaust(self, host: str = "10.0.0.9") -> None:
+        """Give as many wrong passwords as a host may at once."""
+        for number in range(PASSWORD_CHECKS[0]):
+            check = self.lobby.registry.passwords.check(host, number, b"wrong")
+            self.assertFalse(self.successResultOf(check))
 
     def test_nothing_is_shown_before_the_password(self) -> None:
         caller = self.lobby.call()
         self.assertEqual(caller.heard(), ["* What is the password?"])
         for line in ["/help", "Bob", ""]:
-            caller = self.lobby.call(host=f"10.0.1.{len(line)}")
-            self.assertEqual(caller.ask(line), [])
-            self.lobby.pass_time(PASSWORD_PAUSE)
-            self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
+            self.assertEqual(self.lobby.call().ask(line), [self.WRONG])
 
     def test_the_right_password_is_accepted(self) -> None:
         caller = self.lobby.call()
@@ -250,43 +409,69 @@ class PasswordTests(LobbyTestCase):
         self.assertEqual((heard[0], heard[-2:]), ("* This is lobby, a group chat.", [ASKED, WELCOME.format("Alice")]))
         self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: hi"])
 
-    def test_lines_after_a_wrong_password_wait(self) -> None:
+    def test_what_came_before_a_refusal_is_no_password(self) -> None:
         caller = self.lobby.call()
-        self.assertEqual(caller.ask("sesame", "sésame", "Alice", "hi"), [])
-        self.assertEqual(caller.transport.producerState, "paused")
-        self.lobby.pass_time(PASSWORD_PAUSE - 0.1)
-        self.assertEqual((caller.heard(), self.lobby.watch()), ([], []))
-        self.lobby.pass_time(0.2)
-        heard = caller.heard()
-        self.assertEqual(heard[:2], ["* That is not the password. What is it?", "* This is lobby, a group chat."])
-        self.assertEqual(caller.transport.producerState, "producing")
-        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: hi"])
+        self.assertEqual(caller.ask("sesame", "sésame", "Alice", "hi"), [self.WRONG])
+        self.assertEqual((caller.is_closing, caller.transport.producerState), (False, "producing"))
+        self.assertEqual(caller.ask("sésame")[-1], ASKED)
+        self.assertEqual(self.lobby.watch(), [])
 
     def test_too_many_wrong_passwords_close_the_connection(self) -> None:
         caller = self.lobby.call()
         caller.heard()
-        caller.send(*["wrong"] * PASSWORD_ATTEMPTS, "sésame", "Alice")
         for _ in range(PASSWORD_ATTEMPTS - 1):
-            self.lobby.pass_time(PASSWORD_PAUSE)
-            self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
+            self.assertEqual(caller.ask("wrong"), [self.WRONG])
             self.assertFalse(caller.is_closing)
-        self.lobby.pass_time(PASSWORD_PAUSE)
-        self.assertEqual(caller.heard(), ["* That is not the password. Ask whoever runs this group for it."])
+        heard = caller.ask("wrong", "sésame", "Alice")
+        self.assertEqual(heard, ["* That is not the password. Ask whoever runs this group for it."])
         self.assertTrue(caller.is_closing)
         self.assertEqual(self.lobby.watch(), [])
 
-    def test_more_connections_of_one_host_guess_no_faster(self) -> None:
-        callers = [self.lobby.call() for _ in range(5)]
-        for caller in callers:
-            caller.ask("wrong")
-        wrong = 0
-        for _ in range(3):
-            self.lobby.pass_time(PASSWORD_PAUSE)
-            wrong += sum(len(caller.heard()) for caller in callers)
-        self.assertEqual(wrong, 3)
+    def test_wrong_passwords_leave_all_names_to_try(self) -> None:
+        caller = self.lobby.call()
+        caller.ask("wrong")
+        caller.ask("wrong")
+        caller.ask("sésame")
+        for _ in range(NAME_ATTEMPTS - 1):
+            caller.ask("*")
+        self.assertEqual(caller.ask("Alice"), [WELCOME.format("Alice")])
+
+    def test_the_right_password_has_its_turn_beside_guessers(self) -> None:
+        self.exhaust()
+        guessers = [self.lobby.call() for _ in range(5)]
+        for guesser in guessers:
+            guesser.ask("wrong")
+        caller = self.lobby.call()
+        self.assertEqual(caller.ask("sésame"), [])
+        for second in range(1, 6):
+            self.assertEqual(caller.heard(), [], second)
+            self.lobby.pass_time(1)
+        self.assertEqual([guesser.heard() for guesser in guessers], [[self.WRONG]] * 5)
+        self.lobby.pass_time(1)
+        self.assertEqual(caller.heard()[-1], ASKED)
+
+    def test_others_do_not_wait_for_the_guessers_of_a_host(self) -> None:
+        self.exhaust()
+        self.assertEqual(self.lobby.call("10.0.0.9").ask("sésame"), [])
         self.assertEqual(self.lobby.call("10.0.0.10").ask("sésame")[-1], ASKED)
 
+    def test_who_waits_in_the_queue_is_not_closed_for_that(self) -> None:
+        self.exhaust()
+        for guesser in range(69):
+            self.lobby.registry.passwords.check("10.0.0.9", guesser, b"wrong")
+        caller = self.lobby.call()
+        caller.ask("sésame")
+        self.lobby.clock.pump([1] * 69)
+        self.assertEqual((caller.heard(), caller.is_closing), ([], False))
+        self.lobby.pass_time(1)
+        self.assertEqual(caller.heard()[-1], ASKED)
+        self.lobby.pass_time(59)
+        self.assertFalse(caller.is_closing)
+        self.lobby.pass_time(1)
+        self.assertTrue(caller.is_closing)
+
     def test_refusal_is_sent_after_a_half_close(self) -> None:
+        self.exhaust()
         for sign in (b"", b"\x04"):
             caller = self.lobby.call()
             caller.heard()
@@ -294,13 +479,25 @@ class PasswordTests(LobbyTestCase):
             if not sign:
                 caller.half_close()
             self.assertFalse(caller.is_closing)
-            self.lobby.pass_time(PASSWORD_PAUSE)
-            self.assertEqual(caller.heard(), ["* That is not the password. What is it?"])
+            self.lobby.pass_time(1)
+            self.assertEqual(caller.heard(), [self.WRONG])
             self.assertTrue(caller.is_closing)
 
-    def test_connection_lost_before_the_refusal(self) -> None:
-        caller = self.lobby.call()
-        caller.ask("wrong", "wrong", "wrong", "sésame", "Alice")
-        caller.lose()
-        self.lobby.pass_time(10 * PASSWORD_PAUSE)
+    def test_a_lost_connection_waits_no_longer(self) -> None:
+        self.exhaust()
+        for lost in range(5):
+            caller = self.lobby.call()
+            caller.ask("wrong", "Alice")
+            caller.lose(reset=lost % 2 > 0)
         self.assertEqual((self.lobby.registry.connections, self.lobby.watch()), ({}, []))
+        caller = self.lobby.call()
+        caller.ask("sésame")
+        self.lobby.pass_time(1)
+        self.assertEqual(caller.heard()[-1], ASKED)
+
+    def test_what_was_sent_is_done_if_the_connection_ends(self) -> None:
+        caller = self.lobby.call()
+        caller.send("sésame", "Alice", "hi")
+        caller.lose()
+        self.lobby.settle()
+        self.assertEqual(self.lobby.watch(), ["Alice has joined", "Alice: hi", "Alice has left the group"])

@@ -141,12 +141,32 @@ class NumberedTests(LobbyTestCase):
         for line in [f"/resume {OTHER_KEY} 2", f"/resume {KEY[:-1]}e 2"]:
             (heard,) = caller.ask(line)
             self.assertTrue(heard.startswith("no 0 There is no such session"), heard)
+        caller = self.lobby.call()
+        caller.heard()
         (heard,) = caller.ask(f"/numbered {OTHER_KEY} Robot")
         self.assertEqual(heard, "no 0 The name Robot is in use.")
-        for line in ["/resume 12 2", f"/resume {KEY}", "/numbered key Robot", "1 hi", "Alice"]:
-            (heard,) = caller.ask(line)
-            self.assertTrue(heard.startswith("no 0 "), heard)
+        for line in ["/resume 12 2", "1 hi", "Alice", "2 hi", "/help me"]:
+            (heard, *_) = caller.ask(line)
+            self.assertTrue(heard.startswith(("no 0 ", "* Write your name")), heard)
         self.assertEqual(caller.ask(f"/numbered {OTHER_KEY} Alice", "1 hi"), ["session 3 0 Alice", "ok 1"])
+
+    def test_three_refused_sessions_close_the_connection(self) -> None:
+        caller = self.lobby.call()
+        caller.heard()
+        for line in [f"/resume {KEY} 1", f"/numbered {KEY} Bob"]:
+            self.assertTrue(caller.ask(line)[0].startswith("no 0 "))
+            self.assertFalse(caller.is_closing)
+        self.assertEqual(
+            caller.ask(f"/numbered {KEY} bob"),
+            ["no 0 The name Bob is in use.", "* Connect again to try another name."],
+        )
+        self.assertTrue(caller.is_closing)
+
+    def test_openings_sent_at_once_are_all_answered(self) -> None:
+        caller = self.lobby.call()
+        caller.heard()
+        heard = caller.ask(f"/resume {OTHER_KEY} 1", "1 hi", f"/numbered {OTHER_KEY} Robot", "2 hi")
+        self.assertEqual([line[:8] for line in heard], ["no 0 The", "no 0 Ask", "session ", "ok 2"])
 
     def test_joining_again_with_the_same_key_resumes(self) -> None:
         program = self.lobby.program("Robot")

@@ -122,8 +122,8 @@ class Conversation(TransportCase):
         self.start()
         alice = self.one()
         self.assertEqual(alice.join("Alice"), [])
-        bob = self.one()
         for name in ["Alice", "ALICE", *BAD_NAMES]:
+            bob = self.one()
             with self.assertRaises(Refused, msg=name):
                 bob.join(name)
         self.assertEqual(bob.join("Bob"), ["Alice"])

@@ -57,6 +57,9 @@ class WholePageTests(BrowserTestCase):
     def test_conversations(self) -> None:
         self.run_in_browser("talk.mjs")
 
+    def test_the_page_of_a_stranger_says_nothing(self) -> None:
+        self.run_in_browser("stranger.mjs")
+
     def test_the_server_stops_and_returns(self) -> None:
         self.run_in_browser("away.mjs")
 

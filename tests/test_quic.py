@@ -18,7 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.client import quic as client_module
 from groupchat.client.udp import Address
-from groupchat.core.limits import HANDSHAKE_SECONDS
+from groupchat.core.limits import HANDSHAKE_SECONDS, Limits
+from groupchat.frontends.quic import MIN_HOSTS
 from groupchat.quic import FIRST_WINDOW, MAX_SEND_BUFFER, MAX_STREAMS, MIN_SEND_BUFFER, WINDOW
 from groupchat.quic import core as core_module
 from tests.quic_pair import Ear, Echo, Pair, Source
@@ -325,6 +326,16 @@ class NetworkTests(PairTestCase):
         pair.run(lambda: not pair.quic.clients, 60)
         self.assertEqual(server.told, ["ConnectionLost"])
         self.assertEqual((pair.quic._by_id, pair.quic._per_host), ({}, {}))
+
+    def test_an_ipv6_network_counts_as_one_host(self) -> None:
+        pair = self.pair()
+        pair.address = ("2001:db8::1", 40_000)
+        pair.client.open(Ear(), b"hello")
+        pair.run(lambda: bool(pair.quic.clients))
+        self.assertEqual(pair.quic._per_host, {"2001:db8::/64": 1})
+        pair.quic._per_host["2001:db8::/64"] = Limits().max_quic // MIN_HOSTS
+        self.assertTrue(pair.quic._is_full("2001:db8::ffff:2"))
+        self.assertFalse(pair.quic._is_full("2001:db8:0:1::1"))
 
     def test_a_half_open_handshake_is_given_up(self) -> None:
         pair = self.pair()

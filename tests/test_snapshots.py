@@ -195,7 +195,7 @@ class FirstVersionTests(TestCase):
         self.assertEqual((alice.name, alice.address, alice.host), ("Alice", ("127.0.0.1", 4000), "127.0.0.1"))
         self.assertEqual((zoe.name, zoe.address, zoe.host), ("Zoë 🦊", ("fe80::1%2", 4001), "fe80::1%2"))
         self.assertEqual([(m.logged, m.secret, m.ids) for m in (alice, zoe)], [(60.0, None, None), (120.5, None, None)])
-        self.assertEqual(group.per_host, {"127.0.0.1": 1, "fe80::1%2": 1})
+        self.assertEqual(group.per_host, {"127.0.0.1": 1, "fe80::/64%2": 1})
         self.assertEqual((group.history.head, group.behind(alice), group.behind(zoe)), (7, 3, 0))
         lines, _, _ = group.waiting(alice, alice.cursor, alice.skipped, 1000)
         self.assertEqual(bytes(lines).decode(), "Zoë 🦊: four\nEve has joined\nEve has left the group")

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, Limits
+from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, PASSWORD_CHECKS, Limits
 from groupchat.files import IReading, IReceiving, IShelf
 from groupchat.frontends.transfers.server import STOP_SECONDS, Peer, TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
@@ -133,26 +133,54 @@ class PasswordTests(StreamTestCase):
         client.send("LINES\n")
         self.assertEqual(client.received_text(), "* What is the password?\n")
 
-    def test_wrong_passwords_are_slow_and_limited(self) -> None:
-        clients = [self.open() for _ in range(5)]
-        for client in clients:
-            client.send("PASSWORD wrong\n")
-        self.assertEqual("".join(client.received_text() for client in clients), "")
-        self.lobby.pass_time(1.9)
-        self.assertEqual("".join(client.received_text() for client in clients), "")
-        self.lobby.clock.advance(0.2)
-        self.assertEqual("".join(client.received_text() for client in clients), "no That is not the password.\n")
-        self.assertEqual(self.closed, [])
-        self.lobby.clock.pump([2.1] * 3)
+    def exhaust(self) -> None:
+        """Give as many wrong passwords as a host may at once."""
+        for _ in range(PASSWORD_CHECKS[0]):
+            self.assertEqual(self.ask("PASSWORD wrong\n", self.another_peer()), "no That is not the password.\n")
+
+    def test_wrong_passwords_of_one_connection_are_limited(self) -> None:
+        for closed in (0, 0, 1):
+            self.assertEqual(self.ask("PASSWORD wrong\n"), "no That is not the password.\n")
+            self.assertEqual(len(self.closed), closed)
+        self.assertEqual(self.ask("PASSWORD a secret\n"), "no That is not the password.\n")
         self.assertEqual(len(self.closed), 1)
 
-    def test_the_right_password_waits_while_others_guess(self) -> None:
-        guesser, owner = self.open(self.another_peer()), self.open()
-        guesser.send("PASSWORD wrong\n")
+    def test_streams_have_their_turn_by_connection(self) -> None:
+        self.exhaust()
+        guesser = self.another_peer()
+        guesses = [self.open(guesser) for _ in range(5)]
+        for guess in guesses:
+            guess.send("PASSWORD wrong\n")
+        owner = self.open()
         owner.send("PASSWORD a secret\n")
-        self.assertEqual(owner.received_text(), "")
-        self.lobby.clock.advance(2.1)
-        self.assertEqual(owner.received_text(), "ok\n")
+        self.lobby.clock.advance(1)
+        self.assertEqual((guesses[0].received_text()[:2], owner.received_text()), ("no", ""))
+        self.lobby.clock.advance(1)
+        self.assertEqual(owner.received_text(), "ok\n")  # at no cost: so another one is checked
+        self.assertEqual([guess.received_text()[:2] for guess in guesses[1:]], ["no", "", "", ""])
+        self.assertEqual(self.closed, [])
+        self.lobby.clock.advance(1)
+        self.assertEqual(len(self.closed), 1)
+
+    def test_a_lost_stream_waits_no_longer(self) -> None:
+        self.exhaust()
+        for _ in range(5):
+            client = self.open(self.another_peer())
+            client.send("PASSWORD a secret\n")
+            client.lose()
+        self.assertEqual(self.transfer_server.handlers, {})
+        owner = self.open()
+        owner.send("PASSWORD a secret\n")
+        self.lobby.clock.advance(1)
+        self.assertEqual((owner.received_text(), self.peer.attempts), ("ok\n", 0))
+
+    def test_stopping_ends_what_waits(self) -> None:
+        self.exhaust()
+        client = self.open()
+        client.send("PASSWORD a secret\n")
+        self.transfer_server.stop()
+        self.assertTrue(client.received_text().startswith("busy "))
+        self.assertFalse(self.peer.trusted)
 
 
 class GetTests(StreamTestCase):

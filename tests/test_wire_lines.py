@@ -68,6 +68,26 @@ class SplitterTests(SynchronousTestCase):
         feed(splitter, b"hi")
         self.assertEqual((splitter.finish(), splitter.finish()), ([b"hi"], []))
 
+    def test_discarded_input_is_no_line_nor_the_rest_of_one(self) -> None:
+        mark = IAC + DO + b"\x06"
+        for before, after, lines in [
+            (b"", b"hi\n", [b"hi"]),
+            (b"a\nb\n", b"hi\n", [b"hi"]),
+            (b"a\nb", b"c\nhi\n", [b"hi"]),
+            (b"a\nb", b"c", []),
+            (b"a\nb\r", b"\nhi\r\n", [b"hi"]),
+            (mark, b"hi\n", [b"hi"]),
+            (IAC, WILL + b"\x01hi\n", [b"hi"]),
+        ]:
+            for pieces in ([before], [before, b""], [before, mark], [before[:1], before[1:]]):
+                splitter = Splitter()
+                for piece in pieces:
+                    if before != IAC or piece != mark:
+                        splitter.feed(piece)
+                        splitter.discard()
+                self.assertFalse(splitter)
+                self.assertEqual(feed(splitter, after) + splitter.finish(), lines, (pieces, after))
+
     def test_telnet_negotiations_are_removed(self) -> None:
         for negotiation in [
             IAC + verb + option for verb in (WILL, WONT, DO, DONT) for option in (b"\x01", b"\x22", IAC)

@@ -18,7 +18,7 @@ class Settings:
 
     name: str = "lobby"
     max_members: int = 10_000
-    max_per_host: int = 1_000  # members of one host; 0 is no limit
+    max_per_host: int = 1_000  # members of one host, see core/networks; 0 is no limit
     rate: int = 5  # commands of one member per second, in the long run: see BURST; 0 is no limit
     join_rate: int = 1  # joins over UDP per second, of all hosts, in the long run: see JOIN_BURST; 0 is no limit
     release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
@@ -35,7 +35,7 @@ class Limits:
 
     max_connections: int = 10_000
     max_quic: int = 1_000  # QUIC connections, each of which may have several streams
-    max_per_host: int = 1_000  # connections of one address; 0 is no limit
+    max_per_host: int = 1_000  # connections of one host; 0 is no limit
     name_within: int = 60  # seconds in which a connection has to give the password and a name
     password: bytes | None = None
 
@@ -105,8 +105,14 @@ MAX_NAMES = 1_000
 PASSWORD_ATTEMPTS = 3
 """Wrong passwords after which a connection is closed."""
 
-PASSWORD_PAUSE = 2.0
-"""Seconds between two wrong passwords from one address, over all its connections."""
+PASSWORD_CHECKS = (40, 1)
+"""Wrong passwords from one address, over all its connections: at once, and each second over time."""
+
+ALL_PASSWORD_CHECKS = 100
+"""Wrong passwords from all addresses together, at once and each second."""
+
+NAME_ATTEMPTS = 3
+"""Refused names after which a connection is closed: whoever chooses names looks at the first refusal."""
 
 KEEPALIVE = (60, 20, 3)
 """TCP keep-alive: seconds of silence before the first probe, seconds between probes, and their number."""

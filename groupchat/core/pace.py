@@ -9,6 +9,7 @@ from __future__ import annotations
 from groupchat.core.errors import TooFast
 from groupchat.core.group import Member
 from groupchat.core.limits import BURST
+from groupchat.core.networks import network_of
 
 TOLERANCE = 0.01
 """The part of a token that may be missing, since times are not exact."""
@@ -30,12 +31,21 @@ class Bucket:
 
     def take(self, now: float) -> bool:
         """Take one token. Return False if there is none."""
-        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
-        self._at = now
-        if self._rate and self._spent + 1 > self._size + TOLERANCE:
+        if self.wait(now):
             return False
         self._spent += bool(self._rate)
         return True
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a token; 0 if there is one."""
+        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
+        self._at = now
+        missing = self._spent + 1 - self._size
+        return missing / self._rate if self._rate and missing > TOLERANCE else 0.0
+
+    def is_full(self, now: float) -> bool:
+        self.wait(now)
+        return not self._spent
 
 
 class Pace:
@@ -48,7 +58,7 @@ class Pace:
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._debts: dict[str, tuple[float, float]] = {}  # by host: how much, and when it was so much
+        self._debts: dict[str, tuple[float, float]] = {}  # by network: how much, and when it was so much
 
     def take(self, member: Member, now: float) -> None:
         """Take one token from a member. Raises TooFast."""
@@ -93,17 +103,17 @@ class Pace:
 
     def forget(self, now: float) -> None:
         """Forget the debts that are paid by now."""
-        for host in list(self._debts):
-            self._owe(host, self._debt(host, now), now)
+        for network in list(self._debts):
+            self._owe(network, self._debt(network, now), now)
 
     def _debt(self, host: str, now: float) -> float:
-        return self._remaining(*self._debts.get(host, (0.0, now)), now)
+        return self._remaining(*self._debts.get(network_of(host), (0.0, now)), now)
 
     def _owe(self, host: str, debt: float, now: float) -> None:
         if debt > TOLERANCE:
-            self._debts[host] = debt, now
+            self._debts[network_of(host)] = debt, now
         else:
-            self._debts.pop(host, None)
+            self._debts.pop(network_of(host), None)
 
     def _remaining(self, spent: float, at: float, now: float) -> float:
         return max(0.0, spent - max(0.0, now - at) * self._rate)  # a clock may be set back

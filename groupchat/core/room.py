@@ -16,6 +16,7 @@ from groupchat.core.errors import IllegalMessage, Unanswered
 from groupchat.core.events import Joined, Left
 from groupchat.core.group import Group, Member
 from groupchat.core.limits import JOIN_BURST, Settings
+from groupchat.core.networks import network_of
 from groupchat.core.pace import Bucket
 
 AT_ONCE = 64
@@ -36,7 +37,7 @@ class Room:
         self._max_udp = max(1, settings.max_members * 3 // 4)
         self._max_per_host = settings.max_per_host
         self._bucket = Bucket(JOIN_BURST, settings.join_rate)
-        self._joining: Counter[str] = Counter()  # by host
+        self._joining: Counter[str] = Counter()  # by network
         self._joins = 0
         self._joins_over_udp = 0
         self._leaving: set[int] = set()  # the members that give their seats up to those; all of them are over UDP
@@ -49,7 +50,9 @@ class Room:
 
         Raises IllegalMessage if there is no room, and Unanswered if too many join over UDP at once.
         """
-        if self._max_per_host and self._group.per_host[host] + self._joining[host] - leaving >= self._max_per_host:
+        network = network_of(host)
+        of_network = self._group.per_host[network] + self._joining[network] - leaving
+        if self._max_per_host and of_network >= self._max_per_host:
             raise IllegalMessage("Too many members have your address.")
         leaving += len(self._leaving & self._group.members.keys())
         of_udp = len(self._group.by_address) + self._joins_over_udp - leaving
@@ -80,9 +83,10 @@ class Room:
             if isinstance(event, Joined):
                 self._joins += change
                 self._joins_over_udp += change if event.port is not None else 0
-                self._joining[event.host] += change
-                if not self._joining[event.host]:
-                    del self._joining[event.host]
+                network = network_of(event.host)
+                self._joining[network] += change
+                if not self._joining[network]:
+                    del self._joining[network]
 
     def _least_heard(self) -> Member | None:
         """Return the member over UDP with the least rank that does not leave already."""

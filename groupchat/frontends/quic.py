@@ -35,6 +35,7 @@ from twisted.logger import Logger
 
 from groupchat.core.events import Address
 from groupchat.core.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
+from groupchat.core.networks import network_of
 from groupchat.frontends.transfers.server import Peer, TransferServer
 from groupchat.quic import ALPN, FIRST_WINDOW, ID_LENGTH, WINDOW, destination_id
 from groupchat.quic.certificate import load_or_make
@@ -84,7 +85,7 @@ class Quic:
         self._configuration: QuicConfiguration | None = None  # while the service runs
         self._retry = QuicRetryTokenHandler()
         self._by_id: dict[bytes, Connection] = {}
-        self._per_host: Counter[str] = Counter()
+        self._per_host: Counter[str] = Counter()  # by network
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
 
@@ -193,7 +194,7 @@ class Quic:
         peer = Peer(host, lambda: core.proven_address, connection.close, trusted=self._limits.password is None)
         self.clients[connection] = Client(peer, now)
         self.total += 1
-        self._per_host[host] += 1
+        self._per_host[network_of(host)] += 1
         self.id_issued(connection, header.destination_cid)
         self.id_issued(connection, core.host_cid)
         self.scheduler.received(connection, datagram, address)
@@ -203,7 +204,7 @@ class Quic:
         most = max(1, limits.max_quic // MIN_HOSTS)
         if limits.max_per_host:
             most = min(most, limits.max_per_host)
-        return len(self.clients) >= limits.max_quic or self._per_host[host] >= most
+        return len(self.clients) >= limits.max_quic or self._per_host[network_of(host)] >= most
 
     # Connections: see IConnectionOwner
 
@@ -230,9 +231,10 @@ class Quic:
             return
         for cid in client.ids:
             self._by_id.pop(cid, None)
-        self._per_host[client.peer.host] -= 1
-        if not self._per_host[client.peer.host]:
-            del self._per_host[client.peer.host]
+        network = network_of(client.peer.host)
+        self._per_host[network] -= 1
+        if not self._per_host[network]:
+            del self._per_host[network]
 
     def _forget(self, connection: Connection) -> None:
         connection.forget()

@@ -51,6 +51,12 @@ NO_TIMING_MARK = b"\xff\xfc\x06"
 _INTERRUPT = b"\xff\xf4"
 _END = re.compile(rb"\xff[\xec\xf4]|\x04\Z")
 _TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa.*?(?:\xff\xf0|\Z)|[\xec-\xf9\xff])", re.DOTALL)
+_WEB = re.compile(rb".* (?:HTTP/|[A-Z]{2,8}/[0-9]\.)[0-9]|[A-Z]{3,20} /", re.DOTALL)  # also RTSP, SIP and their like
+_OTHER = re.compile(
+    rb"\x16\x03|"  # TLS
+    rb"[\x00-\x02\x05-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f]|[\x03\x04][\x00-\x02]|"  # what no terminal sends
+    rb"SSH-[0-9]|(?:EHLO|HELO) |CAP (?:LS|REQ|END)|PROXY (?:TCP|UNKNOWN)"
+)
 _KEY = re.compile(r"[0-9a-fA-F]{32}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -63,7 +69,7 @@ class Splitter:
     True if the bytes that were split last ask for a timing mark. All three tell only of bytes that were split.
     """
 
-    __slots__ = ("_at", "_mark", "_raw", "_rest", "ended", "marked", "unterminated")
+    __slots__ = ("_at", "_mark", "_raw", "_rest", "_skip", "ended", "marked", "unterminated")
 
     def __init__(self) -> None:
         self.unterminated = 0
@@ -73,6 +79,7 @@ class Splitter:
         self._at = 0
         self._rest = b""  # the beginning of a line, cut a little beyond the longest legal one
         self._mark = b""  # what may be the beginning of a timing mark
+        self._skip = False  # the line that has begun is discarded
 
     def __bool__(self) -> bool:
         """Return True if there are bytes to split."""
@@ -86,6 +93,12 @@ class Splitter:
         """Discard all input."""
         self._raw = self._rest = b""
         self._at = 0
+
+    def discard(self) -> None:
+        """Discard all input so far, and the rest of an unfinished line."""
+        self.lines(len(self._raw) + 1)
+        if _cleaned(self._rest.rstrip(b"\xff")):  # not only the beginning of a telnet command
+            self._rest, self._skip = b"", True
 
     def lines(self, most: int) -> list[bytes]:
         """Return at most so many lines, without their ends. A line that is too long is cut, but remains too long."""
@@ -112,6 +125,9 @@ class Splitter:
             self.ended = True
             rest = b"" if sign[0] == _INTERRUPT else rest[: sign.start()]
         self._rest = rest
+        if self._skip and lines:
+            self._skip = False
+            del lines[0]
         return [_cleaned(line) for line in lines]
 
     def _look_for_mark(self, data: bytes) -> None:
@@ -122,7 +138,33 @@ class Splitter:
     def finish(self) -> list[bytes]:
         """Return the rest, which has no end of line, as a line at the end of input."""
         rest, self._rest = _cleaned(self._rest), b""
-        return [rest] if rest else []
+        return [rest] if rest and not self._skip else []
+
+
+class Opening:
+    """The first line of a connection as it came, until it is known that the peer speaks this protocol.
+
+    Any web page can make a browser connect to any host and port, and send lines that the page chose behind the head of
+    an HTTP request. So what is said to the group is not judged, but what the connection began with.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self) -> None:
+        self._raw: bytes | None = b""  # None once it is known
+
+    def feed(self, data: bytes) -> str:
+        """Take what came next. Return why the connection must be closed, or an empty string."""
+        if self._raw is None:
+            return ""
+        raw = (self._raw + data if self._raw else data.lstrip(b"\r\n"))[: MAX_LINE + 3]
+        line, end, _ = raw.partition(b"\n")
+        self._raw = None if end else raw
+        if _WEB.match(line):
+            return "This is no web server."
+        if _OTHER.match(line):
+            return "This server speaks another protocol: lines of UTF-8, of which the first is a name."
+        return too_long() if len(line.removesuffix(b"\r")) > MAX_LINE else ""
 
 
 def _cleaned(line: bytes) -> bytes:
@@ -147,10 +189,14 @@ class Resume:
     number: int
 
 
+def too_long() -> str:
+    return f"That line is longer than {MAX_LINE} bytes."
+
+
 def decode(line: bytes) -> str:
     """Return a line as text. Raises IllegalMessage if it is too long, or not UTF-8."""
     if len(line) > MAX_LINE:
-        raise IllegalMessage(f"That line is longer than {MAX_LINE} bytes.")
+        raise IllegalMessage(too_long())
     try:
         return line.decode()
     except UnicodeDecodeError:
@@ -176,11 +222,6 @@ def parse_first(line: str) -> Join | Resume | Help | Leave:
         case "/quit":
             return Leave()
     raise IllegalMessage("You are not in the group yet: write your name. No name begins with /.")
-
-
-def is_http(line: bytes) -> bool:
-    """Return True if a browser may have sent this first: any web page can make it connect to any host and port."""
-    return b" HTTP/1." in line
 
 
 def asks_for_numbers(line: bytes) -> bool:

@@ -14,8 +14,10 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from groupchat.core.limits import PASSWORD_PAUSE, STOP_SECONDS, Limits
+from groupchat.core.limits import STOP_SECONDS, Limits
+from groupchat.core.networks import network_of
 from groupchat.files import IShelf
+from groupchat.frontends.connections.passwords import PasswordChecks
 from groupchat.frontends.connections.sockets import tune
 from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.service.group_service import GroupService
@@ -61,6 +63,7 @@ class ConnectionRegistry(Factory):
         self.limits = limits
         self.clock = clock
         self.shelf = shelf
+        self.passwords = PasswordChecks(clock, limits.password)
         self.ready = False
         self._make = make
         self.connections: dict[IConnected, None] = {}
@@ -68,10 +71,9 @@ class ConnectionRegistry(Factory):
         self.refused = 0
         self.budget = TurnBudget(clock, group_service.survive)
         self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
-        self._per_host: Counter[str] = Counter()
+        self._per_host: Counter[str] = Counter()  # by network
         self._unnamed: dict[IConnected, float] = {}  # since when, in this order
         self._closing: dict[IConnected, float] = {}  # since when, in this order
-        self._guessed: dict[str, float] = {}  # when each host last gave a wrong password
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
 
@@ -108,7 +110,7 @@ class ConnectionRegistry(Factory):
         limits = self.limits
         if len(self.connections) >= limits.max_connections:
             return "There are too many connections: try again later."
-        if limits.max_per_host and self._per_host[host] >= limits.max_per_host:
+        if limits.max_per_host and self._per_host[network_of(host)] >= limits.max_per_host:
             return "There are too many connections from your address."
         return ""
 
@@ -118,7 +120,7 @@ class ConnectionRegistry(Factory):
         tune(transport)
         self.total += 1
         self.connections[connection] = None
-        self._per_host[connection.host] += 1
+        self._per_host[network_of(connection.host)] += 1
         self._unnamed[connection] = self.clock.seconds()
 
     def named(self, connection: IConnected) -> None:
@@ -132,20 +134,25 @@ class ConnectionRegistry(Factory):
         del self.connections[connection]
         self._unnamed.pop(connection, None)
         self._closing.pop(connection, None)
-        self._per_host[connection.host] -= 1
-        if not self._per_host[connection.host]:
-            del self._per_host[connection.host]
+        network = network_of(connection.host)
+        self._per_host[network] -= 1
+        if not self._per_host[network]:
+            del self._per_host[network]
 
     # Limits on input
 
-    def guessed(self, host: str) -> None:
-        """Record a wrong password from a host."""
-        self._guessed[host] = self.clock.seconds()
+    def check_password(self, connection: IConnected, given: bytes) -> Deferred[bool]:
+        """Check a password: see PasswordChecks. While it waits, the connection has no deadline for its name."""
+        check = self.passwords.check(connection.host, connection, given)
+        if not check.called:
+            self.named(connection)
+            check.addCallback(self._checked, connection)
+        return check
 
-    def pause_of(self, host: str) -> float:
-        """Return for how many seconds no password is accepted from a host."""
-        since = self.clock.seconds() - self._guessed.get(host, float("-inf"))
-        return PASSWORD_PAUSE - since if 0 <= since < PASSWORD_PAUSE else 0.0
+    def _checked(self, is_right: bool, connection: IConnected) -> bool:
+        if connection in self.connections and connection not in self._closing:
+            self._unnamed[connection] = self.clock.seconds()
+        return is_right
 
     # Closing
 
@@ -158,7 +165,7 @@ class ConnectionRegistry(Factory):
                 self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a TLS handshake may never end
             for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
                 connection.drop()
-            self._guessed = {host: at for host, at in self._guessed.items() if self.pause_of(host)}
+            self.passwords.forget_old()
         except Exception:
             self.group_service.survive("looking after connections")
 
@@ -171,6 +178,7 @@ class ConnectionRegistry(Factory):
         """Answer all commands, send all lines that wait, and close every connection."""
         if self._ticker.running:
             self._ticker.stop()
+        self.passwords.stop()
         yield self.group_service.drain()
         yield self._wait_while(self.group_service.subscriptions.are_behind)
         for connection in tuple(self.connections):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum, auto
-from hashlib import sha256
+from functools import partial
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -14,7 +13,7 @@ from zope.interface import Attribute, implementer
 from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
-from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, NAME_ATTEMPTS, PASSWORD_ATTEMPTS, QUEUE
 from groupchat.core.names import MAX_CHARACTERS
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
@@ -30,10 +29,15 @@ class Phase(Enum):
     """The meaning of the next line."""
 
     PASSWORD = auto()  # the password
-    PENALTY = auto()  # it has to wait: a wrong password was given
+    CHECKING = auto()  # it has to wait: a password is being checked
     NAME = auto()  # a name, or the opening of a numbered session
     JOINING = auto()  # it has to wait: the join is not answered
+    REFUSING = auto()  # it has to wait: a password or a name is refused once the input before that is discarded
     MEMBER = auto()  # a text or a command
+
+
+WAITING = (Phase.CHECKING, Phase.JOINING, Phase.REFUSING)
+"""The phases in which no line is read."""
 
 
 class NotUnderstood(NamedTuple):
@@ -55,6 +59,9 @@ class ILinesConnection(IConnected):
     def subscribe(member: Member, place: tuple[int, int], render: Render | None) -> None:
         """Send what comes after a place, as it comes."""
 
+    def discard_input(then: Callable[[], None]) -> None:
+        """Discard the input until none has come for a while, and call this then."""
+
     def read_soon() -> None:
         """Read lines in the next turn of the reactor."""
 
@@ -72,7 +79,8 @@ class Dialogue:
         self._group = registry.group_service.group
         self._connection = connection
         self._phase = Phase.NAME if registry.limits.password is None else Phase.PASSWORD
-        self._attempts = 0
+        self._check: Deferred[bool] | None = None  # of a password
+        self._attempts = 0  # passwords, and then names, that were refused
         self._greeted = 0  # the number of the last line when the greeting was written
         self._seat: Seat | None = None
         self._unanswered: dict[int, Command] = {}  # by identity
@@ -90,7 +98,7 @@ class Dialogue:
 
     def is_ready(self) -> bool:
         """Return True if the next line can be read."""
-        if self._phase in (Phase.PENALTY, Phase.JOINING) or self.has_long_answer:
+        if self._phase in WAITING or self.has_long_answer:
             return False
         # A resumed session may have commands of an earlier connection in its queue.
         queued = 0 if self._seat is None else len(self._seat.queue or ())
@@ -98,12 +106,18 @@ class Dialogue:
 
     def is_idle(self) -> bool:
         """Return True if everything that was read is answered."""
-        return not self._unanswered and self._phase is not Phase.PENALTY
+        return not self._unanswered and self._phase not in (Phase.CHECKING, Phase.REFUSING)
+
+    @property
+    def is_in_queue(self) -> bool:
+        """True while a password waits to be checked."""
+        return self._phase is Phase.CHECKING
 
     def line_received(self, raw: bytes) -> bool:
         """Read a line. Return False if it has to wait, and is to be received again."""
         if self._phase is Phase.PASSWORD:
-            return self._check_password(raw)
+            self._check_password(raw)
+            return True
         if not raw:
             return True
         if self._phase is Phase.NAME:
@@ -123,37 +137,45 @@ class Dialogue:
         seat, self._seat = self._seat, None
         if seat is not None and seat.client is self:
             self._service.hang_up(seat, hold=self.numbered)
+        check, self._check = self._check, None
+        if check is not None:
+            check.cancel()
 
     # The password
 
-    def _check_password(self, given: bytes) -> bool:
-        if pause := self._registry.pause_of(self._connection.host):
-            self._penalize(pause, self._end_penalty)
-            return False
-        password = self._registry.limits.password
-        assert password is not None
-        if hmac.compare_digest(sha256(given).digest(), sha256(password).digest()):
-            self._phase = Phase.NAME
+    def _check_password(self, given: bytes) -> None:
+        self._phase = Phase.CHECKING
+        self._check = self._registry.check_password(self._connection, given)
+        self._check.addCallback(self._checked)
+
+    def _checked(self, is_right: bool) -> None:
+        if self._check is None:
+            return  # the connection is gone
+        self._phase = Phase.NAME
+        if is_right:
+            self._attempts = 0
             self._greet()
+            self._connection.read_soon()
+        elif self._may_try_again(PASSWORD_ATTEMPTS):
+            self._discard_then_ask(Phase.PASSWORD, "That is not the password. What is it?")
         else:
-            self._attempts += 1
-            self._registry.guessed(self._connection.host)
-            self._penalize(self._registry.pause_of(self._connection.host), self._refuse_password)
-        return True
-
-    def _penalize(self, seconds: float, then: Callable[[], None]) -> None:
-        self._phase = Phase.PENALTY
-        self._registry.clock.callLater(seconds, then)
-
-    def _refuse_password(self) -> None:
-        if self._attempts >= PASSWORD_ATTEMPTS:
             self._connection.close("That is not the password. Ask whoever runs this group for it.")
-        else:
-            self._note("That is not the password. What is it?")
-        self._end_penalty()
 
-    def _end_penalty(self) -> None:
-        self._phase = Phase.PASSWORD
+    # Refusals
+
+    def _may_try_again(self, most: int) -> bool:
+        """Count a refusal. Return False if it was the last one."""
+        self._attempts += 1
+        return self._attempts < most
+
+    def _discard_then_ask(self, phase: Phase, question: str) -> None:
+        """Refuse a line. What arrived before that is no answer to it, since nobody has read it yet."""
+        self._phase = Phase.REFUSING
+        self._connection.discard_input(partial(self._ask_again, phase, question))
+
+    def _ask_again(self, phase: Phase, question: str) -> None:
+        self._phase = phase
+        self._note(question)
         self._connection.read_soon()
 
     # The name, or the session
@@ -166,15 +188,13 @@ class Dialogue:
 
     def _introduce(self, raw: bytes) -> None:
         self._registry.budget.spend(NAMES)
-        if wire_lines.is_http(raw):
-            self._connection.close("This is no web server.")
-            return
         self.numbered = self.numbered or wire_lines.asks_for_numbers(raw)
         try:
             asked = wire_lines.parse_first(wire_lines.decode(raw))
             if self.numbered and isinstance(asked, Join) and not asked.secret:
                 # This line is no name: a program sent it without waiting for its session.
-                raise IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
+                self._refuse(0, IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER."))
+                return
             if isinstance(asked, Resume):
                 self._take_over(asked.secret, asked.number)
         except IllegalMessage as why:
@@ -350,7 +370,14 @@ class Dialogue:
             self._note(str(why))
 
     def _refuse_name(self, why: IllegalMessage) -> None:
-        if self.numbered:
+        """Refuse a name, or a session. Only programs may send more without waiting: each opening says what it is."""
+        if isinstance(why, NotNow) or self._may_try_again(NAME_ATTEMPTS):
+            if self.numbered:
+                self._refuse(0, why)
+            else:
+                self._discard_then_ask(Phase.NAME, f"{why} What is your name?")
+        elif self.numbered:
             self._refuse(0, why)
+            self._connection.close("Connect again to try another name.")
         else:
-            self._note(f"{why} What is your name?")
+            self._connection.close(f"{why} Connect again to try another name.")

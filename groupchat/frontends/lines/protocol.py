@@ -6,11 +6,12 @@ slow or hostile peer costs some buffers, and no more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,10 +21,13 @@ from groupchat.core.limits import MAX_UNTERMINATED
 from groupchat.frontends.connections import ConnectionRegistry, writer
 from groupchat.frontends.lines.dialogue import Dialogue, ILinesConnection
 from groupchat.service.subscriptions import IReader, Render, Subscription
-from groupchat.wire.lines import NO_TIMING_MARK, Splitter, asks_for_numbers, notes
+from groupchat.wire.lines import NO_TIMING_MARK, Opening, Splitter, asks_for_numbers, notes
 
 AT_ONCE = 64
 """The number of lines that one connection reads before the others have their turn."""
+
+QUIET_SECONDS = 0.1
+"""Seconds without input after which a refusal is sent: what a script sends at once may arrive in several pieces."""
 
 
 class State(Enum):
@@ -64,10 +68,12 @@ class LinesProtocol(Protocol):
         self._registry = registry
         self._service = registry.group_service
         self._subscription: Subscription | None = None
+        self._opening = Opening()
         self._splitter = Splitter()
         self._lines: list[bytes] = []  # split, but not read yet
         self._input = Input.RECEIVING
         self._turn = Turn.IDLE
+        self._quiet: IDelayedCall | None = None  # while input is discarded
         self._input_paused = False
         self._output_paused = False
 
@@ -82,16 +88,20 @@ class LinesProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if not self.is_open:
             return
+        if why := self._opening.feed(data):
+            self.close(why)
+            return
         self._splitter.feed(data)
-        if self._input is Input.SPLIT:
-            self._splitter.lines(len(data))  # drops them; only a timing mark is answered
-            self._answer_mark()
+        if self._input is Input.SPLIT or self.is_discarding:
+            self._discard()
         else:
             self.read()
 
     def readConnectionLost(self) -> None:
         if self._input is Input.RECEIVING:
             self._input = Input.RECEIVED
+        if self.is_discarding:
+            self._discard()
         self.read()
 
     def writeConnectionLost(self) -> None:
@@ -103,7 +113,7 @@ class LinesProtocol(Protocol):
         self._output_paused = False
         self._registry.closed(self)
         self._unsubscribe()
-        if self.state is State.CLOSING or self.dialogue.numbered:
+        if self.state is State.CLOSING or self.dialogue.numbered or self.dialogue.is_in_queue:
             self._hang_up()
             return
         self.state = State.LOST
@@ -175,6 +185,8 @@ class LinesProtocol(Protocol):
 
     def _hang_up(self) -> None:
         self.state = State.CLOSED
+        if self._quiet is not None and self._quiet.active():
+            self._quiet.cancel()
         self._forget_input()
         self.dialogue.hang_up()
         del self.dialogue  # it knows this connection: a circle
@@ -212,6 +224,28 @@ class LinesProtocol(Protocol):
         if self.state in (State.OPEN, State.LOST):
             is_over = count == AT_ONCE or budget.room <= 0 or self.dialogue.has_long_answer
             self._after_reading(read_on=failed or is_over)
+
+    @property
+    def is_discarding(self) -> bool:
+        return self._quiet is not None and self._quiet.active()
+
+    def discard_input(self, then: Callable[[], None]) -> None:
+        """Discard the input until none has come for a while, and call this then."""
+        self._quiet = self._registry.clock.callLater(QUIET_SECONDS, then)
+        self._lines.clear()
+        self._discard()
+        if self._input_paused and self.is_open:
+            self._input_paused = False
+            self.transport.resumeProducing()
+
+    def _discard(self) -> None:
+        """Discard what was received. A sign of the end counts, and a timing mark is answered."""
+        self._splitter.discard()
+        self._answer_mark()
+        if self._splitter.ended:
+            self._input = Input.SPLIT
+        if self._quiet is not None and self._quiet.active():
+            self._quiet.reset(QUIET_SECONDS if self._input is Input.RECEIVING else 0)
 
     def read_soon(self) -> None:
         """Read lines in the next turn of the reactor, so no command is submitted in the middle of an answer."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
-from hashlib import sha256
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
@@ -25,41 +24,37 @@ _WRONG = IllegalMessage("That is not the password.")
 
 
 class PasswordHandler(RequestHandler):
-    """PASSWORD: a check that is slow for whoever guesses, on however many streams."""
+    """PASSWORD: a check that waits for its turn among those of the same host."""
 
     def __init__(self, transfer_server: TransferServer, peer: Peer, given: bytes) -> None:
         super().__init__(transfer_server, peer)
         self._given = given
-        self._is_wrong = False
+        self._check: Deferred[bool] | None = None
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         registry, peer = self.transfer_server.registry, self.peer
-        password = registry.limits.password
-        if password is None or peer.trusted:
-            self._accept()
-        elif peer.attempts >= PASSWORD_ATTEMPTS:
-            self.refuse(_WRONG)  # without a check: the connection is about to be closed
-        elif pause := registry.pause_of(peer.host):
-            self.wait(pause)
-        elif hmac.compare_digest(sha256(self._given).digest(), sha256(password).digest()):
-            self._accept()
-        else:
-            peer.attempts += 1
-            self._is_wrong = True
-            registry.guessed(peer.host)
-            self.wait(registry.pause_of(peer.host))
-
-    def _accept(self) -> None:
-        self.peer.trusted = True
+        if registry.limits.password is not None and not peer.trusted:
+            if peer.attempts >= PASSWORD_ATTEMPTS:
+                raise _WRONG  # without a check: the connection is about to be closed
+            self._check = registry.passwords.check(peer.host, peer, self._given)
+            is_right = await self._check
+            if self.is_over:
+                return
+            if not is_right:
+                self._refuse_password()
+                return
+        peer.trusted = True
         self.end(wire_files.accepted())
 
-    def timed_out(self) -> None:
-        if not self._is_wrong:
-            self.begin()
-            return
+    def _refuse_password(self) -> None:
+        self.peer.attempts += 1
         self.refuse(_WRONG)
         if self.peer.attempts >= PASSWORD_ATTEMPTS:
             self.peer.close("That is not the password. Ask whoever runs this group for it.")
+
+    def stopped(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
 
 
 class ListHandler(RequestHandler):

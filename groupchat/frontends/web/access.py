@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.web import guard
-from groupchat.frontends.web.answers import Refusal, retry_after
+from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.guard import PasswordCookie, TrustedHosts
 from groupchat.frontends.web.request import Request
 
@@ -37,23 +39,21 @@ class Access:
         if guard.is_foreign(request.method.decode("ascii"), host, request.text("Origin"), site, mode):
             raise Refusal(403, "The page of another site sent this, which is not allowed.")
 
-    def check_password(self, request: Request) -> None:
-        """Raise Refusal if a password is needed, and the request has neither the cookie nor the password."""
+    def check_password(self, request: Request) -> Deferred[bool] | None:
+        """Return the check of the password that the request has; None if it has the cookie, or needs none.
+
+        Raise Refusal if a password is needed, and there is none.
+        """
         if self.cookie is None or any(map(self.cookie.is_token, request.cookie_values(self.cookie.name))):
-            return
+            return None
         basic = guard.basic(request.authorization)
         if basic is None or not basic[1]:
             raise Refusal(401, "This group has a password.", password=True)
-        if not self.is_password(request.peer, basic[1]):
-            raise Refusal(401, "That is not the password.", password=True)
+        return self.is_password(request, basic[1])
 
-    def is_password(self, host: str, given: bytes) -> bool:
-        """Return True if this is the password. Raise Refusal if the host has just given a wrong one."""
-        pause = self._registry.pause_of(host)
-        if pause:
-            why = "Somebody at your address gave a wrong password: wait a little."
-            raise Refusal(429, why, retry_after(int(pause) + 1))
-        if self.cookie is None or self.cookie.is_password(given):
-            return True
-        self._registry.guessed(host)
-        return False
+    def is_password(self, request: Request, given: bytes) -> Deferred[bool]:
+        """Check a password: see PasswordChecks. A check that waits ends with the connection."""
+        check = self._registry.passwords.check(request.peer, request.channel, given)
+        if not check.called:
+            request.notifyFinish().addErrback(lambda _: check.cancel())
+        return check

@@ -30,12 +30,12 @@ MAX_PAGE = 256 * 1024
 JOIN = "You are not in the group: join first."
 
 
-def password(site: Site, request: Request) -> Answer:
+async def password(site: Site, request: Request) -> Answer:
     """Give a cookie to a client that knows the password."""
     cookie = site.access.cookie
     if cookie is None:
         return answers.nothing()
-    if not site.access.is_password(request.peer, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
+    if not await site.access.is_password(request, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
         raise Refusal(403, "That is not the password.", password=True)
     return answers.nothing((guard.set_cookie(cookie.name, cookie.token(), secure=request.secure),))
 

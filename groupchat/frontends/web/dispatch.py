@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import unquote
 
 from groupchat.core.limits import MAX_WEB_TARGET
@@ -20,8 +21,14 @@ def dispatch(site: Site, request: Request, length: int | None) -> None:
     _check_head(site, request, length)
     site.access.check_origin(request)
     route = _find_route(site, request)
-    if not route.open:
-        site.access.check_password(request)
+    check = None if route.open else site.access.check_password(request)
+    if check is None:
+        _begin(site, request, route, length)
+    else:
+        request.postpone(check, partial(_begin, site, request, route, length))
+
+
+def _begin(site: Site, request: Request, route: Route, length: int | None) -> None:
     site.backlog.check(request.peer)
     if route.takes < 0:
         route.handler(site, request)

@@ -83,9 +83,10 @@ def client_of(forwarded: str | None, proxy: str) -> str:
     """Return the client of a request that a trusted proxy forwarded: the last address in X-Forwarded-For."""
     last = (forwarded or "").rpartition(",")[2].strip()
     try:
-        return str(ipaddress.ip_address(last.strip("[]"))).removeprefix("::ffff:")
+        address = ipaddress.ip_address(last.strip("[]"))
     except ValueError:
         return proxy
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def secret_of(key: str) -> str:
@@ -137,19 +138,15 @@ def basic(authorization: str) -> tuple[str, bytes] | None:
 
 
 class PasswordCookie:
-    """The password, and the cookie of clients that gave it. A restart keeps the cookie valid, a new password does not.
+    """The cookie of clients that gave the password. A restart keeps the cookie valid, a new password does not.
 
     Its tokens are signed with a key that scrypt derives from the password, so that guessing the password from a token
     is slow.
     """
 
     def __init__(self, password: bytes) -> None:
-        self._password = sha256(password).digest()
         self._secret = scrypt(password, salt=b"groupchat web", n=2**14, r=8, p=1, dklen=32)
         self.name = f"groupchat-trust-{self._mac('name')[:8]}"
-
-    def is_password(self, given: bytes) -> bool:
-        return hmac.compare_digest(sha256(given).digest(), self._password)
 
     def token(self) -> str:
         nonce = secrets.token_hex(16)

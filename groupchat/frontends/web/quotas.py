@@ -7,21 +7,23 @@ from math import inf
 
 from groupchat.core.errors import NotNow
 from groupchat.core.limits import MAX_WEB_UNSENT, MAX_WEB_UNSENT_EACH
+from groupchat.core.networks import network_of
 
 
 class HostCounter:
     """A number for each host; `len()` is their sum."""
 
     def __init__(self) -> None:
-        self._hosts: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()  # by network
 
     def __len__(self) -> int:
         return self._hosts.total()
 
     def add(self, host: str, count: int) -> None:
-        self._hosts[host] += count
-        if not self._hosts[host]:
-            del self._hosts[host]
+        network = network_of(host)
+        self._hosts[network] += count
+        if not self._hosts[network]:
+            del self._hosts[network]
 
 
 class Quota(HostCounter):
@@ -33,7 +35,7 @@ class Quota(HostCounter):
 
     def take(self, host: str, each: int, most: float = inf) -> None:
         """Count one more transfer, until `give_back`. Raise NotNow if there are too many."""
-        if self._hosts[host] >= each or len(self) >= most:
+        if self._hosts[network_of(host)] >= each or len(self) >= most:
             raise NotNow(f"Too many files are being {self._what}: try again later.")
         self.add(host, 1)
 
@@ -46,5 +48,5 @@ class Backlog(HostCounter):
 
     def check(self, host: str) -> None:
         """Raise NotNow if the backlog is too long to answer one more request of this host."""
-        if self._hosts[host] >= MAX_WEB_UNSENT_EACH or len(self) >= MAX_WEB_UNSENT:
+        if self._hosts[network_of(host)] >= MAX_WEB_UNSENT_EACH or len(self) >= MAX_WEB_UNSENT:
             raise NotNow("Read the answers that were sent to you first.")

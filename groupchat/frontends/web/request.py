@@ -13,6 +13,7 @@ from twisted.web import http
 
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Group, Member
+from groupchat.core.limits import WEB_HEAD_SECONDS
 from groupchat.core.numbers import whole
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
@@ -52,6 +53,7 @@ class Request(http.Request):
         self._has_body = False
         self._lost = False
         self._refused = False
+        self._is_postponed = False
         self._query: dict[str, str] | None = None
 
     # The head
@@ -145,6 +147,41 @@ class Request(http.Request):
         except Exception as error:
             self._fail(error)
 
+    def postpone(self, check: Deferred[bool], begin: Callable[[], None]) -> None:
+        """Call this once a check of the password has ended well. Until then no more of the body is received."""
+        if check.called:
+            check.addCallback(self._begin_if_right, begin).addErrback(self._failed)
+            return
+        self._is_postponed = True
+        if not self.is_whole:
+            self.channel.pauseNetwork()
+            self.channel.wait(0)
+        check.addCallback(self._begin_if_right, begin).addCallback(self._catch_up).addErrback(self._failed)
+
+    def _begin_if_right(self, is_right: bool, begin: Callable[[], None]) -> None:
+        if not is_right:
+            raise Refusal(401, "That is not the password.", password=True)
+        begin()
+
+    def _catch_up(self, _: None) -> None:
+        """Handle what was received in the meantime."""
+        self._is_postponed = False
+        if self._has_body:
+            self.channel.resumeNetwork()
+        body, self.body = bytes(self.body), bytearray()
+        if body:
+            self.handleContentChunk(body)
+        if self.is_whole:
+            self._complete_in_turn()
+        elif self.taker is None:
+            self.channel.wait(WEB_HEAD_SECONDS)
+
+    def _complete_in_turn(self) -> None:
+        if self.taker is None and not self.channel.may_answer():
+            self._site.registry.budget.wait(self._complete_in_turn)
+        elif not self.is_gone:
+            self._complete()
+
     def proceed(self) -> None:
         """Tell a client that asked (Expect: 100-continue) to send the body."""
         if self.text("Expect") is not None and self.clientproto == b"HTTP/1.1" and not self.is_gone:
@@ -171,8 +208,10 @@ class Request(http.Request):
             return
         if not self._has_body:
             self._dispatch(0)
-        if self._refused:
-            return
+        if not self._refused and not self._is_postponed:
+            self._complete()
+
+    def _complete(self) -> None:
         if self.taker is not None:
             self.taker.end()
         else:

@@ -1,0 +1,126 @@
+"""Checks of the group's password: one queue for each host, served in turn by connection.
+
+Wrong passwords take tokens, from a bucket of the host and from one of all hosts together; right ones take none. While a
+bucket is empty, passwords wait, right or wrong: nobody can tell which it is by the time that passes. A connection that
+has several passwords waiting, as over QUIC, has one checked, and then has to wait for all others of its host.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import deque
+from dataclasses import dataclass, field
+from hashlib import sha256
+from heapq import heappop, heappush
+from itertools import count
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from groupchat.core.limits import ALL_PASSWORD_CHECKS, PASSWORD_CHECKS
+from groupchat.core.networks import network_of
+from groupchat.core.pace import Bucket
+
+Waiting = deque[tuple[bytes, "Deferred[bool]"]]
+
+
+@dataclass(eq=False, slots=True)
+class Queue:
+    """The passwords of one host that wait, by connection: the next one is of the first connection."""
+
+    bucket: Bucket
+    connections: dict[object, Waiting] = field(default_factory=dict)
+    is_planned: bool = False
+
+
+class PasswordChecks:
+    """The checks of one group. There is no password if `password` is None, and then nothing may be checked."""
+
+    def __init__(self, clock: IReactorTime, password: bytes | None) -> None:
+        self._clock = clock
+        self._hash = sha256(password or b"").digest()
+        self._all = Bucket(ALL_PASSWORD_CHECKS, ALL_PASSWORD_CHECKS)
+        self._queues: dict[str, Queue] = {}  # by network: those in which something waits, or was wrong not long ago
+        self._plan: list[tuple[float, int, str]] = []  # a heap of when each queue is served next, in this order
+        self._order = count()
+        self._timer: IDelayedCall | None = None
+        self._is_stopped = False
+
+    def check(self, host: str, connection: object, given: bytes) -> Deferred[bool]:
+        """Return a Deferred that fires with True if this is the password: at once, or when its turn comes.
+
+        Cancel it when the connection ends, since only connections bound the queues: then it fires with False.
+        """
+        network = network_of(host)
+        queue = self._queues.get(network)
+        if queue is None:
+            queue = self._queues[network] = Queue(Bucket(*PASSWORD_CHECKS))
+        waiting = queue.connections.setdefault(connection, deque())
+
+        def forget(done: Deferred[bool]) -> None:
+            if (given, done) in waiting:
+                waiting.remove((given, done))
+                if not waiting:
+                    del queue.connections[connection]
+            done.callback(False)
+
+        done: Deferred[bool] = Deferred(forget)
+        waiting.append((given, done))
+        if not queue.is_planned and not self._is_stopped:
+            self._add_to_plan(network, queue, self._clock.seconds())
+            self._serve()
+        return done
+
+    def stop(self) -> None:
+        """Check nothing more."""
+        self._is_stopped = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._plan.clear()
+
+    def forget_old(self) -> None:
+        """Forget the hosts whose buckets are full again."""
+        now = self._clock.seconds()
+        for network, queue in tuple(self._queues.items()):
+            if not queue.connections and not queue.is_planned and queue.bucket.is_full(now):
+                del self._queues[network]
+
+    def _add_to_plan(self, network: str, queue: Queue, now: float) -> None:
+        queue.is_planned = True
+        heappush(self._plan, (now + queue.bucket.wait(now), next(self._order), network))
+
+    def _serve(self) -> None:
+        """Check what may be checked now, and plan the next check. The bucket of all hosts bounds the work of a turn."""
+        now, checked = self._clock.seconds(), list[tuple[Deferred[bool], bool]]()
+        while self._plan and self._plan[0][0] <= now and not self._all.wait(now):
+            network = heappop(self._plan)[2]
+            queue = self._queues[network]
+            queue.is_planned = False
+            if queue.connections:
+                checked.append(self._check_next(queue, now))
+            if queue.connections:
+                self._add_to_plan(network, queue, now)
+        self._set_timer(now)
+        for done, is_right in checked:  # last, because what this calls may come back here
+            if not done.called:
+                done.callback(is_right)
+
+    def _check_next(self, queue: Queue, now: float) -> tuple[Deferred[bool], bool]:
+        connection, waiting = next(iter(queue.connections.items()))
+        del queue.connections[connection]
+        given, done = waiting.popleft()
+        if waiting:
+            queue.connections[connection] = waiting  # behind all others
+        is_right = hmac.compare_digest(sha256(given).digest(), self._hash)
+        if not is_right:
+            queue.bucket.take(now)
+            self._all.take(now)
+        return done, is_right
+
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._plan:
+            pause = max(self._plan[0][0] - now, self._all.wait(now))
+            self._timer = self._clock.callLater(pause, self._serve)
