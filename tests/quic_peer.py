@@ -67,7 +67,7 @@ class QuicPeer:
         self.sent += len(datagram)
         self.socket.sendto(datagram, self.where)
 
-    def receive(self, seconds: float = 20.0) -> bytes:
+    def receive(self, seconds: float = 60.0) -> bytes:
         """Return the next datagram. Raise TimeoutError if none comes in so many seconds."""
         self.socket.settimeout(seconds)
         try:
@@ -103,7 +103,7 @@ class QuicPeer:
             case events.ConnectionTerminated():
                 self.reasons.append(event.reason_phrase)
 
-    def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Run until a condition holds. Raise AssertionError if it does not in so many seconds."""
         end = time.monotonic() + seconds
         while not condition():

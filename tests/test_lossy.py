@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from .lossy import Address, Between, Conditions, Line, Lossy, Relay
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class LineTest(TestCase):
