@@ -16,10 +16,13 @@ from twisted.logger import Logger
 from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
 from groupchat.core.group import Group, Member
-from groupchat.core.ids import Ids
+from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 2
+
+_YEAR_10000 = 253_402_300_800
+"""The first time that no date can be made of, in seconds since the epoch."""
 
 
 class Snapshots:
@@ -34,17 +37,31 @@ class Snapshots:
         self._refused: set[tuple[int, int]] = set()  # refused events: position of the entry, index in `_lines`
 
     def load(self, snapshot: Snapshot) -> int:
-        """Load a snapshot into a new group. Return the position after which entries are needed."""
+        """Load a snapshot into a new group. Return the position after which entries are needed. Raise CannotOpen."""
         if snapshot.version > VERSION:
             raise CannotOpen("The snapshot in the log was saved by a newer groupchat.")
-        state = json.loads(snapshot.state)
-        self._covered = snapshot.position
-        self._head = state["head"]
-        self._refused = {(position, index) for position, index in state["refused"]}
-        self._group.whispered = state.get("whispered", 0)
-        for fields in state["members"]:
-            self._group.add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
-        return int(state["first"]) - 1
+        try:
+            state = json.loads(snapshot.state)
+            self._covered = snapshot.position
+            self._head = _whole(state["head"])
+            self._refused = {(_whole(position), _whole(index)) for position, index in state["refused"]}
+            self._group.whispered = _whole(state.get("whispered", 0))
+            for fields in state["members"]:
+                self._add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
+            return _whole(state["first"], least=1, most=snapshot.position + 1) - 1
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CannotOpen("The snapshot cannot be applied: the file is damaged. Restore a backup.") from error
+
+    def _add(self, m: Member) -> None:
+        """Add a member to the group. Raise ValueError or TypeError if there cannot be such a member."""
+        "".join([m.name, m.key, m.host, m.secret or ""]).encode()  # fails for what is no text, or half a character
+        for number in (m.id, m.joined, m.cursor, m.skipped, m.own, m.address[1] if m.address else 0):
+            _whole(number, least=-MAX_ID)
+        if not (0 <= m.since < _YEAR_10000 and 0 <= m.logged < _YEAR_10000):
+            raise ValueError("not a time")
+        if m.id in self._group.members or m.key in self._group.by_key:
+            raise ValueError("two members with one id or name")
+        self._group.add(m)
 
     def first_number(self, lines: int) -> int:
         """Return the number of the first line that is needed, given how many lines the covered entries have.
@@ -103,6 +120,13 @@ class Snapshots:
         return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
 
 
+def _whole(number: object, least: int = 0, most: int = MAX_ID) -> int:
+    """Return a number from the file. Raise ValueError if it is not whole, or out of its range."""
+    if type(number) is not int or not least <= number <= most:
+        raise ValueError(f"not a number from {least} to {most}: {number!r}")
+    return number
+
+
 def _lines(entry: Entry) -> list[Line]:
     """Return all events but the Seens. The log may forget those, which must not change the index of the others."""
     return [event for event in entry.events if not isinstance(event, Seen)]
@@ -118,7 +142,7 @@ def _member(fields: list[Any]) -> Member:
     member_id, name, key, host, port, secret, number, since, cursor, skipped, own, logged, last, mask = fields
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
     member.cursor, member.own, member.logged = cursor, own, logged
-    member.ids = Ids(last, mask) if last else None
+    member.ids = Ids(_whole(last), _whole(mask, most=2**WINDOW - 1)) if last else None
     return member
 
 
