@@ -110,6 +110,9 @@ class OracleTests(SynchronousTestCase):
 
 @slow
 class LiveTests(TestCase):
+    if not HAS_CHECKSUMS:
+        skip = "files without checksums"
+
     def test_a_real_daemon_has_no_fault(self) -> None:
         for options in (["--minutes", "0.1", "--seed", SEED], ["--repeat", f"{SEED}/lines/0"]):
             program = [sys.executable, "-m", "tests.fuzz", *options]
