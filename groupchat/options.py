@@ -24,6 +24,7 @@ from groupchat.core.limits import (
     Network,
     Settings,
 )
+from groupchat.core.numbers import whole
 from groupchat.wire.datagrams import MAX_REPLY
 
 DEFAULTS = Settings()
@@ -295,9 +296,10 @@ def _check_interface(interface: str | None) -> None:
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
-        raise usage.UsageError(f"--{name} must be a whole number from {least} to {most}, not {value!r}.")
-    return int(value)
+    number = whole(value)
+    if number is None or not least <= number <= most:
+        raise usage.UsageError(f"--{name} must be a whole number from {least} to {most}, not {value[:40]!r}.")
+    return number
 
 
 def _networks(name: str, given: str | None, otherwise: Sequence[Network]) -> Sequence[Network]:

@@ -18,6 +18,7 @@ from zope.interface.verify import verifyObject
 from groupchat.core.errors import CannotShare, NotNow
 from groupchat.files import IReading, IReceiving, IShelf, hashing, shelf
 from groupchat.files.shelf import Shelf
+from groupchat.wire.files import entry as wire_entry
 from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -57,6 +58,13 @@ class ListingTests(ShelfTestCase):
             os.utime(self.directory / name, (at, at))
         files = yield self.shelf.listing()
         self.assertEqual([(file.name, file.at) for file in files], [("c", 1000), ("b", 2000), ("a", 3000)])
+
+    @inlineCallbacks
+    def test_a_time_before_1970_is_listed_as_its_beginning(self) -> Steps:
+        self.put("a", b"")
+        os.utime(self.directory / "a", (-1_000_000_000, -1_000_000_000))
+        (file,) = yield self.shelf.listing()
+        self.assertEqual((file.at, wire_entry("a", 0, None, file.at)), (0, b"0 - 0 a\n"))
 
     @inlineCallbacks
     def test_hashes_are_computed_without_being_asked_for(self) -> Steps:

@@ -327,6 +327,24 @@ class FullDiskTests(Directory):
         self.assertTrue(str(again.ask(1, "5")).endswith("Bob: there is room again"))
         self.assertEqual(node.fatal, 0)
 
+    def test_a_probe_finds_that_there_is_room_again(self) -> None:
+        node = self.node()
+        node.join(["Alice"])
+        self.limit(node, 1)
+        for size in (4_000, 400, 0):  # so that not even a short entry fits
+            while node.ask(1, f"2 x{'x' * size}") is not None:
+                pass
+        self.assertFalse(self.is_well(node))
+        self.limit(node, 1_000_000)
+        self.assertFalse(self.is_well(node))
+        node.clock.advance(5)
+        self.assertTrue(self.is_well(node))
+        self.assertIsNotNone(self.after_a_kill(node).ask(1, "5"))
+
+    def is_well(self, node: DurableNode) -> bool:
+        node.thread_reactor.wait(node.service.probe())
+        return node.service.is_well()
+
 
 class FileTests(Directory):
     """Files that cannot be used: the reason is one line, and the file is not changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ISystemHandle, IUDPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
@@ -507,6 +508,56 @@ class FaultTests(SynchronousTestCase):
             node.ask(1, "2 hi")
             node.ask(1, "2 ho")
         self.assertLessEqual(len(events), 2)
+
+    def test_each_failed_append_means_that_the_log_fails(self) -> None:
+        log = FailingLog([])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        for _ in range(3):
+            log.failures = [Unavailable("the disk is full")]
+            node.ask(1, "2 hi")
+            self.assertFalse(node.service.is_well())
+            node.ask(1, "2 ho")
+            self.assertTrue(node.service.is_well())
+
+    def test_a_log_that_fails_is_probed_with_a_write(self) -> None:
+        log = FailingLog([Unavailable("the disk is full")] * 3)
+        node = Node(log)
+        self.assertIsNone(node.ask(1, "1 Alice"))
+        appended = [len(log.appended)]
+        for seconds in (0, 0, 4.9, 0.2, 4.9, 0.2, 10, 10):
+            node.clock.advance(seconds)
+            self.successResultOf(node.service.probe())
+            appended.append(len(log.appended))
+        self.assertEqual(appended, [1, 2, 2, 2, 3, 3, 4, 4, 4])
+        self.assertTrue(node.service.is_well())
+        self.assertEqual((node.service.group.history.head, len(node.service.group.members)), (0, 0))
+
+    def test_a_probe_that_hangs_is_the_only_one(self) -> None:
+        log = FailingLog([Unavailable("the disk is full")])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        hanging = Deferred[None]()
+        self.patch(log, "append", lambda events, entry_id: hanging)
+        probe = node.service.probe()
+        for _ in range(3):
+            node.clock.advance(10)
+            self.successResultOf(node.service.probe())
+        self.assertNoResult(probe)
+        self.assertFalse(node.service.is_well())
+        hanging.callback(None)
+        self.successResultOf(probe)
+        self.assertTrue(node.service.is_well())
+
+    def test_a_log_that_works_is_not_probed(self) -> None:
+        node = Node(log := FailingLog([]))
+        node.ask(1, "1 Alice")
+        self.successResultOf(node.service.probe())
+        self.assertEqual(len(log.appended), 1)
+        self.successResultOf(node.service.stopService())
+        log.failures = [Unavailable("closed")]
+        self.successResultOf(node.service.probe())
+        self.assertFalse(node.service.is_well())
 
     def test_an_uncertain_append_that_was_stored_is_answered_once(self) -> None:
         log = FailingLog([Unknown("the connection broke")] * 2, stores=True)

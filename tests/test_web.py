@@ -7,9 +7,11 @@ import gzip
 import json
 from typing import Any
 
+from groupchat.core.errors import Unavailable
 from groupchat.core.limits import MAX_WEB_BODY, Limits
 from groupchat.frontends.web.request import COOKIE
 from tests.lobby import Lobby
+from tests.logs import FailingLog
 from tests.web import HOST, KEY, WebTestCase, parse
 
 OTHER = "ee" * 16
@@ -31,16 +33,6 @@ class JoiningTests(WebTestCase):
             },
         )
 
-    def test_a_browser_without_a_key_gets_one(self) -> None:
-        (cookie,) = self.get("/me", key="").cookies
-        name, key = cookie.partition(";")[0].split("=")
-        self.assertEqual(name, COOKIE)
-        self.assertRegex(key, "^[0-9a-f]{32}$")
-        self.assertEqual(cookie.partition("; ")[2], "Path=/; Max-Age=31536000; HttpOnly; SameSite=Strict")
-        self.assertEqual(self.get("/me", key=key).cookies, [])
-        (other,) = self.get("/me", key="").cookies
-        self.assertNotEqual(cookie, other)
-
     def test_a_client_joins_with_a_name(self) -> None:
         member_id = self.join("Alice")
         self.assertEqual(self.told(), ["Alice has joined"])
@@ -48,9 +40,11 @@ class JoiningTests(WebTestCase):
         self.assertEqual((me["name"], me["id"], me["head"]), ("Alice", member_id, 2))
 
     def test_joining_without_a_key_creates_one(self) -> None:
-        reply = self.post("/name", "Alice", key="")
-        (cookie,) = reply.cookies
-        key = cookie.partition("=")[2][:32]
+        (cookie,) = self.post("/name", "Alice", key="").cookies
+        name, key = cookie.partition(";")[0].split("=")
+        self.assertEqual(name, COOKIE)
+        self.assertRegex(key, "^[0-9a-f]{32}$")
+        self.assertEqual(cookie.partition("; ")[2], "Path=/; Max-Age=31536000; HttpOnly; SameSite=Strict")
         self.assertEqual(self.get("/me", key=key).json["name"], "Alice")
 
     def test_a_refused_name_says_why(self) -> None:
@@ -64,12 +58,12 @@ class JoiningTests(WebTestCase):
 
     def test_a_join_may_be_repeated_with_the_same_spelling(self) -> None:
         for _ in range(2):  # the answer to the first was lost
-            reply = self.post("/name", "John  Doe")
+            reply = self.ask("POST", "/name", "John  Doe", Authorization=f"Bearer {KEY}")
             self.assertEqual((reply.status, reply.json.get("name")), (200, "John Doe"))
 
     def test_a_join_may_be_repeated_before_its_answer(self) -> None:
-        first = self.request("POST", "/name", "Alice", key=KEY)
-        second = self.request("POST", "/name", "Alice", key=KEY)
+        first = self.request("POST", "/name", "Alice", Authorization=f"Bearer {KEY}")
+        second = self.request("POST", "/name", "Alice", Authorization=f"Bearer {KEY}")
         for line in (first, second):
             self.assertIn(b"200 OK", line.heard())
         self.assertEqual(self.told(), ["Alice has joined"])
@@ -326,14 +320,27 @@ class PageTests(WebTestCase):
         for path in ["/../site.py", "/static/../x", "//etc/passwd", "/%2e%2e/site.py", "/.", "/index.html/x"]:
             self.refused(self.get(path), 404)
 
-    def test_health_and_metrics(self) -> None:
-        self.lobby.service._ticker.running = True
-        self.assertEqual((self.get("/healthz").status, self.get("/healthz").body), (200, b"ok\n"))
-        self.lobby.service._appender.failing = True
-        self.assertEqual(self.get("/healthz").status, 503)
+    def test_metrics(self) -> None:
         figures = self.get("/metrics").body.decode()
         for line in ["groupchat_members 1.0", "groupchat_appended_total 1.0", "groupchat_live 0.0"]:
             self.assertIn(line, figures)
+
+
+class HealthTests(WebTestCase):
+    def test_health_is_ok_while_messages_are_stored(self) -> None:
+        reply = self.get("/healthz", key="")
+        self.assertEqual((reply.status, reply.body), (200, b"ok\n"))
+
+    def test_health_returns_with_the_room_on_the_disk(self) -> None:
+        log = FailingLog([])
+        self.open(Lobby(log))
+        self.join()
+        self.pass_time(2)
+        log.failures = [Unavailable("the disk is full")] * 3
+        self.refused(self.post("/messages", "hi"), 503)
+        for seconds, status, failures in [(0, 503, 1), (1, 503, 1), (4, 503, 0), (4, 503, 0), (1, 200, 0)]:
+            self.pass_time(seconds)
+            self.assertEqual((self.get("/healthz").status, len(log.failures)), (status, failures))
 
 
 class PasswordTests(WebTestCase):
@@ -358,8 +365,10 @@ class PasswordTests(WebTestCase):
             self.assertIn(self.get(path).status, (200, 503))
 
     def test_the_password_is_kept_as_a_cookie(self) -> None:
-        cookie = f"{self.trust()}; groupchat={KEY}"
-        self.assertEqual(self.ask("POST", "/name", "Alice", Cookie=cookie).status, 200)
+        trust = self.trust()
+        reply = self.ask("POST", "/name", "Alice", Cookie=trust)
+        self.assertEqual(reply.status, 200)
+        cookie = f"{trust}; {reply.cookies[0].partition(';')[0]}"
         self.assertEqual(self.ask("GET", "/me", Cookie=cookie).json["name"], "Alice")
 
     def test_a_forged_cookie_is_refused(self) -> None:

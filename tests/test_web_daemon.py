@@ -236,7 +236,8 @@ class PasswordTests(WebDaemonTestCase):
         with script.open("POST", "/password", "open sesame") as response:
             self.assertEqual(response.status, 204)
             cookie = (response.headers["Set-Cookie"] or "").partition(";")[0]
-        script.headers = {"Cookie": f"{cookie}; groupchat={KEY}"}
+        script = Script(self.port)
+        script.headers = {"Cookie": cookie}
         script.join("Alice")
         self.daemon.kill()
         self.start()
@@ -403,8 +404,25 @@ class TLSTests(WebDaemonTestCase):
                 self.assertEqual(connection.sock.selected_alpn_protocol(), chosen)
 
     def test_curl_over_tls(self) -> None:
-        cert = str(Path(self.directory.name) / "cert.pem")
-        self.assertEqual(self.curl("--cacert", cert, f"https://localhost:{self.port}/healthz")[0], 200)
+        cert, jar = str(Path(self.directory.name) / "cert.pem"), str(Path(self.directory.name) / "jar")
+        url = f"https://localhost:{self.port}"
+        self.assertEqual(self.curl("--cacert", cert, f"{url}/healthz")[0], 200)
+        self.assertEqual(self.curl("--cacert", cert, "-c", jar, "-d", "Alice", f"{url}/name")[0], 200)
+        status, body = self.curl("--cacert", cert, "-b", jar, f"{url}/me")
+        self.assertEqual((status, json.loads(body)["name"]), (200, "Alice"))
+
+    def test_the_cookie_of_an_earlier_version_is_replaced(self) -> None:
+        Script(self.port, context=self.context).join("Alice")
+        self.daemon.kill()
+        self.start()
+        browser = Script(self.port, "", self.context)
+        browser.headers = {"Cookie": f"groupchat={KEY}"}
+        with browser.open("GET", "/me") as response:
+            self.assertEqual(json.loads(response.read())["name"], "Alice")
+            new, old = response.headers.get_all("Set-Cookie") or []
+        self.assertIn("groupchat=; Path=/; Max-Age=0", old)
+        browser.headers = {"Cookie": new.partition(";")[0]}
+        self.assertEqual(browser.json("GET", "/me")["name"], "Alice")
 
     def test_a_connection_above_the_limit_gets_a_503(self) -> None:
         self.daemon.stop()

@@ -119,7 +119,7 @@ class EventTests(WebTestCase):
 
     def test_requests_under_way_fail_when_the_session_is_resumed(self) -> None:
         self.open(late_lobby(1.0))
-        joining = self.request("POST", "/name", "Alice", key=KEY)
+        joining = self.request("POST", "/name", "Alice", Authorization=f"Bearer {KEY}")
         self.lobby.settle()
         self.pass_time(2)
         self.assertIn(b"200 OK", joining.heard())

@@ -186,8 +186,8 @@ class WebTestCase(SynchronousTestCase):
         return self.ask("POST", path, body, key=key, **headers)
 
     def join(self, name: str = "Alice", key: str = KEY) -> str:
-        """Join, and return the id of the member."""
-        reply = self.post("/name", name, key)
+        """Join with a key, which is then a cookie, and return the id of the member."""
+        reply = self.ask("POST", "/name", name, Authorization=f"Bearer {key}")
         self.assertEqual((reply.status, reply.json["name"]), (200, name))
         return str(reply.json["id"])
 

@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
 from groupchat.core.filenames import folded, is_listed, numbered
 from groupchat.core.limits import MAX_FILES
+from groupchat.core.numbers import clamp_time
 from groupchat.files import STOPPING, FileOwner
 
 FOLDER = ".groupchat"
@@ -49,7 +50,7 @@ class Entry:
 
     @property
     def at(self) -> float:
-        return self.mtime / 1e9
+        return clamp_time(self.mtime / 1e9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from groupchat.core.errors import Unavailable, Unknown
-from groupchat.core.events import Event
+from groupchat.core.events import Event, Seen
 from groupchat.log import ILog
 from groupchat.service.seats import Waiter
 
@@ -25,6 +25,9 @@ RETRY_SECONDS = (0.1, 5.0)
 
 DRAIN_SECONDS = 5.0
 """The longest time that draining takes."""
+
+PROBE_SECONDS = 5.0
+"""The shortest time between two probes of a log that fails."""
 
 COMPLAIN_SECONDS = 10.0
 """The shortest time between two log lines which say that the log fails."""
@@ -56,7 +59,7 @@ class Appender:
         self.entry = 1
         """The number, counted by this node, of the entry that takes what is added now."""
         self.failing = False
-        """True from a failed append, which was logged, to the next that succeeds."""
+        """True from a failed append to the next that succeeds."""
         self.commits = 0
         """The number of entries that were stored."""
         self.commit_seconds = 0.0
@@ -65,6 +68,9 @@ class Appender:
         self._waiters: Waiters = []
         self._under_way: dict[str, Waiters] = {}  # by entry id
         self._drained: list[Deferred[bool]] = []
+        self._probing = False
+        self._probed = float("-inf")  # when the log was last probed
+        self._complaining = False  # True if the last log line about that says that the log fails
         self._complained = float("-inf")  # when it was last logged that the log fails
 
     def add(self, event: Event, waiter: Waiter | None = None) -> None:
@@ -81,10 +87,28 @@ class Appender:
         if not events:
             return
         self._events, self._waiters = [], []
+        self._begin(events, waiters)
+
+    def _begin(self, events: list[Event], waiters: Waiters) -> Deferred[None]:
+        """Append an entry. Fire when the first attempt is over."""
         entry_id = f"{self._node}-{self.entry}"
         self.entry += 1
         self._under_way[entry_id] = waiters
-        self._append(events, entry_id, RETRY_SECONDS[0])
+        return self._append(events, entry_id, RETRY_SECONDS[0])
+
+    def probe(self) -> Deferred[None]:
+        """Append an entry that changes nothing if the log is failing: only an append tells that it stores again.
+
+        Fire when that is over; at once if there is nothing to do, or the last probe was less than PROBE_SECONDS ago.
+        """
+        now = self._clock.seconds()
+        if not self.failing or self._probing or 0 <= now - self._probed < PROBE_SECONDS:
+            return succeed(None)
+        self._probed, self._probing = now, True
+        return self._begin([Seen(now, ())], []).addBoth(self._probe_ended)
+
+    def _probe_ended(self, _result: object) -> None:
+        self._probing = False
 
     def arrived(self, entry_id: str) -> Waiters | None:
         """Return the waiters of an entry that the log gives back; None if this node did not append it."""
@@ -110,21 +134,23 @@ class Appender:
         self._logger.error("Some messages could not be stored within {seconds} seconds", seconds=seconds)
         return False
 
-    def _append(self, events: list[Event], entry_id: str, pause: float, doubtful: bool = False) -> None:
-        """Append an entry. `doubtful` is True if an earlier attempt may have stored it."""
-        if entry_id in self._under_way:
-            began = self._clock.seconds()
-            appended = maybeDeferred(self._log.append, events, entry_id)
-            appended.addCallbacks(
-                self._appended, self._failed, callbackArgs=(began,), errbackArgs=(events, entry_id, pause, doubtful)
-            )
-            appended.addErrback(self._broken)
+    def _append(self, events: list[Event], entry_id: str, pause: float, doubtful: bool = False) -> Deferred[None]:
+        """Append an entry. Fire when the attempt is over. `doubtful` is True if an earlier one may have stored it."""
+        if entry_id not in self._under_way:
+            return succeed(None)
+        began = self._clock.seconds()
+        appended: Deferred[None] = maybeDeferred(self._log.append, events, entry_id)
+        appended.addCallbacks(
+            self._appended, self._failed, callbackArgs=(began,), errbackArgs=(events, entry_id, pause, doubtful)
+        )
+        return appended.addErrback(self._broken)
 
     def _appended(self, _result: None, began: float) -> None:
         self.commits += 1
         self.commit_seconds += max(0.0, self._clock.seconds() - began)
-        if self.failing:
-            self.failing = False
+        self.failing = False
+        if self._complaining:
+            self._complaining = False
             self._logger.info("Messages are stored again")
 
     def _failed(self, failure: Failure, events: list[Event], entry_id: str, pause: float, doubtful: bool) -> None:
@@ -139,9 +165,10 @@ class Appender:
             self.check_drained()
 
     def _complain(self, failure: Failure) -> None:
+        self.failing = True
         now = self._clock.seconds()
         if not 0 <= now - self._complained < COMPLAIN_SECONDS:
-            self.failing = True
+            self._complaining = True
             self._complained = now
             self._logger.error(
                 "Messages cannot be stored, and are left unanswered until they can: {reason}",

@@ -121,6 +121,10 @@ class GroupService(service.Service):
         """Return True if commands can be done: the state can be trusted, and the log stores what is appended."""
         return self._ticker.running and not self._queue.closed and not self._appender.failing
 
+    def probe(self) -> Deferred[None]:
+        """Find out if a log that failed stores again: see Appender. Fire when `is_well` can be asked."""
+        return self._appender.probe() if self._ticker.running and not self._queue.closed else succeed(None)
+
     def commits(self) -> tuple[int, float]:
         """Return the number of entries stored since the start, and the seconds that it took in all."""
         return self._appender.commits, self._appender.commit_seconds

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { AWAY, closeBrowser, Daemon, joined, say, sees, shown, until } from "./harness.mjs";
+import { AWAY, closeBrowser, Daemon, enter, joined, person, say, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -80,6 +80,57 @@ test("a text whose answer is lost is said once", async (t) => {
   assert.equal(lost, 3);
   assert.equal(bob.count("Alice: once"), 1);
   await sees(page, "You: once");
+});
+
+test("a join whose answer is lost is repeated", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const bob = await daemon.telnet(t, "Bob");
+  const { page, context } = await person(t, { allow: AWAY });
+  let lost = 0;
+  await page.route("**/name", async (route) => {
+    if (lost >= 2) return route.continue();
+    lost++;
+    await route.fetch();
+    await context.clearCookies(); // the cookie is in the answer that is lost
+    return route.abort("connectionreset");
+  });
+  await page.goto(daemon.url);
+  const why = page.locator("#door-why");
+  for (let tries = 1; tries < 3; tries++) {
+    await page.locator("#entry").fill("Alice");
+    await page.keyboard.press("Enter");
+    await until("the page says why", async () => lost === tries && (await why.textContent()).includes("cannot be reached"));
+    if (tries === 1) await page.reload(); // the id outlives it
+  }
+  await enter(page, "Alice");
+  await say(page, "hello");
+  await bob.hears("Alice: hello");
+  assert.equal(bob.count("Alice has joined"), 1);
+});
+
+test("two tabs that lost their seat share the new one", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const options = { allow: /net::ERR_|status of 403/ };
+  const { page, context } = await joined(t, daemon, "Alice", options);
+  const other = await context.newPage();
+  await other.goto(daemon.url);
+  await other.locator("#chat").waitFor();
+  for (let rounds = 0; rounds < 3; rounds++) {
+    await daemon.end();
+    for (const tab of [page, other]) await tab.locator("#banner").waitFor();
+    await daemon.start(); // a new group, in which nobody is
+    const bob = await daemon.telnet(t, "Bob");
+    await Promise.all([page, other].map((tab) => tab.locator("#now").click({ timeout: 1000 }).catch(() => {})));
+    for (const tab of [page, other]) await until("the tab is connected", async () => !(await tab.locator("#banner").isVisible()));
+    await say(page, `from one ${rounds}`);
+    await say(other, `from the other ${rounds}`);
+    for (const text of [`from one ${rounds}`, `from the other ${rounds}`]) {
+      await bob.hears(`Alice: ${text}`);
+      await sees(page, `You: ${text}`);
+      await sees(other, `You: ${text}`);
+    }
+    assert.ok(bob.count("Alice has joined") <= 1);
+  }
 });
 
 test("after its seat was lost the page joins again, and loses and doubles nothing", async (t) => {

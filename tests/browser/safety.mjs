@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, joined, sees, shown, until } from "./harness.mjs";
+import { closeBrowser, Daemon, enter, joined, person, REFUSED, say, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -105,4 +105,56 @@ test("a link before thousands of brackets is found quickly", async (t) => {
     return made.querySelector("a").textContent;
   });
   assert.equal(link, `http://a/(b)${".".repeat(2000)}x`);
+});
+
+const PLANTED = "ee".repeat(16);
+const who = async (daemon, key) => (await (await daemon.request("me", { headers: { Cookie: `groupchat=${key}` } })).json()).name;
+
+test("whoever plants a cookie does not know the key of the member", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page, context } = await person(t);
+  const plant = () => context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await plant();
+  await page.goto(daemon.url);
+  await page.locator("#entry").waitFor();
+  await plant(); // and once more, after the page has asked who it is
+  await enter(page, "Alice");
+  assert.equal(await who(daemon, PLANTED), null);
+  const [cookie] = await context.cookies();
+  assert.match(cookie.value, /^[0-9a-f]{32}$/);
+  assert.equal(await who(daemon, cookie.value), "Alice");
+  assert.ok(cookie.httpOnly);
+  await page.reload();
+  await page.locator("#chat").waitFor();
+  assert.equal(await page.locator("#self").textContent(), "Alice");
+});
+
+test("the page is on a planted seat only if it shows that name", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page, context } = await person(t);
+  await daemon.request("name", { method: "POST", body: "Mallory", headers: { Authorization: `Bearer ${PLANTED}` } });
+  await page.goto(daemon.url);
+  await page.locator("#entry").waitFor();
+  await context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await page.locator("#entry").fill("Alice");
+  await page.keyboard.press("Enter");
+  await page.locator("#chat").waitFor();
+  assert.equal(await page.locator("#self").textContent(), "Mallory");
+  assert.equal(await who(daemon, PLANTED), "Mallory");
+});
+
+test("a cookie planted later does not make others the author", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page, context } = await joined(t, daemon, "Alice", { allow: REFUSED });
+  const bob = await daemon.telnet(t, "Bob");
+  await daemon.request("name", { method: "POST", body: "Mallory", headers: { Authorization: `Bearer ${PLANTED}` } });
+  await sees(page, "Mallory has joined");
+  await page.locator("#people .person", { hasText: "Bob" }).click();
+  await context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await say(page, "a secret");
+  await until("the page shows who it is now", async () => (await page.locator("#self").textContent()) === "Mallory");
+  await page.locator("#waiting .failure").waitFor();
+  bob.send("/users");
+  await bob.hears("* 3 here:");
+  assert.deepEqual(bob.lines.filter((line) => line.includes("secret")), []);
 });

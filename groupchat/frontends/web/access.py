@@ -39,7 +39,7 @@ class Access:
 
     def check_password(self, request: Request) -> None:
         """Raise Refusal if a password is needed, and the request has neither the cookie nor the password."""
-        if self.cookie is None or self.cookie.is_token(request.cookie(self.cookie.name)):
+        if self.cookie is None or any(map(self.cookie.is_token, request.cookie_values(self.cookie.name))):
             return
         basic = guard.basic(request.authorization)
         if basic is None or not basic[1]:

@@ -21,6 +21,7 @@ from groupchat.core.limits import (
     WEB_IDLE_SECONDS,
     WEB_LINGER_SECONDS,
 )
+from groupchat.core.numbers import MAX_DIGITS
 from groupchat.frontends.connections import IConnected
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
@@ -30,6 +31,7 @@ from groupchat.frontends.web.site import Site
 
 MALFORMED = Refusal(400, "This server does not understand that request.")
 TOO_LARGE = Refusal(431, "The head of that request is too large.")
+TOO_LONG = Refusal(413, "That body is too long.")
 TOO_SLOW = Refusal(408, "That request took too long.")
 
 
@@ -135,6 +137,14 @@ class Channel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self.fail(TOO_LARGE)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Refuse a length of too many digits: HTTPChannel would convert it."""
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and len(value.strip(b" \t")) > MAX_DIGITS:
+            self.fail(TOO_LONG)
+            return False
+        return bool(super().headerReceived(line))
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Answer in the same form as every other error.

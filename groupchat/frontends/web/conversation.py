@@ -16,7 +16,7 @@ from groupchat.core.names import nickname
 from groupchat.core.texts import MAX_BYTES
 from groupchat.frontends import guests
 from groupchat.frontends.web import answers, guard
-from groupchat.frontends.web.answers import Answer, Headers, Refusal
+from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.request import COOKIE, Request, number
 from groupchat.frontends.web.site import Route, Routes, Site
 
@@ -37,21 +37,14 @@ def password(site: Site, request: Request) -> Answer:
         return answers.nothing()
     if not site.access.is_password(request.peer, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
         raise Refusal(403, "That is not the password.", password=True)
-    header = guard.set_cookie(cookie.name, cookie.token(), secure=request.secure)
-    return answers.nothing(((b"Set-Cookie", header),))
+    return answers.nothing((guard.set_cookie(cookie.name, cookie.token(), secure=request.secure),))
 
 
 def me(site: Site, request: Request) -> Answer:
-    """Return who the client is, and facts about the group. A browser without a key gets one, to join with.
-
-    It gets none where it navigates here, perhaps by a link of another site: then it does not send its cookie, which is
-    `SameSite=Strict`, and would replace the key that it has.
-    """
+    """Return who the client is, and facts about the group."""
     member = request.member
     if member is not None:
         site.sessions.touch(member)
-    navigates = "text/html" in (request.text("Accept") or "")  # a page that links here cannot change this header
-    headers = () if request.key or navigates else _new_key(request, secrets.token_hex(16))
     value = {
         "group": site.service.settings.name,
         **_who(member),
@@ -60,23 +53,29 @@ def me(site: Site, request: Request) -> Answer:
         "max_file": site.max_file,
         "max_text": MAX_BYTES,
     }
-    return answers.of(value, headers=headers)
+    return answers.of(value)
 
 
 def _who(member: Member | None) -> dict[str, Any]:
     return {"name": None, "id": None} if member is None else {"name": member.name, "id": str(member.id)}
 
 
-def _new_key(request: Request, key: str) -> Headers:
-    return ((b"Set-Cookie", guard.set_cookie(COOKIE, key, secure=request.secure)),)
-
-
 async def name(site: Site, request: Request) -> Answer:
-    """Join; or rename a member."""
-    wanted = _field(_body(request, "name"), "name")
-    key = request.key or secrets.token_hex(16)
+    """Join; or rename a member.
+
+    A browser joins with a new key, since another program may have planted its cookie, and know the key in that. An id
+    says that it joins, whatever its cookie says.
+    """
+    body = _body(request, "name")
+    _check_author(request.member, body)
+    wanted, key, headers = _field(body, "name"), request.key, list[tuple[bytes, bytes]]()
+    if not request.script_key and ("id" in body or request.member is None):
+        key = _new_key(body.get("id"))
+        headers.append(guard.set_cookie(COOKIE, key, secure=request.secure))
+    if not key:
+        raise Refusal(400, "A key is 32 hex digits, made at random.")
     secret = guard.secret_of(key)
-    if request.member is None:
+    if secret not in site.group.by_secret:
         session, done = site.sessions.join(secret, wanted, request.peer)
     else:
         session = site.sessions.use(secret)
@@ -92,8 +91,22 @@ async def name(site: Site, request: Request) -> Answer:
     member = site.group.by_secret.get(secret)
     if member is None:
         raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
-    headers = () if request.key else _new_key(request, key)
     return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
+
+
+def _check_author(member: Member | None, body: Mapping[str, Any]) -> None:
+    """Raise Refusal if the client means to be another member: another program may have planted a cookie meanwhile."""
+    if "as" in body and body["as"] != _who(member)["id"]:
+        raise Refusal(403, "Your cookie is that of another member now.")
+
+
+def _new_key(join_id: Any) -> str:
+    """Return a key to join with. With the id of a join whose answer was lost, it is the same again."""
+    if join_id is None:
+        return secrets.token_hex(16)
+    if not isinstance(join_id, str) or not guard.JOIN_ID.fullmatch(join_id):
+        raise Refusal(400, "The id of a join has 16 to 100 characters, made at random.")
+    return guard.key_of(join_id)
 
 
 async def messages(site: Site, request: Request) -> Answer:
@@ -101,6 +114,7 @@ async def messages(site: Site, request: Request) -> Answer:
     asked = _body(request, "text")
     text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
+    _check_author(member, asked)
     if member is not None:
         await _submit(site, request, _saying(text, to, client_id))
     elif request.guest:

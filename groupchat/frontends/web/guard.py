@@ -21,6 +21,7 @@ from hashlib import scrypt, sha256
 from groupchat.core.limits import Network
 
 KEY = re.compile(r"[0-9a-f]{32}")
+JOIN_ID = re.compile(r"[!-~]{16,100}")
 _TOKEN = re.compile(r"([0-9a-f]{32})([0-9a-f]{64})")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z._-]{1,253})(:[0-9]{1,5})?")
 
@@ -29,6 +30,9 @@ OWN_DOMAINS = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test
 
 COOKIE_SECONDS = 365 * 24 * 3600
 """The lifetime of a cookie in a browser."""
+
+HOST_PREFIX = "__Host-"
+"""Browsers take a cookie whose name begins with this from the very host alone, and over TLS: RFC 6265bis, 4.1.3.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +93,29 @@ def secret_of(key: str) -> str:
     return sha256(bytes.fromhex(key)).hexdigest()
 
 
+def key_of(join_id: str) -> str:
+    """Return the key that a join with this id gets. A repeat of the join gets the same, and nobody else knows it."""
+    return sha256(b"groupchat join " + join_id.encode()).hexdigest()[:32]
+
+
 def cookie(header: str, name: str) -> str:
     """Return the value of a cookie; empty if there is none.
 
-    `http.cookies` would return no cookie at all where another program on this host has set an odd one.
+    `http.cookies` would return no cookie at all where another program on this host has set an odd one. Only blanks of
+    HTTP are removed: with `strip()`, a name that begins with another blank would have the prefix `__Host-`, too.
     """
     for part in header.split(";"):
-        key, _, value = part.strip().partition("=")
+        key, _, value = part.strip(" \t").partition("=")
         if key == name:
             return value
     return ""
 
 
-def set_cookie(name: str, value: str, *, secure: bool) -> bytes:
+def set_cookie(name: str, value: str, *, secure: bool, seconds: int = COOKIE_SECONDS) -> tuple[bytes, bytes]:
     """Return a Set-Cookie header: scripts cannot read the cookie, and requests from other sites do not carry it."""
-    words = f"{name}={value}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
-    return (words + ("; Secure" if secure else "")).encode()
+    prefix, end = (HOST_PREFIX, "; Secure") if secure else ("", "")
+    words = f"{prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{end}"
+    return b"Set-Cookie", words.encode()
 
 
 def bearer(authorization: str) -> str:

@@ -13,7 +13,8 @@ from groupchat.frontends.web.site import Route, Routes, Site
 MISSING = "There are no metrics: whoever runs the server has to install prometheus-client (groupchat[web])."
 
 
-def healthz(site: Site, request: Request) -> Answer:
+async def healthz(site: Site, request: Request) -> Answer:
+    await site.service.probe()
     if site.service.is_well():
         return Answer(200, b"ok\n", answers.TEXT)
     return Answer(503, b"messages cannot be stored\n", answers.TEXT)

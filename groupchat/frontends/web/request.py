@@ -13,6 +13,7 @@ from twisted.web import http
 
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Group, Member
+from groupchat.core.numbers import whole
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
 
@@ -81,14 +82,32 @@ class Request(http.Request):
     def authorization(self) -> str:
         return self.text("Authorization") or ""
 
-    def cookie(self, name: str) -> str:
-        return guard.cookie("; ".join(self.fields("Cookie")), name)
+    def cookie_values(self, name: str) -> tuple[str, str]:
+        """Return the value of a cookie that only this host can set, over TLS, and of one that others can; or empty."""
+        header = "; ".join(self.fields("Cookie"))
+        return guard.cookie(header, guard.HOST_PREFIX + name) if self.secure else "", guard.cookie(header, name)
+
+    @property
+    def script_key(self) -> str:
+        """The key that a script made, in an Authorization header; empty if there is none."""
+        return guard.bearer(self.authorization)
 
     @property
     def key(self) -> str:
         """The key of the client's session, 32 hex digits; empty if it gives none."""
-        key = guard.bearer(self.authorization) or self.cookie(COOKIE)
+        own, old = self.cookie_values(COOKIE)
+        key = self.script_key or own or (old if not self.secure or self._site.is_resuming else "")
         return key if guard.KEY.fullmatch(key) else ""
+
+    def _renamed_cookie(self) -> answers.Headers:
+        """Return the headers that replace the cookie of a version that did not use the prefix over TLS."""
+        if not self.secure:
+            return ()
+        own, old = self.cookie_values(COOKIE)
+        if own or not old or self.key != old or self.member is None:
+            return ()
+        new = guard.set_cookie(COOKIE, old, secure=True)
+        return new, guard.set_cookie(COOKIE, "", secure=False, seconds=0)
 
     @property
     def secret(self) -> str:
@@ -199,7 +218,7 @@ class Request(http.Request):
 
     def head(self, status: int, headers: answers.Headers) -> None:
         self.setResponseCode(status, answers.REASONS[status])
-        for name, value in (*answers.COMMON, *headers):
+        for name, value in (*answers.COMMON, *self._renamed_cookie(), *headers):
             self.responseHeaders.addRawHeader(name, value)
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
@@ -220,6 +239,7 @@ def number(text: str, default: int) -> int:
     """Return a whole number that a client wrote, or the default for an empty text. Raise Refusal if it is none."""
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    found = whole(text)
+    if found is None:
         raise Refusal(400, "That is not a number.")
-    return int(text)
+    return found

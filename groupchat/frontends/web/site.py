@@ -64,6 +64,12 @@ class Site:
         self.deadlines = Deadlines(registry.clock, self.service.survive)
         self.requests = 0
         self.stopping = False
+        self._started = 0.0
+
+    @property
+    def is_resuming(self) -> bool:
+        """True as long as a session from before the start may be resumed."""
+        return 0 <= self.clock.seconds() - self._started < self.service.settings.hold
 
     @property
     def stall(self) -> float:
@@ -71,6 +77,7 @@ class Site:
         return float(self.service.settings.stall)
 
     def start(self) -> None:
+        self._started = self.clock.seconds()
         self.deadlines.start()
 
     def stop(self) -> None:

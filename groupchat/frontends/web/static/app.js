@@ -1,7 +1,7 @@
 // The page: one seat in the group, its conversation, and the message that is being written.
 //
-// Lines are numbered, and requested after the last number seen. Texts have ids, and wait in the outbox until the server
-// has them. So a reload, a broken connection or a restart neither loses nor doubles anything.
+// Lines have numbers, and are requested after the last one seen. Texts have ids, and wait in the outbox until the server
+// has them. So nothing is lost or doubled by a reload, a broken connection or a restart.
 
 import { ask, follow, pause, Refused } from "./net.js";
 import { get, Outbox, set } from "./outbox.js";
@@ -15,7 +15,7 @@ const MOST_PASTED = 100; // lines: a member may say as many at once
 const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g;
 
 const me = {}; // see GET /me
-const mine = new Set(get("groupchat.mine", [])); // the member ids that this browser had
+const mine = new Set(get("mine", [])); // the member ids that this browser had
 const isOwn = (line) => mine.has(line.by);
 const isAway = () => document.hidden;
 const text = $("text");
@@ -47,7 +47,7 @@ async function trying(act, onRefused) {
 async function connect() {
 	for (let failures = 0, wait = 0; ; failures++) {
 		const session = async () => {
-			if (!(await sit())) return false;
+			if (!(await sit(seated && !get("left") && get("name")))) return false;
 			await catchUp();
 			stream = new AbortController();
 			await follow(cursor, stream.signal, opened, received);
@@ -68,17 +68,26 @@ async function connect() {
 	}
 }
 
-/** Ask who we are, and join again if the seat was lost. Return false if the person has to do that. */
-async function sit() {
+let joinId; // made at random, for all tabs: if the answer to a join is lost, the server knows its repeat by this
+const nextId = () => set("join", (joinId = crypto.getRandomValues(new Uint32Array(4)).join("-")));
+
+/** Ask who we are; if nobody, join with `name`. Return false if the person has to do that. */
+async function sit(name) {
+	if (!get("join", joinId)) nextId();
+	const id = get("join", joinId); // before asking: another tab may join meanwhile
 	Object.assign(me, await ask("me"));
 	put("group", put("door-title", me.group));
 	$("attach").hidden = !me.files;
 	refresh();
-	if (!me.name && seated && !get("groupchat.left")) await join(get("groupchat.name"));
+	if (!me.name && name) {
+		Object.assign(me, await ask("name", { name, id }));
+		nextId();
+		set("left", null);
+	}
 	if (!me.name) return showDoor("name");
 	seated = true;
 	mine.add(me.id);
-	set("groupchat.mine", [...mine].slice(-50));
+	set("mine", [...mine].slice(-50));
 	named(me.name);
 	showChat();
 	return true;
@@ -220,7 +229,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 const canNotify = "Notification" in window && isSecureContext;
-const wantsNotices = () => canNotify && Notification.permission === "granted" && get("groupchat.notify", false);
+const wantsNotices = () => canNotify && Notification.permission === "granted" && get("notify", false);
 
 function notify(lines) {
 	if (!wantsNotices()) return;
@@ -244,7 +253,7 @@ function showNotify() {
 $("notify").onclick = async () => {
 	const wanted = !wantsNotices();
 	if (wanted) await Notification.requestPermission();
-	set("groupchat.notify", wanted);
+	set("notify", wanted);
 	showNotify();
 };
 
@@ -264,7 +273,7 @@ async function sendOne(item) {
 	const { text, to } = item;
 	await trying(
 		async () => {
-			await ask("messages", { text, id: String(item.id), ...(to ? { to } : {}) });
+			await ask("messages", { text, id: String(item.id), as: me.id, ...(to ? { to } : {}) });
 			outbox.said(item);
 		},
 		async (error) => {
@@ -344,7 +353,7 @@ function written() {
 }
 
 function keepDraft() {
-	set("groupchat.draft", { text: text.value, to });
+	set("draft", { text: text.value, to });
 }
 
 addEventListener("pagehide", keepDraft);
@@ -373,7 +382,7 @@ text.onkeydown = (event) => {
 	if (event.key === "Escape" && to) writeTo(null);
 	if (event.key !== "Enter" || event.isComposing) return;
 	event.preventDefault();
-	if (!event.shiftKey) submit(); // a text is one line: Shift+Enter does nothing, and does not send an unfinished text
+	if (!event.shiftKey) submit(); // a text is one line: Shift+Enter does nothing
 };
 text.addEventListener("beforeinput", (event) => {
 	if (event.inputType !== "insertLineBreak" || event.isComposing) return;
@@ -485,7 +494,7 @@ function showDoor(what, why = "") {
 	enter.textContent = password ? "Continue" : "Join";
 	entry.type = password ? "password" : "text";
 	entry.autocomplete = password ? "current-password" : "nickname";
-	entry.value = password ? "" : get("groupchat.name", "");
+	entry.value = password ? "" : get("name", "");
 	put("door-why", why);
 	entry.focus();
 	return false;
@@ -499,7 +508,7 @@ $("enter").onsubmit = async (event) => {
 	await trying(
 		async () => {
 			put("door-why", "");
-			await (asked === "password" ? ask("password", value) : join(value.trim()));
+			await (asked === "password" ? ask("password", value) : sit(value.trim()));
 			connect();
 		},
 		(error) => {
@@ -511,14 +520,9 @@ $("enter").onsubmit = async (event) => {
 	enter.disabled = false;
 };
 
-async function join(name) {
-	Object.assign(me, await ask("name", { name }));
-	set("groupchat.left", null);
-}
-
 function named(name) {
 	me.name = name;
-	set("groupchat.name", name);
+	set("name", name);
 	put("self", name);
 }
 
@@ -534,7 +538,7 @@ function showChat() {
 $("rename").onclick = async () => {
 	closeSheet();
 	const check = async (name) => {
-		if (name.trim() !== me.name) named((await ask("name", { name: name.trim() })).name);
+		if (name.trim() !== me.name) named((await ask("name", { name: name.trim(), as: me.id })).name);
 	};
 	await question({ title: "Change your name", input: me.name, buttons: { save: "Save", cancel: "Cancel" }, check });
 	text.focus();
@@ -547,9 +551,9 @@ $("leave").onclick = async () => {
 		text: "Others can then take your name. You can join again at any time.",
 		buttons: { leave: "Leave", cancel: "Cancel" },
 		check: async () => {
-			set("groupchat.left", true); // before the stream ends, so that no tab joins again
+			set("left", true); // before the stream ends, so that no tab joins again
 			await ask("leave", {}).catch((error) => {
-				set("groupchat.left", null);
+				set("left", null);
 				throw error;
 			});
 		},
@@ -562,7 +566,7 @@ $("leave").onclick = async () => {
 	stream.abort();
 };
 
-const draft = get("groupchat.draft");
+const draft = get("draft");
 if (draft) text.value = draft.text;
 writeTo(draft?.to ?? null);
 showWaiting();

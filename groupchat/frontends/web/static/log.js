@@ -182,11 +182,10 @@ export class Log {
 		});
 	}
 
-	/** Add newer lines; known ones are skipped. */
+	/** Add lines that are newer than the last. */
 	append(lines) {
-		const { last } = this;
 		const atEnd = this._to === this.lines.length;
-		this.lines.push(...lines.filter((line) => line.number > last));
+		this.lines.push(...lines);
 		if (atEnd && this.stuck) this._showEnd();
 		else if (atEnd && this._to - this._from < MOST_ROWS + STEP) this._down();
 	}

@@ -55,7 +55,7 @@ function eventReader(onEvent) {
 }
 
 /** Follow the conversation after line `after`, until the stream ends or `signal` is aborted. EventSource would not say why
- * it was refused, nor that heartbeats stopped, as on a phone that changed networks. */
+ * it was refused, nor that heartbeats stopped. */
 export async function follow(after, signal, onOpen, onEvent) {
 	const broken = new AbortController();
 	const stop = () => broken.abort();

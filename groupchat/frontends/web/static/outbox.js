@@ -1,11 +1,12 @@
 // Texts that are written and not yet sent. They survive reloads, and all tabs share them: each is an entry of localStorage,
 // under an id that the server accepts once, whichever tab sends it. If that is full, they last as long as the page.
 
-const PREFIX = "groupchat.out.";
+const GROUP = "groupchat.";
+const OUT = "out.";
 
 export function get(key, otherwise = null) {
 	try {
-		return JSON.parse(localStorage.getItem(key)) ?? otherwise;
+		return JSON.parse(localStorage.getItem(GROUP + key)) ?? otherwise;
 	} catch {
 		return otherwise;
 	}
@@ -14,8 +15,8 @@ export function get(key, otherwise = null) {
 /** Store a value; null removes it. Return false if that failed. */
 export function set(key, value) {
 	try {
-		if (value === null) localStorage.removeItem(key);
-		else localStorage.setItem(key, JSON.stringify(value));
+		if (value === null) localStorage.removeItem(GROUP + key);
+		else localStorage.setItem(GROUP + key, JSON.stringify(value));
 		return true;
 	} catch {
 		return false;
@@ -58,7 +59,7 @@ export class Outbox {
 		this._order = Promise.resolve();
 		this._load();
 		addEventListener("storage", ({ key }) => {
-			if (key && !key.startsWith(PREFIX)) return;
+			if (key && !key.startsWith(GROUP + OUT)) return;
 			this._load();
 			onChange();
 		});
@@ -67,7 +68,7 @@ export class Outbox {
 	_load() {
 		const stored = new Map();
 		for (const key of Object.keys(localStorage)) {
-			const item = key.startsWith(PREFIX) && get(key);
+			const item = key.startsWith(GROUP + OUT) && get(key.slice(GROUP.length));
 			if (item) stored.set(item.id, item);
 		}
 		// Known texts stay the same objects: one may be being sent. One that is no longer stored was sent by another tab.
@@ -97,21 +98,21 @@ export class Outbox {
 	change(item, what) {
 		Object.assign(item, what);
 		const { said, shown, ...rest } = item;
-		item.stored = set(PREFIX + item.id, { ...rest, stored: true });
+		item.stored = set(OUT + item.id, { ...rest, stored: true });
 		this._changed();
 	}
 
 	said(item) {
 		if (item.shown) return this.remove(item);
 		item.said = true;
-		set(PREFIX + item.id, null);
+		set(OUT + item.id, null);
 		setTimeout(() => this.remove(item), 3000); // no line comes if another tab sent it
 		this._changed();
 	}
 
 	remove(item) {
 		this.items = this.items.filter(({ id }) => id !== item.id);
-		set(PREFIX + item.id, null);
+		set(OUT + item.id, null);
 		this._changed();
 	}
 
