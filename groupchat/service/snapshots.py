@@ -17,12 +17,10 @@ from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.ids import MAX_ID, WINDOW, Ids
+from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 2
-
-_YEAR_10000 = 253_402_300_800
-"""The first time that no date can be made of, in seconds since the epoch."""
 
 
 class Snapshots:
@@ -57,7 +55,7 @@ class Snapshots:
         "".join([m.name, m.key, m.host, m.secret or ""]).encode()  # fails for what is no text, or half a character
         for number in (m.id, m.joined, m.cursor, m.skipped, m.own, m.address[1] if m.address else 0):
             _whole(number, least=-MAX_ID)
-        if not (0 <= m.since < _YEAR_10000 and 0 <= m.logged < _YEAR_10000):
+        if not (0 <= m.since <= LATEST and 0 <= m.logged <= LATEST):
             raise ValueError("not a time")
         if m.id in self._group.members or m.key in self._group.by_key:
             raise ValueError("two members with one id or name")

@@ -34,6 +34,7 @@ GRAMMAR: Grammar = Grammar(
             *(b"POST <post> HTTP/1.1\r\nHost: x\r\n<who>Content-Type: application/json\r\n<whole_json>",) * 2,
             *(b"POST /messages HTTP/1.1\r\nHost: x\r\n<who>Content-Type: application/json\r\n<whole_message>",) * 2,
             b"POST <post> HTTP/1.1\r\nHost: x\r\n<who><whole_text>",
+            b"POST <post> HTTP/1.1\r\nHost: x\r\n<who>Content-Length: <number>\r\n\r\n<five>",
             *(b"GET /history<known_query> HTTP/1.1\r\nHost: x\r\n<who>\r\n",) * 3,
             b"GET /files/a.txt HTTP/1.1\r\nHost: x\r\n<range>\r\n\r\n",
             *(
@@ -57,6 +58,7 @@ GRAMMAR: Grammar = Grammar(
         "whole_message": lambda dice: with_length(GRAMMAR.make(dice, "message")),
         "message": (
             *(b'{"text": "<letters>", "id": <small>}', b'{"text": "<letters>", "to": "Witness", "id": "<small>"}'),
+            *(b'{"text": "<letters>", "as": <value>}', b'{"name": "<letters>", "id": "<known_key>", "as": <value>}'),
             *(b'{"text": "<letters>", "to": <value>}', b'{"text": "<text>", "to": "Bob", "id": <value>}'),
         ),
         "range": (
@@ -109,7 +111,7 @@ GRAMMAR: Grammar = Grammar(
             b"",
             b"Cookie: groupchat=<key>\r\n",
             b"Authorization: Bearer <key>\r\n",
-            b"Cookie: <text>; groupchat=<key>\r\n",
+            b"Cookie: <text>; __Host-groupchat=<key>\r\n",
         ),
         "other": (
             *(
@@ -139,7 +141,7 @@ GRAMMAR: Grammar = Grammar(
         "json": (
             b'{"text": <value>, "id": <value>}',
             b'{"text": <value>, "to": <value>}',
-            b'{"name": <value>}',
+            b'{"name": <value>, "id": <value>}',
             b"<value>",
         ),
         "value": (
