@@ -31,11 +31,12 @@ from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
 from groupchat.log import Entry, Snapshot, database, tables
 from groupchat.log.reader import Reader, open_to_read
+from groupchat.repair import repair as mend
 from groupchat.service.snapshots import Snapshots
 
 DESCRIPTION = """\
-Look at the file that a group is kept in, or back it up. A daemon may be using the file: it is not changed, and nobody
-has to wait.
+Look at the file that a group is kept in, back it up, or save what is sound in a damaged one. A daemon may be using the
+file: it is not changed, and nobody has to wait.
 """
 
 EPILOG = """\
@@ -85,11 +86,9 @@ class Replay:
 
     def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
         with _applying(f"What comes after entry {self.position}"):
-            return list(tables.read(connection, self.position, AT_ONCE))
+            return tables.read(connection, self.position, AT_ONCE)
 
     def _fold(self, entry: Entry) -> list[Line]:
-        if entry.position != self.position + 1:
-            raise LogError(f"Entry {self.position + 1} is missing: the next one is {entry.position}.")
         self.position = entry.position
         with _applying(f"Entry {entry.position}"):
             return self._snapshots.fold(entry)
@@ -125,7 +124,7 @@ def check(given: argparse.Namespace) -> int:
 def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]], str]:
     """Return what is in a file, as far as that is known, and what is wrong with it: "" if it is sound."""
     facts: list[tuple[str, object]] = [("format", tables.VERSION)]
-    if damage := tables.check(connection, "integrity_check"):
+    if damage := tables.check(connection, "integrity_check(1)"):
         return facts, f"it is damaged ({damage})."
     beginning, head = tables.span(connection)
     entries = tables.count_entries(connection)
@@ -255,22 +254,51 @@ def backup(given: argparse.Namespace) -> int:
     To restore: stop the daemon, remove FILE-wal and FILE-shm if they exist, copy the backup to FILE, make sure that the
     user of the daemon may write to it, and start the daemon. What came after the backup is then gone, for everybody.
     """
-    reader, to = Reader(given.file), given.to
+    reader = Reader(given.file)
+    with _new_file(given.to) as part:
+        reader.read(lambda connection: _copy(connection, part))
+    return 0
+
+
+def repair(given: argparse.Namespace) -> int:
+    """Write what is sound in the damaged FILE to the new file TO, and print what is lost. FILE is not changed.
+
+    Stop the daemon before. Then move FILE, FILE-wal and FILE-shm away, move TO to the place of FILE, make sure that the
+    user of the daemon may write to it, and start the daemon. A backup that was sound may hold more.
+    """
+    reader = Reader(given.file)
+    with _new_file(given.to) as part:
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            _remove(part)
+            return mend(connection, part)
+
+        said = reader.read(write)
+    print(*said, sep="\n")
+    return 0
+
+
+@contextmanager
+def _new_file(to: Path) -> Iterator[Path]:
+    """Give the name of a file to write. It becomes `to` once it was checked and is on the disk."""
     _check_free(to)
     part = to.with_name(f"{to.name}.{secrets.token_hex(4)}.part")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
-        reader.read(lambda connection: _copy(connection, part))
+        yield part
         _check_copy(part)
         database.sync(part)
         _check_free(to)
         part.rename(to)
         database.sync(to.parent)
     finally:
-        for suffix in ("", "-journal"):
-            Path(f"{part}{suffix}").unlink(missing_ok=True)
-    return 0
+        _remove(part)
+
+
+def _remove(part: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        Path(f"{part}{suffix}").unlink(missing_ok=True)
 
 
 def _check_free(to: Path) -> None:
@@ -300,7 +328,7 @@ def _show_progress(_status: int, remaining: int, pages: int) -> None:
 def _check_copy(part: Path) -> None:
     try:
         with closing(open_to_read(part, immutable=True)) as connection:
-            damage = tables.check(connection, "quick_check")
+            damage = tables.check(connection, "quick_check(1)")
     except sqlite3.Error as error:
         damage = str(error)
     if damage:
@@ -369,8 +397,11 @@ def make_parser() -> Parser:
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
     for command in (lines, add(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    command = add(backup, "copy FILE, even while a daemon uses it")
-    command.add_argument("to", metavar="TO", type=Path, help="the backup, a new file")
+    for command in (
+        add(backup, "copy FILE, even while a daemon uses it"),
+        add(repair, "write what is sound in a damaged FILE to a new file"),
+    ):
+        command.add_argument("to", metavar="TO", type=Path, help="the new file")
     return parser
 
 

@@ -21,7 +21,8 @@ LAYERS = {
     "service": {"log", "core"},
     "frontends": {"service", "wire", "files", "quic", "core"},
     "client": {"wire", "quic", "core"},
-    "admin": {"service", "log", "core"},
+    "admin": {"repair", "service", "log", "core"},
+    "repair": {"service", "log", "core"},
     "options": {"core", "wire"},
     "daemon": {"core"},
     "tap": {"options", "daemon", "frontends", "service", "log", "files", "quic", "wire", "core"},
@@ -30,7 +31,7 @@ LAYERS = {
 """Every folder and module of the package, and what it may import besides itself."""
 
 INTERFACES_ONLY = {"log", "files"}
-"""Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
+"""Folders whose concrete classes only tap, admin and repair name; others import the interfaces in their `__init__`."""
 
 SHARED_BY_FRONTENDS = {"connections", "guests", "transfers"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
@@ -118,10 +119,10 @@ class LayerTests(TestCase):
             if name.split(".")[0] in {"core", "wire"}:
                 self.assertEqual(self.outside[name] & IMPURE, set(), name)
 
-    def test_only_tap_and_admin_name_concrete_logs_and_shelves(self) -> None:
+    def test_only_tap_admin_and_repair_name_concrete_logs(self) -> None:
         for name, imports in self.graph.items():
             for folder in INTERFACES_ONLY - {name.split(".")[0]}:
-                if name not in {"tap", "admin"}:
+                if name not in {"tap", "admin", "repair"}:
                     self.assertEqual({other for other in imports if other.startswith(f"{folder}.")}, set(), name)
 
     def test_front_ends_do_not_import_each_other(self) -> None:

@@ -194,6 +194,7 @@ class LogContract(Suite):
         self.assertEqual(len(entries[-1].events), 2)
 
     def test_the_last_snapshot_replaces_the_others(self) -> None:
+        self.fill(2)
         for position, state in [(1, b"old"), (2, b"\x00new\xff")]:
             self.result(self.one.save_snapshot(position, 7, state))
         self.assertEqual(self.result(self.one.load_snapshot()), Snapshot(2, 7, b"\x00new\xff"))

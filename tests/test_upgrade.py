@@ -1,9 +1,10 @@
-"""Files of the first and the second format, as daemons left them, are upgraded."""
+"""Files of older formats, as daemons left them, are upgraded."""
 
 from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,88 @@ PRAGMA application_id = 1735552885;
 PRAGMA user_version = 2;
 """
 """A file of the second format, without the comments and with shorter entry ids."""
+
+
+THIRD_STATE = (
+    '{"first":1,"head":9,"members":[[3425762082116488021,"Alice","alice","10.0.0.1",1,null,1,1700000000.0,8,0,-1,'
+    "1700000000.0,0,0],"
+    '[2596482601624962617,"Zoë 🦊","zoë 🦊","10.0.0.1",2,null,2,1700000000.0,2,0,0,1700000000.0,0,0],'
+    '[5269256534883673020,"Robot","robot","10.0.0.9",null,'
+    '"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",3,1700000000.0,3,0,2,1700000000.0,6,3],'
+    '[1439854634426739329,"Bob","bob","10.0.0.1",4,null,9,1700000061.0,9,1,0,1700000061.0,0,0]],"refused":[[9,'
+    '1]],"whispered":1}'
+)
+THIRD_VERSION = f"""
+CREATE TABLE beginning (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL
+) STRICT;
+INSERT INTO beginning VALUES (1, 1);
+CREATE TABLE entry (
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE
+) STRICT;
+INSERT INTO entry VALUES (1, 'e-1'), (2, 'e-2'), (3, 'e-3'), (4, 'e-4'), (5, 'e-5'), (6, 'e-6'), (7, 'e-7'), (8, 'e-8'),
+    (9, 'e-9'), (10, 'e-10'), (11, 'e-11'), (12, 'e-12'), (13, 'e-13'), (14, 'e-14'), (15, 'e-15'), (16, 'e-16');
+CREATE TABLE event (
+    position INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    member INTEGER,
+    name TEXT,
+    text TEXT,
+    key TEXT,
+    host TEXT,
+    port INTEGER,
+    places BLOB,
+    client_id INTEGER,
+    reader INTEGER,
+    secret TEXT,
+    size INTEGER,
+    PRIMARY KEY (position, slot)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event VALUES
+    (1, 0, 'joined', 1700000000.0, 3425762082116488021, 'Alice', NULL, 'alice', '10.0.0.1', 1, NULL, NULL, NULL, NULL,
+        NULL),
+    (2, 0, 'joined', 1700000000.0, 2596482601624962617, 'Zoë 🦊', NULL, 'zoë 🦊', '10.0.0.1', 2, NULL, NULL, NULL, NULL,
+        NULL),
+    (3, 0, 'joined', 1700000000.0, 5269256534883673020, 'Robot', NULL, 'robot', '10.0.0.9', NULL, NULL, NULL, NULL,
+        '0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f', NULL),
+    (4, 0, 'said', 1700000000.0, 5269256534883673020, 'Robot', 'one', NULL, NULL, NULL, NULL, 5, NULL, NULL, NULL),
+    (4, 1, 'whispered', 1700000000.0, 5269256534883673020, 'Robot', 'psst', 'Alice', NULL, NULL, NULL, 6,
+        3425762082116488021, NULL, NULL),
+    (5, 0, 'shared', 1700000000.0, 5269256534883673020, 'Robot', 'Ein Lied, ¡olé!.flac', NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, 2100000),
+    (6, 0, 'told', 1700000000.0, NULL, 'Door', 'ding: dong', 'door', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (7, 0, 'shared', 1700000000.0, NULL, 'Door', 'x', 'door', NULL, NULL, NULL, NULL, NULL, NULL, 5),
+    (9, 0, 'joined', 1700000061.0, 1439854634426739329, 'Bob', NULL, 'bob', '10.0.0.1', 4, NULL, NULL, NULL, NULL,
+        NULL),
+    (9, 1, 'joined', 1700000061.0, 6896874966559964178, 'BOB', NULL, 'bob', '10.0.0.1', 5, NULL, NULL, NULL, NULL,
+        NULL),
+    (10, 0, 'said', 1700000061.0, 2596482601624962617, 'Zoë 🦊', 'after the snapshot', NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL),
+    (11, 0, 'renamed', 1700000061.0, 2596482601624962617, 'Zoë 🦊', 'Zoë', 'zoë', NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL),
+    (12, 0, 'renamed', 1700000061.0, 5269256534883673020, 'Robot', 'Robert', 'robert', NULL, NULL, NULL, 7, NULL,
+        NULL, NULL),
+    (13, 0, 'left', 1700000061.0, 1439854634426739329, 'Bob', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (14, 0, 'seen', 1700000062.0, NULL, NULL, NULL, NULL, NULL, NULL,
+        X'3986565F2B8F08240B0000000000000003000000000000001655B00100000000', NULL, NULL, NULL, NULL),
+    (15, 0, 'seen', 1700000063.0, NULL, NULL, NULL, NULL, NULL, NULL,
+        X'554B8E9576C08A2F0D0000000000000000000000000000001655B00100000000', NULL, NULL, NULL, NULL),
+    (16, 0, 'said', 1700000063.0, 3425762082116488021, 'Alice', 'last', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE TABLE snapshot (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state BLOB NOT NULL
+) STRICT;
+INSERT INTO snapshot VALUES (1, 9, 2, CAST('{THIRD_STATE}' AS BLOB));
+PRAGMA application_id = 1735552885;
+PRAGMA user_version = 3;
+"""
+"""A file of the third format, as a killed daemon left it: without the comments and with shorter entry ids."""
 
 
 class UpgradeContract(Suite):
@@ -270,3 +353,47 @@ class SecondUpgradeTests(UpgradeContract, Directory):
         self.assertEqual(
             [bytes(line).decode() for _, line in again.service.group.history.last(3, 0, 1000)], new.split("\n")
         )
+
+
+class ThirdUpgradeTests(UpgradeContract, Directory):
+    script = THIRD_VERSION
+    members = [
+        (3425762082116488021, "Alice", ("10.0.0.1", 1), 13, 0),
+        (2596482601624962617, "Zoë", ("10.0.0.1", 2), 11, 3),
+        (5269256534883673020, "Robert", None, 3, 7),
+    ]
+    lines = [
+        "Alice has joined",
+        "Zoë 🦊 has joined",
+        "Robot has joined",
+        "Robot: one",
+        "Robot (private): psst",
+        "Robot shared Ein Lied, ¡olé!.flac (2.1 MB)",
+        "Door: ding: dong",
+        "Door shared x (5 B)",
+        "Bob has joined",
+        "Zoë 🦊: after the snapshot",
+        "Zoë 🦊 changed his name to Zoë",
+        "Robot changed his name to Robert",
+        "Bob has left the group",
+        "Alice: last",
+    ]
+
+    def test_what_an_upgrade_adds_shows_later_damage(self) -> None:
+        Database(self.path).close()
+        for statement, words in [
+            ("UPDATE event SET text = 'ping: dong' WHERE position = 6", "entry 6 is damaged"),
+            ("UPDATE event SET places = zeroblob(36) WHERE position = 14", "entry 14 is damaged"),
+            ("UPDATE snapshot SET position = 8", "the snapshot is damaged"),
+            ("UPDATE beginning SET position = 2", "the record of the first entry is damaged"),
+        ]:
+            whole = self.path.read_bytes()
+            self.execute(statement)
+            with self.assertRaisesRegex(CannotOpen, f"group.sqlite is damaged: {words}. .* repair .*group.sqlite NEW"):
+                self.look()
+            self.path.write_bytes(whole)
+
+    def look(self) -> None:
+        with closing(Database(self.path)) as database:
+            database.load_snapshot()
+            database.read(0, 100)

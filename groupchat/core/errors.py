@@ -41,6 +41,10 @@ class Trimmed(LogError):
     """The requested entries are no longer in the log."""
 
 
+class Damaged(LogError):
+    """A part of the log is not as it was stored. The text names the part."""
+
+
 class CannotOpen(LogError):
     """The log cannot be opened. The text says why, in one line."""
 

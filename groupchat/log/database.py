@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from groupchat.core.errors import CannotOpen, Trimmed, Unavailable
+from groupchat.core.errors import CannotOpen, Damaged, Trimmed, Unavailable
 from groupchat.core.events import Event
 from groupchat.log import Entry, Snapshot
 from groupchat.log.tables import (
@@ -25,13 +25,19 @@ from groupchat.log.tables import (
     Row,
     check,
     check_version,
+    entry_checksum,
     load_snapshot,
+    position_checksum,
     read,
+    row_checksum,
+    snapshot_checksum,
     span,
     to_row,
+    unsound,
+    with_checksum,
 )
 
-UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql"}
+UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql"}
 """The SQL file beside this one that upgrades each older version to the next one."""
 
 _TEMPORARY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
@@ -55,7 +61,11 @@ class Database:
                 self._connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
                 self._prepare(synchronous, check)
                 self._handles = stack.pop_all()
+        except (Damaged, UnicodeDecodeError) as error:
+            raise unsound(path, error) from error
         except (sqlite3.Error, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+                raise unsound(path, error) from error
             raise CannotOpen(f"{path} cannot be used: {error}.") from error
 
     def _prepare(self, synchronous: str, check: bool) -> None:
@@ -67,6 +77,7 @@ class Database:
         self._make_durable()
         self.beginning, self.head = span(self._connection)
         self._seen_from = self.beginning
+        self._index_is_sound = False  # until it was checked
 
     def _make_durable(self) -> None:
         """Make sure that all that can be read from the file is on the disk.
@@ -85,8 +96,8 @@ class Database:
         if not self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             self._run_script("schema.sql", VERSION)
         version = check_version(self._connection, self.path)
-        if with_check and (damage := check(self._connection, "quick_check")):
-            raise CannotOpen(f"{self.path} is damaged ({damage}). Restore a backup, or see groupchat-admin check.")
+        if with_check and (damage := check(self._connection, "quick_check(1)")):
+            raise unsound(self.path, damage)
         if version < VERSION:
             self._keep_copy(self.path.with_name(f"{self.path.name}.v{version}"))
         while version < VERSION:
@@ -101,6 +112,9 @@ class Database:
         part.replace(to)
 
     def _run_script(self, name: str, version: int) -> None:
+        for function in (position_checksum, snapshot_checksum, with_checksum):
+            self._connection.create_function(function.__name__, -1, function)
+        self._connection.create_function("row_checksum", -1, lambda entry_id, *row: row_checksum(entry_id, row))
         script = files(__package__).joinpath(name).read_text()
         self._connection.executescript(
             f"BEGIN; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}; COMMIT;"
@@ -131,40 +145,72 @@ class Database:
         position = self.head
         with self._transaction() as cursor:
             for entry_id, events in batch:
-                cursor.execute("INSERT OR IGNORE INTO entry (position, id) VALUES (?, ?)", (position + 1, entry_id))
+                found = [to_row(position + 1, slot, event) for slot, event in enumerate(events)]
+                checksum = entry_checksum(entry_id, found)
+                cursor.execute("INSERT OR IGNORE INTO entry VALUES (?, ?, ?)", (position + 1, entry_id, checksum))
                 if not cursor.rowcount:
                     stored.append(None)
                     continue
                 position += 1
                 stored.append(Entry(position, entry_id, events))
-                rows += [to_row(position, slot, event) for slot, event in enumerate(events)]
+                rows += found
             cursor.executemany(_INSERT, rows)
         self.head = position
         return stored
 
+    def begin_at(self, position: int) -> None:
+        """Give the first entry of a new file this position."""
+        with self._transaction() as cursor:
+            cursor.execute("UPDATE beginning SET position = ?, checksum = ?", (position, position_checksum(position)))
+        self.beginning, self.head = position, position - 1
+
     def read(self, after: int, limit: int) -> list[Entry]:
-        """Return at most `limit` entries. Raise Trimmed."""
+        """Return at most `limit` entries. Raise Trimmed, or CannotOpen if one is damaged."""
         if after + 1 < self.beginning:
             raise Trimmed(f"{self.path} begins with entry {self.beginning}, after {after + 1}.")
-        return list(read(self._connection, after, limit))
+        with self._advising():
+            return read(self._connection, after, limit)
 
     def save_snapshot(self, position: int, version: int, state: bytes) -> None:
         with self._transaction() as cursor:
-            cursor.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?)", (position, version, state))
+            row = position, version, state, snapshot_checksum(position, version, state)
+            cursor.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?)", row)
 
     def load_snapshot(self) -> Snapshot | None:
-        return load_snapshot(self._connection)
+        """Return the last snapshot. Raise CannotOpen if it is damaged or missing, or if entries that it covers are."""
+        with self._advising():
+            snapshot = load_snapshot(self._connection)
+            if snapshot is None and self.beginning > 1:
+                raise Damaged(f"it begins with entry {self.beginning}, and its snapshot is missing")
+            if snapshot is not None and snapshot.position > self.head:
+                raise Damaged(f"it ends with entry {self.head}, before that of its snapshot")
+        return snapshot
+
+    @contextmanager
+    def _advising(self) -> Iterator[None]:
+        """Say what to do about damage."""
+        try:
+            yield
+        except Damaged as error:
+            raise unsound(self.path, error) from error
 
     def trim(self, before: int, most: int) -> bool:
         """Delete at most `most` of the entries before this position. Return True if there are more of them."""
         upto = min(before, self.beginning + most, self.head + 1)
         if upto > self.beginning:
+            self._mend_index()
             with self._transaction() as cursor:
                 for table in ("entry", "event"):
                     cursor.execute(f"DELETE FROM {table} WHERE position < ?", (upto,))  # noqa: S608 - no input
-                cursor.execute("UPDATE beginning SET position = ?", (upto,))
+                cursor.execute("UPDATE beginning SET position = ?, checksum = ?", (upto, position_checksum(upto)))
             self.beginning = upto
         return bool(self.beginning < min(before, self.head + 1))
+
+    def _mend_index(self) -> None:
+        """Make sure that entries can be deleted: the check at the start does not compare the index with its table."""
+        if not self._index_is_sound and check(self._connection, "integrity_check(entry)"):
+            self._connection.execute("REINDEX entry")
+        self._index_is_sound = True
 
     def forget_seen(self, before: int) -> None:
         """Delete the Seen events of the entries before this position."""

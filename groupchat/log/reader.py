@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from groupchat.core.errors import CannotOpen
-from groupchat.log.tables import VERSION, check_version
+from groupchat.core.errors import CannotOpen, Damaged
+from groupchat.log.tables import VERSION, check_version, unsound
 
 READ_ATTEMPTS = 4
 """The number of attempts to read a file that a daemon may just be opening or closing."""
@@ -51,6 +51,10 @@ class Reader:
             try:
                 with closing(open_to_read(self.path, immutable=not in_use)) as connection:
                     result = function(connection)
+            except (Damaged, UnicodeDecodeError) as error:  # unless it was written to meanwhile
+                failure = unsound(self.path, error)
+                if in_use or self._state() == before:
+                    break
             except sqlite3.Error as error:
                 failure = _unreadable(self.path, error)
                 if not isinstance(error, sqlite3.OperationalError) and (in_use or self._state() == before):
@@ -89,7 +93,7 @@ def _unreadable(path: Path, error: sqlite3.Error) -> CannotOpen:
         case sqlite3.SQLITE_NOTADB:
             return CannotOpen(f"{path} is not a database.")
         case sqlite3.SQLITE_CORRUPT:
-            return CannotOpen(f"{path} is damaged: {error}.")
+            return unsound(path, error)
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
             return CannotOpen(
                 f"{path} cannot be read without the -wal, -shm or -journal that belongs beside it, or by this user "

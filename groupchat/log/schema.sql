@@ -1,8 +1,9 @@
--- The file of one group, version 3. `PRAGMA user_version` is the version, and `PRAGMA application_id` marks it as ours.
+-- The file of one group, version 4. `PRAGMA user_version` is the version, and `PRAGMA application_id` marks it as ours.
 
 CREATE TABLE entry (
     position INTEGER PRIMARY KEY,   -- 1, 2, 3 ...
-    id TEXT NOT NULL UNIQUE         -- given by the node that appended it
+    id TEXT NOT NULL UNIQUE,        -- given by the node that appended it
+    checksum INTEGER NOT NULL       -- of the id and of its events, but for those that are a seen: see tables.py
 ) STRICT;
 
 CREATE TABLE event (
@@ -16,7 +17,7 @@ CREATE TABLE event (
     key TEXT,                       -- joined, renamed, and of a guest: the unique key of the name; whispered: the name of the reader
     host TEXT,                      -- joined: the host of the member
     port INTEGER,                   -- joined: the port of the member's datagrams, if it sends any
-    places BLOB,                    -- seen: member, cursor, skipped and minute of each place, 8 bytes each, little-endian
+    places BLOB,                    -- seen: member, cursor, skipped and minute of each place, 8 bytes each, little-endian; then a checksum, 4 bytes
     client_id INTEGER,              -- the client's own id of its command, if it gave one
     reader INTEGER,                 -- whispered: the id of the member that it is for
     secret TEXT,                    -- joined: the hash of the key with which the session can be resumed, if it can
@@ -29,13 +30,15 @@ CREATE TABLE snapshot (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    state BLOB NOT NULL
+    state BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 
 -- One row: entries before `position` were deleted.
 CREATE TABLE beginning (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    position INTEGER NOT NULL
+    position INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO beginning (one, position) VALUES (1, 1);
+INSERT INTO beginning VALUES (1, 1, position_checksum(1));

@@ -8,16 +8,18 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-from groupchat.core.errors import CannotOpen
+from groupchat.core.errors import CannotOpen, Damaged
 from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
-VERSION = 3
+VERSION = 4
 
 KINDS: dict[type[Event], str] = {
     Said: "said",
@@ -35,6 +37,12 @@ _FIELDS = ("member", "name", "text", "key", "host", "port", "places", "client_id
 COLUMNS = ", ".join(("position", "slot", "kind", "at", *_FIELDS))
 
 _PLACE = struct.Struct("<qqqq")
+_HEAD = struct.Struct("<qqd")  # position, slot, at
+_SAID_HEAD = struct.Struct("<qqdqq")  # the same, member, client_id
+_CHECKSUM = struct.Struct("<L")
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""Errors of SQLite that tell of damage: the last one of names in the schema. With any other, reading may work later."""
 
 Row = tuple[Any, ...]
 
@@ -44,22 +52,92 @@ def check_version(connection: sqlite3.Connection, path: Path) -> int:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise CannotOpen(f"{path} is a database of another program.")
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < 1:
+        raise CannotOpen(f"{path} is damaged: its format is {version}. Restore a backup.")
     if version > VERSION:
         raise CannotOpen(f"{path} is of a newer groupchat (its format is {version}, that of this one {VERSION}).")
     return version
 
 
 def check(connection: sqlite3.Connection, how: str) -> str:
-    """Return what is wrong with the file, by SQLite's `integrity_check` or `quick_check`; "" if it is sound."""
-    damage = " ".join(connection.execute(f"PRAGMA {how}(1)").fetchone()[0].split())
+    """Return what is wrong with the file as a database, by a pragma such as `quick_check`; "" if it is sound."""
+    damage = " ".join(connection.execute(f"PRAGMA {how}").fetchone()[0].split())
     return "" if damage == "ok" else damage
 
 
+def unsound(path: Path, damage: object) -> CannotOpen:
+    """Return the error that says what is damaged in a file, and what to do."""
+    if isinstance(damage, UnicodeDecodeError):  # SQLite's message quotes damaged text
+        damage = "a part of it that should be text is not"
+    reason = "".join([character if character.isprintable() else " " for character in str(damage)])
+    return CannotOpen(
+        f"{path} is damaged: {reason}. Restore a backup, or save what is sound: groupchat-admin repair {path} NEW"
+    )
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn whatever damaged data leads to into a Damaged that names what was read."""
+    try:
+        yield
+    except Exception as error:
+        if not _shows_damage(error):
+            raise
+        raise Damaged(f"{what} is damaged") from error
+
+
+def _shows_damage(error: Exception) -> bool:
+    return (
+        not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", _DAMAGE[0]) & 0xFF in _DAMAGE
+    )  # without a code: a text is not UTF-8
+
+
+def _expect(checksum: int, stored: object) -> None:
+    if checksum != stored:
+        raise ValueError("a wrong checksum")
+
+
+# A checksum is a CRC-32, of the bytes that the functions below say, or the sum of several.
+
+
+def position_checksum(position: int) -> int:
+    return crc32(str(position).encode())
+
+
+def snapshot_checksum(position: int, version: int, state: bytes) -> int:
+    return crc32(state, crc32(f"{position} {version}".encode()))
+
+
+def entry_checksum(entry_id: str, rows: Iterable[Row]) -> int:
+    """Return the checksum of an entry, without Seen events: they are deleted sooner, and have their own."""
+    return sum([row_checksum(entry_id, row) for row in rows if row[2] != "seen"])
+
+
+def row_checksum(entry_id: str, row: Row) -> int:
+    """Return the checksum of a row and the id of its entry: numbers as 8 bytes each, then texts joined with NUL."""
+    if row[2] == "said":  # nearly all are
+        head = _SAID_HEAD.pack(row[0], row[1], row[3], row[4], row[11] or 0)
+        return crc32(head + f"{entry_id}\0{row[5]}\0{row[6]}".encode())
+    position, slot, kind, at, *others = row
+    return crc32(_HEAD.pack(position, slot, at) + "\0".join(map(str, (entry_id, kind, *others))).encode())
+
+
+def with_checksum(position: int, slot: int, at: float, places: bytes) -> bytes:
+    """Return the places of a Seen with its own checksum behind them."""
+    return places + _CHECKSUM.pack(crc32(_HEAD.pack(position, slot, at) + places))
+
+
 def span(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return the position of the first entry that is kept, or will come, and that of the last."""
-    beginning = connection.execute("SELECT position FROM beginning").fetchone()[0]
-    last = connection.execute("SELECT max(position) FROM entry").fetchone()[0]
-    return beginning, max(beginning - 1, last or 0)
+    """Return the position of the first entry that is kept, or will come, and that of the last. Raise Damaged."""
+    with _reading("the record of the first entry"):
+        beginning, checksum = connection.execute("SELECT position, checksum FROM beginning").fetchone()
+        _expect(position_checksum(beginning), checksum)
+    with _reading("the table of entries"):
+        last = connection.execute("SELECT max(position) FROM entry").fetchone()[0]
+        head: int = max(beginning - 1, last or 0)
+        if (connection.execute("SELECT max(position) FROM event").fetchone()[0] or 0) > head:
+            raise ValueError("events of an entry that is not there")
+    return beginning, head
 
 
 def count_entries(connection: sqlite3.Connection) -> int:
@@ -73,38 +151,78 @@ def count_events(connection: sqlite3.Connection, after: int, upto: int) -> Count
     return Counter(kind for (kind,) in rows)
 
 
-def read(connection: sqlite3.Connection, after: int, limit: int) -> Iterator[Entry]:
-    """Yield at most `limit` entries after this position."""
-    ids = connection.execute(
-        "SELECT position, id FROM entry WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
+def read(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
+    """Return at most `limit` entries after this position. Raise Damaged, naming the first that is not as it was."""
+    try:
+        return _read(connection, after, limit)
+    except Exception as error:
+        if not _shows_damage(error):
+            raise
+        for position in range(after + 1, after + limit + 1):
+            with _reading(f"entry {position}"):
+                _read(connection, position - 1, 1)
+        raise Damaged(f"something after entry {after} is damaged") from error
+
+
+def _read(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
+    """Return at most `limit` entries. Raise any exception if one is missing or damaged."""
+    entries = connection.execute(
+        "SELECT position, id, checksum FROM entry WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
     ).fetchall()
-    if not ids:
-        return
+    if not entries:
+        return []
+    last = entries[-1][0]
     rows = connection.execute(
         f"SELECT {COLUMNS} FROM event WHERE position > ? AND position <= ? ORDER BY position, slot",  # noqa: S608 - no input
-        (after, ids[-1][0]),
+        (after, last),
     )
-    events: dict[int, list[Event]] = {position: [] for position, _ in ids}
+    if last - after != len(entries):
+        raise ValueError("an entry is missing")
+    found: list[Entry] = []
+    following = iter(entries)
+    position, entry_id, checksum, events = after, "", 0, list[Event]()
     for row in rows:
-        events[row[0]].append(_event(row))
-    for position, entry_id in ids:
-        yield Entry(position, entry_id, events[position])
+        while row[0] != position:
+            if checksum:
+                raise ValueError("a wrong checksum")
+            position, entry_id, checksum = next(following)
+            events = []
+            found.append(Entry(position, entry_id, events))
+        _, slot, kind, at, member, name, text, _, _, _, _, client_id, _, _, _ = row
+        if kind == "said":  # inlined: this is a third of the time of a start
+            events.append(Said(member, name, text, at, client_id or 0))
+            head = _SAID_HEAD.pack(position, slot, at, member, client_id or 0)
+            checksum -= crc32(head + f"{entry_id}\0{name}\0{text}".encode())
+        else:
+            events.append(to_event(row))
+            checksum -= entry_checksum(entry_id, [row])
+    _expect(0, checksum)
+    for position, entry_id, checksum in following:  # without events
+        _expect(0, checksum)
+        found.append(Entry(position, entry_id, []))
+    return found
 
 
 def load_snapshot(connection: sqlite3.Connection) -> Snapshot | None:
-    row = connection.execute("SELECT position, version, state FROM snapshot").fetchone()
-    return Snapshot(*row) if row else None
+    """Return the snapshot. Raise Damaged."""
+    with _reading("the snapshot"):
+        row = connection.execute("SELECT position, version, state, checksum FROM snapshot").fetchone()
+        if row is None:
+            return None
+        *fields, checksum = row
+        _expect(snapshot_checksum(*fields), checksum)
+        return Snapshot(*fields)
 
 
 def to_row(position: int, slot: int, event: Event) -> Row:
     """Return the row of an event, in the order of COLUMNS."""
     if type(event) is Said:  # nearly all are
-        given = event.member, event.name, event.text, *(None,) * 4, event.id or None, *(None,) * 3
+        given = event.member, event.name, event.text, None, None, None, None, event.id or None, None, None, None
         return position, slot, "said", event.at, *given
-    return position, slot, KINDS[type(event)], event.at, *map(_fields(event).get, _FIELDS)
+    return position, slot, KINDS[type(event)], event.at, *map(_fields(position, slot, event).get, _FIELDS)
 
 
-def _fields(event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
+def _fields(position: int, slot: int, event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
     """Return the columns that depend on the kind of an event, without those that are NULL."""
     match event:
         case Whispered(member, name, reader, to, text, _, client_id):
@@ -120,15 +238,15 @@ def _fields(event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each 
             return {"member": member or None, "name": name, "key": key or None, "text": file, "size": size}
         case GuestSaid(name, key, text):
             return {"name": name, "key": key, "text": text}
-        case Seen(_, places):
-            return {"places": b"".join([_PLACE.pack(*place) for place in places])}
+        case Seen(at, places):
+            packed = b"".join([_PLACE.pack(*place) for place in places])
+            return {"places": with_checksum(position, slot, at, packed)}
     raise TypeError(f"not an event with fields of its own: {event!r}")
 
 
-def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
-    if row[2] == "said":  # nearly all are
-        return Said(row[4], row[5], row[6], row[3], row[11] or 0)
-    _position, _slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size = row
+def to_event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
+    """Return the event of a row. Raise any exception if the row cannot be right."""
+    position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size = row
     match kind:
         case "whispered":
             return Whispered(member, name, reader, key, text, at, client_id or 0)
@@ -143,5 +261,8 @@ def _event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
         case "told":
             return GuestSaid(name, key, text, at)
         case "seen":
-            return Seen(at, tuple(_PLACE.iter_unpack(places)))
+            bare = places[: -_CHECKSUM.size]
+            if with_checksum(position, slot, at, bare) != places:
+                raise ValueError("a wrong checksum")
+            return Seen(at, tuple(_PLACE.iter_unpack(bare)))
     raise ValueError(f"unknown kind of event {kind!r}")

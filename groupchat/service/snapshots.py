@@ -75,11 +75,22 @@ class Snapshots:
             self.caught_up()
             return entry.events
         for line in self._taken(entry):
-            if isinstance(line, Whispered):
-                self._group.history.whisper(line.member, line.reader, line.line(), line.at)
-            else:
-                self._group.history.append(line.member, line.line(), line.at)
+            self.keep(line)
         return ()
+
+    def keep(self, line: Line) -> None:
+        """Add a line to the history without applying it."""
+        if isinstance(line, Whispered):
+            self._group.history.whisper(line.member, line.reader, line.line(), line.at)
+        else:
+            self._group.history.append(line.member, line.line(), line.at)
+
+    def lose(self, position: int, lines: int) -> None:
+        """Pass an entry that is lost, with so many lines. The lines after it keep their numbers."""
+        self.begin(Entry(position, "", ()))
+        self._refused = {refused for refused in self._refused if refused[0] != position}
+        if not self._covered:
+            self._group.history.renumber(self._group.history.head + lines)
 
     def refused(self, entry: Entry, event: Event) -> None:
         """Note that this very event of the current entry changed nothing."""
