@@ -14,11 +14,11 @@ from groupchat.core import rules
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.quic import Quic
 from groupchat.frontends.web import request
+from groupchat.log import tables
 from groupchat.service.snapshots import Snapshots
-from tests.fuzz import http
+from tests.fuzz import http, storage
 from tests.fuzz.doors import DOORS
 from tests.fuzz.grammar import Dice
-from tests.fuzz.storage import HAS_CHECKSUMS
 from tests.fuzz.world import INPUTS, Fault, check_line
 from tests.slow import slow
 
@@ -28,13 +28,15 @@ ROUNDS = 10
 SEED = "suite"
 
 
-class FuzzTests(SynchronousTestCase):
+class FuzzTestCase(SynchronousTestCase):
+    def tearDown(self) -> None:
+        self.flushLoggedErrors()  # a fault has told of them
+
+
+class FuzzTests(FuzzTestCase):
     def check(self, door: str) -> None:
         for number in range(ROUNDS):
             DOORS[door](f"{SEED}/{door}/{number}", INPUTS)
-
-    def tearDown(self) -> None:
-        self.flushLoggedErrors()  # a fault has told of them
 
     def test_datagrams(self) -> None:
         self.check("udp")
@@ -51,20 +53,16 @@ class FuzzTests(SynchronousTestCase):
     def test_damaged_files(self) -> None:
         self.check("file")
 
-    if not HAS_CHECKSUMS:
-        test_damaged_files.skip = "files without checksums"  # type: ignore[attr-defined]
-
     def test_changed_snapshots(self) -> None:
         self.check("snapshot")
 
 
-class OracleTests(SynchronousTestCase):
+class OracleTests(FuzzTestCase):
     """The fuzzer finds faults that are planted, and names the round and the input."""
 
     def found(self, door: str, inputs: int = INPUTS) -> str:
         with self.assertRaises(Fault) as caught:
             DOORS[door](f"planted/{door}/0", inputs)
-        self.flushLoggedErrors()
         self.assertRegex(str(caught.exception), f"^planted/{door}/0, (input [0-9]+|after the last input): ")
         return str(caught.exception)
 
@@ -94,6 +92,12 @@ class OracleTests(SynchronousTestCase):
         self.patch(Snapshots, "_add", lambda snapshots, member: snapshots._group.add(member))
         self.assertIn("Error", self.found("snapshot"))
 
+    def test_damage_that_is_served_is_found(self) -> None:
+        self.patch(tables, "crc32", lambda *arguments: 0)
+        storage.sound.cache_clear()  # its checksums are of no use now
+        self.addCleanup(storage.sound.cache_clear)
+        self.assertIn("damage is served", self.found("file"))
+
     def test_a_round_is_repeated_by_its_name(self) -> None:
         self.patch(request, "number", lambda text, default: int(text or default))
         self.assertEqual(*(self.found("http").partition("Traceback")[0] for _ in range(2)))
@@ -110,9 +114,6 @@ class OracleTests(SynchronousTestCase):
 
 @slow
 class LiveTests(TestCase):
-    if not HAS_CHECKSUMS:
-        skip = "files without checksums"
-
     def test_a_real_daemon_has_no_fault(self) -> None:
         for options in (["--minutes", "0.1", "--seed", SEED], ["--repeat", f"{SEED}/lines/0"]):
             program = [sys.executable, "-m", "tests.fuzz", *options]
