@@ -1,6 +1,6 @@
 """The time of one join among 10,000, from request to answer, beside one echo round trip.
 
-The answer to a join is the list of names, so a late join is answered with as many as a datagram holds.
+The answer to a join is a list of names, so a late join is answered with as many as fit in 1,024 bytes.
 """
 
 from __future__ import annotations

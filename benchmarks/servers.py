@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-NO_LIMITS = ["--rate", "0", "--max-members", "20000", "--max-per-host", "0"]
+NO_LIMITS = ["--rate", "0", "--join-rate", "0", "--max-members", "20000", "--max-per-host", "0"]
 DAEMON = [*TWISTD, "--nodaemon", "--pidfile=", "groupchat", "--port", "0", *NO_LIMITS]
 
 DATABASE = "groupchat.sqlite"

@@ -227,7 +227,7 @@ def _history(texts: int) -> Iterator[Event]:
         yield Said(number + 1, _name(number), TEXT, at)
         if said % RECORD_EVERY == RECORD_EVERY - 1:
             line, own = MEMBERS + said + 1, (said + 1) // MEMBERS
-            yield Seen(at, tuple((member + 1, line, own, int(at // 60)) for member in range(0, MEMBERS, 10)))
+            yield Seen(at, tuple((member + 1, line, own, int(at // 60), 1) for member in range(0, MEMBERS, 10)))
 
 
 def _name(number: int) -> str:

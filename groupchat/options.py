@@ -16,6 +16,7 @@ from groupchat import __version__
 from groupchat.core.limits import (
     BURST,
     EVERYWHERE,
+    JOIN_BURST,
     KEEPALIVE,
     MAX_LINE,
     MAX_UNTERMINATED,
@@ -122,7 +123,17 @@ GROUPS: dict[str, list[Option]] = {
         _whole("keep-free", "Disk space that files leave free, in MB.", FILES.keep_free // MB),
     ],
     "Limits": [
-        _whole("max-members", "Number of members.", DEFAULTS.max_members, 1),
+        _whole(
+            "max-members",
+            "Number of members, of which three quarters may be over UDP.",
+            DEFAULTS.max_members,
+            1,
+        ),
+        _whole(
+            "join-rate",
+            f"Joins over UDP a second, of all hosts together, in the long run, {JOIN_BURST:,} at once; 0 is no limit.",
+            DEFAULTS.join_rate,
+        ),
         _whole("max-per-host", "Members, and connections, of one IP address; 0 is no limit.", DEFAULTS.max_per_host),
         _whole(
             "max-connections", f"Number of connections; of QUIC at most {LIMITS.max_quic:,}.", LIMITS.max_connections, 1

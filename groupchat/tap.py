@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from groupchat.core.errors import CannotListen, CannotOpen
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
-from groupchat.daemon import Door, InOrder, allow_open_files, fail, ways_in
+from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, ways_in
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
@@ -69,11 +69,12 @@ def makeService(options: Options) -> service.IService:
     streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
     # They start in this order, and stop in reverse: what uses something stops before it.
     parts = [group_service, shelf_service, udp, quic, streams, web]
-    return InOrder(
-        [part for part in parts if part is not None],
-        fail,
-        lambda: _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web)))),
-    )
+
+    def started() -> None:
+        limit_collections()
+        _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
+
+    return InOrder([part for part in parts if part is not None], fail, started)
 
 
 def _settings(options: Options) -> Settings:
@@ -82,6 +83,7 @@ def _settings(options: Options) -> Settings:
         max_members=options["max-members"],
         max_per_host=options["max-per-host"],
         rate=options["rate"],
+        join_rate=options["join-rate"],
         release=options["release"],
         hold=options["hold"],
         stall=options["timeout"],

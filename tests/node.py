@@ -68,6 +68,7 @@ class Node:
         **settings: Any,
     ) -> None:
         settings.setdefault("rate", 0)
+        settings.setdefault("join_rate", 0)
         self.clock = clock or Clock()
         self.log = log or MemoryLog()
         self.fatal = 0

@@ -72,7 +72,7 @@ def _event(rng: Random) -> Event:
         return Renamed(member, name, "New", "new", at)
     if kind < 0.95:
         return Left(member, name, at)
-    return Seen(at, tuple((member - i, i, i, i) for i in range(rng.choice((1, 10, 10, 2000)))))
+    return Seen(at, tuple((member - i, i, i, i, i) for i in range(rng.choice((1, 10, 10, 2000)))))
 
 
 @cache

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from groupchat.core.commands import Say
+from groupchat.core.history import History
 from groupchat.service.subscriptions import IReader, Subscription
 from groupchat.wire.lines import with_numbers
 from tests.connections import Connection
@@ -33,6 +34,11 @@ class Reader:
 
     def lines(self) -> list[str]:
         return b"".join(self.pieces).decode().splitlines()
+
+
+def may_read(history: History, member: int, number: int) -> bool:
+    """Return True if a line is not a whisper among others."""
+    return history.reader(number) in (0, member) or history.is_by(member, number)
 
 
 class SubscriptionTestCase(SynchronousTestCase):

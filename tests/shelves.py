@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
@@ -12,13 +12,13 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import FileLimits
-from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
+from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf, catalog
 from groupchat.files.shelf import Shelf
 
 ALICE = FileOwner(1, "10.0.0.1", "Alice")
@@ -43,6 +43,7 @@ class ShelfTestCase(TestCase):
         self.addCleanup(rmtree, self.directory, ignore_errors=True)
         self.folder = self.directory / ".groupchat"
         self.members = {1, 2}
+        self.patch(catalog, "FRESH_SECONDS", 0)
         yield self.open(SMALL)
 
     @inlineCallbacks
@@ -56,13 +57,19 @@ class ShelfTestCase(TestCase):
         yield self.shelf.stop()
         yield self.open(limits)
 
+    def stop_clock(self) -> Clock:
+        """Return a clock that the shelf goes by from now on."""
+        clock = Clock()
+        self.shelf._threads.seconds = clock.seconds
+        return clock
+
     def put(self, name: str, data: bytes) -> None:
         """Put a file into the directory by hand."""
         (self.directory / name).write_bytes(data)
 
     @inlineCallbacks
     def names(self) -> Generator[Deferred[Any], Any, list[str]]:
-        files = yield self.shelf.listing()
+        files = yield self.shelf.listing(list)
         return sorted(file.name for file in files)
 
     @inlineCallbacks
@@ -111,8 +118,7 @@ class ShelfTestCase(TestCase):
         self.fail("The condition was never true.")
 
     def owner_of(self, name: str) -> FileOwner:
-        catalog = self.shelf._contents().catalog
-        owner = catalog.known(catalog.files[name]).owner
+        owner = self.shelf._contents().catalog.files[name].owner
         assert owner is not None
         return owner
 
@@ -166,9 +172,9 @@ class MemoryShelf:
         for act in waiting:
             act()
 
-    def listing(self) -> Deferred[list[File]]:
+    def listing(self, form: Callable[[Sequence[File]], Any]) -> Deferred[Any]:
         files = [File(name, len(data), 12.7, hash_of(data)) for name, data in self.files.items()]
-        return self.later(lambda: files)
+        return self.later(lambda: form(files))
 
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         if name not in self.files:

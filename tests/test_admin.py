@@ -391,7 +391,7 @@ class FoldTests(Files):
     events: list[list[Event]] = [
         [Joined(7, "Alice", "alice", START, "::1", 4000), Joined(8, "ALICE", "alice", START, "::1", 4001)],
         [Said(7, "Alice", "one", START + 60), Said(9, "Nobody", "two", START + 60)],
-        [Joined(2**63 - 1, "Bob", "bob", START + 120, "::1", None), Seen(START + 120, ((7, 2, 1, 28_333_335),))],
+        [Joined(2**63 - 1, "Bob", "bob", START + 120, "::1", None), Seen(START + 120, ((7, 2, 1, 28_333_335, 2),))],
         [Renamed(7, "Alice", "Bob", "bob", START + 180), Renamed(7, "Alice", "Al", "al", START + 180.25)],
         [Said(7, "Alice", "late", START + 180), Left(7, "Al", START + 240)],
         [Said(2**63 - 1, "Bob", "\x1b[2J\t\x9b\u2028\u202e\n", START + 300)],

@@ -68,6 +68,7 @@ class OptionsTests(TestCase):
                 "max-per-host": 1_000,
                 "max-connections": 10_000,
                 "rate": 5,
+                "join-rate": 1,
                 "hold": 300,
                 "timeout": 60,
                 "release": 60,

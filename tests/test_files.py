@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from unittest import skipUnless
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.threads import blockingCallFromThread
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import CannotShare, NotNow
-from groupchat.files import IReading, IReceiving, IShelf, hashing, shelf
+from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf, catalog, disk, hashing, shelf
 from groupchat.files.shelf import Shelf
 from groupchat.wire.files import entry as wire_entry
 from tests.shelves import ALICE, SMALL, ShelfTestCase, hash_of
@@ -56,14 +58,14 @@ class ListingTests(ShelfTestCase):
         for name, at in [("b", 2000), ("a", 3000), ("c", 1000)]:
             self.put(name, b"")
             os.utime(self.directory / name, (at, at))
-        files = yield self.shelf.listing()
+        files = yield self.shelf.listing(list)
         self.assertEqual([(file.name, file.at) for file in files], [("c", 1000), ("b", 2000), ("a", 3000)])
 
     @inlineCallbacks
     def test_a_time_before_1970_is_listed_as_its_beginning(self) -> Steps:
         self.put("a", b"")
         os.utime(self.directory / "a", (-1_000_000_000, -1_000_000_000))
-        (file,) = yield self.shelf.listing()
+        (file,) = yield self.shelf.listing(list)
         self.assertEqual((file.at, wire_entry("a", 0, None, file.at)), (0, b"0 - 0 a\n"))
 
     @inlineCallbacks
@@ -71,7 +73,7 @@ class ListingTests(ShelfTestCase):
         self.put("a", b"abc")
 
         def is_known() -> Deferred[bool]:
-            return self.shelf.listing().addCallback(lambda files: files[0].sha256 == hash_of(b"abc"))
+            return self.shelf.listing(list).addCallback(lambda files: files[0].sha256 == hash_of(b"abc"))
 
         yield self.until(is_known)
 
@@ -121,6 +123,128 @@ class ListingTests(ShelfTestCase):
         yield self.open(SMALL)
         yield self.upload("a", b"abc")
         self.assertEqual((yield self.fetch("a")), b"abc")
+
+
+class SharedListTests(ShelfTestCase):
+    """However many ask, the directory is scanned once a second, and a list is made once until the shelf changes."""
+
+    @inlineCallbacks
+    def setUp(self) -> Steps:  # type: ignore[override]
+        yield super().setUp()
+        self.patch(catalog, "FRESH_SECONDS", 1.0)
+        self.tick = self.patch(catalog, "TICK_SECONDS", 0.0)
+        self.clock = self.stop_clock()
+        self.scans = 0
+        self.made = 0
+        self.threads: set[threading.Thread] = set()
+        scan = disk.Disk.scan
+
+        def counted(disk: disk.Disk) -> dict[str, disk.Entry]:
+            self.scans += 1
+            return scan(disk)
+
+        self.patch(disk.Disk, "scan", counted)
+        yield self.hashed(self.upload("a", b"1"))
+        self.scans = 0
+
+    @inlineCallbacks
+    def hashed(self, done: Deferred[Any]) -> Steps:
+        yield done
+        yield self.shelf._contents().catalog.lock.run(lambda: None)
+
+    def form(self, files: Sequence[File]) -> list[str]:
+        self.made += 1
+        self.threads.add(threading.current_thread())
+        return [file.name for file in files]
+
+    @inlineCallbacks
+    def listed(self) -> Generator[Deferred[Any], Any, tuple[list[str], int, int]]:
+        """Return the list, and how many scans and lists there were until now."""
+        names = yield self.shelf.listing(self.form)
+        return names, self.scans, self.made
+
+    @inlineCallbacks
+    def test_a_list_is_made_once_until_the_shelf_changes(self) -> Steps:
+        self.clock.advance(1)
+        for _ in range(3):
+            self.assertEqual((yield self.listed()), (["a"], 1, 1))
+        self.clock.advance(1)
+        for _ in range(3):
+            self.assertEqual((yield self.listed()), (["a"], 2, 1))
+        yield self.upload("b", b"2")
+        for _ in range(3):
+            self.assertEqual((yield self.listed()), (["a", "b"], 3, 2))
+        self.assertEqual((yield self.shelf.listing(len)), 2)
+
+    @inlineCallbacks
+    def test_the_directory_is_scanned_once_a_second(self) -> Steps:
+        self.clock.advance(1)
+        yield self.listed()
+        with open(self.directory / "a", "ab") as file:
+            file.write(b"more")
+        for _ in range(9):
+            self.clock.advance(0.1)
+            yield self.begin("c", b"3", 0, FileOwner(0, f"{self.clock.seconds()}"))
+            self.assertEqual((yield self.listed()), (["a"], 1, 1))
+        self.clock.advance(0.1)
+        self.assertEqual((yield self.listed()), (["a"], 2, 2))
+
+    @inlineCallbacks
+    def test_a_name_that_comes_or_goes_is_noticed_at_once(self) -> Steps:
+        self.tick.restore()
+        yield self.listed()
+        self.put("b", b"2")
+        self.assertEqual((yield self.listed())[0], ["a", "b"])
+        (self.directory / "b").rename(self.directory / "c")
+        self.assertEqual((yield self.listed())[0], ["a", "c"])
+        (self.directory / "a").unlink()
+        self.assertEqual((yield self.listed())[0], ["c"])
+
+    @inlineCallbacks
+    def test_all_who_ask_at_once_share_one_scan_and_one_list(self) -> Steps:
+        self.clock.advance(1)
+        lists = yield gatherResults([self.shelf.listing(self.form) for _ in range(3_000)])
+        self.assertEqual((lists, self.scans, self.made), ([["a"]] * 3_000, 1, 1))
+
+    @inlineCallbacks
+    def test_no_list_is_made_in_the_thread_of_the_reactor(self) -> Steps:
+        yield self.listed()
+        self.assertEqual(self.made, 1)
+        self.assertNotIn(threading.current_thread(), self.threads)
+
+    @inlineCallbacks
+    def test_a_hash_that_is_learned_changes_the_list(self) -> Steps:
+        self.put("b", b"2")
+        self.clock.advance(1)
+
+        def hashes(files: Sequence[File]) -> list[str | None]:
+            return [file.sha256 for file in files]
+
+        yield self.until(lambda: self.shelf.listing(hashes).addCallback(all))
+        self.assertEqual((yield self.shelf.listing(hashes)), [hash_of(b"1"), hash_of(b"2")])
+
+    @inlineCallbacks
+    def test_a_change_while_a_list_is_made_is_not_missed(self) -> Steps:
+        index = self.shelf._contents().catalog
+        looping: Any = reactor
+
+        def slow(files: Sequence[File]) -> int:
+            if not self.made:
+                self.made += 1
+                blockingCallFromThread(looping, index.remove, index.files["a"].entry)
+            return len(files)
+
+        self.assertEqual((yield self.shelf.listing(slow)), 1)
+        self.assertEqual((yield self.shelf.listing(slow)), 0)
+
+    @inlineCallbacks
+    def test_a_bug_in_a_form_is_logged_and_answered(self) -> Steps:
+        def broken(files: Sequence[File]) -> float:
+            return 1 / 0
+
+        self.assertIsInstance((yield self.refused(self.shelf.listing(broken), "cannot read")), NotNow)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((yield self.listed())[0], ["a"])
 
 
 class FetchingTests(ShelfTestCase):
@@ -222,7 +346,7 @@ class StartingTests(ShelfTestCase):
         yield self.shelf.stop()
         self.patch(hashing.Hasher, "want", lambda *_: self.fail("The hash is known already."))
         yield self.open(SMALL)
-        files = yield self.shelf.listing()
+        files = yield self.shelf.listing(list)
         self.assertEqual({file.sha256 for file in files}, {hash_of(b"abc"), hash_of(b"123")})
         owner = self.owner_of("b")
         self.assertEqual(owner.member, ALICE.member)
@@ -293,7 +417,7 @@ class StartingTests(ShelfTestCase):
         yield self.shelf.stop()
         yield self.shelf.stop()
         for asked in [
-            self.shelf.listing(),
+            self.shelf.listing(list),
             self.shelf.open("a"),
             self.shelf.receive("c", 1, "0" * 64, ALICE),
             receiving.write(b"b"),
@@ -311,7 +435,7 @@ class StartingTests(ShelfTestCase):
             file.truncate(1 << 40)
         opening = self.shelf.open("long")
         waiting = self.refused(opening, "stopping")
-        yield self.shelf.listing()
+        yield self.shelf.listing(list)
         yield self.shelf.stop()
         yield waiting
         self.assertEqual(self.open_files(), 0)

@@ -181,6 +181,8 @@ class Conversation(RuleBasedStateMachine):
         for member in getattr(self, "ids", {}).values():
             state = self.group.members[member]
             assert self.group.behind(state) == len(self.oracle.boxes[member])
+        if hasattr(self, "ids"):
+            assert self.group.all_behind() == sum(map(len, self.oracle.boxes.values()))
 
 
 class OracleTests(TestCase):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -27,13 +29,14 @@ class Shelf:
         self.files = list(FILES)
         self.failure: Exception | None = None
         self.slow = False
-        self.asked: list[Deferred[list[File]]] = []
+        self.asked: list[Deferred[Any]] = []
 
-    def listing(self) -> Deferred[list[File]]:
+    def listing(self, form: Callable[[Sequence[File]], Any]) -> Deferred[Any]:
         if self.slow:
-            self.asked.append(Deferred())
-            return self.asked[-1]
-        return succeed(self.files) if self.failure is None else fail(self.failure)
+            asked: Deferred[Any] = Deferred()
+            self.asked.append(asked)
+            return asked.addCallback(form)
+        return succeed(form(self.files)) if self.failure is None else fail(self.failure)
 
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         raise AssertionError("nothing is read")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from groupchat.core.limits import MAX_ANSWER, QUEUE
-from groupchat.frontends.connections.registry import LINES_AT_ONCE as ALL_LINES_AT_ONCE
 from groupchat.frontends.lines.protocol import AT_ONCE as LINES_AT_ONCE
+from groupchat.frontends.turn_budget import NAMES, WORK
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
 from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby
@@ -97,8 +97,7 @@ class BackPressureTests(LobbyTestCase):
         for caller in callers:
             caller.send(*["no: name"] * 100)
         refused = [caller.transport.value().count(b"\n") for caller in callers]
-        self.assertLess(sum(refused), ALL_LINES_AT_ONCE + len(callers))
-        self.assertGreater(min(refused), 0)
+        self.assertEqual(sum(refused), -(-WORK // (1 + NAMES)))
         for caller in callers:
             self.assertEqual(len(caller.heard()), 100)
             self.assertEqual(caller.transport.producerState, "producing")

@@ -37,7 +37,7 @@ EVENTS: list[Event] = [
     Whispered(2**63 - 1, "Zoë 🦊", 1, "Alice", "yes?", 2.75),
     Renamed(1, "Alice", "ALICE", "alice", 3.0),
     Renamed(1, "ALICE", "Al", "al", 3.5, 9),
-    Seen(4.0, ((1, 3, 0, 28333333), (2**63 - 1, 2, 5, 0))),
+    Seen(4.0, ((1, 3, 0, 28333333, 2**31 - 1), (2**63 - 1, 2, 5, -1, 0))),
     Left(1, "ALICE", 5.0),
     Shared(1, "Alice", "", "Ein Lied, ¡olé! 🦊.tar.gz", 2**63 - 1, 6.0),
     Shared(0, "Zoë 🦊", "zoë 🦊", "empty", 0, 6.5),
@@ -185,7 +185,7 @@ class LogContract(Suite):
 
     def test_seen_events_may_be_deleted_sooner(self) -> None:
         for number in range(1, 5):
-            self.append(EVENTS[2], Seen(float(number), ((1, 2, 3, 4),)), entry_id=f"e{number}")
+            self.append(EVENTS[2], Seen(float(number), ((1, 2, 3, 4, 5),)), entry_id=f"e{number}")
         self.result(self.one.trim(2, 4))
         entries = self.read(1, 9)
         self.assertEqual(self.positions(entries), [2, 3, 4])

@@ -45,6 +45,8 @@ BOUNDED = {
     "admin": {"ago[1]"},
     "tap": {"where"},
     # The rest are no text from outside.
+    "core.budget": {"lacking"},
+    "core.networks": {"number"},
     "core.confusables": {"code", "source"},
     "service.snapshots": {"state['first']"},
     "frontends.udp": {

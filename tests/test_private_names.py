@@ -19,6 +19,7 @@ from tests.test_layers import module_files
 
 ALLOWED: dict[str, tuple[type | ModuleType, str]] = {
     "_exit": (os, "public in spite of its name: ends a process at once, with a status"),
+    "_transferDecoder": (HTTPChannel, "the reader of a body, dropped with a lost connection: it refers to its channel"),
     "_tempDataLen": (FileDescriptor, "is there earlier data, which has to be sent first?"),
     "_respondToBadRequestAndDisconnect": (HTTPChannel, "the answer to a malformed request, which is overridden"),
 }

@@ -112,7 +112,7 @@ class Entries:
         places = []
         for m in self.group.members.values():
             _, cursor, skipped = self.group.waiting(m, m.cursor, m.skipped, self.dice.choice([1, 30, 1000]))
-            places.append((m.id, cursor, skipped, int(at)))
+            places.append((m.id, cursor, skipped, int(at), self.dice.randrange(5)))
         return Seen(at, tuple(places))
 
 
@@ -229,7 +229,7 @@ class FirstVersionTests(TestCase):
             Said(11, "Alice", "eight", 8.0, 1),
             Whispered(22, "Zoë 🦊", 11, "Alice", "ten", 10.0),
             # A record as in version 1: Alice was given all up to line 6, with two lines of hers among them.
-            Seen(11.0, ((11, 6, 2, 1),)),
+            Seen(11.0, ((11, 6, 2, 1, 0),)),
         ]
         self.assertEqual(node.fold(Entry(6, "e6", more)), [8, 9, None, 10, None])
         alice, zoe = node.group.members.values()

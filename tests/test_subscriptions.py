@@ -11,8 +11,8 @@ from zope.interface.verify import verifyObject
 import groupchat.service.subscriptions as subscriptions_module
 from groupchat.core.commands import Rename, Say, Whisper
 from groupchat.core.group import Group, Run
-from groupchat.service.subscriptions import AT_ONCE, IReader, Subscription
-from tests.readers import Reader, SubscriptionTestCase
+from groupchat.service.subscriptions import AT_ONCE, IReader, Subscription, Turn
+from tests.readers import Reader, SubscriptionTestCase, may_read
 
 
 class GivingTests(SubscriptionTestCase):
@@ -78,9 +78,9 @@ class GivingTests(SubscriptionTestCase):
         takes: list[bool] = []
         take = Subscription._take
 
-        def counted(it: Subscription, group: Group) -> tuple[bytes, int, int]:
+        def counted(it: Subscription, group: Group, turn: Turn) -> tuple[bytes, int, int]:
             takes.append(it.render is not None)
-            return take(it, group)
+            return take(it, group, turn)
 
         self.patch(Subscription, "_take", counted)
         self.say(self.alice, "one", "two")
@@ -268,7 +268,7 @@ class RandomTests(SubscriptionTestCase):
         numbers = [
             number
             for number in range(after + 1, history.head + 1)
-            if history.is_for(member, number) and not history.is_by(member, number)
+            if may_read(history, member, number) and not history.is_by(member, number)
         ]
         lines = [bytes(history.read(number - 1, number, 1 << 30)[0]).decode() for number in numbers]
         if subscription.render is not None:

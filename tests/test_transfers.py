@@ -81,7 +81,7 @@ class FirstLineTests(StreamTestCase):
         )
 
     def test_a_bug_is_logged_and_answered(self) -> None:
-        self.patch(self.shelf, "listing", lambda: 1 / 0)
+        self.patch(self.shelf, "listing", lambda form: 1 / 0)
         self.assertEqual(self.ask("FILES\n"), "busy The server made a mistake: try again later.\n")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

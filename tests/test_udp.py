@@ -15,8 +15,10 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from groupchat.core.events import Joined, Said, Whispered
+from groupchat.core.history import RANGES as MAX_RANGES
 from groupchat.core.limits import Settings
-from groupchat.frontends.udp import AT_ONCE, FiveMessages, UDPService, everywhere
+from groupchat.frontends.udp import AT_ONCE, STEP, FiveMessages, UDPService, everywhere
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.service.group_service import GroupService
 from tests.daemon import SECONDS
@@ -104,6 +106,28 @@ class UDPServiceTests(TestCase):
         self.port.doRead()
         self.assertEqual(self.port.protocol.datagrams, AT_ONCE + 10)
         self.assertEqual(self.port.protocol.refusals, AT_ONCE + 10)
+        yield self.udp.stopService()
+        yield self.group_service.stopService()
+
+    @inlineCallbacks
+    def test_answers_of_many_ranges_leave_the_reactor_its_turns(self) -> Any:
+        yield self.group_service.startService()
+        self.udp.startService()
+        group = self.group_service.group
+        for member, name in enumerate(("Alice", "Bob"), 1):
+            group.apply(Joined(member, name, name.lower(), 0.0, "h", None, name))
+        group.apply(Joined(3, "Eve", "eve", 0.0, *self.socket.getsockname()))
+        for _ in range(10_000):
+            group.apply(Said(1, "Alice", "x", 0.0))
+            group.apply(Whispered(1, "Alice", 2, "Bob", "x", 0.0))
+        for _ in range(AT_ONCE):
+            self.socket.send(b"5")
+        turns: list[int] = []
+        while self.port.protocol.datagrams < AT_ONCE:
+            before = group.history.ranges
+            self.port.doRead()
+            turns.append(group.history.ranges - before)
+        self.assertEqual(turns, [STEP * MAX_RANGES] * (AT_ONCE // STEP))
         yield self.udp.stopService()
         yield self.group_service.stopService()
 

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from groupchat.core.commands import Say, SayAsGuest, Share
 from groupchat.core.errors import CannotOpen
+from groupchat.core.group import MANY
 from groupchat.log.database import Database
 from groupchat.log.tables import VERSION
 from tests.connections import Connection
@@ -225,6 +226,8 @@ class UpgradeContract(Suite):
     members: list[tuple[int, str, tuple[str, int] | None, int, int]]
     """The id, the name, the address, the cursor and the number of waiting lines of each."""
     lines: list[str]
+    recorded: set[str]
+    """The names of those with a cursor record that is in the file."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -262,6 +265,14 @@ class UpgradeContract(Suite):
         self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
         self.assertEqual(list(self.directory.glob("*.v*")), [self.copy])
 
+    def test_members_count_as_heard_in_many_minutes(self) -> None:
+        node = self.node(clock=self.clock)
+        self.assertEqual({member.minutes for member in node.service.group.members.values()}, {MANY})
+        self.execute("DELETE FROM snapshot")
+        again = self.after_a_kill(node)
+        recorded = {member.name for member in again.service.group.members.values() if member.minutes == MANY}
+        self.assertTrue(recorded >= self.recorded, recorded)
+
     def test_the_state_is_the_same_without_the_snapshot(self) -> None:
         self.execute("DELETE FROM snapshot")
         self.see(self.node(clock=self.clock))
@@ -274,6 +285,7 @@ class FirstUpgradeTests(UpgradeContract, Directory):
         (22, "Zoë", ("fe80::1%2", 2), 9, 2),
         (44, "Bob", ("10.0.0.1", 4), 8, 1),
     ]
+    recorded = {"Al", "Zoë", "Bob"}
     lines = [
         "Alice has joined",
         "Zoë 🦊 has joined",
@@ -325,6 +337,7 @@ class SecondUpgradeTests(UpgradeContract, Directory):
         (22, "Zoë 🦊", ("fe80::1%2", 2), 8, 1),
         (33, "Robert", None, 3, 2),
     ]
+    recorded = {"Alice", "Zoë 🦊"}
     lines = [
         "Alice has joined",
         "Zoë 🦊 has joined",

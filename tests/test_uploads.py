@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -14,12 +15,15 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_PARTS_EACH, FileLimits
-from groupchat.files import FileOwner, disk, index, quota
+from groupchat.core.limits import MAX_PARTS_EACH, MIN_UPLOAD_RATE, FileLimits
+from groupchat.files import FileOwner, IReceiving, disk, index, quota, uploads
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
 DATA = bytes(range(256)) * 1000
+
+PAYS = 20 * MIN_UPLOAD_RATE
+"""So many bytes hold the room for an upload for 20 seconds."""
 
 
 class UploadTests(ShelfTestCase):
@@ -171,7 +175,7 @@ class UnhashedTests(ShelfTestCase):
         for at in range(0, len(DATA), 100_000):
             yield receiving.write(DATA[at : at + 100_000])
         self.assertEqual((yield receiving.finish()), "a")
-        (file,) = yield self.shelf.listing()
+        (file,) = yield self.shelf.listing(list)
         self.assertEqual((file.size, file.sha256), (len(DATA), hash_of(DATA)))
         self.assertEqual((yield self.fetch("a")), DATA)
 
@@ -336,7 +340,7 @@ class RoomTests(ShelfTestCase):
     def test_files_of_former_members_count_for_their_host(self) -> Steps:
         host = ALICE.host
         yield self.upload("a", bytes(4_000_000))
-        yield self.begin("b", bytes(2_000_001), 0, FileOwner(0, host, "Al"))
+        yield self.begin("b", bytes(2_000_001), PAYS, FileOwner(0, host, "Al"))
         self.members.discard(1)
         yield self.refused(self.shelf.receive("c", 1, "0" * 64, FileOwner(0, host, "Al")), "6.0 MB")
         yield self.refused(self.shelf.receive("c", 1, "0" * 64, FileOwner(0, host, "Bert")), "6.0 MB")
@@ -349,21 +353,21 @@ class RoomTests(ShelfTestCase):
             self.put(name, bytes(3_000_000))
         why = yield self.refused(self.shelf.receive("d", 1_000_001, "0" * 64, ALICE), "full")
         self.assertIsInstance(why, NotNow)
-        yield self.begin("d", bytes(1_000_000), 0, ALICE)
+        yield self.begin("d", bytes(1_000_000), PAYS, ALICE)
         yield self.refused(self.shelf.receive("e", 1, "0" * 64, BOB), "full")
 
     @inlineCallbacks
     def test_uploads_under_way_count_with_their_announced_size(self) -> Steps:
         owners = [FileOwner(0, f"10.0.1.{number}", "G") for number in range(5)]
-        asked = [self.shelf.receive("a", 3_000_000, hash_of(b"%d" % n), owner) for n, owner in enumerate(owners)]
+        asked = [self.begin("a", bytes(3_000_000 - n), PAYS, owner) for n, owner in enumerate(owners)]
         outcomes = yield gatherResults([one.addErrback(lambda failure: failure.value) for one in asked])
-        self.assertEqual([isinstance(one, NotNow) for one in outcomes], [False] * 3 + [True] * 2)
+        self.assertEqual(sum(isinstance(one, NotNow) for one in outcomes), 2)
 
     @inlineCallbacks
     def test_uploads_under_way_reserve_free_disk_space(self) -> Steps:
-        self.patch(disk.Disk, "room", lambda disk: 5_000_000)
+        self.patch(disk.Disk, "room", lambda disk: 5_000_000 - sum(part.stat().st_size for part in self.parts()))
         yield self.restart(replace(SMALL, keep_free=1_000_000))
-        yield self.begin("a", bytes(3_000_000), 0, ALICE)
+        yield self.begin("a", bytes(3_000_000), PAYS, ALICE)
         yield self.refused(self.shelf.receive("b", 1_000_001, "0" * 64, BOB), "almost full")
         yield self.begin("b", bytes(1_000_000), 0, BOB)
 
@@ -378,8 +382,46 @@ class RoomTests(ShelfTestCase):
     @inlineCallbacks
     def test_parts_under_way_do_not_make_room(self) -> Steps:
         for number in range(2):
-            yield self.begin("a", bytes(3_000_000 - number), 5)
+            yield self.begin("a", bytes(3_000_000 - number), PAYS)
         yield self.refused(self.shelf.receive("b", 2, "0" * 64, ALICE), "6.0 MB")
+
+    @inlineCallbacks
+    def test_an_empty_file_counts_4_kb(self) -> Steps:
+        yield self.restart(replace(SMALL, max_member=5 * 4096))
+        for number in range(4):
+            yield self.upload(f"{number}", b"")
+        yield self.restart(replace(SMALL, max_member=5 * 4096))
+        yield (yield self.begin("part", b"12", 1)).close()
+        yield self.upload("last", b"")
+        yield self.refused(self.upload("more", b""), "at most 20.5 kB")
+        yield self.upload("other", b"", BOB)
+        yield self.restart(replace(SMALL, max_total=6 * 4096))
+        self.assertIsInstance((yield self.refused(self.upload("more", b"", BOB), "full")), NotNow)
+
+    @inlineCallbacks
+    def test_the_files_of_one_sender_are_limited(self) -> Steps:
+        self.patch(quota, "MAX_FILES_EACH", 3)
+        yield self.upload("a", b"")
+        yield self.upload("b", b"")
+        yield (yield self.begin("c", b"12", 1)).close()
+        yield self.upload("d", b"")  # the part makes room
+        yield self.refused(self.upload("e", b""), "3 files of yours")
+        for number in range(3):
+            yield self.upload("e", b"", FileOwner(0, f"2001:db8::{number}", f"Guest {number}"))
+        yield self.refused(self.upload("e", b"", FileOwner(0, "2001:db8::ff:1", "Guest")), "3 files of yours")
+        yield self.upload("e", b"", FileOwner(0, "2001:db8:0:1::1", "Guest"))
+        (self.directory / "a").unlink()
+        yield self.upload("e", b"")
+
+    @inlineCallbacks
+    def test_one_host_has_half_of_all_files_at_most(self) -> Steps:
+        self.patch(quota, "MAX_FILES", 8)
+        self.members.update(range(10))
+        for member in range(4):
+            yield self.upload("a", b"", FileOwner(member, "10.0.0.1", "A"))
+        yield self.refused(self.upload("a", b"", FileOwner(9, "10.0.0.1", "A")), "Half of all")
+        yield self.upload("a", b"", FileOwner(9, "10.0.0.2", "A"))
+        self.put("by hand", b"")
 
     @inlineCallbacks
     def test_the_number_of_files_is_limited(self) -> Steps:
@@ -388,6 +430,150 @@ class RoomTests(ShelfTestCase):
             self.put(name, b"")
         yield self.begin("c", b"c", 0)
         yield self.refused(self.begin("d", b"d", 0), "too many")
+
+
+class SlowTests(ShelfTestCase):
+    """Uploads that announce much and send little: they keep nobody else out."""
+
+    @inlineCallbacks
+    def setUp(self) -> Steps:  # type: ignore[override]
+        yield super().setUp()
+        self.clock = self.stop_clock()
+
+    @inlineCallbacks
+    def crowd(self, size: int, count: int, data: bytes = b"") -> Generator[Deferred[Any], Any, list[IReceiving]]:
+        """Begin uploads of so many guests, each from a host of its own, who send `data` first."""
+        crowd = []
+        for number in range(count):
+            guest = FileOwner(0, f"10.1.0.{number}", "Slow")
+            crowd.append((yield self.shelf.receive("slow", size, hash_of(b"%d" % number), guest)))
+            if data:
+                yield crowd[-1].write(data)
+        return crowd
+
+    @inlineCallbacks
+    def test_a_byte_now_and_then_holds_no_room(self) -> Steps:
+        crowd = yield self.crowd(SMALL.max_total // 20, 20, b"x")
+        for _ in range(5):
+            self.clock.advance(4)
+            for slow in crowd:
+                yield slow.write(b"x")
+        self.clock.advance(1)
+        yield self.upload("a", bytes(4_000_000))
+        yield self.upload("b", bytes(4_000_000), BOB)
+
+    @inlineCallbacks
+    def test_announcing_again_and_again_holds_no_room(self) -> Steps:
+        for _ in range(3):
+            crowd = yield self.crowd(SMALL.max_file, 20)
+            for slow in crowd:
+                yield slow.close()
+        yield self.crowd(SMALL.max_file, 20)
+        yield self.upload("a", bytes(4_000_000))
+
+    @inlineCallbacks
+    def test_an_upload_at_the_minimum_rate_keeps_its_room(self) -> Steps:
+        data = bytes(4_000_000)
+        steady = yield self.begin("a", data, MIN_UPLOAD_RATE)
+        yield self.begin("b", data[1:], MIN_UPLOAD_RATE * 99, BOB)
+        for _ in range(8):
+            self.clock.advance(0.9)
+            yield steady.write(bytes(MIN_UPLOAD_RATE))
+            yield self.refused(self.shelf.receive("c", 2_100_000, "0" * 64, GUEST), "full")
+        self.clock.advance(5)
+        other = yield self.begin("c", data[2:], PAYS, GUEST)
+        self.assertIsInstance((yield self.refused(steady.write(b"x"), "full")), NotNow)
+        self.assertIsInstance((yield self.refused(self.begin("a", data, 0), "full")), NotNow)
+        self.clock.advance(60)
+        yield other.close()
+        self.assertEqual((yield self.begin("a", data, 0)).offset, 9 * MIN_UPLOAD_RATE)
+
+    @inlineCallbacks
+    def test_nothing_sent_before_holds_room_for_over_a_minute(self) -> Steps:
+        yield self.begin("a", bytes(4_000_000), 3_999_999)
+        yield self.restart(replace(SMALL, max_total=8_000_000))
+        self.clock = self.stop_clock()
+        yield self.begin("b", bytes(4_000_000), 3_000_000, BOB)
+        self.clock.advance(59)
+        yield self.refused(self.shelf.receive("c", 1_000_000, "0" * 64, GUEST), "full")
+        self.clock.advance(1)
+        yield self.shelf.receive("c", 1_000_000, "0" * 64, GUEST)
+
+    @inlineCallbacks
+    def test_a_slow_disk_costs_no_room(self) -> Steps:
+        write, go_on = disk.PartFile.write, threading.Event()
+        self.addCleanup(go_on.set)
+
+        def slow(file: disk.PartFile, data: bytes) -> None:
+            go_on.wait()
+            write(file, data)
+
+        first = yield self.begin("a", bytes(4_000_000), PAYS)
+        yield self.begin("b", bytes(4_000_000), 99 * MIN_UPLOAD_RATE, BOB)
+        self.patch(disk.PartFile, "write", slow)
+        writing = first.write(b"x")
+        for _ in range(2):
+            self.clock.advance(25)
+            yield self.refused(self.shelf.receive("c", 2_100_000, "0" * 64, GUEST), "full")
+        go_on.set()
+        yield writing
+        self.clock.advance(9)
+        yield self.refused(self.shelf.receive("c", 2_100_000, "0" * 64, GUEST), "full")
+
+    @inlineCallbacks
+    def test_a_slow_upload_goes_on_while_there_is_room(self) -> Steps:
+        data = os.urandom(300)
+        receiving = yield self.shelf.receive("a", len(data), None, ALICE)
+        for at in range(0, len(data), 3):
+            self.clock.advance(10)
+            yield receiving.write(data[at : at + 3])
+        yield receiving.finish()
+        self.assertEqual((yield self.fetch("a")), data)
+
+    @inlineCallbacks
+    def test_slow_uploads_give_their_places_up(self) -> Steps:
+        self.patch(uploads, "MAX_UPLOADS", 6)
+        crowd = yield self.crowd(1000, 3, b"x")
+        fast = yield self.begin("b", bytes(1_000_000), PAYS, BOB)
+        more = []
+        for number in range(4):
+            host = FileOwner(0, "10.2.0.1", f"G{number}")
+            more.append((yield self.begin("c", b"ab%d" % number, 1, host)))
+            self.clock.advance(1)
+        yield self.refused(more[0].finish(), "ended")  # a host has half of the places at most
+        for _ in range(9):
+            yield self.upload("d", b"12", ALICE)
+        yield fast.write(b"1")
+        yield crowd[-1].write(b"1")
+        yield self.refused(more[1].finish(), "ended")
+
+    @inlineCallbacks
+    def test_places_of_fast_uploads_are_kept(self) -> Steps:
+        self.patch(uploads, "MAX_UPLOADS", 2)
+        yield self.begin("a", bytes(1_000_000), PAYS)
+        why = yield self.refused(self.begin("a", bytes(9), 0, replace(BOB, host=ALICE.host)), "Too many")
+        self.assertIsInstance(why, NotNow)
+        yield self.begin("b", bytes(1_000_000), PAYS, BOB)
+        yield self.refused(self.begin("c", bytes(9), 0, GUEST), "Too many")
+        self.clock.advance(21)
+        yield self.begin("c", bytes(9), 0, GUEST)
+
+    @inlineCallbacks
+    def test_3000_refused_at_once_are_answered(self) -> Steps:
+        self.patch(uploads, "MAX_UPLOADS", 0)
+        asked = [self.shelf.receive("a", 1, None, FileOwner(0, f"{n}", "G")) for n in range(3_000)]
+        outcomes = yield gatherResults([one.addErrback(lambda failure: failure.type) for one in asked])
+        self.assertEqual(set(outcomes), {NotNow})
+
+    @inlineCallbacks
+    def test_parts_of_whoever_has_most_make_room(self) -> Steps:
+        for where in (uploads, quota):
+            self.patch(where, "MAX_PARTS", 4)
+        yield (yield self.begin("b", b"bb", 1, BOB)).close()
+        for number in range(3):
+            yield (yield self.begin("a", b"%da" % number, 1, replace(GUEST, name=f"{number}"))).close()
+        yield self.begin("c", b"cc", 1)
+        self.assertEqual(sorted(part.read_bytes() for part in self.parts()), [b"1", b"2", b"b", b"c"])
 
 
 class DiskTests(ShelfTestCase):

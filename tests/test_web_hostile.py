@@ -395,6 +395,7 @@ class TimeTests(WebTestCase):
             self.patch(line.transport, "write", lambda data, line=line: line.channel.pauseProducing())
             lines.append(line)
             self.request("GET", "/files", line=line)
+            self.lobby.settle()
         self.assertGreater(len(self.site.backlog), MAX_WEB_UNSENT_EACH)
         self.assertLess(len(self.site.backlog), MAX_WEB_UNSENT_EACH + 1_000_000)
         self.refused(self.get("/files"), 503, "first")

@@ -25,6 +25,10 @@ class TooFast(NotNow):
     """A request that exceeds a rate limit."""
 
 
+class Unanswered(GroupchatError):
+    """A request that is neither refused nor answered, as if it had been lost."""
+
+
 class LogError(GroupchatError):
     """A failure of the log."""
 

@@ -93,7 +93,7 @@ class Renamed:
 
 @_event
 class Left:
-    """A member left, was silent for too long, or gave its name up to its own restarted client."""
+    """A member left, was silent for too long, or gave up its name to its restarted client, or its seat to another."""
 
     member: int
     name: str
@@ -136,8 +136,10 @@ class GuestSaid:
         return f"{self.name}: {self.text}"
 
 
-Place = tuple[int, int, int, int]
-"""A member's id, its cursor, its `skipped` (see group.py), and the minute of its last contact."""
+Place = tuple[int, int, int, int, int]
+"""A member's id, its cursor, its `skipped` (see group.py), the minute of its last contact, and the number of different
+minutes in which it was heard, which is 0 if it was recorded by a version that did not count them.
+"""
 
 
 @_event

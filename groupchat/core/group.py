@@ -7,6 +7,7 @@ when it is applied, and changes nothing: the first in the log wins.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,9 @@ from groupchat.core.skeletons import Skeletons
 
 Outcome = int | None
 """The number of an event; None if it was refused, or is a Seen, which has no number."""
+
+MANY = 1_000_000
+"""The number of minutes in which a member was heard that was there before they were counted."""
 
 Waiting = tuple[bytes | bytearray, int, int]
 """Lines joined with LF, and what the member's `cursor` and `skipped` are once it has been given them."""
@@ -38,9 +42,9 @@ class Member:
     `Group.whispered`, adds 1 to Alice's `own`, and takes 1 from Bob's. So of these two lines, two are hidden to Alice,
     none to Bob, and one to Eve.
 
-    `logged` is the time of its last contact with any node, as the log has it: to the minute, from a `Seen`. The rest is
-    no part of the fold: `contact` is when this node last heard of it, negative if never; for `spent` and `paced` see
-    pace.py.
+    `logged` is the time of its last contact with any node, as the log has it: to the minute, from a `Seen`. `minutes`
+    is in how many different minutes it was heard, and `minute` the last of them. The rest is no part of the fold:
+    `contact` is when this node last heard of it, negative if never; for `spent` and `paced` see pace.py.
     """
 
     __slots__ = (
@@ -53,6 +57,8 @@ class Member:
         "joined",
         "key",
         "logged",
+        "minute",
+        "minutes",
         "name",
         "own",
         "paced",
@@ -75,8 +81,13 @@ class Member:
         self.own = 0
         self.skipped = skipped
         self.logged = joined.at
+        self.minute, self.minutes = int(joined.at // 60), 1
         self.contact = -1.0
         self.spent = self.paced = 0.0
+
+    def heard(self) -> int:
+        """Return in how many different minutes it was heard so far."""
+        return self.minutes + (self.contact // 60 > self.minute)
 
     def use(self, client_id: int) -> bool:
         """Record that this id of its client takes effect. Return False if it may not: it did before."""
@@ -207,13 +218,15 @@ class Group:
         return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
 
     def _seen(self, event: Seen) -> Outcome:
-        for member_id, cursor, skipped, minute in event.places:
+        for member_id, cursor, skipped, minute, minutes in event.places:
             member = self.members.get(member_id)
             if member is None:
                 continue
             if cursor > member.cursor:
                 member.cursor, member.skipped = cursor, skipped
             member.logged = max(member.logged, minute * 60.0)
+            member.minute = max(member.minute, minute)
+            member.minutes = max(member.minutes, minutes or MANY)
         return None
 
     def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:
@@ -228,6 +241,11 @@ class Group:
     def behind(self, member: Member) -> int:
         """Return how many lines wait for a member."""
         return self.history.head - member.cursor - self.hidden(member, member.skipped)
+
+    def all_behind(self) -> int:
+        """Return how many lines wait for all members together."""
+        passed = sum([member.cursor + member.own - member.skipped for member in self.members.values()])
+        return (self.history.head - self.whispered) * len(self.members) - passed
 
     def place(self, member: Member, number: int) -> tuple[int, int]:
         """Return the `cursor` and `skipped` of a member that has been given everything up to this line.
@@ -251,10 +269,18 @@ class Group:
         lines, upto = history.read(cursor, last, limit)
         return (lines, head, skipped + hidden) if upto == last else (lines, upto, skipped)
 
-    def runs(self, member: Member, cursor: int, skipped: int, limit: int) -> tuple[list[Run], int, int]:
-        """Return what `waiting` does, with the lines in runs: lines between two runs are hidden, or no longer kept."""
+    def runs(
+        self, member: Member, cursor: int, skipped: int, limit: int, most: int = sys.maxsize
+    ) -> tuple[list[Run], int, int]:
+        """Return what `waiting` does, with the lines in runs, at most `most` lines.
+
+        Lines between two runs are hidden, or no longer kept. There are at most RANGES runs (see history.py).
+        """
         history = self.history
         hidden = self.hidden(member, skipped)
+        if not hidden and cursor + 1 >= history.first:
+            lines, upto = history.read(cursor, min(history.head, cursor + most), limit)
+            return ([(cursor + 1, lines)] if lines else []), upto, skipped
         runs: list[Run] = []
         if cursor + 1 < history.first:
             kept = history.count_hidden(member.id, history.first - 1)
@@ -262,20 +288,15 @@ class Group:
             cursor, hidden = history.first - 1, kept
             if lost:
                 runs.append((0, _gap(lost)))
-        room = limit - sum(len(lines) + 1 for _, lines in runs)
-        while cursor < history.head:
-            upto = history.next_hidden(member.id, cursor, cursor + 1) - 1
-            if upto == cursor:
-                cursor, hidden = cursor + 1, hidden - 1
-                continue
-            fitting = history.fit(cursor, history.head, room)
-            if fitting == cursor and runs:
-                break
-            upto = history.next_hidden(member.id, cursor + 1, max(fitting, cursor + 1)) - 1
-            first = cursor + 1
-            lines, cursor = history.read(cursor, upto, room)
-            runs.append((first, lines))
-            room -= len(lines) + 1
+        if history.head - cursor > hidden:  # otherwise nothing is to be found
+            room = limit - sum(len(lines) + 1 for _, lines in runs)
+            shown = history.hidden(member.id).shown(cursor, history.head)
+            for run in history.take(shown, room, most, alone=not runs)[0]:
+                hidden -= run.start - 1 - cursor
+                lines, cursor = history.read(run.start - 1, run.stop - 1, limit)
+                runs.append((run.start, lines))
+        if history.head - cursor == hidden:
+            cursor, hidden = history.head, 0
         return runs, cursor, member.own + self.whispered - hidden
 
     def seen_by(self, member: Member, cursor: int, limit: int, most: int) -> tuple[range, list[range], int]:
@@ -283,21 +304,13 @@ class Group:
 
         They are at most `most` lines, in at most `limit` bytes; a longer line goes alone. The result is the range of
         lines that are no longer kept, the ranges of lines to show, without whispers among others, and the cursor after
-        them.
+        them. If there is nothing to show, that is the end.
         """
         history = self.history
         lost = range(cursor + 1, history.first)
         cursor = max(cursor, history.first - 1)
-        if cursor >= history.head:
-            return lost, [], cursor
-        last = max(cursor + 1, history.fit(cursor, min(history.head, cursor + most), limit))
-        runs: list[range] = []
-        while cursor < last:
-            end = history.next_withheld(member.id, cursor, last)
-            if end > cursor + 1:
-                runs.append(range(cursor + 1, end))
-            cursor = min(end, last)
-        return lost, runs, last
+        runs, is_all = history.take(history.withheld(member.id).shown(cursor, history.head), limit, most)
+        return lost, runs, max(cursor, history.head) if is_all else runs[-1].stop - 1
 
     def advance(self, member: Member, cursor: int, skipped: int) -> None:
         """Move a member's cursor to where `waiting` said, once the member was given what it returned."""

@@ -1,17 +1,28 @@
-"""The lines that are kept, each rendered once, one after the other in one buffer.
+"""The lines that are kept, each rendered once, one after the other in blocks of bytes.
 
-However many members a line waits for, it is here once; what waits for a member is usually one slice of the buffer.
+However many members a line waits for, it is here once; what waits for a member is usually one slice of the last block.
 Lines are numbered 1, 2, 3 ... in the order in which they were added; `first` is the oldest that is still kept.
+A whisper is a line for one reader only. Who is shown which lines: see visibility.py.
 
-A whisper is a line for one reader only. It is *withheld* from everybody but its author and its reader. The lines that
-are *hidden* to a reader are those that are withheld from it, and its own.
+Beside its text a line takes about 75 bytes, and a whisper 115.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
-from groupchat.core.limits import MAX_SEARCHED
+from groupchat.core.visibility import LeftOut, Visibility
+
+BLOCK = 256 * 1024
+"""The size of a block of text, in bytes, about: a larger one would have to be moved in memory as it grows."""
+
+RANGES = 64
+"""The most ranges of lines that are taken at once: each costs some look-ups, however short it is."""
+
+AT_ONCE = 10_000
+"""The most lines that are taken out of memory at once."""
 
 
 class History:
@@ -20,49 +31,63 @@ class History:
     A method that is given the number of one line needs one that is kept.
     """
 
-    # Lines that are no longer kept stay in the buffer until they are over an eighth of it, and more than this many.
+    # Lines that are no longer kept stay in memory until they are over an eighth of it, and more than this many.
     least_surplus = 1000
 
     __slots__ = (
         "_authors",
         "_base",
+        "_blocks",
         "_bounds",
+        "_ends",
         "_entries",
         "_keep",
-        "_readers",
+        "_own",
         "_stored",
         "_text",
+        "_time",
         "_times",
-        "_whispers",
+        "_visibility",
         "entry",
         "first",
         "head",
+        "ranges",
     )
 
     def __init__(self, keep: int) -> None:
         self.first = 1
         self.head = 0
+        self.ranges = 0  # that were taken so far, by all readers
         self.entry = 0  # the position in the log of the entry that is being applied
         self._keep = keep
-        self._stored = 1  # the number of the line at the front of the buffer, which may be older than `first`
-        self._text = bytearray()  # each line with its LF
-        self._base = 0  # how many bytes were cut off the front of the text so far
-        self._bounds = [0]  # where each line begins, and the last one ends, counted from before any cut
+        self._stored = 1  # the number of the oldest line in memory, which may be older than `first`
+        self._text = bytearray()  # the newest lines, each with its LF
+        self._base = 0  # how many bytes came before that text
+        self._blocks: list[bytes] = []  # the text before that
+        self._ends = array("Q")  # of each block, counted as `_base` is
+        self._bounds = [0]  # where each line begins, and the last one ends, likewise
         self._authors: list[int] = []
-        self._times: list[float] = []
-        self._entries: list[int] = []  # the positions in the log
-        self._whispers: list[int] = []  # the numbers of the whispers
-        self._readers: list[int] = []  # the reader of each whisper
+        self._times = array("d")
+        self._time = float("-inf")  # of the newest line
+        self._entries = array("q")  # the positions in the log
+        self._visibility = Visibility()
+        self._own = self._visibility.own
 
     def append(self, author: int, line: str, at: float) -> int:
         """Add a line and return its number. The author is 0 if the line is by no member."""
-        self._text += (line + "\n").encode()
-        self._bounds.append(self._base + len(self._text))
+        text = self._text
+        text += (line + "\n").encode()
+        self._bounds.append(self._base + len(text))
         self._authors.append(author)
         self._entries.append(self.entry)
         # Times never go back, even if a clock is set back: forget() relies on their order.
-        self._times.append(max(at, self._times[-1]) if self._times else at)
+        if at > self._time:  # noqa: PLR1730  max() takes as long as a third of this method
+            self._time = at
+        self._times.append(self._time)
         self.head = head = self.head + 1
+        self._own[author].append(head)
+        if len(text) > BLOCK:
+            self._begin_block()
         if head - self.first >= self._keep:
             self._forget_before(head - self._keep + 1)
         return head
@@ -70,9 +95,14 @@ class History:
     def whisper(self, author: int, reader: int, line: str, at: float) -> int:
         """Add a line that is for one reader only, and return its number."""
         number = self.append(author, line, at)
-        self._whispers.append(number)
-        self._readers.append(reader)
+        self._visibility.add_whisper(author, reader, number)
         return number
+
+    def _begin_block(self) -> None:
+        self._blocks.append(bytes(self._text))
+        self._base += len(self._text)
+        self._ends.append(self._base)
+        self._text = bytearray()
 
     def forget(self, before: float) -> None:
         """Forget the lines from before this time."""
@@ -83,13 +113,12 @@ class History:
         self.first = number
         surplus = number - self._stored
         if surplus > max(len(self._authors) // 8, self.least_surplus):
-            cut = self._bounds[surplus]
-            del self._text[: cut - self._base]
+            surplus = min(surplus, AT_ONCE)
+            self._stored += surplus
+            self._visibility.forget(self._stored, self._authors[:surplus])
             del self._bounds[:surplus], self._authors[:surplus], self._times[:surplus], self._entries[:surplus]
-            gone = bisect_left(self._whispers, number)
-            del self._whispers[:gone], self._readers[:gone]
-            self._base = cut
-            self._stored = number
+            gone = bisect_right(self._ends, self._bounds[0])
+            del self._blocks[:gone], self._ends[:gone]
 
     def first_entry(self) -> int:
         """Return the position in the log of the oldest line's entry; of the next entry if there is no line."""
@@ -101,16 +130,11 @@ class History:
         self.head += shift
         self.first += shift
         self._stored += shift
-        self._whispers = [number + shift for number in self._whispers]
+        self._visibility.renumber(shift)
 
     def is_by(self, author: int, number: int) -> bool:
         """Return True if a line is by this author."""
         return self._authors[number - self._stored] == author
-
-    def is_for(self, reader: int, number: int) -> bool:
-        """Return True if a line is not withheld from this reader (0 is nobody)."""
-        to = self.reader(number)
-        return not to or to == reader or self.is_by(reader, number)
 
     def author(self, number: int) -> int:
         """Return the author of a line, 0 if it is by no member."""
@@ -122,60 +146,37 @@ class History:
 
     def reader(self, number: int) -> int:
         """Return the reader of a whisper, 0 for any other line."""
-        index = bisect_left(self._whispers, number)
-        return self._readers[index] if self._whispers[index : index + 1] == [number] else 0
+        return self._visibility.reader(number)
 
     def has_whispers(self, after: int) -> bool:
         """Return True if a line after `after` is a whisper."""
-        return bool(self._whispers) and self._whispers[-1] > after
+        whispers = self._visibility.whispers
+        return bool(whispers) and whispers[-1] > after
 
-    def next_withheld(self, reader: int, after: int, upto: int) -> int:
-        """Return the first line after `after` that is withheld from `reader`, or `upto` + 1 if none up to there is."""
-        for index in range(bisect_right(self._whispers, after), len(self._whispers)):
-            number = self._whispers[index]
-            if number > upto:
-                break
-            if self._readers[index] != reader and not self.is_by(reader, number):
-                return number
-        return upto + 1
+    def withheld(self, reader: int) -> LeftOut:
+        """Return the lines that are withheld from this reader (0 is nobody)."""
+        return self._visibility.withheld(reader)
 
-    def next_hidden(self, reader: int, after: int, upto: int) -> int:
-        """Return the first line after `after` that is hidden to `reader`, or `upto` + 1 if none up to there is."""
-        stored, whispers, readers = self._stored, self._whispers, self._readers
-        try:
-            own = stored + self._authors.index(reader, after + 1 - stored, upto + 1 - stored)
-        except ValueError:
-            own = upto + 1
-        for index in range(bisect_right(whispers, after), len(whispers)):
-            if whispers[index] >= own:
-                break
-            if readers[index] != reader:
-                return whispers[index]
-        return own
+    def hidden(self, reader: int) -> LeftOut:
+        """Return the lines that are hidden to this reader."""
+        return self._visibility.hidden(reader)
 
     def count_hidden(self, reader: int, after: int) -> int:
         """Return how many of the kept lines after `after` are hidden to this reader."""
-        after = max(after, self.first - 1)
-        own = self._authors[after + 1 - self._stored :].count(reader)
-        begin = bisect_right(self._whispers, after)
-        whispers = zip(self._whispers[begin:], self._readers[begin:], strict=True)
-        return own + sum(to != reader and not self.is_by(reader, number) for number, to in whispers)
+        return self.hidden(reader).count(max(after, self.first - 1), self.head)
 
     def last(self, count: int, reader: int, limit: int) -> list[tuple[int, bytes | bytearray]]:
         """Return at most `count` of the last lines that are for this reader (0 is nobody), in at most `limit` bytes.
 
-        Each comes with its number, oldest first. Only the last MAX_SEARCHED lines are searched.
+        Each comes with its number, oldest first.
         """
         found: list[tuple[int, bytes | bytearray]] = []
-        for number in range(self.head, max(self.first, self.head - MAX_SEARCHED + 1) - 1, -1):
-            if len(found) == count:
+        for number in reversed(self.withheld(reader).last(count, self.first - 1, self.head)):
+            line, _ = self.read(number - 1, number, limit)
+            limit -= len(line) + 1
+            if limit < 0:
                 break
-            if self.is_for(reader, number):
-                line, _ = self.read(number - 1, number, limit)
-                limit -= len(line) + 1
-                if limit < 0:
-                    break
-                found.append((number, line))
+            found.append((number, line))
         return found[::-1]
 
     def fit(self, after: int, upto: int, limit: int) -> int:
@@ -184,6 +185,30 @@ class History:
         end = bisect_right(bounds, bounds[front] + limit + 1, front, upto + 2 - self._stored) - 1
         return max(after, self._stored + end - 1)
 
+    def take(self, shown: Iterable[range], limit: int, most: int, *, alone: bool = True) -> tuple[list[range], bool]:
+        """Return what fits of these ranges of lines, and True if that is all of them.
+
+        What fits is `limit` bytes with an LF between the lines, and `most` lines, in at most RANGES ranges. A first
+        line that is longer is taken `alone`, if it may be.
+        """
+        taken: list[range] = []
+        for run in shown:
+            after = run.start - 1
+            upto = self.fit(after, min(run.stop - 1, after + most), limit)
+            if upto == after and alone and most and not taken:
+                upto += 1
+            if upto > after:
+                taken.append(range(run.start, upto + 1))
+                limit -= self._bounds[upto + 1 - self._stored] - self._bounds[run.start - self._stored]
+                most -= upto - after
+            if upto < run.stop - 1 or len(taken) == RANGES:
+                is_all = False
+                break
+        else:
+            is_all = True
+        self.ranges += len(taken)
+        return taken, is_all
+
     def read(self, after: int, upto: int, limit: int) -> tuple[bytes | bytearray, int]:
         """Return the lines after `after`, up to `upto` or as many as fit, joined with LF, and the number of the last.
 
@@ -191,10 +216,21 @@ class History:
         """
         if upto <= after:
             return b"", upto
-        bounds, front = self._bounds, after + 1 - self._stored
-        start, end = bounds[front], bounds[upto + 1 - self._stored]
-        if end - start - 1 > limit:
+        bounds, before = self._bounds, self._stored - 1
+        start, end = bounds[after - before], bounds[upto - before]
+        if end - start > limit + 1:
             upto = max(after + 1, self.fit(after, upto, limit))
-            end = bounds[upto + 1 - self._stored]
-        base = self._base
-        return self._text[start - base : end - base - 1], upto
+            end = bounds[upto - before]
+        front = start - self._base
+        if front >= 0:
+            return self._text[front : front + end - start - 1], upto
+        return self._read_blocks(start, end)[:-1], upto
+
+    def _read_blocks(self, start: int, end: int) -> bytes:
+        index, pieces = bisect_right(self._ends, start), list[bytes | bytearray]()
+        while start < end:
+            block = self._blocks[index] if index < len(self._blocks) else self._text
+            base = self._ends[index] - len(block) if index < len(self._blocks) else self._base
+            pieces.append(block[start - base : end - base])
+            start, index = base + len(block), index + 1
+        return b"".join(pieces)

@@ -20,6 +20,7 @@ class Settings:
     max_members: int = 10_000
     max_per_host: int = 1_000  # members of one host; 0 is no limit
     rate: int = 5  # commands of one member per second, in the long run: see BURST; 0 is no limit
+    join_rate: int = 1  # joins over UDP per second, of all hosts, in the long run: see JOIN_BURST; 0 is no limit
     release: int = 60  # seconds of silence after which a restarted client may have its name back; 0 is never
     hold: int = 300  # seconds for which a session without a connection is held
     stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
@@ -54,6 +55,16 @@ Network = IPv4Network | IPv6Network
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 """The networks from which datagrams are accepted by default."""
 
+# Datagrams
+
+JOIN_BURST = 1_000
+"""Joins over UDP that are accepted at once after a pause, of all hosts together."""
+
+BUDGET = 64 * 1024
+BUDGET_RATE = 4 * 1024
+BUDGET_FACTOR = 16
+"""Bytes of plain datagrams that one host is sent: at once, per second, and for each byte received from it."""
+
 # Saying
 
 BURST = 100
@@ -79,9 +90,6 @@ MAX_HISTORY = 200
 
 MAX_ANSWER = 64 * 1024
 """The most bytes of lines in the answer to /history, and in a greeting."""
-
-MAX_SEARCHED = 10_000
-"""How far back /history searches, in lines."""
 
 MAX_USERS = 200
 """Members that /users shows."""
@@ -126,7 +134,14 @@ MAX_SIZE = 2**63 - 1
 """The largest size of a file that the log can store, in bytes."""
 
 MAX_FILES = 10_000
-"""Files in all, with unfinished uploads. If the directory has more, only the newest are listed."""
+MAX_FILES_EACH = 1_000
+"""Files with unfinished uploads: in all, and of one member or of the guests of one host.
+
+If the directory has more, only the newest are listed. One host with all its members may have half of them.
+"""
+
+MIN_FILE_SPACE = 4096
+"""The space that each file counts at least, in bytes: about what its name and its block take on a disk."""
 
 MAX_PARTS = 1_000
 MAX_PARTS_EACH = 20
@@ -140,7 +155,13 @@ MAX_READINGS = 500
 
 MAX_UPLOADS = 100
 MAX_UPLOADS_EACH = 4
-"""Uploads at the same time: in all, and over one connection."""
+"""Uploads at the same time: in all, of which one host may have half, and over one connection."""
+
+MIN_UPLOAD_RATE = 32 * 1024
+"""The rate below which an upload holds no room, in bytes per second: so many bytes hold it for one second."""
+
+MAX_HOLD_SECONDS = 60.0
+"""The longest time for which an upload holds room while nothing comes, however fast it was before."""
 
 MAX_DOWNLOADS_EACH = 8
 """Downloads at the same time over one connection."""

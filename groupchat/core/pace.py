@@ -19,6 +19,25 @@ it: after one member that said too much, the next one is only slow to speak at f
 """
 
 
+class Bucket:
+    """A bucket of `size` tokens, which is full at first and refilled at `rate` tokens a second. 0 is no limit."""
+
+    def __init__(self, size: int, rate: int) -> None:
+        self._size = size
+        self._rate = rate
+        self._spent = 0.0
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Take one token. Return False if there is none."""
+        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
+        self._at = now
+        if self._rate and self._spent + 1 > self._size + TOLERANCE:
+            return False
+        self._spent += bool(self._rate)
+        return True
+
+
 class Pace:
     """The buckets of one group. A `rate` of 0 is no limit.
 

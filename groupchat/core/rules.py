@@ -7,7 +7,6 @@ none when it is applied, so that nodes with different settings come to the same 
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 
 from groupchat.core.commands import Command, Join, Rename, Say, SayAsGuest, Share, Whisper
 from groupchat.core.errors import IllegalMessage
@@ -17,6 +16,7 @@ from groupchat.core.group import Group, Member
 from groupchat.core.limits import MAX_SIZE, Settings
 from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname, normalised
 from groupchat.core.pace import Pace
+from groupchat.core.room import Room
 from groupchat.core.skeletons import skeletons
 from groupchat.core.texts import check_text
 
@@ -29,8 +29,6 @@ GRACE = 3_600.0
 class Rules:
     """The rules of one group. A method raises IllegalMessage, saying why, for a command that is not allowed now.
 
-    Joins that are under way count as members already: `joining` is called when one begins, `joined` when it is done.
-
     `listening` is the time since when this node could have heard of members: a silence never began earlier. It is when
     the node started, or when its clock was last set, which can make any contact before look long ago.
     """
@@ -38,29 +36,26 @@ class Rules:
     def __init__(self, group: Group, settings: Settings) -> None:
         self.listening = 0.0
         self.pace = Pace(settings.rate)
-        self._joining: Counter[str] = Counter()
+        self.room = Room(group, settings)
         self._naming: dict[object, tuple[str, str]] = {}  # the skeletons of names that are being taken, by who asks
         self._wanted: dict[str, str] = {}  # the key of the name, for each of them
         self._group = group
         self._settings = settings
 
     def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
-        """Return the join of a new member, after the leave of the one that had its name before its client restarted."""
+        """Return the join of a new member, after the leave of the one that had its name, or its seat, before.
+
+        Raises Unanswered, too.
+        """
         wanted = nickname(command.name)
         holder = self._group.by_key.get(wanted.key)
-        released = [] if holder is None else [self._release(holder, host, now)]
+        leaves = [] if holder is None else [self._release(holder, host, now)]
         self._check_looks(wanted, holder)
-        self._check_room(host, len(released))
         self.pace.check_join(host, now)
-        return [*released, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
-
-    def joining(self, host: str) -> None:
-        self._joining[host] += 1
-
-    def joined(self, host: str) -> None:
-        self._joining[host] -= 1
-        if not self._joining[host]:
-            del self._joining[host]
+        moved = self.room.admit(host, port is not None, len(leaves), now)
+        if moved is not None:
+            leaves.append(self.leave(moved, now))
+        return [*leaves, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
 
     def naming(self, asker: object, event: Joined | Renamed) -> None:
         """Record that a name is being taken: until `named` is called, no name of another key may look like it."""
@@ -199,14 +194,6 @@ class Rules:
         if not (release and may_be_restarted and silence >= release):
             raise _in_use(holder)
         return self.leave(holder, now)
-
-    def _check_room(self, host: str, leaving: int) -> None:
-        """Raise IllegalMessage if there is no room for one more member of this host, once `leaving` of it have left."""
-        settings, joining = self._settings, self._joining
-        if len(self._group.members) + joining.total() - leaving >= settings.max_members:
-            raise IllegalMessage("The group is full.")
-        if settings.max_per_host and self._group.per_host[host] + joining[host] - leaving >= settings.max_per_host:
-            raise IllegalMessage("Too many members have your address.")
 
 
 def _last_contact(member: Member) -> float:

@@ -5,13 +5,16 @@ A Deferred fails with IllegalMessage if the remote asked for something impossibl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from zope.interface import Attribute, Interface, implementer
 
 from groupchat.core.errors import IllegalMessage
+
+T = TypeVar("T")
 
 STOPPING = "The server is stopping: try again later."
 
@@ -46,8 +49,12 @@ class FileOwner:
 class IShelf(Interface):
     """Files that anybody in the group may fetch and add to."""
 
-    def listing() -> Deferred[list[File]]:
-        """Return the files that are there now. The one that changed last comes last."""
+    def listing(form: Callable[[Sequence[File]], T]) -> Deferred[T]:
+        """Return what `form` makes of the files that are there. The one that changed last comes last.
+
+        `form` is called in a thread, and only once until the shelf changes: always pass the same function. If something
+        else writes to a file in the directory, its old size may be listed for a second.
+        """
 
     def open(name: str, hashed: bool = True) -> Deferred[IReading]:
         """Open a file. Fires once its hash is known, or at once if `hashed` is false.
@@ -96,7 +103,7 @@ class IReceiving(Interface):
 class NoShelf:
     """The shelf of a group that shares no files."""
 
-    def listing(self) -> Deferred[list[File]]:
+    def listing(self, form: Callable[[Sequence[File]], T]) -> Deferred[T]:
         return self._nothing()
 
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:

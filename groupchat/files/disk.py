@@ -179,6 +179,10 @@ class Disk:
             newest = nlargest(MAX_FILES, (entry for entry in regular if entry), key=lambda entry: entry.mtime)
         return {entry.name: entry for entry in reversed(newest)}
 
+    def changed_at(self) -> int:
+        """Return when a name was last added to the directory or removed from it, in nanoseconds."""
+        return os.fstat(self.directory).st_mtime_ns
+
     def room(self) -> int:
         """Return the number of free bytes."""
         status = os.fstatvfs(self.folder)

@@ -17,6 +17,7 @@ VERSION = 1
 MAX_INDEX = 64 * 1024 * 1024
 """The longest index that is read, in bytes."""
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,13 +43,13 @@ def load(folder: int) -> dict[str, Indexed]:
         return {}
 
 
-def save(folder: int, index: dict[str, Indexed]) -> None:
-    """Write the index, all or nothing. Raises OSError."""
-    files = {}
-    for name, indexed in index.items():
-        entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
-        files[name] = [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
-    data = json.dumps({"version": VERSION, "files": files}, ensure_ascii=False).encode()
+def save(folder: int, files: list[Indexed]) -> None:
+    """Write the index, all or nothing. Raises OSError.
+
+    The files are encoded one by one: the other threads wait while json encodes a value, however long it is.
+    """
+    lines = ",\n".join(_encoded(indexed) for indexed in files if indexed.sha256 or indexed.owner)
+    data = f'{{"version": {VERSION}, "files": {{{lines}}}}}'.encode()
     temporary = f"{INDEX}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE_FLAGS
     with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
@@ -57,6 +58,12 @@ def save(folder: int, index: dict[str, Indexed]) -> None:
         os.fsync(file.fileno())
     os.rename(temporary, INDEX, src_dir_fd=folder, dst_dir_fd=folder)
     sync_folder(folder)
+
+
+def _encoded(indexed: Indexed) -> str:
+    entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
+    values = [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
+    return f"{_encode(entry.name)}: {_encode(values)}"
 
 
 def _indexed(name: str, values: list[Any]) -> Indexed:

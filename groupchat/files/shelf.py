@@ -6,11 +6,11 @@ other threads. Changes of the directory take turns: each scans it, decides, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
@@ -23,9 +23,11 @@ from groupchat.core.limits import FILE_THREADS, MAX_READINGS, FileLimits
 from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Changed, Disk, OpenFile
-from groupchat.files.quota import Quota
+from groupchat.files.quota import Ledger, Quota
 from groupchat.files.threads import Threads, returns_deferred
 from groupchat.files.uploads import Expected, Uploads
+
+T = TypeVar("T")
 
 SCAN_SECONDS = 60
 """How often the directory is scanned if nobody asks: new files are hashed."""
@@ -75,7 +77,7 @@ class Shelf:
         disk: Disk | None = None
         try:
             disk = await self._threads.run(Disk, self._directory)
-            catalog = Catalog(self._threads, disk)
+            catalog = Catalog(self._threads, disk, Ledger(self._quota.is_member), self._time_of_day)
             parts = await catalog.load()
         except Exception:
             await self._close(disk)
@@ -113,7 +115,7 @@ class Shelf:
         self._scans += 1
         try:
             contents = self._contents()
-            await contents.catalog.listing()
+            await contents.catalog.refresh()
             contents.catalog.save_soon()
             if self._scans % SWEEP_SCANS == 0:
                 await contents.uploads.sweep()
@@ -121,8 +123,8 @@ class Shelf:
             self._threads.report(Failure())
 
     @returns_deferred
-    async def listing(self) -> list[File]:
-        return await self._contents().catalog.listing()
+    async def listing(self, form: Callable[[Sequence[File]], T]) -> T:
+        return await self._contents().catalog.listing(form)
 
     @returns_deferred
     async def open(self, name: str, hashed: bool = True) -> IReading:

@@ -43,6 +43,7 @@ class Threads:
 
     def __init__(self, reactor: Any, most: int, name: str) -> None:
         self._reactor = reactor
+        self.seconds: Callable[[], float] = reactor.seconds
         self._most = most
         self._name = name
         self._pool: ThreadPool | None = None

@@ -1,26 +1,48 @@
-"""Uploads to the shelf. A file is hashed as it is written, and is not listed before it is complete."""
+"""Uploads to the shelf. A file is hashed as it is written, and is not listed before it is complete.
+
+Nobody can keep others out by sending slowly. An upload holds the room for all of it while it keeps MIN_UPLOAD_RATE; one
+that is slower goes on while there is room, and gives its place up if others need it. Of the unfinished uploads that are
+kept, those of whoever has most make room.
+"""
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256 as new_sha256
+from math import inf
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import PART_SECONDS
+from groupchat.core.limits import (
+    MAX_FILES,
+    MAX_HOLD_SECONDS,
+    MAX_PARTS,
+    MAX_UPLOADS,
+    MIN_UPLOAD_RATE,
+    PART_SECONDS,
+)
+from groupchat.core.networks import network_of
 from groupchat.files import FileOwner, IReceiving
 from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Entry, Part, PartFile
-from groupchat.files.quota import Quota
+from groupchat.files.quota import Quota, Usage
 from groupchat.files.threads import returns_deferred
 
 CANNOT_WRITE = "The server cannot write that file."
+
+MAX_RESUMING = 2
+"""Threads that hash what earlier tries left: others can read and write files meanwhile."""
+
+CHECK_SECONDS = 1.0
+"""How often it is checked if there is room for an upload that is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +70,25 @@ class Uploads:
         self._quota = quota
         self._parts = {part.key: part for part in parts}
         self._time_of_day = time_of_day
-        self._promised: dict[str, int] = {}  # the announced size of each file that is being received
-        self._receivings: dict[str, Receiving] = {}
+        self._under_way: dict[str, Receiving | None] = {}  # by the keys of their parts; None while the part is opened
+        self._resuming = DeferredSemaphore(MAX_RESUMING)
 
     async def receive(self, expected: Expected, owner: FileOwner) -> IReceiving:
         """Begin to receive a file. See IShelf."""
         self._quota.check_size(expected.size)
+        await self._free_place(owner.host)
         async with self._catalog.lock:
             part = await self._reserve(expected.key(owner), expected.size, owner)
         try:
-            file = await self.threads.run(self.disk.open_part, part, expected.size, self.threads.is_stopping)
+            opening = partial(self.threads.run, self.disk.open_part, part, expected.size, self.threads.is_stopping)
+            file = await (self._resuming.run(opening) if part.size else opening())
         except Exception as why:
             self.ended(part, part.size)
             if isinstance(why, OSError):
                 self.threads.report(Failure())
                 raise IllegalMessage(CANNOT_WRITE) from why
             raise
-        receiving = self._receivings[part.key] = Receiving(self, part, expected, file)
+        receiving = self._under_way[part.key] = Receiving(self, part, expected, file)
         if self.threads.is_stopping():
             await receiving.close()
             self.threads.check_running()
@@ -72,48 +96,74 @@ class Uploads:
 
     def stop(self) -> Deferred[Any]:
         """End the uploads that are under way."""
-        return DeferredList([receiving.close() for receiving in self._receivings.values()])
+        return DeferredList([receiving.close() for receiving in self._under_way.values() if receiving is not None])
+
+    # Places
+
+    def _is_full(self, host: str) -> bool:
+        """Return True if there are too many uploads under way: in all, or from this host."""
+        return len(self._under_way) >= MAX_UPLOADS or self._hosts()[network_of(host)] >= MAX_UPLOADS // 2
+
+    def _hosts(self) -> Counter[str]:
+        return Counter(network_of(self._parts[key].owner.host) for key in self._under_way)
+
+    async def _free_place(self, host: str) -> None:
+        """End a slow upload if there are too many: the slowest from this host, or else from whichever has most."""
+        if self._is_full(host):
+            counts, own = self._hosts(), network_of(host)
+            slow = [receiving for receiving in self._under_way.values() if receiving is not None and receiving.is_slow]
+            if counts[own] >= MAX_UPLOADS // 2:
+                slow = [receiving for receiving in slow if receiving.host == own]
+            if slow:
+                await max(slow, key=lambda receiving: (counts[receiving.host], -receiving.holds_until)).close()
 
     # Space
 
     async def _reserve(self, key: str, size: int, owner: FileOwner) -> Part:
         """Return the part of a file, and reserve space for the whole file."""
-        self.threads.check_running()
-        if key in self._promised:
-            raise NotNow("That file is being sent already.")
         await self._catalog.scan()
         part = self._parts.get(key) or Part(key, owner)
         try:
-            await self._check_room(part, size, owner)
+            await self.check_room(part, size)
         except IllegalMessage:
             if not await self._make_room(key, owner):
                 raise
-            await self._check_room(part, size, owner)
+            await self.check_room(part, size)
+        self.threads.check_running()
+        if key in self._under_way:
+            raise NotNow("That file is being sent already.")
+        if self._is_full(owner.host):
+            raise NotNow("Too many files are being sent: try again later.")
         self._parts[key] = part
-        self._promised[key] = size
+        self._under_way[key] = None
         return part
 
-    async def _check_room(self, part: Part, size: int, owner: FileOwner) -> None:
+    async def check_room(self, part: Part, size: int) -> None:
+        """Raise IllegalMessage if there is no room for a part that grows to this size."""
         free = await self.threads.run(self.disk.room)
-        usage, known = self._quota.usage, self._catalog.known
-        files = [usage(entry.size, entry.size, known(entry).owner) for entry in self._catalog.files.values()]
-        parts = []
-        for other in self._parts.values():
-            if other.key != part.key:
-                receiving = self._receivings.get(other.key)
-                there = receiving.offset if receiving is not None else other.size
-                parts.append(usage(there, max(there, self._promised.get(other.key, 0)), other.owner))
-        self._quota.check(usage(part.size, size, owner), files, parts, free)
+        others = [self._usage(other) for other in self._parts.values() if other.key != part.key]
+        self._quota.check(self._usage(part, size), self._catalog.ledger, others, free)
+
+    def _usage(self, part: Part, size: int = 0) -> Usage:
+        receiving = self._under_way.get(part.key)
+        there, room = (part.size, part.size) if receiving is None else (receiving.offset, receiving.room)
+        return self._quota.usage(there, max(room, size), part.owner)
 
     async def _make_room(self, key: str, owner: FileOwner) -> bool:
-        """Forget the other parts of this owner that are not being sent. Returns False if there were none."""
+        """Forget parts that are not being sent: all others of this owner. If it has none, and there are too many parts,
+        forget the oldest one of whoever has most. Returns False if none was forgotten.
+        """
         account = self._quota.account
-        own = [part for part in self._idle() if part.key != key and account(part.owner) == account(owner)]
-        await self._forget(own)
-        return bool(own)
+        idle = [part for part in self._idle() if part.key != key]
+        gone = [part for part in idle if account(part.owner) == account(owner)]
+        if idle and not gone and 0 < min(MAX_PARTS, MAX_FILES - self._catalog.ledger.total.files) <= len(self._parts):
+            counts = Counter(account(part.owner) for part in idle)
+            gone = [max(idle, key=lambda part: (counts[account(part.owner)], -part.at))]
+        await self._forget(gone)
+        return bool(gone)
 
     def _idle(self) -> list[Part]:
-        return [part for part in self._parts.values() if part.key not in self._promised]
+        return [part for part in self._parts.values() if part.key not in self._under_way]
 
     async def _forget(self, parts: list[Part]) -> None:
         for part in parts:
@@ -130,8 +180,7 @@ class Uploads:
 
     def ended(self, part: Part, left: int | None) -> None:
         """End an upload. `left` bytes are kept in its part; None means that there is no part."""
-        self._promised.pop(part.key, None)
-        self._receivings.pop(part.key, None)
+        self._under_way.pop(part.key, None)
         if left is None:
             self._parts.pop(part.key, None)
         else:
@@ -159,7 +208,10 @@ class Uploads:
 
 @implementer(IReceiving)
 class Receiving:
-    """One file that is being received. See IReceiving. `_file` is None once it is over."""
+    """One file that is being received. See IReceiving. `_file` is None once it is over.
+
+    Each byte that comes pays for some time in which the upload holds room: until `holds_until`.
+    """
 
     def __init__(self, uploads: Uploads, part: Part, expected: Expected, file: PartFile) -> None:
         self.offset = file.offset
@@ -171,6 +223,19 @@ class Receiving:
         self._file: PartFile | None = file
         self._lock = DeferredLock()
         self._published: Entry | None = None
+        self._seconds = uploads.threads.seconds
+        self._checked = -inf
+        self.host = network_of(part.owner.host)
+        self.holds_until = self._seconds()
+
+    @property
+    def is_slow(self) -> bool:
+        return self._seconds() >= self.holds_until
+
+    @property
+    def room(self) -> int:
+        """The room that it holds, in bytes."""
+        return self.offset if self.is_slow else self._expected.size
 
     def write(self, data: bytes) -> Deferred[None]:
         return self._lock.run(self._guarded, self._write, data)
@@ -204,11 +269,33 @@ class Receiving:
     async def _write(self, file: PartFile, data: bytes) -> None:
         if self.offset + len(data) > self._expected.size:
             raise IllegalMessage(f"That is more than the {self._expected.size} bytes that were announced.")
+        left = max(0.0, self.holds_until - self._seconds())
+        has_room = left > 0 or await self._look_for_room()
+        if has_room:
+            self.holds_until = inf  # the disk may take its time
         await self._threads.run(file.write, data)
         self.offset += len(data)
+        if has_room:
+            self.holds_until = self._seconds() + min(MAX_HOLD_SECONDS, left + len(data) / MIN_UPLOAD_RATE)
+
+    async def _look_for_room(self) -> bool:
+        """Return True if there is room for all of a slow upload, and False if it is too early to look again.
+
+        If there is none, the upload ends, and what came is kept: raises NotNow.
+        """
+        if self._seconds() - self._checked < CHECK_SECONDS:
+            return False
+        self._checked = self._seconds()
+        try:
+            await self._uploads.check_room(self._part, self._expected.size)
+        except IllegalMessage as why:
+            await self._close()
+            raise NotNow(str(why)) from why
+        return True
 
     async def _finish(self, file: PartFile) -> str:
         expected = self._expected
+        self.holds_until = inf
         if self.offset != expected.size:
             await self._close()
             raise NotNow(f"Only {self.offset} of {expected.size} bytes came: send the rest.")

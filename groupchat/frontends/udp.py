@@ -3,7 +3,7 @@
     -> datagram   one request      <- datagram   its reply
 
 A datagram is answered, refused, or dropped; a bug in handling one is logged and survived. A cursor moves only if the
-kernel accepted the reply: UDP promises nothing beyond that.
+kernel accepted the reply: UDP promises nothing beyond that. How much one host is sent is limited: see core/budget.py.
 """
 
 from __future__ import annotations
@@ -23,19 +23,26 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from groupchat.core.commands import Command, Join
+from groupchat.core.budget import FREE, Budget
+from groupchat.core.commands import Command, Join, Say
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import Address
+from groupchat.core.group import Member, Waiting
+from groupchat.core.history import RANGES as MAX_RANGES
 from groupchat.core.limits import EVERYWHERE, Network
 from groupchat.service.group_service import GroupService
 from groupchat.service.seats import IClient, Seat
-from groupchat.wire.datagrams import CLOSE, REFUSAL, list_of_names, parse
+from groupchat.wire.datagrams import CLOSE, MAX_LIST, REFUSAL, list_of_names, parse
 
 MAX_DATAGRAM = 16_384
 """The most bytes of a datagram that are read: more than a legal one has, so one that is cut is illegal anyway."""
 
 AT_ONCE = 64
 """The number of datagrams that are read before the rest of the reactor has its turn."""
+
+STEP = 8
+RANGES = 2 * MAX_RANGES
+"""Reading ends earlier if the replies are of so many ranges of lines, which is checked after STEP datagrams each."""
 
 FIRST_OF_QUIC = b"\x40"
 """Datagrams of QUIC, on the same port, begin with this byte or a higher one; the five messages do not."""
@@ -64,13 +71,14 @@ class Port(udp.Port):
         receive: Callable[[int], tuple[bytes, Address]] = self.socket.recvfrom
         if self.addressFamily == socket.AF_INET6:
             receive = self._receive_with_zone
-        received = self.protocol.datagramReceived
-        count = 0
+        received, history = self.protocol.datagramReceived, self.protocol.history
+        count, ranges = 0, history.ranges + RANGES
         try:
-            while count < AT_ONCE:
-                datagram, address = receive(MAX_DATAGRAM)
-                count += 1
-                received(datagram, address)
+            while count < AT_ONCE and history.ranges < ranges:
+                for _ in range(STEP):
+                    datagram, address = receive(MAX_DATAGRAM)
+                    count += 1
+                    received(datagram, address)
         except OSError:
             pass  # there is nothing more to read, or an earlier reply could not be delivered
         self.protocol.datagrams += count
@@ -105,9 +113,12 @@ class FiveMessages(DatagramProtocol):
         self.drops = 0
         self._service = group_service
         self._group = group_service.group
+        self.history = group_service.group.history
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
         self._max_reply = max_reply
+        self._budget = Budget(group_service.seconds)
+        self._spent = self._budget.spent  # nearly always empty: then nothing has to be counted
         self._quic = quic
         self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
 
@@ -172,14 +183,27 @@ class FiveMessages(DatagramProtocol):
         member, address = seat.member, seat.address
         assert address is not None
         if member is None:
-            self._reply(CLOSE, address)  # the member has left
+            self._reply(CLOSE, seat, address)  # the member has left
         elif isinstance(command, Join):
             others = len(self._group.members) - 1
-            self._reply(list_of_names(self._group.names(but=member), others, self._max_reply), address)
+            limit = min(MAX_LIST, self._max_reply, self._budget.room(seat.payer, len(command.name)))
+            self._reply(list_of_names(self._group.names(but=member), others, limit), seat, address)
         else:
-            lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, self._max_reply)
-            if self._reply(lines, address) and cursor != member.cursor:
+            if self._spent and seat.payer in self._spent:
+                lines, cursor, skipped = self._affordable(seat, member, command)
+            else:
+                lines, cursor, skipped = self._group.waiting(member, member.cursor, member.skipped, self._max_reply)
+            if self._reply(lines, seat, address) and cursor != member.cursor:
                 self._group.advance(member, cursor, skipped)
+
+    def _affordable(self, seat: Seat, member: Member, command: Command) -> Waiting:
+        """Return what waits for a member, as much as the budget of its host pays for."""
+        said = len(command.text.encode()) if isinstance(command, Say) else 0
+        room = self._budget.room(seat.payer, said)
+        waiting = self._group.waiting(member, member.cursor, member.skipped, min(room, self._max_reply))
+        if len(waiting[0]) > room:  # a long line goes alone, but not before there is room for it
+            return b"", member.cursor, member.skipped
+        return waiting
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
         assert seat.address is not None
@@ -188,7 +212,7 @@ class FiveMessages(DatagramProtocol):
     def dropped(self, seat: Seat, command: Command) -> None:
         self.drops += 1
 
-    def _reply(self, reply: bytes | bytearray, address: Address) -> bool:
+    def _reply(self, reply: bytes | bytearray, seat: Seat, address: Address) -> bool:
         """Return True if the kernel accepted the reply. It may be out of room, or have no route to a forged address."""
         try:
             self._sendto(reply, address)
@@ -196,6 +220,8 @@ class FiveMessages(DatagramProtocol):
             self.drops += 1
             return False
         self.replies += 1
+        if seat.payer and (len(reply) > FREE or seat.payer in self._spent):
+            self._budget.pay(seat.payer, len(reply))
         return True
 
 

@@ -17,7 +17,7 @@ CREATE TABLE event (
     key TEXT,                       -- joined, renamed, and of a guest: the unique key of the name; whispered: the name of the reader
     host TEXT,                      -- joined: the host of the member
     port INTEGER,                   -- joined: the port of the member's datagrams, if it sends any
-    places BLOB,                    -- seen: member, cursor, skipped and minute of each place, 8 bytes each, little-endian; then a checksum, 4 bytes
+    places BLOB,                    -- seen: of each place member, cursor and skipped in 8 bytes each, minute and minutes in 4 each, little-endian; then a checksum, 4 bytes
     client_id INTEGER,              -- the client's own id of its command, if it gave one
     reader INTEGER,                 -- whispered: the id of the member that it is for
     secret TEXT,                    -- joined: the hash of the key with which the session can be resumed, if it can

@@ -36,7 +36,7 @@ KINDS: dict[type[Event], str] = {
 _FIELDS = ("member", "name", "text", "key", "host", "port", "places", "client_id", "reader", "secret", "size")
 COLUMNS = ", ".join(("position", "slot", "kind", "at", *_FIELDS))
 
-_PLACE = struct.Struct("<qqqq")
+_PLACE = struct.Struct("<qqqii")
 _HEAD = struct.Struct("<qqd")  # position, slot, at
 _SAID_HEAD = struct.Struct("<qqdqq")  # the same, member, client_id
 _CHECKSUM = struct.Struct("<L")

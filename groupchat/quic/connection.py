@@ -81,8 +81,9 @@ class Connection:
 
     def ping(self) -> None:
         """Ask the peer for a sign of life, which also keeps NATs from forgetting this connection."""
-        self.core.send_ping(0)
-        self._changed()
+        if not self.is_over:
+            self.core.send_ping(0)
+            self._changed()
 
     def close(self, why: str = "") -> None:
         """Tell the peer, and end all streams at once. `ended` follows when RFC 9000's closing period is over."""
@@ -93,7 +94,8 @@ class Connection:
 
     def forget(self) -> None:
         """End the connection and its streams at once, without telling the peer or the owner."""
-        self._stop(ConnectionLost())
+        if not self.is_over:
+            self._stop(ConnectionLost())
 
     def _changed(self) -> None:
         if not self.is_over:
@@ -175,7 +177,7 @@ class Connection:
 
     def _set_timer(self) -> None:
         """Set the only timer. It is not reset for a later time: to let it ring early is cheaper."""
-        at = self.core.get_timer()
+        at = None if self.is_over else self.core.get_timer()
         if at is None:
             return
         if self._timer is None or not self._timer.active():
@@ -210,7 +212,10 @@ class Connection:
         self.is_over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._timer = None
         self._end_streams(reason)
+        self.streams.clear()
+        self.core.release()
 
     def _end_streams(self, reason: Exception) -> None:
         for stream in tuple(self.streams.values()):

@@ -119,6 +119,18 @@ class Core(QuicConnection):
         if self.configuration.is_client or self._loss.handshake_confirmed or not moved:
             super().receive_datagram(data, addr, now)
 
+    def release(self) -> None:
+        """Drop the state of a connection that is over, but for its last address.
+
+        aioquic's objects refer to each other in circles, 300 of them for each connection. The garbage collector would
+        find them, but only in a full collection: see `daemon.limit_collections`.
+        """
+        paths = self._network_paths
+        for space in self._loss.spaces:
+            space.sent_packets.clear()  # each refers to its space
+        vars(self).clear()
+        self._network_paths, self._streams = paths, {}
+
     # Bounds: overridden private methods
 
     def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Any) -> None:

@@ -209,8 +209,9 @@ class StreamTransport:
         producer, self._producer = self._producer, None
         if producer is not None:
             self._call(producer.stopProducing)
-        if self.protocol is not None:
-            self._call(self.protocol.connectionLost, reason)
+        protocol, self.protocol = self.protocol, None  # it knows its transport: a circle
+        if protocol is not None:
+            self._call(protocol.connectionLost, reason)
 
     def _call(self, function: Callable[..., object], *arguments: Any) -> None:
         try:

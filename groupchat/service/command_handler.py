@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from groupchat.core.commands import Command, Join, Leave, Poll, Rename, Say, SayAsGuest, Share, Whisper
-from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.events import Event, Joined, Shared
+from groupchat.core.errors import IllegalMessage, NotNow, Unanswered
+from groupchat.core.events import Event, Joined, Left, Shared
 from groupchat.core.group import Member
 from groupchat.core.rules import Rules
 from groupchat.service.seats import InternalCommand, RecordCursors, Seat, Seats, Task
@@ -14,10 +14,6 @@ from groupchat.service.upkeep import Upkeep
 
 REPEAT_SECONDS = 1.0
 """The shortest time between two answers to a member that repeats its join."""
-
-
-class Unanswered(Exception):
-    """A task is neither refused nor answered."""
 
 
 class CommandHandler:
@@ -40,6 +36,7 @@ class CommandHandler:
         self._upkeep = upkeep
         self._seconds = seconds
         self._add_first = add_first
+        self._joins: dict[Seat, list[Joined | Left]] = {}  # the events of the joins that are under way
 
     def handle(self, seat: Seat, task: Task) -> Event | None:
         """Return the event that a task asks to append; None if it needs none and can be answered at once.
@@ -104,12 +101,13 @@ class CommandHandler:
             self._check_repeated(seat, seat.member, command, now)
             return None
         port = None if seat.address is None else seat.address[1]
-        *released, joined = self._rules.join(seat.host, port, command, now)
+        events = self._joins[seat] = self._rules.join(seat.host, port, command, now)
+        *leaves, joined = events
         assert isinstance(joined, Joined)
-        self._rules.joining(seat.host)
+        self._rules.room.joining(events)
         self._rules.naming(seat, joined)
         self._seats.keep(seat)
-        for left in released:
+        for left in leaves:
             self._add_first(left)
         return joined
 
@@ -135,7 +133,7 @@ class CommandHandler:
     def ended(self, seat: Seat, task: Task) -> None:
         """Note that a task is settled."""
         if type(task) is Join:
-            self._rules.joined(seat.host)
+            self._rules.room.joined(self._joins.pop(seat))
             self._rules.named(seat)
         elif type(task) is Rename:
             self._rules.named(seat)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
+
 from groupchat.core.commands import Command, Say, Whisper
-from groupchat.core.errors import IllegalMessage
+from groupchat.core.errors import IllegalMessage, Unanswered
 from groupchat.core.group import Outcome
 from groupchat.core.limits import QUEUE, QUEUED
 from groupchat.service.appender import Appender
-from groupchat.service.command_handler import CommandHandler, Unanswered
+from groupchat.service.command_handler import CommandHandler
 from groupchat.service.seats import InternalCommand, Seat, Seats, Task, Waiter
+
+BEGUN_AT_ONCE = 64
+"""The number of queued commands that are begun in one turn of the reactor: a commit may release thousands."""
 
 TEXTS = (Say, Whisper)
 """Commands that can share an entry: none of them changes whether the others are allowed."""
@@ -28,7 +33,12 @@ class CommandQueue:
     """
 
     def __init__(
-        self, handler: CommandHandler, seats: Seats, appender: Appender, survive: Callable[[str], None]
+        self,
+        handler: CommandHandler,
+        seats: Seats,
+        appender: Appender,
+        clock: IReactorTime,
+        survive: Callable[[str], None],
     ) -> None:
         self.closed = False
         self.refused = 0
@@ -39,7 +49,10 @@ class CommandQueue:
         self._seats = seats
         self._appender = appender
         self._survive = survive
+        self._clock = clock
         self._queued = 0  # in all seats' queues
+        self._room = BEGUN_AT_ONCE  # how many of these may be begun in this turn
+        self._released: list[Seat] = []  # that go on in the next turn
 
     def submit(self, seat: Seat, task: Task) -> None:
         """Begin a task, or queue it behind what is under way from its seat."""
@@ -112,14 +125,34 @@ class CommandQueue:
         """End a task, and begin what its seat has queued meanwhile."""
         seat.busy -= 1
         self._handler.ended(seat, done)
+        if seat.queue:
+            self._begin_queued(seat)
+        if seat.member is None and not seat.queue:
+            self._seats.clear(seat)
+
+    def _begin_queued(self, seat: Seat) -> None:
+        """Begin what waits on a seat, as far as this turn has room."""
         while seat.queue and (not seat.busy or self._fits_batch(seat, seat.queue[0])):
+            if not self._room:
+                self._released.append(seat)
+                break
+            if self._room == BEGUN_AT_ONCE:
+                self._clock.callLater(0, self.begin_released, BEGUN_AT_ONCE)
+            self._room -= 1
             task = seat.queue.pop(0)
             if not self._begin(seat, task):
                 seat.queue.insert(0, task)
                 break
             self._queued -= 1
-        if seat.member is None:
-            self._seats.clear(seat)
+
+    def begin_released(self, room: int) -> None:
+        """Go on with the seats that had no room in the turn before, and begin so many commands in this one."""
+        self._room = room
+        seats, self._released = self._released, []
+        for seat in seats:
+            self._begin_queued(seat)
+            if seat.member is None and not seat.queue:
+                self._seats.clear(seat)
 
     def _answer(self, seat: Seat, task: Task) -> None:
         if seat.client is not None and not isinstance(task, InternalCommand):

@@ -26,7 +26,7 @@ from groupchat.core.commands import Command, Leave
 from groupchat.core.errors import IllegalMessage, LogError, NotNow
 from groupchat.core.events import Address, Event, Joined, Left, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
-from groupchat.core.limits import Settings
+from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
 from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
@@ -58,12 +58,13 @@ class GroupService(service.Service):
         self._saver = SnapshotSaver(self._snapshots, log, self.survive)
         self._rules = Rules(self.group, settings)
         self._log = log
-        self._seconds = clock.seconds
+        self.seconds = clock.seconds
+        """Return the time."""
         self._fatal = fatal
         self._upkeep = Upkeep(self.seats, self._rules, settings)
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
-        self._queue = CommandQueue(handler, self.seats, self._appender, self.survive)
+        self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
         self._ticker = LoopingCall(self._tick)
@@ -87,7 +88,7 @@ class GroupService(service.Service):
         if self._queue.closed:
             raise LogError("The log cannot be applied.")
         if self.running:
-            now = self._seconds()
+            now = self.seconds()
             self._day = now // DAY
             self._upkeep.start(now)
             self._hold_all()
@@ -115,6 +116,7 @@ class GroupService(service.Service):
 
     def drain(self) -> Deferred[bool]:
         """Fire with True when no command is under way, or with False after DRAIN_SECONDS."""
+        self._queue.begin_released(QUEUED)  # all of them in this turn
         return succeed(False) if self._queue.closed else self._appender.drain()
 
     def is_well(self) -> bool:
@@ -145,14 +147,14 @@ class GroupService(service.Service):
         """Do a command of a seat, after all that the seat asked before. Its client is told; this never raises."""
         member = seat.member
         if member is not None:
-            member.contact = self._seconds()
+            member.contact = self.seconds()
         self._queue.submit(seat, command)
 
     def may_share(self, host: str, member_id: int, guest: str) -> None:
         """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""
         if self._queue.closed:
             raise NotNow("The server cannot take that now.")
-        self._rules.may_share(host, member_id, guest, self._seconds())
+        self._rules.may_share(host, member_id, guest, self.seconds())
 
     def resume(self, secret: str, client: IConnection) -> Seat:
         """Continue a session on another connection, and return its seat. Raise IllegalMessage if there is none.
@@ -165,7 +167,7 @@ class GroupService(service.Service):
         seat = self.seats.of(member)
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
-        member.contact = self._seconds()
+        member.contact = self.seconds()
         self._displace(old, "This session goes on on another connection.")
         return seat
 
@@ -173,12 +175,12 @@ class GroupService(service.Service):
         """End a connection: hold its seat for the next one, or else make its member leave."""
         member = seat.member
         if member is not None and seat.client is not None:
-            member.contact = self._seconds()  # being connected is a contact
+            member.contact = self.seconds()  # being connected is a contact
         seat.client = None
         if member is None and not seat.busy:
             return
         if hold:
-            self.seats.held[seat] = self._seconds()
+            self.seats.held[seat] = self.seconds()
         else:
             self.seats.held[seat] = float("-inf")
             self._queue.submit(seat, Vacate())
@@ -187,11 +189,11 @@ class GroupService(service.Service):
         """Note that an address sent something that is no command: if a member has it, that member is not silent."""
         member = self.group.by_address.get(address)
         if member is not None:
-            member.contact = self._seconds()
+            member.contact = self.seconds()
 
     def survive(self, doing: str) -> None:
         """Log the exception being handled, with its traceback: one a second at most, so as not to flood the log."""
-        now = self._seconds()
+        now = self.seconds()
         if not 0 <= now - self._survived < 1:
             self._survived = now
             self._logger.failure("A bug while {doing}; the daemon goes on", doing=doing)
@@ -244,7 +246,7 @@ class GroupService(service.Service):
                 member = self.group.members[event.member]
                 self.seats.joined(member, waiter[0] if waiter else None)
                 if waiter:
-                    self._rules.pace.joined(member, self._seconds())
+                    self._rules.pace.joined(member, self.seconds())
         return outcome
 
     def _left(self, leaver: Member, waiter: Waiter | None) -> None:
@@ -252,7 +254,7 @@ class GroupService(service.Service):
         seat = self.seats.live.get(leaver.id)
         self.seats.left(leaver)
         if waiter:
-            self._rules.pace.left(leaver, self._seconds())
+            self._rules.pace.left(leaver, self.seconds())
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
@@ -277,7 +279,7 @@ class GroupService(service.Service):
     def _tick(self) -> None:
         """Do what is done every second."""
         try:
-            now = self._seconds()
+            now = self.seconds()
             for seat, command in self._upkeep.tick(now):
                 self._queue.submit(seat, command)
             self.subscriptions.drop_stalled(self.settings.stall)

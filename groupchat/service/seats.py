@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from zope.interface import Interface
 
+from groupchat.core.budget import payer_of
 from groupchat.core.commands import Command
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import Address
@@ -57,11 +58,12 @@ Task = Command | InternalCommand
 class Seat:
     """One source of commands. `busy` counts the commands under way; the others wait in `queue`."""
 
-    __slots__ = ("address", "batch", "busy", "client", "host", "member", "queue", "repeated")
+    __slots__ = ("address", "batch", "busy", "client", "host", "member", "payer", "queue", "repeated")
 
     def __init__(self, host: str, address: Address | None = None, member: Member | None = None) -> None:
         self.host = host
         self.address = address
+        self.payer = "" if address is None else payer_of(host)  # whose budget pays for datagrams to there
         self.client: IClient | None = None  # None until something comes from there after this node's start
         self.member = member
         self.busy = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from functools import reduce
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -15,12 +16,12 @@ from twisted.logger import Logger
 
 from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
-from groupchat.core.group import Group, Member
+from groupchat.core.group import MANY, Group, Member
 from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
-VERSION = 2
+VERSION = 3
 
 
 class Snapshots:
@@ -44,8 +45,9 @@ class Snapshots:
             self._head = _whole(state["head"])
             self._refused = {(_whole(position), _whole(index)) for position, index in state["refused"]}
             self._group.whispered = _whole(state.get("whispered", 0))
+            upgrades = _UPGRADES[snapshot.version - 1 :]
             for fields in state["members"]:
-                self._add(_member(fields if snapshot.version > 1 else _upgraded(fields)))
+                self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
             return _whole(state["first"], least=1, most=snapshot.position + 1) - 1
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CannotOpen("The snapshot cannot be applied: the file is damaged. Restore a backup.") from error
@@ -53,8 +55,10 @@ class Snapshots:
     def _add(self, m: Member) -> None:
         """Add a member to the group. Raise ValueError or TypeError if there cannot be such a member."""
         "".join([m.name, m.key, m.host, m.secret or ""]).encode()  # fails for what is no text, or half a character
-        for number in (m.id, m.joined, m.cursor, m.skipped, m.own, m.address[1] if m.address else 0):
+        for number in (m.id, m.joined, m.cursor, m.skipped, m.own):
             _whole(number, least=-MAX_ID)
+        for number in (m.minute, m.minutes, m.address[1] if m.address else 0):
+            _whole(number, most=2**31 - 1)
         if not (0 <= m.since <= LATEST and 0 <= m.logged <= LATEST):
             raise ValueError("not a time")
         if m.id in self._group.members or m.key in self._group.by_key:
@@ -144,21 +148,31 @@ def _lines(entry: Entry) -> list[Line]:
 def _fields(m: Member) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
-    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask]
+    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask, m.minute, m.minutes]
 
 
 def _member(fields: list[Any]) -> Member:
-    member_id, name, key, host, port, secret, number, since, cursor, skipped, own, logged, last, mask = fields
+    member_id, name, key, host, port, secret, number, since, cursor, skipped, *others = fields
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
-    member.cursor, member.own, member.logged = cursor, own, logged
+    member.cursor = cursor
+    member.own, member.logged, last, mask, member.minute, member.minutes = others
     member.ids = Ids(_whole(last), _whole(mask, most=2**WINDOW - 1)) if last else None
     return member
 
 
-def _upgraded(fields: list[Any]) -> list[Any]:
-    """Return the fields of a member saved by version 1, in which all had an address and no number of their join."""
+def _from_version_1(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 2 has them: before, all members had an address and no number of their join."""
     member_id, name, key, address, cursor, own, said, logged = fields
     return [member_id, name, key, *(address or ("", None)), None, 0, 0.0, cursor, said - own, said, logged, 0, 0]
+
+
+def _from_version_2(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 3 has them: before, it was not counted in how many minutes a member was heard."""
+    logged = fields[11]
+    return [*fields, int(logged // 60), MANY]
+
+
+_UPGRADES = (_from_version_1, _from_version_2)
 
 
 class SnapshotSaver:

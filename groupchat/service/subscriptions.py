@@ -2,11 +2,15 @@
 
 A live reader has a cursor of its own, and no queue. It is woken once in a reactor turn in which something happened, and
 is given all lines after its cursor in one piece. While it is paused, it is not woken; when it resumes, it reads on.
+
+What all readers together are given in one turn is limited: the rest of them have their turn next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from operator import length_hint
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import Interface, implementer
@@ -16,8 +20,21 @@ from groupchat.core.group import Group, Member, Run
 AT_ONCE = 32 * 1024
 """The most bytes that a reader is given in one turn (but a longer line goes alone)."""
 
-LINES_AT_ONCE = 128
+LINES_AT_ONCE = 512
+"""The most lines that a reader is given in one turn."""
+
+ALL_LINES_AT_ONCE = 128
 """The most lines that a `FullSubscription` is given in one turn: its lines are larger when written."""
+
+WORK = 1_000
+CHUNK = 4096
+RANGE = 8
+"""The work of one turn: each line that is written counts 1; each range of lines RANGE more, because what lies between
+two ranges has to be found; and each CHUNK of bytes that a reader is given 1 more. The last reader may go beyond it.
+"""
+
+READERS = 1_000
+"""How many readers have their turn in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
 """A function of a front end that renders runs of lines; nothing for no runs. All readers share one: see `Rendered`."""
@@ -25,11 +42,20 @@ Render = Callable[[Sequence[Run]], bytes]
 RenderNumbers = Callable[[range, Sequence[range]], bytes]
 """A function that renders lines given by number: those that are no longer kept, and runs of those that are."""
 
-Rendered = dict[tuple[int, Render | RenderNumbers | None], tuple[bytes, int]]
-"""The lines read in this turn, and the cursor after them, by cursor and function: the same for every reader there.
 
-It has only lines after which nothing is hidden to a reader.
-"""
+class Turn:
+    """What is done in one turn: `work` is how much may still be.
+
+    `rendered` has the lines read from a cursor, by that and by the function that renders them: the same for every
+    reader there. With them are the cursor after them, and the work of giving them. It has only lines after which
+    nothing is hidden to a reader.
+    """
+
+    __slots__ = ("rendered", "work")
+
+    def __init__(self) -> None:
+        self.work = WORK
+        self.rendered: dict[tuple[int, Render | RenderNumbers | None], tuple[bytes, int, int]] = {}
 
 
 class IReader(Interface):
@@ -74,28 +100,36 @@ class Subscription:
     def stopProducing(self) -> None:
         self._subscriptions.close(self)
 
-    def read(self, group: Group, rendered: Rendered) -> None:
+    def read(self, group: Group, turn: Turn) -> None:
         """Give the lines after the cursor, and move it."""
         member = self.member
         if self.skipped == member.own + group.whispered:
             key = self.cursor, self.render
-            found = rendered.get(key)
+            found = turn.rendered.get(key)
             if found is None:
-                found = rendered[key] = self._take(group)[:2]
-            lines, self.cursor = found
+                lines, cursor, _ = self._take(group, turn)
+                found = turn.rendered[key] = lines, cursor, len(lines) // CHUNK
+            lines, self.cursor, work = found
+            if work:
+                turn.work -= work
         else:
-            lines, self.cursor, self.skipped = self._take(group)
+            lines, self.cursor, self.skipped = self._take(group, turn)
+            turn.work -= len(lines) // CHUNK
         if lines:
             self.reader.give(lines)
         if self.cursor > member.cursor:
             group.advance(member, self.cursor, self.skipped)
 
-    def _take(self, group: Group) -> tuple[bytes, int, int]:
-        if self.render is not None:
-            runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE)
-            return self.render(runs), cursor, skipped
-        waiting, cursor, skipped = group.waiting(self.member, self.cursor, self.skipped, AT_ONCE)
-        return bytes(waiting) + b"\n" if waiting else b"", cursor, skipped
+    def _take(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
+        before = self.cursor - self.skipped
+        runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE, LINES_AT_ONCE)
+        turn.work -= min(cursor - skipped - before, LINES_AT_ONCE) + RANGE * len(runs)
+        return (self.render or with_ends)(runs), cursor, skipped
+
+
+def with_ends(runs: Sequence[Run]) -> bytes:
+    """Return runs of lines as they are, each with its LF."""
+    return b"".join([piece for _, lines in runs for piece in (lines, b"\n")])
 
 
 class FullSubscription(Subscription):
@@ -112,23 +146,25 @@ class FullSubscription(Subscription):
         super().__init__(subscriptions, member, (cursor, 0), reader, None)
         self._render = render
 
-    def read(self, group: Group, rendered: Rendered) -> None:
+    def read(self, group: Group, turn: Turn) -> None:
         if group.history.has_whispers(self.cursor):
-            lines, self.cursor = self._take_all(group)
+            found = self._take_all(group, turn)
         else:
             key = self.cursor, self._render
-            found = rendered.get(key)
-            if found is None:
-                found = rendered[key] = self._take_all(group)
-            lines, self.cursor = found
+            known = turn.rendered.get(key)
+            found = turn.rendered[key] = self._take_all(group, turn) if known is None else known
+        lines, self.cursor, work = found
+        turn.work -= work
         if lines:
             self.reader.give(lines)
         if self.cursor > self.member.cursor:
             group.advance(self.member, *group.place(self.member, self.cursor))
 
-    def _take_all(self, group: Group) -> tuple[bytes, int]:
-        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, LINES_AT_ONCE)
-        return self._render(lost, runs), cursor
+    def _take_all(self, group: Group, turn: Turn) -> tuple[bytes, int, int]:
+        lost, runs, cursor = group.seen_by(self.member, self.cursor, AT_ONCE // 2, ALL_LINES_AT_ONCE)
+        turn.work -= sum(map(len, runs)) + RANGE * len(runs)
+        lines = self._render(lost, runs)
+        return lines, cursor, len(lines) // CHUNK
 
 
 class Subscriptions:
@@ -140,6 +176,8 @@ class Subscriptions:
         self._survive = survive
         self._awake: dict[Subscription, None] = {}
         self._paused: dict[Subscription, float] = {}  # by the time of the pause, the earliest first
+        self._round: Iterator[Subscription] | None = None  # who was awake when it began, and had no turn yet
+        self._happened = False  # something, since then
         self._waking = False
         self.delivered = 0
         """The number of lines that live readers have passed, hidden ones included."""
@@ -185,28 +223,40 @@ class Subscriptions:
             subscription.reader.drop()
 
     def wake(self) -> None:
-        """Give new lines to every reader that is not paused, in the next turn."""
-        if self._awake and not self._waking:
+        """Give new lines to every reader that is not paused, from the next turn on."""
+        if self._awake:
+            self._happened = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if not self._waking:
             self._waking = True
             self._clock.callLater(0, self._turn)
 
     def _give(self) -> bool:
-        """Give each reader that is awake its next lines. Return True if there is more for one of them."""
-        rendered: Rendered = {}
-        more = False
-        for subscription in tuple(self._awake):
-            if subscription.cursor < self._group.history.head and subscription in self._awake:
-                before = subscription.cursor
+        """Give readers that are awake their next lines, as many as one turn allows. Return True if there is more."""
+        if self._round is None:
+            self._round, self._happened = iter(tuple(self._awake)), False
+        turn, group, awake = Turn(), self._group, self._awake
+        head = group.history.head
+        for subscription in islice(self._round, READERS):
+            before = subscription.cursor
+            if before < head and subscription in awake:
                 try:
-                    subscription.read(self._group, rendered)
+                    subscription.read(group, turn)
                     self.delivered += subscription.cursor - before
                 except Exception:
                     self._survive("giving lines to a live reader")
                     self.close(subscription)
                     subscription.reader.drop()
-                if subscription.cursor < self._group.history.head and subscription in self._awake:
-                    more = True
-        return more
+                if subscription.cursor < head and subscription in awake:
+                    self._happened = True
+                if turn.work <= 0:
+                    break
+        if length_hint(self._round):
+            return True
+        self._round = None
+        return self._happened
 
     def are_behind(self) -> bool:
         """Return True if some lines were not given to every reader yet."""
@@ -216,4 +266,4 @@ class Subscriptions:
     def _turn(self) -> None:
         self._waking = False
         if self._give():
-            self.wake()
+            self._wake()

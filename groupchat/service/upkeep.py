@@ -98,13 +98,13 @@ class Upkeep:
                 yield seat, Vacate()
 
     def _record(self, now: float) -> Seen | None:
-        """Record the cursors that moved and, once a minute, the last contact of each member heard of in it."""
+        """Record the cursors that moved and, once a minute, the contact of each member heard in another one."""
         members: Iterable[Member] = self._group.moved
         if self._minute_began:
             self._minute_began = False
-            heard_of = [m for m in self._group.members.values() if m.contact // 60 > m.logged // 60]
+            heard_of = [m for m in self._group.members.values() if m.contact // 60 > m.minute]
             members = self._group.moved.union(heard_of)
-        places = tuple([(m.id, m.cursor, m.skipped, int(m.contact // 60)) for m in members])
+        places = tuple([(m.id, m.cursor, m.skipped, int(m.contact // 60), m.heard()) for m in members])
         if not places:
             return None
         self._recording, self._group.moved = self._group.moved, set()

@@ -25,10 +25,13 @@ MAX_REQUEST = len("2 ") + MAX_BYTES
 MAX_REPLY = 65_507
 """The largest UDP datagram over IPv4, in bytes."""
 
+MAX_LIST = 1_024
+"""The longest list of names in a reply, in bytes: a join may come from a forged address, and be repeated."""
+
 CLOSE = b"close"
 REFUSAL = IllegalMessage.reply.encode()
 
-_NAMES_AT_ONCE = 1024
+_NAMES_AT_ONCE = 128
 
 
 def parse(datagram: bytes) -> Command:

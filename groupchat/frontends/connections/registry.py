@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -17,11 +17,9 @@ from zope.interface import Attribute, Interface, implementer
 from groupchat.core.limits import PASSWORD_PAUSE, STOP_SECONDS, Limits
 from groupchat.files import IShelf
 from groupchat.frontends.connections.sockets import tune
+from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
-
-LINES_AT_ONCE = 256
-"""The number of lines that all connections read in one turn of the reactor. Each may read at least one."""
 
 STEP = 0.02
 """The seconds between two checks, while stopping, if there is still something to wait for."""
@@ -68,10 +66,11 @@ class ConnectionRegistry(Factory):
         self.connections: dict[IConnected, None] = {}
         self.total = 0
         self.refused = 0
+        self.budget = TurnBudget(clock, group_service.survive)
+        self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
         self._per_host: Counter[str] = Counter()
         self._unnamed: dict[IConnected, float] = {}  # since when, in this order
         self._closing: dict[IConnected, float] = {}  # since when, in this order
-        self._lines_read = 0  # by all connections in this turn
         self._guessed: dict[str, float] = {}  # when each host last gave a wrong password
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
@@ -138,19 +137,6 @@ class ConnectionRegistry(Factory):
             del self._per_host[connection.host]
 
     # Limits on input
-
-    def room(self) -> int:
-        """Return how many lines a connection may read now: at least 1, however many others read."""
-        return max(1, LINES_AT_ONCE - self._lines_read)
-
-    def have_read(self, lines: int) -> None:
-        """Count lines that a connection has read."""
-        if lines and not self._lines_read:
-            self.clock.callLater(0, self._begin_turn)
-        self._lines_read += lines
-
-    def _begin_turn(self) -> None:
-        self._lines_read = 0
 
     def guessed(self, host: str) -> None:
         """Record a wrong password from a host."""

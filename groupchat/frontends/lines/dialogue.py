@@ -15,10 +15,11 @@ from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename,
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
 from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, PASSWORD_ATTEMPTS, QUEUE
-from groupchat.files import File
+from groupchat.core.names import MAX_CHARACTERS
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
+from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render
 from groupchat.wire import lines as wire_lines
@@ -64,6 +65,8 @@ class Dialogue:
 
     def __init__(self, registry: ConnectionRegistry, connection: ILinesConnection) -> None:
         self.numbered = False
+        self.has_long_answer = False
+        """True once a long answer was asked for in this turn of the reactor: nothing more is read in it."""
         self._registry = registry
         self._service = registry.group_service
         self._group = registry.group_service.group
@@ -82,9 +85,12 @@ class Dialogue:
         else:
             self._greet()
 
+    def begin_turn(self) -> None:
+        self.has_long_answer = False
+
     def is_ready(self) -> bool:
         """Return True if the next line can be read."""
-        if self._phase in (Phase.PENALTY, Phase.JOINING):
+        if self._phase in (Phase.PENALTY, Phase.JOINING) or self.has_long_answer:
             return False
         # A resumed session may have commands of an earlier connection in its queue.
         queued = 0 if self._seat is None else len(self._seat.queue or ())
@@ -154,9 +160,12 @@ class Dialogue:
 
     def _greet(self) -> None:
         self._greeted = self._group.history.head
-        self._note(*listings.greeting(self._service), "What is your name?")
+        if self._registry.greeting[0] != self._greeted:  # it is the same until something happens
+            self._registry.greeting = self._greeted, listings.greeting(self._service)
+        self._note(*self._registry.greeting[1], "What is your name?")
 
     def _introduce(self, raw: bytes) -> None:
+        self._registry.budget.spend(NAMES)
         if wire_lines.is_http(raw):
             self._connection.close("This is no web server.")
             return
@@ -226,6 +235,7 @@ class Dialogue:
             asked = NotUnderstood(client_id, why)
         if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall):
             return False  # answers come in order, and only one long answer is held at a time
+        self._spend(raw, asked)
         match asked:
             case Help():
                 self._reply(asked.id, wire_lines.HELP)
@@ -234,6 +244,14 @@ class Dialogue:
             case _:
                 self._submit(asked)
         return True
+
+    def _spend(self, raw: bytes, asked: Command | Help | NotUnderstood) -> None:
+        """Count the work of a line that costs more than others."""
+        if isinstance(asked, Users | Files | Recall):
+            self.has_long_answer = True
+            self._registry.budget.spend(LISTING)
+        elif isinstance(asked, Whisper | Rename):  # a name may end at any space
+            self._registry.budget.spend(NAMES * (1 + raw.count(b" ", 0, MAX_CHARACTERS)))
 
     def _submit(self, command: Command) -> None:
         assert self._seat is not None
@@ -283,15 +301,15 @@ class Dialogue:
         self._connection.close(why)
 
     @inlineCallbacks
-    def _list_files(self, command: Files) -> Generator[Deferred[list[File]], list[File], None]:
+    def _list_files(self, command: Files) -> Generator[Deferred[listings.Words], listings.Words, None]:
         shelf = self._registry.shelf
         if shelf is None:
             self._reply(command.id, ["No files are shared here."])
             return
         self._unanswered[id(command)] = command
         try:
-            files = yield shelf.listing().addTimeout(LISTING_SECONDS, self._registry.clock)
-            self._reply(command.id, listings.files(files))
+            words = yield shelf.listing(listings.files).addTimeout(LISTING_SECONDS, self._registry.clock)
+            self._reply(command.id, words)
         except IllegalMessage as why:
             self._refuse(command.id, why)
         except Exception:

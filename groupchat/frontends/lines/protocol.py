@@ -98,6 +98,8 @@ class LinesProtocol(Protocol):
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.is_open:
+            self.transport.unregisterProducer()  # TLS keeps it: a circle
         self._output_paused = False
         self._registry.closed(self)
         self._unsubscribe()
@@ -175,6 +177,7 @@ class LinesProtocol(Protocol):
         self.state = State.CLOSED
         self._forget_input()
         self.dialogue.hang_up()
+        del self.dialogue  # it knows this connection: a circle
 
     # Reading
 
@@ -189,14 +192,16 @@ class LinesProtocol(Protocol):
 
     def read(self) -> None:
         """Read lines now. This must not be called in the middle of an answer: see `read_soon`."""
-        if self._turn is not Turn.IDLE:
+        if self._turn is not Turn.IDLE or self.state is State.CLOSED:
             return
         self._turn = Turn.READING
-        most, count, failed = min(AT_ONCE, self._registry.room()), 0, False
+        budget, count, failed = self._registry.budget, 0, False
+        self.dialogue.begin_turn()
         try:
-            while count < most and self._can_read() and self._split():
+            while count < AT_ONCE and budget.room > 0 and self._can_read() and self._split():
                 line = self._lines.pop(0)
                 count += 1
+                budget.spend(1)
                 if not self.dialogue.line_received(line):
                     self._lines.insert(0, line)
                     break
@@ -204,15 +209,15 @@ class LinesProtocol(Protocol):
             failed = True
             self._service.survive("reading a line")
         self._turn = Turn.IDLE
-        self._registry.have_read(count)
         if self.state in (State.OPEN, State.LOST):
-            self._after_reading(read_on=failed or count == most)
+            is_over = count == AT_ONCE or budget.room <= 0 or self.dialogue.has_long_answer
+            self._after_reading(read_on=failed or is_over)
 
     def read_soon(self) -> None:
         """Read lines in the next turn of the reactor, so no command is submitted in the middle of an answer."""
         if self._turn is Turn.IDLE and (self.has_unread or self._input is not Input.RECEIVING):
             self._turn = Turn.PLANNED
-            self._registry.clock.callLater(0, self._begin_turn)
+            self._registry.budget.wait(self._begin_turn)
 
     def _begin_turn(self) -> None:
         self._turn = Turn.IDLE

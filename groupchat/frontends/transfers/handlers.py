@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 
 from twisted.internet.protocol import connectionDone
@@ -10,7 +11,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, PASSWORD_ATTEMPTS
-from groupchat.files import FileOwner, IReading
+from groupchat.files import File, FileOwner, IReading
 from groupchat.frontends.transfers.download import Download
 from groupchat.frontends.transfers.server import Peer, RequestHandler, State, TransferServer
 from groupchat.frontends.transfers.upload import Phase, Upload
@@ -69,11 +70,9 @@ class ListHandler(RequestHandler):
         self._size = 0
 
     async def begin(self) -> None:
-        files = await self.transfer_server.shelf.listing()
+        answer = await self.transfer_server.shelf.listing(_list_of)
         if self.is_over:
             return
-        lines = [wire_files.entry(file.name, file.size, file.sha256, file.at) for file in files]
-        answer = wire_files.count(len(files)) + b"".join(lines)
         self.transfer_server.hold_list(self.peer, len(answer))
         self._size = len(answer)
         self.end(answer)
@@ -81,6 +80,11 @@ class ListHandler(RequestHandler):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.transfer_server.hold_list(self.peer, -self._size)
+
+
+def _list_of(files: Sequence[File]) -> bytes:
+    lines = [wire_files.entry(file.name, file.size, file.sha256, file.at) for file in files]
+    return wire_files.count(len(files)) + b"".join(lines)
 
 
 class DownloadHandler(RequestHandler):

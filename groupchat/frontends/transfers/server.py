@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS, MAX_UPLOADS_EACH
+from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS_EACH
 from groupchat.files import STOPPING, IShelf
 from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.wire import files as wire_files
@@ -85,9 +85,9 @@ class TransferServer:
         return DeferredList([] if ended is None else [ended])
 
     def begin_upload(self, upload: UploadKey, handler: RequestHandler) -> None:
-        """Count an upload. Raises NotNow if there are too many, or this one is under way."""
+        """Count an upload. Raises NotNow if its peer has too many, or this one is under way."""
         own = sum(other.peer is handler.peer for other in self.uploads.values())
-        if len(self.uploads) >= MAX_UPLOADS or own >= MAX_UPLOADS_EACH:
+        if own >= MAX_UPLOADS_EACH:
             raise NotNow("Too many files are being sent: try again later.")
         if upload in self.uploads:
             raise NotNow("That file is being sent already.")

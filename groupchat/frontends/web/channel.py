@@ -23,6 +23,7 @@ from groupchat.core.limits import (
 )
 from groupchat.core.numbers import MAX_DIGITS
 from groupchat.frontends.connections import IConnected
+from groupchat.frontends.turn_budget import PER_KIB, REQUEST
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.dispatch import dispatch
@@ -65,6 +66,7 @@ class Channel(HTTPChannel):
         self.site = site
         self._state = State.IDLE
         self._stream: Any = None  # an EventStream
+        self._turn = -1  # in which it was last answered
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
@@ -104,6 +106,9 @@ class Channel(HTTPChannel):
         self.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._state is not State.CLOSING:
+            self.transport.unregisterProducer()  # TLS keeps it: a circle
+        self._transferDecoder = None  # it knows this channel
         self._state = State.CLOSING
         self.wait(0)
         self.site.registry.closed(self)
@@ -173,8 +178,18 @@ class Channel(HTTPChannel):
 
     # Answering
 
+    def may_answer(self) -> bool:
+        """Return True if one more request may be answered in this turn, which then counts as begun."""
+        budget = self.site.registry.budget
+        if budget.room <= 0 or self._turn == budget.turn:
+            return False
+        self._turn = budget.turn
+        budget.spend(REQUEST)
+        return True
+
     def answered(self, size: int) -> None:
-        """Count an answer of so many bytes as backlog until the client takes it."""
+        """Count an answer of so many bytes as work, and as backlog until the client takes it."""
+        self.site.registry.budget.spend(size * PER_KIB // 1024)
         if self.is_full and not self._backlog and self._state is not State.CLOSING:
             self._backlog = size
             self.site.backlog.add(self.host, size)

@@ -11,7 +11,7 @@ from groupchat.core.commands import Command, Leave, Rename, Say, SayAsGuest, Whi
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Member
 from groupchat.core.ids import MAX_ID
-from groupchat.core.limits import MAX_SEARCHED, MAX_USERS, MAX_WEB_BODY
+from groupchat.core.limits import MAX_USERS, MAX_WEB_BODY
 from groupchat.core.names import nickname
 from groupchat.core.texts import MAX_BYTES
 from groupchat.frontends import guests
@@ -198,9 +198,6 @@ def history(site: Site, request: Request) -> Answer:
 def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
     """Return the lines after a number, and move the member's cursor: it has received them."""
     lost, runs, upto = site.group.seen_by(member, after, MAX_PAGE // 4, limit)
-    # Lines may be whispers between others. An answer without lines would mean that this is the end.
-    while not runs and upto < site.group.history.head:
-        _, runs, upto = site.group.seen_by(member, upto, MAX_PAGE // 4, limit)
     if after <= member.cursor < upto:
         site.group.advance(member, *site.group.place(member, upto))
     gap = [site.renderer.gap(lost)] if lost else []
@@ -209,13 +206,12 @@ def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
 
 def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
     log, found, room = site.group.history, list[bytes](), MAX_PAGE
-    for at in range(before - 1, max(log.first, before - MAX_SEARCHED) - 1, -1):
-        if log.is_for(member.id, at):
-            line = site.renderer.line(at)
-            room -= len(line)
-            if len(found) == limit or (room < 0 and found):
-                break
-            found.append(line)
+    for at in reversed(log.withheld(member.id).last(limit, log.first - 1, before - 1)):
+        line = site.renderer.line(at)
+        room -= len(line)
+        if room < 0 and found:
+            break
+        found.append(line)
     return found[::-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from groupchat.frontends.web import answers
@@ -18,6 +19,12 @@ async def healthz(site: Site, request: Request) -> Answer:
     if site.service.is_well():
         return Answer(200, b"ok\n", answers.TEXT)
     return Answer(503, b"messages cannot be stored\n", answers.TEXT)
+
+
+def load() -> None:
+    """Import what the metrics need: at the first request it would keep everybody waiting."""
+    with suppress(ImportError):
+        import prometheus_client  # noqa: F401
 
 
 def metrics(site: Site, request: Request) -> Answer:
@@ -50,11 +57,10 @@ class _Metrics:
 
     def _gauges(self) -> Iterator[tuple[str, float, str]]:
         site, group, seats = self._site, self._site.group, self._site.service.seats
-        members = group.members.values()
-        live = sum(map(seats.is_connected, members))
-        yield "members", len(members), "Members of the group."
+        live = sum(seat.client is not None for seat in seats.live.values())
+        yield "members", len(group.members), "Members of the group."
         yield "live", live, "Members connected now."
-        yield "lines_behind", sum(map(group.behind, members)), "Lines waiting for members, in total."
+        yield "lines_behind", group.all_behind(), "Lines waiting for members, in total."
         yield "connections", len(site.registry.connections), "Open connections over TCP and HTTP."
         yield "event_streams", site.sessions.streams(), "Open event streams over HTTP."
         yield "reactor_lag_seconds", site.deadlines.lag, "Delay of the last once-a-second task."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 from groupchat.core.errors import NotNow
 from groupchat.core.limits import MAX_WEB_UNSENT, MAX_WEB_UNSENT_EACH
@@ -30,7 +31,7 @@ class Quota(HostCounter):
         super().__init__()
         self._what = what
 
-    def take(self, host: str, each: int, most: int) -> None:
+    def take(self, host: str, each: int, most: float = inf) -> None:
         """Count one more transfer, until `give_back`. Raise NotNow if there are too many."""
         if self._hosts[host] >= each or len(self) >= most:
             raise NotNow(f"Too many files are being {self._what}: try again later.")

@@ -159,8 +159,16 @@ class Request(http.Request):
             self.body += data
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Answer: everything has arrived."""
+        """Answer, now or in a later turn of the reactor: everything has arrived."""
         self.is_whole = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.is_gone:
+            return
+        if self.taker is None and not self.channel.may_answer():
+            self._site.registry.budget.wait(self._begin)
+            return
         if not self._has_body:
             self._dispatch(0)
         if self._refused:

@@ -68,6 +68,7 @@ class WebService(PortsService):
         self._site = site
 
     def open(self) -> None:
+        health.load()
         self._site.start()
         self._logger.info(
             "Group {group} has its page at {where}",

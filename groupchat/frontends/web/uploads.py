@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groupchat.core.limits import MAX_UPLOADS, MAX_UPLOADS_EACH
+from groupchat.core.limits import MAX_UPLOADS_EACH
 from groupchat.files import FileOwner
 from groupchat.frontends.transfers.upload import Upload
 from groupchat.frontends.web import answers
@@ -26,7 +26,7 @@ def upload(site: Site, request: Request) -> None:
     name = request.guest if member is None else member.name
     owner = FileOwner(0 if member is None else member.id, request.peer, name)
     site.service.may_share(owner.host, owner.member, owner.guest)
-    site.uploads.take(request.peer, MAX_UPLOADS_EACH, MAX_UPLOADS)
+    site.uploads.take(request.peer, MAX_UPLOADS_EACH)
     request.taker = receiving = Upload(_Body(request), site.service, site.shelf)
     request.run(_receive, site, request, receiving, int(length), owner)
 
@@ -37,6 +37,7 @@ async def _receive(site: Site, request: Request, receiving: Upload, length: int,
         name = await receiving.run(request.name, length, None, owner)
     finally:
         site.uploads.give_back(request.peer)
+        request.taker = None  # it knows the request: a circle
         if session is not None:
             session.released()
     return answers.of({"name": name}, 201)

@@ -1,0 +1,243 @@
+"""The work of each reactor turn at full history: bounded, whatever clients ask, and the rest is done in later turns."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import groupchat.service.subscriptions as subscriptions_module
+from groupchat.core.events import Address, Joined, Said, Whispered
+from groupchat.core.group import Group
+from groupchat.core.limits import MAX_HISTORY
+from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
+from groupchat.log.memory import Store
+from groupchat.service.command_queue import BEGUN_AT_ONCE
+from groupchat.service.subscriptions import Subscriptions
+from groupchat.wire.lines import with_numbers
+from tests.lobby import KEY, LobbyTestCase
+from tests.logs import LateLog
+from tests.node import Node
+from tests.readers import Reader
+from tests.web import KEY as WEB_KEY
+from tests.web import WebTestCase
+from tests.work import turn, turns, work
+
+LINES = 100_000
+MOST = 100_000
+"""The most lines of code that a turn may execute: some milliseconds. The walks of before took millions."""
+
+
+def join(group: Group, first: int, count: int) -> None:
+    for member in range(first, first + count):
+        group.apply(Joined(member, f"M{member}", f"m{member}", 0.0, "h", None, f"{member}"))
+
+
+def whisper(group: Group, count: int, public: int = 0) -> None:
+    """M1 whispers to M2; every `public`th line is for everybody."""
+    for number in range(count):
+        if public and not number % public:
+            group.apply(Said(1, "M1", "x", 0.0))
+        else:
+            group.apply(Whispered(1, "M1", 2, "M2", "x", 0.0))
+
+
+class LiveTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock, self.group = Clock(), Group(LINES)
+        self.subscriptions = Subscriptions(self.group, self.clock, self.fail)
+        join(self.group, 1, 2)
+
+    def open(self, count: int, numbered: bool = False) -> list[Reader]:
+        """Let so many more members join and read along."""
+        first = max(self.group.members) + 1
+        join(self.group, first, count)
+        readers = []
+        for member in range(first, first + count):
+            reader = Reader()
+            one = self.group.members[member]
+            place = self.group.place(one, self.group.history.head)
+            self.subscriptions.open(one, place, reader, with_numbers if numbered else None)
+            readers.append(reader)
+        turns(self.clock)
+        return readers
+
+    def test_idle_readers_pass_whispers_at_once(self) -> None:
+        readers = self.open(980)
+        whisper(self.group, LINES - 2000)
+        self.subscriptions.wake()
+        found = turns(self.clock)
+        self.assertLess(max(found), MOST)
+        self.assertEqual(len(found), 1)
+        self.assertEqual({member.cursor for member in self.group.members.values()} - {1, 2}, {self.group.history.head})
+        self.assertEqual(sum(len(reader.pieces) for reader in readers), 0)
+
+    def test_many_readers_share_several_turns(self) -> None:
+        readers = self.open(2500)
+        self.group.apply(Said(1, "M1", "one", 0.0))
+        self.subscriptions.wake()
+        turn(self.clock)
+        self.assertEqual(sum(len(reader.pieces) for reader in readers), subscriptions_module.READERS)
+        self.group.apply(Said(1, "M1", "two", 0.0))
+        self.subscriptions.wake()
+        self.assertLess(max(turns(self.clock)), MOST)
+        for reader in readers:
+            self.assertEqual(reader.lines(), ["M1: one", "M1: two"])
+
+    def test_readers_far_behind_share_several_turns(self) -> None:
+        for public in (1, 2, 70):
+            self.setUp()
+            whisper(self.group, 12_000, public)
+            wanted = [f"{n + 3} M1: x" for n in range(0, 12_000, public)][-10:]
+            first, readers = self.group.history.head, list[Reader]()
+            join(self.group, 3, 8)
+            for member in range(3, 11):
+                readers.append(Reader())
+                place = self.group.place(self.group.members[member], member * 1000)
+                self.subscriptions.open(self.group.members[member], place, readers[-1], with_numbers)
+            self.assertLess(max(turns(self.clock)), MOST, public)
+            for reader in readers:
+                lines = reader.lines()
+                said = [line for line in lines if int(line.split()[0]) <= first]
+                self.assertEqual(said[-len(wanted) :], wanted)
+                self.assertEqual(len(lines), len(set(lines)))
+
+
+class LinesTests(LobbyTestCase):
+    def fill(self, public: int = 0) -> None:
+        """Fill the history with whispers of a member that the others are not shown."""
+        group = self.lobby.service.group
+        join(group, 1, 2)
+        whisper(group, LINES, public)
+
+    def test_a_session_resumed_from_its_beginning(self) -> None:
+        alice = self.lobby.program("Alice")
+        alice.lose()
+        self.fill()
+        again = self.lobby.call()
+        again.heard()
+        found = [work(lambda: again.send(f"/resume {KEY} 0")), *turns(self.lobby.clock)]
+        self.assertLess(max(found), MOST)
+        self.assertEqual(len(again.heard()), 2)
+
+    def test_one_long_answer_in_a_turn_on_each_connection(self) -> None:
+        alice = self.lobby.enter("Alice")
+        self.fill(public=130)
+        alice.heard()
+        begun = work(lambda: alice.send(*[f"/history {MAX_HISTORY}"] * 10))
+        self.assertEqual(alice.transport.value().count(b"\n"), MAX_HISTORY)
+        for count in range(2, 11):
+            begun = max(begun, work(lambda: turn(self.lobby.clock)))
+            self.assertEqual(alice.transport.value().count(b"\n"), count * MAX_HISTORY)
+        self.assertLess(begun, MOST)
+
+    def test_few_long_answers_in_a_turn_on_all_connections(self) -> None:
+        callers = [self.lobby.enter(f"N{number}") for number in range(20)]
+        for caller in callers:
+            caller.heard()
+        for caller in callers:
+            caller.send("/users")
+        answered = [bool(caller.transport.value()) for caller in callers]
+        self.assertEqual(sum(answered), -(-WORK // (LISTING + 1)))
+        while not all(answered):
+            turn(self.lobby.clock)
+            before, answered = sum(answered), [bool(caller.transport.value()) for caller in callers]
+            self.assertLessEqual(sum(answered) - before, -(-WORK // (LISTING + 1)))
+            self.assertEqual(answered, sorted(answered, reverse=True))  # first come, first served
+
+    def test_a_bug_in_one_turn_hurts_nobody_else(self) -> None:
+        survived, done = list[str](), list[str]()
+        budget = TurnBudget(self.lobby.clock, survived.append)
+        budget.wait(lambda: 1 // 0)  # type: ignore[arg-type]
+        budget.wait(lambda: done.append("done"))
+        turns(self.lobby.clock)
+        self.assertEqual((len(survived), done), (1, ["done"]))
+
+
+class WebTests(WebTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+        self.group = self.site.group
+        self.group.history._keep = LINES
+        join(self.group, 1, 2)
+        whisper(self.group, LINES - 10)
+
+    def pipelined(self, target: str, count: int = 20) -> bytes:
+        return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nCookie: groupchat={WEB_KEY}\r\n\r\n".encode() * count
+
+    def test_one_pipelined_request_in_a_turn(self) -> None:
+        head = self.group.history.head
+        for target in (f"/history?after={head}&limit=1", "/history?after=0&limit=200", "/history", "/members"):
+            line = self.line()
+            found = [work(lambda line=line, target=target: line.send(self.pipelined(target)))]  # type: ignore[misc]
+            for count in range(1, 21):
+                self.assertEqual(line.transport.value().count(b"HTTP/1.1 200"), count, target)
+                found.append(work(lambda: turn(self.lobby.clock)))
+            self.assertLess(max(found), MOST, target)
+            self.assertEqual(line.heard().count(b"HTTP/1.1 200"), 20)
+
+    def test_few_requests_in_a_turn_on_all_connections(self) -> None:
+        lines = [self.line() for _ in range(100)]
+        self.lobby.settle()
+        for line in lines:
+            line.send(self.pipelined("/me", 1))
+        answered = 0
+        while answered < 100:
+            before = answered
+            answered = sum(bool(line.transport.value()) for line in lines)
+            self.assertLessEqual(answered - before, -(-WORK // REQUEST))
+            self.assertGreater(answered, before)
+            turn(self.lobby.clock)
+
+    def test_a_request_whose_client_is_gone_takes_no_turn(self) -> None:
+        line = self.line()
+        line.send(self.pipelined("/me", 2))
+        line.lose()
+        self.lobby.settle()
+        self.assertEqual(line.transport.value().count(b"HTTP/1.1 200"), 1)
+
+    def test_a_stream_behind_whispers_is_at_the_end_at_once(self) -> None:
+        line = self.line()
+        found = [work(lambda: line.send(self.pipelined("/events?after=0", 1))), *turns(self.lobby.clock)]
+        self.assertLess(max(found), MOST)
+        self.assertLess(len(found), 10)
+        self.assertEqual(self.group.by_secret[next(iter(self.site.sessions._sessions))].cursor, self.group.history.head)
+
+
+class QueueTests(SynchronousTestCase):
+    def start(self) -> tuple[Node, list[Address]]:
+        """Let 50 members say something, which is stored a second later, and poll ten times without waiting."""
+        clock = Clock()
+        node = Node(LateLog(Store(), clock, 1.0), clock)
+        addresses = [("10.0.0.1", port) for port in range(1, 51)]
+        for address in addresses:
+            node.send(address[1], f"1 N{address[1]}")
+        node.clock.pump([0, 1, 0, 1, 0])
+        node.port.sent.clear()
+        for address in addresses:
+            for request in ("2 hi", *["5"] * 10):
+                node.send(address[1], request)
+        turns(clock)
+        self.assertEqual(node.port.sent, [])
+        return node, addresses
+
+    def check(self, node: Node, addresses: list[Address]) -> None:
+        for address in addresses:
+            self.assertEqual(len([1 for _, to in node.port.sent if to == address]), 11)
+
+    def test_commands_that_a_commit_releases_share_turns(self) -> None:
+        node, addresses = self.start()
+        node.clock.rightNow += 1
+        sent, most = 0, len(addresses) + BEGUN_AT_ONCE
+        for _ in range(20):
+            turn(node.clock)
+            self.assertLessEqual(len(node.port.sent) - sent, most)
+            sent, most = len(node.port.sent), BEGUN_AT_ONCE
+        self.check(node, addresses)
+
+    def test_stopping_waits_for_released_commands(self) -> None:
+        node, addresses = self.start()
+        drained = node.service.drain()
+        node.clock.pump([1.0, 0, 1.0, 0])
+        self.assertTrue(self.successResultOf(drained))
+        self.check(node, addresses)
