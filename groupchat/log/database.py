@@ -21,6 +21,7 @@ from groupchat.log import Entry, Snapshot
 from groupchat.log.tables import (
     APPLICATION_ID,
     COLUMNS,
+    SAID_COLUMNS,
     VERSION,
     Row,
     check,
@@ -43,7 +44,10 @@ UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql"}
 _TEMPORARY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 """Errors after which the file surely is as it was, and may be written to later. An I/O error is not one of them."""
 
-_INSERT = f"INSERT INTO event ({COLUMNS}) VALUES ({', '.join('?' * 15)})"  # noqa: S608 - no input
+_INSERT_SAID, _INSERT = (
+    f"INSERT INTO event ({columns}) VALUES ({', '.join('?' * (columns.count(',') + 1))})"  # noqa: S608 - no input
+    for columns in (SAID_COLUMNS, COLUMNS)
+)
 
 
 class Database:
@@ -154,7 +158,8 @@ class Database:
                 position += 1
                 stored.append(Entry(position, entry_id, events))
                 rows += found
-            cursor.executemany(_INSERT, rows)
+            cursor.executemany(_INSERT_SAID, [row for row in rows if row[2] == "said"])
+            cursor.executemany(_INSERT, [row for row in rows if row[2] != "said"])
         self.head = position
         return stored
 

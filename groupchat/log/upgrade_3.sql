@@ -6,7 +6,7 @@ ALTER TABLE beginning ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
 
 UPDATE entry SET checksum = ifnull((
     SELECT sum(row_checksum(
-        id, position, slot, kind, at, member, name, text, key, host, port, places, client_id, reader, secret, size
+        id, position, slot, kind, at, member, name, text, client_id, key, host, port, places, reader, secret, size
     ))
     FROM event WHERE position = entry.position AND kind <> 'seen'
 ), 0);
