@@ -185,6 +185,15 @@ class RoundTripTests(TestCase):
                 Node().snapshots.load(Snapshot(5, 1, state))
             self.assertNotIn("\n", str(caught.exception))
 
+    def test_a_snapshot_before_its_own_lines_is_refused(self) -> None:
+        state = FirstVersionTests.STATE.replace('"head":7', '"head":4')
+        node = Node()
+        node.snapshots.load(Snapshot(5, 1, state.encode()))
+        for entry in FirstVersionTests.ENTRIES:
+            node.fold(entry)
+        with self.assertRaises(CannotOpen):
+            node.snapshots.caught_up()
+
 
 class FirstVersionTests(TestCase):
     """Snapshots of version 1: all had an address; `own` counted own lines after the cursor, `said` all own lines."""

@@ -375,6 +375,7 @@ class ThirdUpgradeTests(UpgradeContract, Directory):
         (2596482601624962617, "Zoë", ("10.0.0.1", 2), 11, 3),
         (5269256534883673020, "Robert", None, 3, 7),
     ]
+    recorded = {"Alice", "Zoë"}
     lines = [
         "Alice has joined",
         "Zoë 🦊 has joined",

@@ -23,6 +23,8 @@ from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 3
 
+_DAMAGED = "The snapshot cannot be applied: the file is damaged. Restore a backup."
+
 
 class Snapshots:
     """The place of a group in its log. Dumps the state of the group, and loads it."""
@@ -50,7 +52,7 @@ class Snapshots:
                 self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
             return _whole(state["first"], least=1, most=snapshot.position + 1) - 1
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise CannotOpen("The snapshot cannot be applied: the file is damaged. Restore a backup.") from error
+            raise CannotOpen(_DAMAGED) from error
 
     def _add(self, m: Member) -> None:
         """Add a member to the group. Raise ValueError or TypeError if there cannot be such a member."""
@@ -109,8 +111,10 @@ class Snapshots:
         return self._taken(entry)
 
     def caught_up(self) -> None:
-        """Note that the entries which the snapshot covers have all been passed."""
+        """Note that the entries which the snapshot covers have all been passed. Raise CannotOpen."""
         if self._covered:
+            if self._head < self._group.history.head:
+                raise CannotOpen(_DAMAGED)  # they have more lines than there were
             self._group.history.renumber(self._head)
             self.position = max(self.position, self._covered)
             self._covered = 0
