@@ -4,12 +4,14 @@ PORT ?= 12345
 WEB ?= 8080
 # How many tests run at the same time.
 JOBS ?= 3
+# How long to fuzz.
+MINUTES ?= 30
 VENV := .venv
 BIN := $(VENV)/bin
 METADATA := setup.cfg pyproject.toml
 PIP_OPTIONS :=
 
-.PHONY: run test test-all test-lowest trial lint bench screen screenshots chaos clean
+.PHONY: run test test-all test-lowest trial lint bench screen screenshots chaos fuzz clean
 
 run: $(VENV)/.run
 	@$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --web $(WEB) --files shared
@@ -50,6 +52,10 @@ tests/browser/node_modules: tests/browser/package-lock.json
 
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 300
+
+# SEED=... repeats the inputs of a run.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv .venv-lowest .lowest.txt _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.trial.unittest import TestCase
 
@@ -163,6 +164,35 @@ class RoundTripTests(TestCase):
     def test_a_newer_snapshot_is_refused(self) -> None:
         with self.assertRaises(CannotOpen):
             Node().snapshots.load(Snapshot(1, VERSION + 1, b"{}"))
+
+    def test_a_damaged_snapshot_is_refused_in_one_line(self) -> None:
+        sound: dict[str, Any] = json.loads(FirstVersionTests.STATE)
+        member = sound["members"][0]
+        for state in [
+            *(b"", b"{", b"\xff", b"7", b"null", b"[]", b"[" * 100_000),
+            *(json.dumps({key: sound[key] for key in sound if key != left}).encode() for left in sound),
+            *(json.dumps({**sound, "head": head}).encode() for head in (-1, 2**63, 1.5, "7", None)),
+            *(json.dumps({**sound, "first": first}).encode() for first in (0, 7, "1")),
+            *(json.dumps({**sound, "refused": refused}).encode() for refused in ([1], [[1]], [[1, None]], 1)),
+            *(json.dumps({**sound, "members": them}).encode() for them in list[Any](([member, member], [[]], [7]))),
+            *(
+                json.dumps({**sound, "members": [[*member[:at], value, *member[at + 1 :]]]}).encode()
+                for at in range(len(member))
+                for value in list[Any](("\ud800" if at in (1, 2) else float("nan"), [1], 2**70))
+            ),
+        ]:
+            with self.assertRaises(CannotOpen, msg=state) as caught:
+                Node().snapshots.load(Snapshot(5, 1, state))
+            self.assertNotIn("\n", str(caught.exception))
+
+    def test_a_snapshot_before_its_own_lines_is_refused(self) -> None:
+        state = FirstVersionTests.STATE.replace('"head":7', '"head":4')
+        node = Node()
+        node.snapshots.load(Snapshot(5, 1, state.encode()))
+        for entry in FirstVersionTests.ENTRIES:
+            node.fold(entry)
+        with self.assertRaises(CannotOpen):
+            node.snapshots.caught_up()
 
 
 class FirstVersionTests(TestCase):

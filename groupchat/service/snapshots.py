@@ -17,10 +17,13 @@ from twisted.logger import Logger
 from groupchat.core.errors import CannotOpen, LogError
 from groupchat.core.events import Event, Joined, Line, Seen, Whispered
 from groupchat.core.group import MANY, Group, Member
-from groupchat.core.ids import Ids
+from groupchat.core.ids import MAX_ID, WINDOW, Ids
+from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 3
+
+_DAMAGED = "The snapshot cannot be applied: the file is damaged. Restore a backup."
 
 
 class Snapshots:
@@ -35,18 +38,34 @@ class Snapshots:
         self._refused: set[tuple[int, int]] = set()  # refused events: position of the entry, index in `_lines`
 
     def load(self, snapshot: Snapshot) -> int:
-        """Load a snapshot into a new group. Return the position after which entries are needed."""
+        """Load a snapshot into a new group. Return the position after which entries are needed. Raise CannotOpen."""
         if snapshot.version > VERSION:
             raise CannotOpen("The snapshot in the log was saved by a newer groupchat.")
-        state = json.loads(snapshot.state)
-        self._covered = snapshot.position
-        self._head = state["head"]
-        self._refused = {(position, index) for position, index in state["refused"]}
-        self._group.whispered = state.get("whispered", 0)
-        upgrades = _UPGRADES[snapshot.version - 1 :]
-        for fields in state["members"]:
-            self._group.add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
-        return int(state["first"]) - 1
+        try:
+            state = json.loads(snapshot.state)
+            self._covered = snapshot.position
+            self._head = _whole(state["head"])
+            self._refused = {(_whole(position), _whole(index)) for position, index in state["refused"]}
+            self._group.whispered = _whole(state.get("whispered", 0))
+            upgrades = _UPGRADES[snapshot.version - 1 :]
+            for fields in state["members"]:
+                self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
+            return _whole(state["first"], least=1, most=snapshot.position + 1) - 1
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise CannotOpen(_DAMAGED) from error
+
+    def _add(self, m: Member) -> None:
+        """Add a member to the group. Raise ValueError or TypeError if there cannot be such a member."""
+        "".join([m.name, m.key, m.host, m.secret or ""]).encode()  # fails for what is no text, or half a character
+        for number in (m.id, m.joined, m.cursor, m.skipped, m.own):
+            _whole(number, least=-MAX_ID)
+        for number in (m.minute, m.minutes, m.address[1] if m.address else 0):
+            _whole(number, most=2**31 - 1)
+        if not (0 <= m.since <= LATEST and 0 <= m.logged <= LATEST):
+            raise ValueError("not a time")
+        if m.id in self._group.members or m.key in self._group.by_key:
+            raise ValueError("two members with one id or name")
+        self._group.add(m)
 
     def first_number(self, lines: int) -> int:
         """Return the number of the first line that is needed, given how many lines the covered entries have.
@@ -92,8 +111,10 @@ class Snapshots:
         return self._taken(entry)
 
     def caught_up(self) -> None:
-        """Note that the entries which the snapshot covers have all been passed."""
+        """Note that the entries which the snapshot covers have all been passed. Raise CannotOpen."""
         if self._covered:
+            if self._head < self._group.history.head:
+                raise CannotOpen(_DAMAGED)  # they have more lines than there were
             self._group.history.renumber(self._head)
             self.position = max(self.position, self._covered)
             self._covered = 0
@@ -116,6 +137,13 @@ class Snapshots:
         return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
 
 
+def _whole(number: object, least: int = 0, most: int = MAX_ID) -> int:
+    """Return a number from the file. Raise ValueError if it is not whole, or out of its range."""
+    if type(number) is not int or not least <= number <= most:
+        raise ValueError(f"not a number from {least} to {most}: {number!r}")
+    return number
+
+
 def _lines(entry: Entry) -> list[Line]:
     """Return all events but the Seens. The log may forget those, which must not change the index of the others."""
     return [event for event in entry.events if not isinstance(event, Seen)]
@@ -132,7 +160,7 @@ def _member(fields: list[Any]) -> Member:
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
     member.cursor = cursor
     member.own, member.logged, last, mask, member.minute, member.minutes = others
-    member.ids = Ids(last, mask) if last else None
+    member.ids = Ids(_whole(last), _whole(mask, most=2**WINDOW - 1)) if last else None
     return member
 
 
