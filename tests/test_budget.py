@@ -1,4 +1,4 @@
-"""How much the server sends in plain datagrams to a host that may never have asked: a forged address is no cannon."""
+"""The budget of plain datagrams to a host that may never have asked: a forged address is no cannon."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class WaitingTests(VictimTestCase):
 
 
 class HostTests(VictimTestCase):
-    """Whose bytes are counted together."""
+    """The addresses whose bytes are counted together."""
 
     def received(self, *hosts: str) -> list[int]:
         """Return how many bytes of lines each host can get at once."""

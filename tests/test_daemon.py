@@ -436,7 +436,7 @@ class WaysInTests(TestCase):
             ],
         )
 
-    def test_the_client_beside_the_daemon_is_named_as_it_can_be_typed(self) -> None:
+    def test_the_client_is_named_as_it_can_be_typed(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="groupchat-client-")).resolve()
         self.addCleanup(shutil.rmtree, directory)
         (directory / "bin").mkdir()

@@ -29,11 +29,11 @@ MEMORY = Path("/dev/shm")
 
 
 class State(NamedTuple):
-    """What a node would serve."""
+    """The state that a node would serve."""
 
     members: list[tuple[object, ...]]
     waiting: list[bytes]
-    """What waits for each member."""
+    """The lines that wait for each member."""
     readers: list[int]
     """The reader of each line, 0 for all."""
     numbers: tuple[int, int]

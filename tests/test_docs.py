@@ -1,4 +1,4 @@
-"""What the documentation says is true: its links, its commands and its options."""
+"""The documentation is true: its links, its commands and its options."""
 
 from __future__ import annotations
 

@@ -339,7 +339,7 @@ class StrangerTests(LobbyTestCase):
         self.assertEqual((self.lobby.registry.connections, self.lobby.watch()), ({}, []))
 
     def test_what_comes_until_it_is_quiet_is_discarded(self) -> None:
-        """What a script sends at once may come in several pieces, or still be in the kernel."""
+        """Input that a script sends at once may come in several pieces, or still be in the kernel."""
         caller = self.lobby.call()
         caller.heard()
         caller.send("Bob")

@@ -68,7 +68,7 @@ class BackPressureTests(LobbyTestCase):
             if len(alice.transport.value()) > 2000:
                 alice.lines.pauseProducing()
 
-        self.patch(alice.lines, "give", give_and_fill)
+        self.patch(alice.lines.dialogue._answers, "_give", give_and_fill)
         alice.send(*["/help"] * 1000)
         answer = sum(len(line) + 3 for line in HELP)
         self.lobby.settle()
@@ -118,7 +118,7 @@ class BackPressureTests(LobbyTestCase):
             if len(alice.transport.value()) > MAX_ANSWER // 2:
                 alice.lines.pauseProducing()
 
-        self.patch(alice.lines, "give", give_and_fill)
+        self.patch(alice.lines.dialogue._answers, "_give", give_and_fill)
         self.lobby.settle()
         self.lobby.clock.advance(1.0)
         self.lobby.settle()

@@ -1,4 +1,4 @@
-"""What the files on the shelf take, of each owner and of each host."""
+"""The space that files take on the shelf, of each owner and of each host."""
 
 from __future__ import annotations
 

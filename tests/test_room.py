@@ -253,7 +253,7 @@ class MinutesTests(Directory):
 
 
 class SearchTests(SynchronousTestCase):
-    """Whose seat is taken is found as by sorting all members, but seldom looking at all."""
+    """The member who loses a seat is the one that sorting all would find, but few are looked at."""
 
     def setUp(self) -> None:
         self.group = Group(10)

@@ -1,4 +1,4 @@
-"""Which lines a member is shown, beside the obvious way to find them; and the work of finding them."""
+"""The lines that a member is shown, compared with the obvious way to find them; and the work of it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import fill
 
 MODULE = '''\
-"""What each character can be taken for: the table of UTS #39.
+"""The characters that can be taken for others: the table of UTS #39.
 
 Made by tools/confusables.py from confusables.txt of the Unicode Character Database: do not edit. The data is under the
 licence of Unicode, which LICENSE.unicode contains.

@@ -1,4 +1,4 @@
-"""What each character can be taken for: the table of UTS #39.
+"""The characters that can be taken for others: the table of UTS #39.
 
 Made by tools/confusables.py from confusables.txt of the Unicode Character Database: do not edit. The data is under the
 licence of Unicode, which LICENSE.unicode contains.

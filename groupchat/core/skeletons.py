@@ -36,7 +36,7 @@ def skeletons(shown: str, key: str) -> tuple[str, str]:
 
 
 class Skeletons(dict[str, int]):
-    """How many names have each skeleton: more than one, where names are older than the rule that forbids it."""
+    """The number of names that have each skeleton: above 1 only if they are older than the rule."""
 
     def add(self, shown: str, key: str) -> None:
         for one in skeletons(shown, key):

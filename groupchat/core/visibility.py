@@ -1,4 +1,4 @@
-"""Which lines a member is shown: found by bisection in sorted line numbers, however many lines lie in between.
+"""The lines that a member is shown: found by bisection in sorted line numbers, however many lines lie in between.
 
 Whispers are *withheld* from everybody but their authors and readers. The lines that are *hidden* to a member are those
 that are withheld from it, and its own. So what is hidden to a member up to a line is counted in three bisections: its
@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 TRIES = 4
-"""How many runs of whispers are skipped one by one before what is shown next is found by bisection of the counts."""
+"""The number of runs of whispers that are skipped one by one before the next line is found by bisection."""
 
 _NONE = array("Q")
 

@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What the index says of a file: the hash if it was computed, and the owner if it was uploaded."""
+    """A record of a file: the hash if it was computed, and the owner if it was uploaded."""
 
     entry: Entry
     sha256: str | None = None

@@ -47,7 +47,7 @@ class Tally:
 
 
 class Ledger:
-    """How many files are on the shelf, and the space that they take: in all, of each member, and of each host.
+    """The number of files on the shelf, and the space that they take: in all, of each member, and of each host.
 
     The owner of a file is None if it was put into the directory by hand.
     """

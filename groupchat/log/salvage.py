@@ -1,4 +1,4 @@
-"""What is sound in a damaged file. Each entry is read by itself, so that damage costs only what it touches."""
+"""Find what is sound in a damaged file. Each entry is read by itself, so that damage costs only what it touches."""
 
 from __future__ import annotations
 

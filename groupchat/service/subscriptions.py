@@ -34,7 +34,7 @@ two ranges has to be found; and each CHUNK of bytes that a reader is given 1 mor
 """
 
 READERS = 1_000
-"""How many readers have their turn in one turn of the reactor."""
+"""The number of readers that are served in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
 """A function of a front end that renders runs of lines; nothing for no runs. All readers share one: see `Rendered`."""
@@ -44,7 +44,7 @@ RenderNumbers = Callable[[range, Sequence[range]], bytes]
 
 
 class Turn:
-    """What is done in one turn: `work` is how much may still be.
+    """One turn of the reactor: `work` is how much may still be done in it.
 
     `rendered` has the lines read from a cursor, by that and by the function that renders them: the same for every
     reader there. With them are the cursor after them, and the work of giving them. It has only lines after which

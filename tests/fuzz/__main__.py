@@ -17,7 +17,7 @@ from tests.fuzz.watch import Lateness, Watch
 from tests.fuzz.world import INPUTS, Fault
 
 REST_SECONDS = 3.0
-"""How long the daemon is watched before the first input, to compare."""
+"""The time for which the daemon is watched before the first input, to compare."""
 
 SETTLE_SECONDS = 30.0
 """The time in which the daemon has to close what clients left open."""
@@ -25,7 +25,7 @@ SETTLE_SECONDS = 30.0
 
 @dataclass(slots=True)
 class Row:
-    """What was seen at one door."""
+    """The findings at one door."""
 
     name: str
     inputs: int = 0

@@ -1,4 +1,4 @@
-"""What a disk, or somebody with the file, may do to a group: damaged files, and snapshots that are none.
+"""Damage by a disk, or by somebody with the file: damaged files, and snapshots that are none.
 
 A start on a damaged file either ends with one line, which is a LogError, or serves what it served before.
 """

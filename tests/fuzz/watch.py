@@ -1,4 +1,4 @@
-"""How late the daemon answers, seen from the side: a process of its own polls it over UDP every few milliseconds.
+"""Measure how late the daemon answers: a process of its own polls it over UDP every few milliseconds.
 
     python -m tests.fuzz.watch PORT
 
@@ -27,7 +27,7 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How many polls there were, how many were answered late, and the longest time in milliseconds."""
+    """The number of polls, of those answered late, and the longest time in milliseconds."""
 
     polls: int
     late: int

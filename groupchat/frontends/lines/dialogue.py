@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from enum import Enum, auto
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +18,12 @@ from groupchat.core.names import MAX_CHARACTERS
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
+from groupchat.frontends.lines.answers import Answers
 from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render
 from groupchat.wire import lines as wire_lines
-from groupchat.wire.lines import Help, Resume, notes
+from groupchat.wire.lines import Help, Resume
 
 
 class Phase(Enum):
@@ -68,10 +69,10 @@ class ILinesConnection(IConnected):
 
 @implementer(IConnection)
 class Dialogue:
-    """Reads the lines of one connection, and answers them. `numbered` once a program asked for a numbered session."""
+    """Reads the lines of one connection, and answers them."""
 
     def __init__(self, registry: ConnectionRegistry, connection: ILinesConnection) -> None:
-        self.numbered = False
+        self._answers = Answers(connection.give)
         self.has_long_answer = False
         """True once a long answer was asked for in this turn of the reactor: nothing more is read in it."""
         self._registry = registry
@@ -85,11 +86,16 @@ class Dialogue:
         self._seat: Seat | None = None
         self._unanswered: dict[int, Command] = {}  # by identity
 
+    @property
+    def numbered(self) -> bool:
+        """True once a program asked for a numbered session."""
+        return self._answers.numbered
+
     # The connection
 
     def begin(self) -> None:
         if self._phase is Phase.PASSWORD:
-            self._note("What is the password?")
+            self._answers.note("What is the password?")
         else:
             self._greet()
 
@@ -175,7 +181,7 @@ class Dialogue:
 
     def _ask_again(self, phase: Phase, question: str) -> None:
         self._phase = phase
-        self._note(question)
+        self._answers.note(question)
         self._connection.read_soon()
 
     # The name, or the session
@@ -184,16 +190,18 @@ class Dialogue:
         self._greeted = self._group.history.head
         if self._registry.greeting[0] != self._greeted:  # it is the same until something happens
             self._registry.greeting = self._greeted, listings.greeting(self._service)
-        self._note(*self._registry.greeting[1], "What is your name?")
+        self._answers.note(*self._registry.greeting[1], "What is your name?")
 
     def _introduce(self, raw: bytes) -> None:
         self._registry.budget.spend(NAMES)
-        self.numbered = self.numbered or wire_lines.asks_for_numbers(raw)
+        self._answers.numbered = self.numbered or wire_lines.asks_for_numbers(raw)
         try:
             asked = wire_lines.parse_first(wire_lines.decode(raw))
             if self.numbered and isinstance(asked, Join) and not asked.secret:
                 # This line is no name: a program sent it without waiting for its session.
-                self._refuse(0, IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER."))
+                self._answers.refuse(
+                    0, IllegalMessage("Ask for a session first: /numbered KEY Name, or /resume KEY NUMBER.")
+                )
                 return
             if isinstance(asked, Resume):
                 self._take_over(asked.secret, asked.number)
@@ -202,7 +210,7 @@ class Dialogue:
             return
         match asked:
             case Help():
-                self._note("Write your name, and you are in the group.", *wire_lines.HELP)
+                self._answers.note("Write your name, and you are in the group.", *wire_lines.HELP)
             case Leave():
                 self._connection.close("Bye.")
             case Join():
@@ -238,7 +246,9 @@ class Dialogue:
             waiting = self._group.history.head - place[0] - self._group.hidden(member, place[1])
             self._connection.give(b"session %d %d %s\n" % (place[0], waiting, member.name.encode()))
         else:
-            self._note(f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves.")
+            self._answers.note(
+                f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves."
+            )
         self._connection.subscribe(member, place, wire_lines.with_numbers if self.numbered else None)
 
     # The conversation
@@ -258,9 +268,9 @@ class Dialogue:
         self._spend(raw, asked)
         match asked:
             case Help():
-                self._reply(asked.id, wire_lines.HELP)
+                self._answers.reply(asked.id, wire_lines.HELP)
             case NotUnderstood():
-                self._refuse(asked.id, asked.why)
+                self._answers.refuse(asked.id, asked.why)
             case _:
                 self._submit(asked)
         return True
@@ -285,20 +295,21 @@ class Dialogue:
             case Join() if member is not None:
                 self._enter(member, member.joined if self.numbered else self._greeted)
             case Leave():
-                self._confirm(command.id)
+                self._answers.confirm(command.id)
                 self._connection.close(*([] if self.numbered else ["You have left the group."]))
             case Users():
-                self._reply(command.id, listings.users(self._service, self._registry.clock.seconds()))
+                self._answers.reply(command.id, listings.users(self._service, self._registry.clock.seconds()))
             case Files():
                 self._list_files(command)
             case Recall() if member is not None:
-                self._recall(member, command)
+                last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
+                self._answers.reply(command.id, listings.history(last, numbered=self.numbered))
             case Rename() if member is not None:
-                self._confirm(command.id, f"You are {member.name} now.")
+                self._answers.confirm(command.id, f"You are {member.name} now.")
             case Whisper():
-                self._confirm(command.id, f"Only {command.to} will see that.")
+                self._answers.confirm(command.id, f"Only {command.to} will see that.")
             case _:
-                self._confirm(getattr(command, "id", 0))
+                self._answers.confirm(getattr(command, "id", 0))
         self._connection.read_soon()
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
@@ -310,7 +321,7 @@ class Dialogue:
         elif isinstance(command, Leave) and self._connection.input_ended and not self.numbered:
             self._connection.close(str(why))  # the member leaves as soon as that can be stored
         else:
-            self._refuse(getattr(command, "id", 0), why)
+            self._answers.refuse(getattr(command, "id", 0), why)
         self._connection.read_soon()
 
     def dropped(self, seat: Seat, command: Command) -> None:
@@ -324,60 +335,30 @@ class Dialogue:
     def _list_files(self, command: Files) -> Generator[Deferred[listings.Words], listings.Words, None]:
         shelf = self._registry.shelf
         if shelf is None:
-            self._reply(command.id, ["No files are shared here."])
+            self._answers.reply(command.id, ["No files are shared here."])
             return
         self._unanswered[id(command)] = command
         try:
             words = yield shelf.listing(listings.files).addTimeout(LISTING_SECONDS, self._registry.clock)
-            self._reply(command.id, words)
+            self._answers.reply(command.id, words)
         except IllegalMessage as why:
-            self._refuse(command.id, why)
+            self._answers.refuse(command.id, why)
         except Exception:
             self._service.survive("listing files")
-            self._refuse(command.id, NotNow("The server cannot look that up now: ask again."))
+            self._answers.refuse(command.id, NotNow("The server cannot look that up now: ask again."))
         finally:
             del self._unanswered[id(command)]
             self._connection.read_soon()
-
-    def _recall(self, member: Member, command: Recall) -> None:
-        """Answer with the last lines as they came; for a program, with their numbers."""
-        last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
-        if self.numbered:
-            self._reply(command.id, [b"%d %s" % numbered for numbered in last])
-        else:
-            self._reply(command.id, [b"  " + line for _, line in last] or ["There is nothing yet."])
-
-    # Answers
-
-    def _note(self, *words: str | bytes | bytearray) -> None:
-        self._connection.give(notes(words))
-
-    def _reply(self, client_id: int, answer: Sequence[str | bytes | bytearray]) -> None:
-        if self.numbered:
-            self._connection.give(notes(answer, b"= ") + b"ok %d\n" % client_id)
-        elif answer:
-            self._note(*answer)
-
-    def _confirm(self, client_id: int, *words: str) -> None:
-        """Say that a command took effect: to a person in these words, to a program by its id."""
-        self._reply(client_id, () if self.numbered else words)
-
-    def _refuse(self, client_id: int, why: IllegalMessage) -> None:
-        if self.numbered:
-            verb = "busy" if isinstance(why, NotNow) else "no"
-            self._connection.give(f"{verb} {client_id} {why}\n".encode())
-        else:
-            self._note(str(why))
 
     def _refuse_name(self, why: IllegalMessage) -> None:
         """Refuse a name, or a session. Only programs may send more without waiting: each opening says what it is."""
         if isinstance(why, NotNow) or self._may_try_again(NAME_ATTEMPTS):
             if self.numbered:
-                self._refuse(0, why)
+                self._answers.refuse(0, why)
             else:
                 self._discard_then_ask(Phase.NAME, f"{why} What is your name?")
         elif self.numbered:
-            self._refuse(0, why)
+            self._answers.refuse(0, why)
             self._connection.close("Connect again to try another name.")
         else:
             self._connection.close(f"{why} Connect again to try another name.")

@@ -56,3 +56,10 @@ def files(shared: Sequence[File]) -> Words:
 
 def _moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+
+
+def history(last: Sequence[tuple[int, bytes | bytearray]], *, numbered: bool) -> Words:
+    """Return the last lines as they came; for a program, with their numbers."""
+    if numbered:
+        return [b"%d %s" % line for line in last]
+    return [b"  " + line for _, line in last] or ["There is nothing yet."]

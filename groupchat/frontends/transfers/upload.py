@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 class Phase(Enum):
-    """What may still happen to an upload."""
+    """The phase of an upload."""
 
     RECEIVING = "data may come"
     COMPLETE = "all data came, but not all is written"
