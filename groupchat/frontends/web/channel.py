@@ -144,8 +144,11 @@ class Channel(HTTPChannel):
         self.fail(TOO_LARGE)
 
     def headerReceived(self, line: bytes) -> bool:
-        """Refuse a length of too many digits: HTTPChannel would convert it."""
+        """Refuse what HTTPChannel would convert or take: a length of too many digits, and bare ends of lines."""
         name, _, value = line.partition(b":")
+        if b"\n" in line or b"\r" in line or b"\0" in line:  # Twisted before 26.10 lets them pass
+            self.fail(MALFORMED)
+            return False
         if name.lower() == b"content-length" and len(value.strip(b" \t")) > MAX_DIGITS:
             self.fail(TOO_LONG)
             return False
