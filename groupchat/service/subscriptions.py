@@ -26,14 +26,14 @@ LINES_AT_ONCE = 512
 ALL_LINES_AT_ONCE = 128
 """The most lines that a `FullSubscription` is given in one turn: its lines are larger when written."""
 
-WORK = 1_000
+WORK = 2_000
 CHUNK = 4096
 RANGE = 8
 """The work of one turn: each line that is written counts 1; each range of lines RANGE more, because what lies between
 two ranges has to be found; and each CHUNK of bytes that a reader is given 1 more. The last reader may go beyond it.
 """
 
-READERS = 1_000
+READERS = 2_000
 """The number of readers that are served in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
