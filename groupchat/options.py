@@ -26,6 +26,7 @@ from groupchat.core.limits import (
     Settings,
 )
 from groupchat.core.numbers import whole
+from groupchat.core.texts import one_line
 from groupchat.wire.datagrams import MAX_REPLY
 
 DEFAULTS = Settings()
@@ -324,7 +325,7 @@ def _networks(name: str, given: str | None, otherwise: Sequence[Network]) -> Seq
 
 def _password(path: Path) -> bytes:
     try:
-        password = path.read_bytes().removesuffix(b"\n").removesuffix(b"\r")
+        password = one_line(path.read_bytes())
     except OSError as error:
         raise usage.UsageError(f"--password-file {path} cannot be read: {error.strerror}.") from None
     if not 0 < len(password) <= MAX_PASSWORD or b"\n" in password:

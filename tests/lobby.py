@@ -65,7 +65,7 @@ class Caller:
     def settle(self) -> None:
         """Let everything happen that takes no time, or that waits for silence before a refusal."""
         self._lobby.settle()
-        if self.lines.is_discarding:
+        if self.lines.is_discarding or self.lines.waits_for_more:
             self._lobby.clock.advance(QUIET_SECONDS)
             self._lobby.settle()
 

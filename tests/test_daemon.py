@@ -172,6 +172,7 @@ class OptionsTests(TestCase):
             (b"secret", b"secret"),
             (b"secret\n", b"secret"),
             (b" two words \r\n", b" two words "),
+            (b"\xef\xbb\xbfsecret\r\n", b"secret"),
             ("pässwörd\n".encode(), "pässwörd".encode()),
             (b"x" * 256, b"x" * 256),
         ]:

@@ -278,6 +278,9 @@ class StrangerTests(LobbyTestCase):
         for first in [
             b"GET /",
             b"\r\n\nGET / HTTP/1.1",
+            b"\r\0\r\0GET / HTTP/1.1",
+            b"\xef\xbb\xbfGET / HTTP/1.1",
+            b"\xef\xbb\xbf\r\nGET / HTTP/1.1",
             b"\n" * 5000 + b"GET / HTTP/1.1",
             b"OPTIONS rtsp://localhost/ RTSP/1.0",
             b"REGISTER sip:localhost SIP/2.0",
@@ -302,6 +305,15 @@ class StrangerTests(LobbyTestCase):
             for step in (0, 1):
                 (heard,) = self.told(first + self.body, step=step)
                 self.assertRegex(heard, r"\A\* This server speaks another protocol", first)
+
+    def test_telnet_in_character_mode_can_join(self) -> None:
+        """It sends each key at once, and CR NUL for Enter."""
+        for before in (b"", b"\r\0", b"\xef\xbb\xbf"):
+            self.open(Lobby())
+            caller = self.lobby.call(step=1)
+            caller.send_bytes(before + b"Alice\r\0" + b"hello\r\0" * 1000)
+            caller.settle()
+            self.assertEqual(self.lobby.watch(), ["Alice has joined", *["Alice: hello"] * 1000])
 
     def test_a_first_line_that_is_too_long_closes(self) -> None:
         for end in (b"", b"\n", b"\r\n"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from groupchat.core.limits import MAX_ANSWER, QUEUE
+from groupchat.core.limits import BURST, MAX_ANSWER, QUEUE
 from groupchat.frontends.lines.protocol import AT_ONCE as LINES_AT_ONCE
+from groupchat.frontends.lines.protocol import PIPED, QUIET_SECONDS
 from groupchat.frontends.turn_budget import NAMES, WORK
 from groupchat.service.subscriptions import AT_ONCE
 from groupchat.wire.lines import HELP
-from tests.lobby import WELCOME, Lobby, LobbyTestCase, late_lobby
+from tests.lobby import WELCOME, Caller, Lobby, LobbyTestCase, late_lobby
 
 
 class BackPressureTests(LobbyTestCase):
@@ -201,3 +202,149 @@ class BackPressureTests(LobbyTestCase):
         alice.lines.close("Enough.")
         self.assertEqual((alice.transport.producerState, alice.transport.producer), ("producing", None))
         self.assertFalse(alice.lines.has_unread)
+
+
+class RushTests(LobbyTestCase):
+    """Lines that come faster than a member may speak. Programs that only send them read no refusal, but people do."""
+
+    RATE = 5
+    COUNT = 3 * BURST
+    SLOWLY = (COUNT - BURST) / RATE  # seconds
+
+    def setUp(self) -> None:
+        self.open(Lobby(rate=self.RATE, stall=3600))
+        self.caller = self.lobby.call()
+
+    def told(self, seconds: float) -> list[str]:
+        """Return what Bob sees after so many seconds, but for the joins and the leaves."""
+        lines = list[str]()
+        for _ in range(round(seconds / QUIET_SECONDS)):
+            self.lobby.clock.advance(QUIET_SECONDS)
+            self.lobby.settle()
+            lines += [line for line in self.lobby.watch() if line.startswith("Alice: ")]
+        return lines
+
+    def texts(self, count: int = COUNT) -> list[str]:
+        return [f"Alice: {number}" for number in range(count)]
+
+    def pipe(self, caller: Caller, count: int = COUNT, size: int = 1) -> None:
+        caller.send("Alice", *[str(number).ljust(size) for number in range(count)])
+
+    def assertSlowed(self) -> None:
+        """Check that all texts are said, as fast as they may be and no faster, and that nothing is left then."""
+        said = self.told(self.SLOWLY - 1)
+        self.assertEqual(said, self.texts()[: len(said)])
+        self.assertIn(len(said), range(self.COUNT - 3 * self.RATE, self.COUNT))
+        self.assertEqual(said + self.told(3), self.texts())
+        self.assertNotIn("Slow down", "".join(self.caller.heard()))
+        self.assertEqual(self.lobby.service.seats.live, {})
+
+    def test_a_pipe_is_slowed_down_and_loses_nothing(self) -> None:
+        self.pipe(self.caller)
+        self.caller.half_close()
+        self.assertSlowed()
+        self.assertTrue(self.caller.is_closing)
+
+    def test_the_end_may_come_a_little_later(self) -> None:
+        self.pipe(self.caller)
+        self.lobby.settle()
+        self.lobby.clock.advance(QUIET_SECONDS / 2)
+        self.caller.half_close()
+        self.assertSlowed()
+
+    def test_a_pipe_that_closes_both_sides_is_slowed_down(self) -> None:
+        self.pipe(self.caller)
+        self.caller.lose()
+        self.assertSlowed()
+
+    def test_a_pipe_in_small_pieces_is_slowed_down(self) -> None:
+        self.caller = self.lobby.call(step=10)
+        self.pipe(self.caller)
+        self.caller.half_close()
+        self.assertSlowed()
+
+    def test_commands_of_a_pipe_are_slowed_down_in_order(self) -> None:
+        self.caller.send("Alice", *["one"] * BURST, "/name Al", "/msg Bob: two", "/quit", "three")
+        self.caller.half_close()
+        self.lobby.settle()
+        said = self.lobby.watch()
+        self.assertEqual(said[-1], "Alice: one")
+        self.lobby.pass_time(2)
+        self.lobby.settle()
+        last = ["Alice changed his name to Al", "Al (private): two", "Al has left the group"]
+        self.assertEqual(self.lobby.watch(), last)
+
+    def test_more_than_anybody_pastes_is_read_slowly(self) -> None:
+        size = 2 * PIPED // (self.COUNT - BURST)
+        self.pipe(self.caller, size=size)
+        said = self.told(10)
+        self.assertEqual(self.caller.transport.producerState, "paused")
+        said += self.told(self.SLOWLY - 8)
+        self.assertEqual([line.strip() for line in said], self.texts())
+        self.assertEqual(self.caller.transport.producerState, "producing")
+        self.assertNotIn("Slow down", "".join(self.caller.heard()))
+
+    def test_what_is_held_is_bounded(self) -> None:
+        self.pipe(self.caller, BURST)
+        while self.caller.transport.producerState == "producing":
+            self.caller.send("x" * 1000)
+            self.lobby.settle()
+            self.assertLess(self.caller.lines._splitter.size, PIPED + 1100)
+
+    def test_a_burst_that_nobody_ends_is_refused(self) -> None:
+        self.pipe(self.caller)
+        self.assertEqual(self.told(1), self.texts(BURST))
+        refused = self.caller.heard().count("* Slow down: you say too much at once.")
+        self.assertEqual(refused, self.COUNT - BURST)
+        self.assertEqual(self.caller.transport.producerState, "producing")
+        self.lobby.pass_time(BURST / self.RATE)
+        self.caller.send("later")
+        self.caller.half_close()
+        self.assertEqual(self.told(1), ["Alice: later"])
+
+    def test_a_pipe_that_is_refused_later_loses_what_was(self) -> None:
+        """After a refusal, the next burst is looked at anew."""
+        self.pipe(self.caller)
+        self.told(1)
+        self.caller.heard()
+        self.caller.send(*[str(number) for number in range(10)])
+        self.caller.half_close()
+        self.assertEqual(self.told(3), self.texts(10))
+        self.assertNotIn("Slow down", "".join(self.caller.heard()))
+
+    def test_a_program_is_told_that_it_is_too_fast(self) -> None:
+        program = self.lobby.program("Alice")
+        program.send(*[f"{number} text" for number in range(1, BURST + 3)])
+        heard = program.heard()
+        busy = [line for line in heard if line.startswith("busy ")]
+        self.assertEqual(busy, [f"busy {number} Slow down: you say too much at once." for number in (101, 102)])
+
+    def test_pipes_that_follow_each_other_are_slowed_down(self) -> None:
+        """Each join and leave is a line as well, which the host owes."""
+        self.open(Lobby(rate=self.RATE, stall=3600))
+        callers = [self.lobby.call() for _ in range(2 * BURST + 5)]
+        for number, caller in enumerate(callers):
+            caller.send(f"cron{number:c>4}", "backup done")
+            caller.half_close()
+            self.lobby.settle()
+        self.lobby.pass_time(5)
+        self.lobby.settle()
+        said = [line for line in self.lobby.watch() if line.endswith(": backup done")]
+        self.assertEqual(len(said), len(callers))
+
+    def test_a_connection_that_closes_holds_nothing(self) -> None:
+        for end in ("close", "drop", "reset"):
+            self.open(Lobby(rate=self.RATE))
+            caller = self.lobby.call()
+            self.pipe(caller)
+            self.lobby.settle()
+            self.assertTrue(caller.lines.waits_for_more)
+            match end:
+                case "close":
+                    caller.lines.close("Enough.")
+                case "drop":
+                    caller.lines.drop()
+            caller.lose(reset=end == "reset")
+            self.lobby.settle()
+            self.assertFalse(caller.lines.waits_for_more)
+            self.assertEqual(self.lobby.service.seats.live, {}, end)

@@ -166,6 +166,13 @@ class SayingTests(WebTestCase):
             self.refused(self.post("/messages", body), status)
         self.refused(self.post("/messages", b"\xff"), 400, "UTF-8")
 
+    def test_one_byte_order_mark_before_a_body_is_dropped(self) -> None:
+        self.assertEqual(self.post("/messages", "\ufeffhi\n").status, 200)
+        body = "\ufeff" + json.dumps({"text": "\ufeffho"})
+        self.assertEqual(self.post("/messages", body, Content_Type="application/json").status, 200)
+        self.assertEqual(self.told(), ["Alice: hi", "Alice: \ufeffho"])
+        self.refused(self.post("/messages", "\ufeff"), 409)
+
     def test_malformed_json_is_refused(self) -> None:
         for body in ["", "{", "[]", "1", "null", '{"text":1}', "{}", '{"text":"\\ud800"}', "[" * 30_000]:
             reply = self.post("/messages", body, Content_Type="application/json; charset=utf-8")
@@ -349,7 +356,7 @@ class PasswordTests(WebTestCase):
     wrong = "Basic " + base64.b64encode(b"cron:open").decode()
 
     def trust(self) -> str:
-        (cookie,) = self.post("/password", "open sesame\n").cookies
+        (cookie,) = self.post("/password", "\ufeffopen sesame\n").cookies
         self.assertIn("; HttpOnly; SameSite=Strict", cookie)
         return cookie.partition(";")[0]
 

@@ -39,6 +39,11 @@ class ParseTests(TestCase):
         for verb in (b"1", b"3"):
             self.assertRaises(IllegalMessage, parse, verb + b"  Alice")
 
+    def test_a_byte_order_mark_is_illegal(self) -> None:
+        for datagram in ("\ufeff1 Alice", "\ufeff2 hi", "\ufeff5", "\ufeff"):
+            self.assertRaises(IllegalMessage, parse, datagram.encode())
+        self.assertEqual(parse("2 \ufeffhi".encode()), Say("\ufeffhi"))
+
     def test_anything_else_is_illegal(self) -> None:
         for datagram in [
             b"",

@@ -54,6 +54,19 @@ class SplitterTests(SynchronousTestCase):
     def test_lines_end_with_lf_or_crlf(self) -> None:
         self.assertLines(b"Alice\nhi\r\n\r\n\nbye\r\n", [b"Alice", b"hi", b"", b"", b"bye"])
 
+    def test_lines_of_telnet_end_with_cr_nul(self) -> None:
+        self.assertLines(b"Alice\r\0hi\r\0\r\0bye\r\n\r\0", [b"Alice", b"hi", b"", b"bye", b""])
+        self.assertLines(b"a\0b\0\r\r\0\0c\n", [b"a\0b\0\r", b"\0c"])
+
+    def test_one_byte_order_mark_before_all_is_removed(self) -> None:
+        mark = "\ufeff".encode()
+        self.assertLines(mark + b"Alice\r\nhi", [b"Alice", b"hi"])
+        self.assertLines(mark + b"/numbered", [b"/numbered"])
+        self.assertLines(mark, [])
+        self.assertLines(mark + b"\n" + mark + b"hi\n", [b"", mark + b"hi"])
+        self.assertLines(mark + mark + b"hi\n", [mark + b"hi"])
+        self.assertLines(b"hi" + mark + b"\n" + mark, [b"hi" + mark, mark])
+
     def test_only_one_cr_before_a_lf_is_removed(self) -> None:
         self.assertLines(b"a\rb\r\r\n\rc\n", [b"a\rb\r", b"\rc"])
 

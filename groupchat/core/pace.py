@@ -69,8 +69,12 @@ class Pace:
 
     def check(self, member: Member, now: float) -> None:
         """Raise TooFast if `take` would."""
-        if self._rate and self._remaining(member.spent, member.paced, now) + 1 > BURST + TOLERANCE:
+        if self.wait(member, 1, now):
             raise TooFast("Slow down: you say too much at once.")
+
+    def wait(self, member: Member, count: int, now: float) -> float:
+        """Return the seconds until so many tokens can be taken from a member; 0 if they can be taken now."""
+        return self._until(self._remaining(member.spent, member.paced, now) + count - BURST)
 
     def check_guest(self, host: str, now: float) -> None:
         """Raise TooFast if `take_from` would."""
@@ -88,8 +92,12 @@ class Pace:
 
     def check_join(self, host: str, now: float) -> None:
         """Raise TooFast if nobody may join from this host now."""
-        if self._debt(host, now) > MAX_DEBT - 1:
+        if self.wait_to_join(host, now):
             raise TooFast("Slow down: too much was said from your address by those who have just left.")
+
+    def wait_to_join(self, host: str, now: float) -> float:
+        """Return the seconds until somebody may join from this host; 0 if somebody may now."""
+        return self._until(self._debt(host, now) - MAX_DEBT + 1)
 
     def joined(self, member: Member, now: float) -> None:
         if self._rate:
@@ -114,6 +122,9 @@ class Pace:
             self._debts[network_of(host)] = debt, now
         else:
             self._debts.pop(network_of(host), None)
+
+    def _until(self, missing: float) -> float:
+        return missing / self._rate if self._rate and missing > TOLERANCE else 0.0
 
     def _remaining(self, spent: float, at: float, now: float) -> float:
         return max(0.0, spent - max(0.0, now - at) * self._rate)  # a clock may be set back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 
 from groupchat.core.errors import IllegalMessage
 
@@ -11,6 +12,11 @@ MAX_BYTES = 4096
 
 # C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings, overrides and isolates.
 FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def one_line(data: bytes) -> bytes:
+    """Return what a file or a body with one line says: without a byte-order mark, and without the end of the line."""
+    return data.removeprefix(BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
 
 
 def check_text(text: str) -> str:

@@ -150,6 +150,11 @@ class GroupService(service.Service):
             member.contact = self.seconds()
         self._queue.submit(seat, command)
 
+    def wait(self, host: str, member: Member | None, count: int) -> float:
+        """Return the seconds until so many commands of a member are not too fast; without a member, a join."""
+        pace, now = self._rules.pace, self.seconds()
+        return pace.wait_to_join(host, now) if member is None else pace.wait(member, count, now)
+
     def may_share(self, host: str, member_id: int, guest: str) -> None:
         """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""
         if self._queue.closed:

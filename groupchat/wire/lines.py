@@ -18,12 +18,14 @@ A program asks for a numbered session instead of giving a name:
                                 <- = words                      the answer to a question, before the ok
     <- NUMBER line              an event; and `* words` as above
 
-Lines are UTF-8, and end with LF or CRLF. The commands of the telnet protocol (RFC 854) in them are removed.
+Lines are UTF-8, and end with LF, CRLF, or CR NUL as telnet has it (RFC 854), whose commands in them are removed. One
+byte-order mark before the first line is removed as well.
 """
 
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -51,6 +53,8 @@ NO_TIMING_MARK = b"\xff\xfc\x06"
 _INTERRUPT = b"\xff\xf4"
 _END = re.compile(rb"\xff[\xec\xf4]|\x04\Z")
 _TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa.*?(?:\xff\xf0|\Z)|[\xec-\xf9\xff])", re.DOTALL)
+_BLANK = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:\n|\r(?!\Z)\0?)*")  # before a first line; a NUL may follow a last CR
+_LINE_END = re.compile(rb"\n|\r\0")
 _WEB = re.compile(rb".* (?:HTTP/|[A-Z]{2,8}/[0-9]\.)[0-9]|[A-Z]{3,20} /", re.DOTALL)  # also RTSP, SIP and their like
 _OTHER = re.compile(
     rb"\x16\x03|"  # TLS
@@ -69,7 +73,7 @@ class Splitter:
     True if the bytes that were split last ask for a timing mark. All three tell only of bytes that were split.
     """
 
-    __slots__ = ("_at", "_mark", "_raw", "_rest", "_skip", "ended", "marked", "unterminated")
+    __slots__ = ("_at", "_cr", "_first", "_mark", "_raw", "_rest", "_skip", "ended", "marked", "unterminated")
 
     def __init__(self) -> None:
         self.unterminated = 0
@@ -80,12 +84,22 @@ class Splitter:
         self._rest = b""  # the beginning of a line, cut a little beyond the longest legal one
         self._mark = b""  # what may be the beginning of a timing mark
         self._skip = False  # the line that has begun is discarded
+        self._cr = False  # the last byte was a CR
+        self._first = True  # no line has ended yet
 
     def __bool__(self) -> bool:
         """Return True if there are bytes to split."""
         return bool(self._raw)
 
+    @property
+    def size(self) -> int:
+        """The number of bytes to split."""
+        return len(self._raw) - self._at
+
     def feed(self, data: bytes) -> None:
+        if b"\0" in data:
+            data = _end_lines(data, after_cr=self._cr)
+        self._cr = data.endswith(b"\r")
         self._raw = self._raw[self._at :] + data
         self._at = 0
 
@@ -125,6 +139,9 @@ class Splitter:
             self.ended = True
             rest = b"" if sign[0] == _INTERRUPT else rest[: sign.start()]
         self._rest = rest
+        if self._first and lines:
+            self._first = False
+            lines[0] = lines[0].removeprefix(BOM_UTF8)
         if self._skip and lines:
             self._skip = False
             del lines[0]
@@ -138,6 +155,8 @@ class Splitter:
     def finish(self) -> list[bytes]:
         """Return the rest, which has no end of line, as a line at the end of input."""
         rest, self._rest = _cleaned(self._rest), b""
+        if self._first:
+            rest = rest.removeprefix(BOM_UTF8)
         return [rest] if rest and not self._skip else []
 
 
@@ -157,14 +176,21 @@ class Opening:
         """Take what came next. Return why the connection must be closed, or an empty string."""
         if self._raw is None:
             return ""
-        raw = (self._raw + data if self._raw else data.lstrip(b"\r\n"))[: MAX_LINE + 3]
-        line, end, _ = raw.partition(b"\n")
-        self._raw = None if end else raw
+        raw = _BLANK.sub(b"", self._raw + data, count=1)[: MAX_LINE + 3]
+        line, *ended = _LINE_END.split(raw, maxsplit=1)
+        self._raw = None if ended else raw
         if _WEB.match(line):
             return "This is no web server."
         if _OTHER.match(line):
             return "This server speaks another protocol: lines of UTF-8, of which the first is a name."
         return too_long() if len(line.removesuffix(b"\r")) > MAX_LINE else ""
+
+
+def _end_lines(data: bytes, *, after_cr: bool) -> bytes:
+    """Return data in which CR NUL is an end of line."""
+    if after_cr and data.startswith(b"\0"):
+        data = b"\n" + data[1:]
+    return data.replace(b"\r\0", b"\r\n")
 
 
 def _cleaned(line: bytes) -> bytes:

@@ -131,6 +131,15 @@ class Dialogue:
             return True
         return self._ask(raw)
 
+    def wait(self, line: bytes) -> float:
+        """Return the seconds until a line is not refused for being too fast. Programs wait by themselves."""
+        if self._phase is Phase.MEMBER and not self.numbered:
+            assert self._seat is not None
+            return self._service.wait(self._connection.host, self._seat.member, 1 + len(self._unanswered))
+        if self._phase is Phase.NAME and not wire_lines.asks_for_numbers(line):
+            return self._service.wait(self._connection.host, None, 1)
+        return 0.0
+
     def leave(self) -> None:
         """Leave, or let a numbered session be held: the input has ended, and all of it is answered."""
         if self._phase is Phase.MEMBER and not self.numbered:

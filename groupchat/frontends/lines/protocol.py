@@ -29,6 +29,9 @@ AT_ONCE = 64
 QUIET_SECONDS = 0.1
 """Seconds without input after which a refusal is sent: what a script sends at once may arrive in several pieces."""
 
+PIPED = 32 * 1024
+"""Unread bytes that nobody has typed or pasted: a program sends them."""
+
 
 class State(Enum):
     """The state of a connection."""
@@ -55,6 +58,14 @@ class Turn(Enum):
     READING = auto()  # it is going on
 
 
+class Rush(Enum):
+    """What becomes of lines that come too fast. Programs that only send read no refusal, but people do."""
+
+    UNKNOWN = auto()  # it depends on what else comes
+    SLOWED = auto()  # they are read as fast as they are allowed
+    REFUSED = auto()  # they are read, and refused
+
+
 @implementer(ILinesConnection, IReader, IHalfCloseableProtocol, IPushProducer)
 class LinesProtocol(Protocol):
     """A connection for live lines."""
@@ -74,6 +85,8 @@ class LinesProtocol(Protocol):
         self._input = Input.RECEIVING
         self._turn = Turn.IDLE
         self._quiet: IDelayedCall | None = None  # while input is discarded
+        self._rush = Rush.UNKNOWN
+        self._rush_over: IDelayedCall | None = None  # while a line that came too fast is held
         self._input_paused = False
         self._output_paused = False
 
@@ -95,6 +108,7 @@ class LinesProtocol(Protocol):
         if self._input is Input.SPLIT or self.is_discarding:
             self._discard()
         else:
+            self._stop_holding()
             self.read()
 
     def readConnectionLost(self) -> None:
@@ -102,6 +116,7 @@ class LinesProtocol(Protocol):
             self._input = Input.RECEIVED
         if self.is_discarding:
             self._discard()
+        self._stop_holding()
         self.read()
 
     def writeConnectionLost(self) -> None:
@@ -210,7 +225,7 @@ class LinesProtocol(Protocol):
         budget, count, failed = self._registry.budget, 0, False
         self.dialogue.begin_turn()
         try:
-            while count < AT_ONCE and budget.room > 0 and self._can_read() and self._split():
+            while count < AT_ONCE and budget.room > 0 and self._can_read() and self._split() and not self._hold():
                 line = self._lines.pop(0)
                 count += 1
                 budget.spend(1)
@@ -283,13 +298,44 @@ class LinesProtocol(Protocol):
         if not self.dialogue.numbered and not any(map(asks_for_numbers, [*self._lines, *last])):
             self._lines += last
 
+    def _hold(self) -> bool:
+        """Hold the next line if it comes too fast, unless it is to be refused. Return True if it is held."""
+        seconds = 0.0 if self._rush is Rush.REFUSED else self.dialogue.wait(self._lines[0])
+        if seconds and self._rush_over is None:
+            if self._input is not Input.RECEIVING or self._splitter.size > PIPED:
+                self._rush = Rush.SLOWED
+            then, seconds = (self._go_on, seconds) if self._rush is Rush.SLOWED else (self._refuse, QUIET_SECONDS)
+            self._rush_over = self._registry.clock.callLater(seconds, then)
+        return bool(seconds)
+
+    @property
+    def waits_for_more(self) -> bool:
+        """True while it depends on what else comes whether a line is refused."""
+        return self._rush_over is not None and self._rush is Rush.UNKNOWN
+
+    def _go_on(self) -> None:
+        self._rush_over = None
+        self.read_soon()
+
+    def _refuse(self) -> None:
+        self._rush = Rush.REFUSED
+        self._go_on()
+
+    def _stop_holding(self) -> None:
+        if self._rush_over is not None:
+            self._rush_over.cancel()
+            self._rush_over = None
+
     def _forget_input(self) -> None:
+        self._stop_holding()
         self._lines.clear()
         self._splitter.clear()
 
     def _after_reading(self, *, read_on: bool) -> None:
         """Plan to read on, or leave at the end of input; and receive more bytes only once all lines are read."""
         unread = self.has_unread
+        if not unread and self._input is Input.RECEIVING:
+            self._rush = Rush.UNKNOWN
         if read_on and (unread or self._input is Input.RECEIVED):
             self.read_soon()
         if self._input is Input.SPLIT and not self._lines and self.dialogue.is_idle():
@@ -297,6 +343,8 @@ class LinesProtocol(Protocol):
                 self._hang_up()
             else:
                 self.dialogue.leave()
-        elif unread != self._input_paused and self.is_open and self._input is Input.RECEIVING:
-            self._input_paused = unread
-            (self.transport.pauseProducing if unread else self.transport.resumeProducing)()
+        elif self.is_open and self._input is Input.RECEIVING:
+            is_full = unread and not self.waits_for_more
+            if is_full != self._input_paused:
+                self._input_paused = is_full
+                (self.transport.pauseProducing if is_full else self.transport.resumeProducing)()

@@ -13,7 +13,7 @@ from groupchat.core.group import Member
 from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import MAX_USERS, MAX_WEB_BODY
 from groupchat.core.names import nickname
-from groupchat.core.texts import MAX_BYTES
+from groupchat.core.texts import MAX_BYTES, one_line
 from groupchat.frontends import guests
 from groupchat.frontends.web import answers, guard
 from groupchat.frontends.web.answers import Answer, Refusal
@@ -35,7 +35,7 @@ async def password(site: Site, request: Request) -> Answer:
     cookie = site.access.cookie
     if cookie is None:
         return answers.nothing()
-    if not await site.access.is_password(request, bytes(request.body).removesuffix(b"\n").removesuffix(b"\r")):
+    if not await site.access.is_password(request, one_line(bytes(request.body))):
         raise Refusal(403, "That is not the password.", password=True)
     return answers.nothing((guard.set_cookie(cookie.name, cookie.token(), secure=request.secure),))
 
@@ -218,7 +218,7 @@ def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
 def _body(request: Request, field: str) -> Mapping[str, Any]:
     """Return the fields of a body: a JSON object, or plain text for this one field. Raise Refusal."""
     try:
-        body = bytes(request.body).decode()
+        body = bytes(request.body).decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise Refusal(400, "That is not UTF-8.") from None
     kind = (request.text("Content-Type") or "").partition(";")[0].strip().lower()
