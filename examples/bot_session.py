@@ -58,7 +58,10 @@ class Bot:
 
     def handle(self, word: str, rest: str = "") -> None:
         if word == "session":
-            self.last = max(self.last, int(rest.split(" ", 1)[0]))
+            number = int(rest.split(" ", 1)[0])
+            if number < self.last:
+                print("the server began anew: lines may be missing", file=sys.stderr)
+            self.last = number
             for client_id, text in self.unconfirmed.items():
                 self.send(f"{client_id} {text}")
             print("listening", flush=True)

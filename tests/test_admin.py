@@ -222,7 +222,7 @@ class DaemonFileTests(Files):
         daemon.process.kill()
         daemon.process.wait()
         before = self.there()
-        self.assertEqual(set(before), {"group.sqlite", "group.sqlite-shm", "group.sqlite-wal"})
+        self.assertEqual(set(before), {f"group.sqlite{end}" for end in ("", "-shm", "-wal", ".highest")})
         self.see()
         copy, link, real = self.directory / "copy", self.directory / "link", self.file
         self.good("backup", real, copy)
@@ -235,14 +235,14 @@ class DaemonFileTests(Files):
         (self.directory / "group.sqlite-shm").unlink()
         for command in READING:
             self.bad(command, self.file, words="-shm")
-        self.assertEqual(len(self.there()), 2)
+        self.assertEqual(len(self.there()), 3)
 
     def test_reading_a_closed_file_creates_no_other_file(self) -> None:
         daemon = self.start()
         self.converse(daemon)
         daemon.stop()
         before = self.there()
-        self.assertEqual(set(before), {"group.sqlite"})
+        self.assertEqual(set(before), {"group.sqlite", "group.sqlite.highest"})
         self.see()
         real, self.file = self.file, self.directory / "a b?c#d%41&\u00e4.sqlite"
         self.file.symlink_to(real)
@@ -357,8 +357,8 @@ class BackupTests(Files):
         self.write(*alice(3))
         before = self.there()
         script = (
-            "import os, signal, sys, errno\nfrom groupchat.admin import cli as admin\n"
-            f"\nreal = admin.database.backup\n{statement}"
+            "import os, signal, sys, errno\nfrom groupchat.admin import cli as admin, copies\n"
+            f"\nreal = copies.database.backup\n{statement}"
         )
         result = run("backup", self.file, self.to, command=[sys.executable, "-c", script + "\nadmin.main()"])
         self.assertEqual(self.there(), before)
@@ -367,20 +367,20 @@ class BackupTests(Files):
     def test_a_backup_ended_by_a_signal_leaves_nothing(self) -> None:
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             kill = f"lambda c, to, p: (real(c, to, p), os.kill(os.getpid(), {int(number)}), p(0, 0, 0))"
-            result = self.spoiled(f"admin.database.backup = {kill}")
+            result = self.spoiled(f"copies.database.backup = {kill}")
             self.assertEqual((result.returncode, result.stderr), (128 + number, ""))
             self.file.unlink()
 
     def test_a_damaged_copy_is_not_kept(self) -> None:
         spoil = "lambda c, to, p: (real(c, to, p), os.truncate(to, os.stat(to).st_size - 8192))"
-        result = self.spoiled(f"admin.database.backup = {spoil}")
+        result = self.spoiled(f"copies.database.backup = {spoil}")
         self.assertEqual((result.returncode, len(result.stderr.splitlines())), (1, 1), result)
 
     def test_progress_is_shown_on_a_terminal_only(self) -> None:
         self.write(*alice(3000))
-        script = "from groupchat.admin import cli as admin; admin.LARGE = 1; real = admin.database.backup\n"
+        script = "from groupchat.admin import cli as admin, copies; copies.LARGE = 1; real = copies.database.backup\n"
         few = "lambda c, to, p: (real(c, to, p), p(0, 30, 40), p(0, 0, 40))"
-        command = [sys.executable, "-c", f"{script}admin.database.backup = {few}; admin.main()"]
+        command = [sys.executable, "-c", f"{script}copies.database.backup = {few}; admin.main()"]
         self.assertEqual(run("backup", self.file, self.to, command=command).stderr, "")
         ours, theirs = pty.openpty()
         subprocess.run([*command, "backup", self.file, f"{self.to}2"], stderr=theirs, check=True, timeout=60)
@@ -672,8 +672,9 @@ class ArgumentTests(TestCase):
             (["check"], ["FILE", "sound"]),
             (["history"], ["--since WHEN", "--json", "ISO 8601"]),
             (["members"], ["--json", "unknown"]),
-            (["backup"], ["TO", "To restore: stop the daemon", "FILE-wal"]),
-            (["repair"], ["TO", "Stop the daemon", "print what is lost", "FILE-wal"]),
+            (["backup"], ["TO", "groupchat-admin restore --help"]),
+            (["restore"], ["BACKUP", "Stop the daemon", "FILE is groupchat.sqlite", "next million"]),
+            (["repair"], ["TO", "Stop the daemon", "print what is lost", "groupchat-admin restore TO FILE"]),
         ]:
             shown = run(*arguments, "--help").stdout
             for word in words:

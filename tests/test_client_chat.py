@@ -264,12 +264,14 @@ class LinesTest(ChatCase):
         self.chat.back(1)
         self.chat.back(2)
         self.chat.back(-1)
+        self.chat.began_anew()
         self.chat.rejoined("Yan")
         told = [
             "reconnecting (it ended)",
             "back, 1 line",
             "back, 2 lines",
             "back",
+            "the server began anew from an older state. You may have missed something.",
             "back, but your seat was gone: joined again as Yan. You may have missed something.",
         ]
         self.assertEqual(self.view.news(), [("state", words) for words in told])

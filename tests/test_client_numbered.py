@@ -690,3 +690,28 @@ class HostileTest(NumberedCase):
         self.session.stop()
         told = [str(told[1]) for told in self.witness.told if told[0] in ("answered", "refused", "unconfirmed")]
         self.assertEqual(len(told), len(set(told)), "nothing is answered twice")
+
+
+class OlderServerTest(NumberedCase):
+    """The server has an older state than the session saw, and did not raise its numbers."""
+
+    def test_the_session_starts_over_and_says_so(self) -> None:
+        peer = self.enter(7)
+        peer.send("313 Bob: seen")
+        self.lose(peer)
+        peer = self.call_again()
+        self.assertEqual(peer.sent(), [f"/resume {self.key} 313"])
+        peer.send("session 308 1 Zoe", "309 Bob: new")
+        self.assertEqual(self.witness.news(), [("began_anew",), ("back", 1)])
+        self.assertEqual(self.witness.lines[-1], (309, "Bob: new"))
+        self.lose(peer)
+        self.resume(309)
+
+    def test_a_higher_number_is_taken_in_silence(self) -> None:
+        peer = self.enter(7)
+        self.lose(peer)
+        peer = self.call_again()
+        peer.send("session 1000000 0 Zoe")
+        self.assertEqual(self.witness.news(), [("back", 0)])
+        self.lose(peer)
+        self.resume(1_000_000)

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import Trimmed, Unavailable
-from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Raised, Renamed, Said, Seen, Shared, Whispered
 from groupchat.log import Entry, ILog, Snapshot, sqlite
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog, Store
@@ -42,6 +42,7 @@ EVENTS: list[Event] = [
     Shared(1, "Alice", "", "Ein Lied, ¡olé! 🦊.tar.gz", 2**63 - 1, 6.0),
     Shared(0, "Zoë 🦊", "zoë 🦊", "empty", 0, 6.5),
     GuestSaid("Türklingel", "türklingel", "ding: dong", 7.0),
+    Raised(8.0, 2**53 - 1),
 ]
 
 

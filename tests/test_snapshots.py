@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from groupchat.core.errors import CannotOpen
-from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Raised, Record, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.history import History
 from groupchat.log import Entry, Snapshot
@@ -31,7 +31,7 @@ class Node:
         outcomes = []
         for event in self.snapshots.begin(entry):
             outcome = self.group.apply(event)
-            if outcome is None and not isinstance(event, Seen):
+            if outcome is None and not isinstance(event, Record):
                 self.snapshots.refused(entry, event)
             outcomes.append(outcome)
         return outcomes
@@ -51,6 +51,7 @@ class Node:
             "skeletons": dict(group.skeletons),
             "by": (set(group.by_key), set(group.by_address), set(group.by_secret), dict(group.per_host)),
             "whispered": group.whispered,
+            "raised": group.numbering.raises(),
             "kept": (history.first, history.head, history.first_entry(), self.snapshots.position),
             "lines": bytes(history.read(history.first - 1, history.head, 1 << 30)[0]),
             "waiting": [(group.behind(m), group.runs(m, m.cursor, m.skipped, 1 << 30)) for m in group.members.values()],
@@ -100,6 +101,7 @@ class Entries:
             Shared(member, name, "", f"{at}.txt", 5, at),
             Shared(0, *guest, f"{at}.txt", 5, at),
             GuestSaid(*guest, f"at {at}", at),
+            Raised(at, dice.choice([3, 1_000_000 * self.position])),
         ]
         return dice.choice([others[0], *others])
 

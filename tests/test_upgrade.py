@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.task import Clock
 
+from groupchat.admin.restore import restore
 from groupchat.core.commands import Say, SayAsGuest, Share
 from groupchat.core.errors import CannotOpen
 from groupchat.core.group import MANY
@@ -219,6 +220,88 @@ PRAGMA user_version = 3;
 """A file of the third format, as a killed daemon left it: without the comments and with shorter entry ids."""
 
 
+FOURTH_STATE = (
+    '{"first":1,"head":7,"members":[[2462464376937768974,"Alice","alice","10.0.0.1",1,null,1,1700000000.0,7,0,-1,'
+    "1700000000.0,0,0,28333333,1],"
+    '[523855243668966480,"Zoë 🦊","zoë 🦊","10.0.0.1",2,null,2,1700000000.0,2,0,0,1700000000.0,0,0,28333333,1],'
+    '[4117992200045110064,"Robot","robot","10.0.0.9",null,'
+    '"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",3,1700000000.0,3,0,2,1700000000.0,6,3,28333333,'
+    '1]],"refused":[],"whispered":1}'
+)
+FOURTH_PLACES = (
+    "504C9D90911B4507090000000000000003000000000000001655B00102000000"
+    "0EE86DDB4D6E2C220A0000000000000001000000000000001655B00102000000D7C33F9E"
+)
+FOURTH_VERSION = f"""
+CREATE TABLE beginning (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO beginning VALUES (1, 1, 2212294583);
+CREATE TABLE entry (
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO entry VALUES
+    (1, '77ccde45f6af6676-1', 1159680364), (2, '77ccde45f6af6676-2', 3088122303),
+    (3, '77ccde45f6af6676-3', 1191302573), (4, '77ccde45f6af6676-4', 5144268952),
+    (5, '77ccde45f6af6676-5', 3057252352), (6, '77ccde45f6af6676-6', 840387365),
+    (7, '77ccde45f6af6676-7', 0), (8, '77ccde45f6af6676-8', 2653203366),
+    (9, '77ccde45f6af6676-9', 968313864), (10, '77ccde45f6af6676-10', 1621635508), (11, '77ccde45f6af6676-11', 0);
+CREATE TABLE event (
+    position INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    member INTEGER,
+    name TEXT,
+    text TEXT,
+    key TEXT,
+    host TEXT,
+    port INTEGER,
+    places BLOB,
+    client_id INTEGER,
+    reader INTEGER,
+    secret TEXT,
+    size INTEGER,
+    PRIMARY KEY (position, slot)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event VALUES
+    (1, 0, 'joined', 1700000000.0, 2462464376937768974, 'Alice', NULL, 'alice', '10.0.0.1', 1, NULL, NULL, NULL, NULL,
+        NULL),
+    (2, 0, 'joined', 1700000000.0, 523855243668966480, 'Zoë 🦊', NULL, 'zoë 🦊', '10.0.0.1', 2, NULL, NULL, NULL, NULL,
+        NULL),
+    (3, 0, 'joined', 1700000000.0, 4117992200045110064, 'Robot', NULL, 'robot', '10.0.0.9', NULL, NULL, NULL, NULL,
+        '0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f', NULL),
+    (4, 0, 'said', 1700000000.0, 4117992200045110064, 'Robot', 'one', NULL, NULL, NULL, NULL, 5, NULL, NULL, NULL),
+    (4, 1, 'whispered', 1700000000.0, 4117992200045110064, 'Robot', 'psst', 'Alice', NULL, NULL, NULL, 6,
+        2462464376937768974, NULL, NULL),
+    (5, 0, 'shared', 1700000000.0, 4117992200045110064, 'Robot', 'x.flac', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        2100000),
+    (6, 0, 'told', 1700000000.0, NULL, 'Door', 'ding: dong', 'door', NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (8, 0, 'said', 1700000061.0, 523855243668966480, 'Zoë 🦊', 'after the snapshot', NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL),
+    (9, 0, 'renamed', 1700000061.0, 523855243668966480, 'Zoë 🦊', 'Zoë', 'zoë', NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL),
+    (10, 0, 'said', 1700000061.0, 2462464376937768974, 'Alice', 'last', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+    (11, 0, 'seen', 1700000062.0, NULL, NULL, NULL, NULL, NULL, NULL,
+        x'{FOURTH_PLACES}', NULL, NULL, NULL, NULL);
+CREATE TABLE snapshot (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    position INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT;
+INSERT INTO snapshot VALUES (1, 7, 3, CAST('{FOURTH_STATE}' AS BLOB), 2695941737);
+PRAGMA application_id = 1735552885;
+PRAGMA user_version = 4;
+"""
+"""A file of the fourth format, as a killed daemon left it, without the comments."""
+
+
 class UpgradeContract(Suite):
     """The tests of every upgrade. Each file has a cursor record, a snapshot, and entries after both."""
 
@@ -265,6 +348,14 @@ class UpgradeContract(Suite):
         self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
         self.assertEqual(list(self.directory.glob("*.v*")), [self.copy])
 
+    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
+        self.execute("DELETE FROM snapshot")
+        self.see(self.node(clock=self.clock))
+
+
+class UncountedContract(UpgradeContract):
+    """The tests of the upgrades from formats that did not count the minutes in which a member was heard."""
+
     def test_members_count_as_heard_in_many_minutes(self) -> None:
         node = self.node(clock=self.clock)
         self.assertEqual({member.minutes for member in node.service.group.members.values()}, {MANY})
@@ -273,12 +364,8 @@ class UpgradeContract(Suite):
         recorded = {member.name for member in again.service.group.members.values() if member.minutes == MANY}
         self.assertTrue(recorded >= self.recorded, recorded)
 
-    def test_the_state_is_the_same_without_the_snapshot(self) -> None:
-        self.execute("DELETE FROM snapshot")
-        self.see(self.node(clock=self.clock))
 
-
-class FirstUpgradeTests(UpgradeContract, Directory):
+class FirstUpgradeTests(UncountedContract, Directory):
     script = FIRST_VERSION
     members = [
         (11, "Al", ("10.0.0.1", 1), 8, 3),
@@ -330,7 +417,7 @@ class FirstUpgradeTests(UpgradeContract, Directory):
         self.assertEqual(self.version(self.path), (1, 13))
 
 
-class SecondUpgradeTests(UpgradeContract, Directory):
+class SecondUpgradeTests(UncountedContract, Directory):
     script = SECOND_VERSION
     members = [
         (11, "Alice", ("10.0.0.1", 1), 9, 0),
@@ -368,7 +455,7 @@ class SecondUpgradeTests(UpgradeContract, Directory):
         )
 
 
-class ThirdUpgradeTests(UpgradeContract, Directory):
+class ThirdUpgradeTests(UncountedContract, Directory):
     script = THIRD_VERSION
     members = [
         (3425762082116488021, "Alice", ("10.0.0.1", 1), 13, 0),
@@ -411,3 +498,40 @@ class ThirdUpgradeTests(UpgradeContract, Directory):
         with closing(Database(self.path)) as database:
             database.load_snapshot()
             database.read(0, 100)
+
+
+class FourthUpgradeTests(UpgradeContract, Directory):
+    script = FOURTH_VERSION
+    members = [
+        (2462464376937768974, "Alice", ("10.0.0.1", 1), 10, 0),
+        (523855243668966480, "Zoë", ("10.0.0.1", 2), 9, 1),
+        (4117992200045110064, "Robot", None, 3, 4),
+    ]
+    recorded = {"Alice", "Zoë"}
+    lines = [
+        "Alice has joined",
+        "Zoë 🦊 has joined",
+        "Robot has joined",
+        "Robot: one",
+        "Robot (private): psst",
+        "Robot shared x.flac (2.1 MB)",
+        "Door: ding: dong",
+        "Zoë 🦊: after the snapshot",
+        "Zoë 🦊 changed his name to Zoë",
+        "Alice: last",
+    ]
+
+    def test_minutes_are_kept(self) -> None:
+        members = self.node(clock=self.clock).service.group.members.values()
+        self.assertEqual([member.minutes for member in members], [2, 2, 1])
+
+    def test_an_upgraded_file_can_be_restored_over(self) -> None:
+        self.node(clock=self.clock).stop()
+        names = {path.name for path in self.directory.iterdir()}
+        restore(self.copy, self.path)
+        self.assertEqual({path.name for path in self.directory.iterdir()} - names, {"group.sqlite.replaced-1"})
+        node = self.node(clock=self.clock)
+        self.see(node)
+        self.assertEqual(node.service.group.numbering.of(len(self.lines) + 1), 1_000_001)
+        self.assertEqual(node.ask(1, "2 new"), "")
+        self.assertEqual(node.ask(2, "5"), "Alice: last\nAlice: new")

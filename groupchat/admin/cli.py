@@ -10,14 +10,13 @@ import argparse
 import json
 import os
 import re
-import secrets
 import signal
 import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from inspect import cleandoc
 from io import TextIOWrapper
@@ -25,84 +24,27 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from groupchat import __version__
+from groupchat.admin.copies import copy, new_file, remove
 from groupchat.admin.repair import repair as mend
-from groupchat.core.errors import CannotOpen, LogError
+from groupchat.admin.replay import Replay
+from groupchat.admin.restore import restore as put_back
+from groupchat.core.errors import LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.texts import FORBIDDEN
-from groupchat.log import Entry, Snapshot, database, tables
-from groupchat.log.reader import Reader, open_to_read
-from groupchat.service.snapshots import Snapshots
+from groupchat.log import tables
+from groupchat.log.reader import Reader
 
 DESCRIPTION = """\
 Look at the file that a group is kept in, back it up, or save what is sound in a damaged one. A daemon may be using the
-file: it is not changed, and nobody has to wait.
+file: it is not changed, and nobody has to wait. Only to restore a backup, stop the daemon.
 """
 
 EPILOG = """\
 exit status: 0 if done (check: if sound); 1 if not, with the reason on standard error; 2 for wrong arguments
 
-"groupchat-admin COMMAND --help" tells more about a command. "groupchat-admin backup --help" also tells how to restore.
+"groupchat-admin COMMAND --help" tells more about a command.
 """
-
-AT_ONCE = 200  # entries are read at once; each may be hundreds of events
-LARGE = 5_000  # pages (of 4 KiB) make a backup large enough to show its progress
-
-
-class Replay:
-    """The log of a file, folded as the daemon folds it: its lines one after another, and the group that they lead to.
-
-    It takes memory for the members, and not for the lines. `read` calls a function with a connection.
-    """
-
-    def __init__(self, read: Callable[[Callable[[sqlite3.Connection], Any]], Any]) -> None:
-        self.group = Group(keep=1)
-        self.position = 0
-        """The position of the last entry that was read."""
-        self.number = 0
-        """The number of the last line."""
-        self.snapshot: Snapshot | None = read(tables.load_snapshot)
-        self._read = read
-        self._snapshots = Snapshots(self.group)
-        if self.snapshot is not None:
-            with _applying("The snapshot"):
-                self.position = self._snapshots.load(self.snapshot)
-            self.number = self._snapshots.first_number(read(self._count_covered)) - 1
-
-    def _count_covered(self, connection: sqlite3.Connection) -> int:
-        """Return the number of lines, refused ones included, in the entries that the snapshot covers."""
-        assert self.snapshot is not None
-        events = tables.count_events(connection, self.position, self.snapshot.position)
-        return events.total() - events["seen"]
-
-    def lines(self) -> Iterator[tuple[int, Line]]:
-        """Yield the lines that are kept, each with its number. Raises LogError."""
-        while entries := self._read(self._fetch):
-            for entry in entries:
-                for line in self._fold(entry):
-                    self.number += 1
-                    yield self.number, line
-        self._snapshots.caught_up()
-
-    def _fetch(self, connection: sqlite3.Connection) -> list[Entry]:
-        with _applying(f"What comes after entry {self.position}"):
-            return tables.read(connection, self.position, AT_ONCE)
-
-    def _fold(self, entry: Entry) -> list[Line]:
-        self.position = entry.position
-        with _applying(f"Entry {entry.position}"):
-            return self._snapshots.fold(entry)
-
-
-@contextmanager
-def _applying(what: str) -> Iterator[None]:
-    """Turn any exception that stored data leads to into a LogError of one line."""
-    try:
-        yield
-    except (LogError, sqlite3.Error):
-        raise
-    except Exception as error:
-        raise LogError(f"{what} cannot be applied ({type(error).__name__}: {error}).") from error
 
 
 def check(given: argparse.Namespace) -> int:
@@ -147,11 +89,12 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
     if not beginning - 1 <= replay.position <= position <= head:
         return f"It holds the entries {beginning} to {head}, but needs those after {replay.position} to {position}."
     kinds = Counter(tables.KINDS[type(line)] for _, line in replay.lines())
-    numbers = f", numbers {replay.number - kinds.total() + 1} to {replay.number}" if kinds else ""
+    lines = replay.line - kinds.total() + 1, replay.line
+    numbers = ", numbers {} to {}".format(*map(replay.group.numbering.of, lines)) if kinds else ""
     facts += [("lines", _listed(kinds) + numbers), ("members", len(replay.group.members))]
     last = replay.group.history.head
-    if replay.number != last:
-        return f"By its snapshot the last line is number {last}, by its entries {replay.number}."
+    if replay.line != last:
+        return f"By its snapshot the last line is number {last}, by its entries {replay.line}."
     for member in replay.group.members.values():
         if not 0 <= replay.group.hidden(member, member.skipped) <= last - member.cursor:
             return f"The cursor of {member.name} cannot be right."
@@ -218,8 +161,7 @@ def members(given: argparse.Namespace) -> int:
 
 def _group(connection: sqlite3.Connection) -> Group:
     replay = Replay(lambda function: function(connection))
-    for _ in replay.lines():
-        pass
+    replay.finish()
     return replay.group
 
 
@@ -251,88 +193,42 @@ def backup(given: argparse.Namespace) -> int:
     A daemon that uses FILE keeps running. The copy gets its name only after it was checked and is on the disk. Do not
     copy the file of a running daemon in any other way.
 
-    To restore: stop the daemon, remove FILE-wal and FILE-shm if they exist, copy the backup to FILE, make sure that the
-    user of the daemon may write to it, and start the daemon. What came after the backup is then gone, for everybody.
+    To restore it: "groupchat-admin restore --help".
     """
     reader = Reader(given.file)
-    with _new_file(given.to) as part:
-        reader.read(lambda connection: _copy(connection, part))
+    with new_file(given.to) as part:
+        reader.read(lambda connection: copy(connection, part))
+    return 0
+
+
+def restore(given: argparse.Namespace) -> int:
+    """Put a copy of BACKUP in the place of FILE. Stop the daemon before. The old file is kept: its new name is printed.
+
+    What came after the backup is then gone, for everybody. Numbers of lines go on with the next million above every one
+    that was given, so that clients take none of the new lines for one that they have. BACKUP may be of an older
+    groupchat: the copy is upgraded. FILE is groupchat.sqlite if it is not named. The new file gets the permissions of
+    the old one and, if you are root, its owner.
+    """
+    print(*put_back(given.backup, given.file), sep="\n")
     return 0
 
 
 def repair(given: argparse.Namespace) -> int:
     """Write what is sound in the damaged FILE to the new file TO, and print what is lost. FILE is not changed.
 
-    Stop the daemon before. Then move FILE, FILE-wal and FILE-shm away, move TO to the place of FILE, make sure that the
-    user of the daemon may write to it, and start the daemon. A backup that was sound may hold more.
+    Stop the daemon before, and put TO in the place of FILE with "groupchat-admin restore TO FILE". A backup that was
+    sound may hold more.
     """
     reader = Reader(given.file)
-    with _new_file(given.to) as part:
+    with new_file(given.to) as part:
 
         def write(connection: sqlite3.Connection) -> list[str]:
-            _remove(part)
+            remove(part)
             return mend(connection, part)
 
         said = reader.read(write)
     print(*said, sep="\n")
     return 0
-
-
-@contextmanager
-def _new_file(to: Path) -> Iterator[Path]:
-    """Give the name of a file to write. It becomes `to` once it was checked and is on the disk."""
-    _check_free(to)
-    part = to.with_name(f"{to.name}.{secrets.token_hex(4)}.part")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
-    try:
-        yield part
-        _check_copy(part)
-        database.sync(part)
-        _check_free(to)
-        part.rename(to)
-        database.sync(to.parent)
-    finally:
-        _remove(part)
-
-
-def _remove(part: Path) -> None:
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        Path(f"{part}{suffix}").unlink(missing_ok=True)
-
-
-def _check_free(to: Path) -> None:
-    """Raise CannotOpen if the new file, or one that SQLite would take for a part of it, exists."""
-    for suffix in ("", "-wal", "-journal"):
-        if os.path.lexists(f"{to}{suffix}"):
-            raise CannotOpen(f"{to}{suffix} is there already: nothing was copied.")
-
-
-def _copy(connection: sqlite3.Connection, part: Path) -> None:
-    """Copy the file as this connection sees it. That does not change, or else the copy would start again and again."""
-    part.unlink(missing_ok=True)
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    # Always pass a function: Python handles signals only while one runs.
-    try:
-        database.backup(connection, part, _show_progress if on_terminal else lambda *_: None)
-    except sqlite3.Error as error:
-        raise LogError(f"no backup was made: {error}.") from error
-
-
-def _show_progress(_status: int, remaining: int, pages: int) -> None:
-    if pages >= LARGE:
-        shown = f"{100 * (pages - remaining) // pages:3} %" if remaining else " " * 5
-        print(f"\r{shown}\r", end="", file=sys.stderr, flush=True)
-
-
-def _check_copy(part: Path) -> None:
-    try:
-        with closing(open_to_read(part, immutable=True)) as connection:
-            damage = tables.check(connection, "quick_check(1)")
-    except sqlite3.Error as error:
-        damage = str(error)
-    if damage:
-        raise LogError(f"no backup was made: the copy would be damaged ({damage}).")
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
@@ -388,7 +284,10 @@ def make_parser() -> Parser:
         description = cleandoc(function.__doc__ or "")
         command = commands.add_parser(function.__name__, help=summary, description=description, **style)
         command.set_defaults(function=function)
-        command.add_argument("file", metavar="FILE", type=Path, help="the file that the group is kept in")
+        if function is restore:
+            command.add_argument("backup", metavar="BACKUP", type=Path, help="the backup")
+        optional: dict[str, Any] = {"nargs": "?", "default": Path("groupchat.sqlite")} if function is restore else {}
+        command.add_argument("file", metavar="FILE", type=Path, help="the file that the group is kept in", **optional)
         return command
 
     add(check, "print what is in FILE, and check that it is sound")
@@ -397,6 +296,7 @@ def make_parser() -> Parser:
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
     for command in (lines, add(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
+    add(restore, "put a copy of BACKUP in the place of FILE")
     for command in (
         add(backup, "copy FILE, even while a daemon uses it"),
         add(repair, "write what is sound in a damaged FILE to a new file"),

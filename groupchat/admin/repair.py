@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from groupchat.core.errors import LogError
-from groupchat.core.events import Event, Joined, Seen
+from groupchat.core.events import Event, Joined, Raised, Seen
 from groupchat.core.group import Group
 from groupchat.log import Entry
 from groupchat.log.database import Database
@@ -97,11 +97,11 @@ class Fold:
 
     def _apply(self, entry: Entry, event: Event) -> None:
         if isinstance(event, Seen):
-            head = max((place[1] for place in event.places), default=0)
-            if head > self._group.history.head:  # more lines are lost than could be told
-                self._group.history.renumber(head)
+            lost = max((place[1] for place in event.places), default=0) - self._group.history.head
+            if lost > 0:  # more lines than could be told
+                self._group.skip(lost)
             self._group.apply(event)
-        elif self._group.apply(event) is None:
+        elif self._group.apply(event) is None and not isinstance(event, Raised):
             if self.lossy and not isinstance(event, Joined):
                 self._snapshots.keep(event)
             else:

@@ -251,6 +251,9 @@ class Chat:
         lines = "line" if waiting == 1 else "lines"
         self._show("state", "back" if waiting < 0 else f"back, {waiting} {lines}")
 
+    def began_anew(self) -> None:
+        self._show("state", "the server began anew from an older state. You may have missed something.")
+
     def rejoined(self, name: str) -> None:
         self._state = State.ONLINE
         self._is_named(name)

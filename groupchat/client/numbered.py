@@ -264,11 +264,13 @@ class NumberedSession:
             return
         self._reconnector.failures = 0
         self._phase = Phase.OPEN
-        self._seen = max(self._seen, int(number))
+        before, self._seen = self._seen, int(number)
         self._name = clean(name)
         seat, self._seat = self._seat, Seat.HELD
         match seat:
             case Seat.HELD:
+                if self._seen < before:
+                    self._listener.began_anew()
                 self._listener.back(int(waiting))
             case Seat.LOST:
                 self._listener.rejoined(self._name)

@@ -88,6 +88,9 @@ class SessionListener(Protocol):
     def back(self, waiting: int) -> None:
         """The connection is back. `waiting` lines follow that came meanwhile; -1 if their number is not known."""
 
+    def began_anew(self) -> None:
+        """The server has an older state than this session saw. `back` follows, and what the server knows to be new."""
+
     def rejoined(self, name: str) -> None:
         """The old seat was gone, and this is a new one. What happened in between is not known."""
 

@@ -150,7 +150,18 @@ class Seen:
     places: tuple[Place, ...]
 
 
+@_event
+class Raised:
+    """The lines after this have numbers above `to`: the log was replaced by an older copy. See numbering.py."""
+
+    at: float
+    to: int
+
+
 Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid
 """The events that have a number and read as a line."""
 
-Event = Line | Seen
+Record = Seen | Raised
+"""The events that are no lines, and have no number."""
+
+Event = Line | Record

@@ -12,14 +12,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from groupchat.core.events import Address, Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import (
+    Address,
+    Event,
+    GuestSaid,
+    Joined,
+    Left,
+    Raised,
+    Renamed,
+    Said,
+    Seen,
+    Shared,
+    Whispered,
+)
 from groupchat.core.history import History
 from groupchat.core.ids import Ids
 from groupchat.core.networks import network_of
+from groupchat.core.numbering import Numbering
 from groupchat.core.skeletons import Skeletons
 
 Outcome = int | None
-"""The number of an event; None if it was refused, or is a Seen, which has no number."""
+"""The number of an event; None if it was refused, or is a Record, which has no number."""
 
 MANY = 1_000_000
 """The number of minutes in which a member was heard that was there before they were counted."""
@@ -102,6 +115,7 @@ class Group:
 
     def __init__(self, keep: int) -> None:
         self.history = History(keep)
+        self.numbering = Numbering()
         self.members: dict[int, Member] = {}  # by id, in the order in which they joined
         self.by_key: dict[str, Member] = {}
         self.skeletons = Skeletons()  # for the rules: the fold does not ask them
@@ -120,6 +134,7 @@ class Group:
             Shared: self._shared,
             GuestSaid: self._by_guest,
             Seen: self._seen,
+            Raised: self._raised,
         }
 
     def apply(self, event: Event) -> Outcome:
@@ -231,10 +246,19 @@ class Group:
             member.minutes = max(member.minutes, minutes or MANY)
         return None
 
+    def _raised(self, event: Raised) -> Outcome:
+        self.numbering.raise_to(self.history.head, event.to)
+        return None
+
     def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:
         """Return the author of an event, if it is still a member and still has the name in the event."""
         member = self.members.get(event.member)
         return member if member is not None and member.name == event.name else None
+
+    def skip(self, lines: int) -> None:
+        """Count lines that are lost: those that are there are counted up."""
+        self.history.renumber(self.history.head + lines)
+        self.numbering.shift(lines)
 
     def hidden(self, member: Member, skipped: int) -> int:
         """Return how many lines are hidden to a member after the place where `skipped` were."""

@@ -1,7 +1,8 @@
 """The lines that are kept, each rendered once, one after the other in blocks of bytes.
 
 However many members a line waits for, it is here once; what waits for a member is usually one slice of the last block.
-Lines are numbered 1, 2, 3 ... in the order in which they were added; `first` is the oldest that is still kept.
+Lines are numbered 1, 2, 3 ... in the order in which they were added; `first` is the oldest that is still kept. Clients
+are given other numbers for them once a backup was restored: see numbering.py.
 A whisper is a line for one reader only. Who is shown which lines: see visibility.py.
 
 Beside its text a line takes about 75 bytes, and a whisper 115.

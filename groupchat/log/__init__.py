@@ -74,6 +74,15 @@ class ILog(Interface):
     def load_snapshot() -> Deferred[Snapshot | None]:
         """Return the last snapshot that was saved."""
 
+    def save_highest(number: int) -> Deferred[None]:
+        """Store the highest number that a line was given, apart from the entries: it outlives an older copy of them.
+
+        A log that cannot be replaced by a copy need not store it. Fail with Unavailable if it cannot be stored now.
+        """
+
+    def load_highest() -> Deferred[int]:
+        """Return the last number that was saved so, 0 if none was. Fail with Damaged if that cannot be told."""
+
     def trim(before: int, seen_before: int) -> Deferred[None]:
         """Delete the entries before `before` and, if that saves space, the Seen events of those before `seen_before`.
 

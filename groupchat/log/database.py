@@ -38,7 +38,7 @@ from groupchat.log.tables import (
     with_checksum,
 )
 
-UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql"}
+UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql", 4: "upgrade_4.sql"}
 """The SQL file beside this one that upgrades each older version to the next one."""
 
 _TEMPORARY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
@@ -60,7 +60,7 @@ class Database:
         self.path = path
         try:
             with ExitStack() as stack:
-                self._lock = _locked(path)
+                self._lock = locked(path)
                 stack.callback(os.close, self._lock)
                 self._connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
                 self._prepare(synchronous, check)
@@ -240,8 +240,11 @@ def sync(path: Path) -> None:
     os.close(handle)
 
 
-def _locked(path: Path) -> int:
-    """Open and lock a file, and return its handle. Close it after all other handles of the file."""
+def locked(path: Path, user: str = "another daemon. Stop it, or choose another file with --db.") -> int:
+    """Open and lock a file, and return its handle. Close it after all other handles of the file.
+
+    Raises CannotOpen: "in use by", and the words about its `user`, if it is locked.
+    """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -250,5 +253,5 @@ def _locked(path: Path) -> int:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
-        raise CannotOpen(f"{path} is in use by another daemon. Stop it, or choose another file with --db.") from None
+        raise CannotOpen(f"{path} is in use by {user}") from None
     return handle

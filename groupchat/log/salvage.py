@@ -72,6 +72,6 @@ def _find(connection: sqlite3.Connection, position: int) -> Found:
             return Found(position, Entry(position, entry_id, [to_event(row) for row in found]), seen=False)
     lines = 1
     with suppress(sqlite3.Error):
-        where = "position = ? AND kind <> 'seen'"
+        where = "position = ? AND kind NOT IN ('seen', 'raised')"
         lines = connection.execute(f"SELECT count(*) FROM event WHERE {where}", (position,)).fetchone()[0]  # noqa: S608 - no input
     return Found(position, None, lines)

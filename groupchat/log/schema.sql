@@ -1,4 +1,4 @@
--- The file of one group, version 4. `PRAGMA user_version` is the version, and `PRAGMA application_id` marks it as ours.
+-- The file of one group, version 5. `PRAGMA user_version` is the version, and `PRAGMA application_id` marks it as ours.
 
 CREATE TABLE entry (
     position INTEGER PRIMARY KEY,   -- 1, 2, 3 ...
@@ -9,9 +9,9 @@ CREATE TABLE entry (
 CREATE TABLE event (
     position INTEGER NOT NULL,      -- the position of its entry
     slot INTEGER NOT NULL,          -- its index in the entry: 0, 1, 2 ...
-    kind TEXT NOT NULL,             -- joined, said, whispered, renamed, left, shared, told, seen
+    kind TEXT NOT NULL,             -- joined, said, whispered, renamed, left, shared, told, seen, raised
     at REAL NOT NULL,               -- seconds since the epoch
-    member INTEGER,                 -- the member's id; NULL for a seen, and for a guest who shared or told something
+    member INTEGER,                 -- the member's id; NULL for a seen or raised, and for a guest who shared or told something
     name TEXT,                      -- the name shown at the time
     text TEXT,                      -- said, whispered, told: the text; renamed: the new name; shared: the name of the file
     key TEXT,                       -- joined, renamed, and of a guest: the unique key of the name; whispered: the name of the reader
@@ -21,7 +21,7 @@ CREATE TABLE event (
     client_id INTEGER,              -- the client's own id of its command, if it gave one
     reader INTEGER,                 -- whispered: the id of the member that it is for
     secret TEXT,                    -- joined: the hash of the key with which the session can be resumed, if it can
-    size INTEGER,                   -- shared: the size of the file, in bytes
+    size INTEGER,                   -- shared: the size of the file, in bytes; raised: the number that all later ones are above
     PRIMARY KEY (position, slot)
 ) STRICT, WITHOUT ROWID;
 

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from groupchat.core.errors import LogError, Unavailable
 from groupchat.core.events import Event
-from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot
+from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot, highest
 from groupchat.log.database import Database
 
 MOST_EVENTS = 512
@@ -131,6 +131,12 @@ class SqliteLog:
 
     def load_snapshot(self) -> Deferred[Snapshot | None]:
         return self._call(Database.load_snapshot)
+
+    def save_highest(self, number: int) -> Deferred[None]:
+        return self._call(lambda database: highest.save(database.path, number))
+
+    def load_highest(self) -> Deferred[int]:
+        return self._call(lambda database: highest.load(database.path))
 
     @inlineCallbacks
     def trim(self, before: int, seen_before: int) -> Any:

@@ -15,11 +15,11 @@ from typing import Any
 from zlib import crc32
 
 from groupchat.core.errors import CannotOpen, Damaged
-from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import Event, GuestSaid, Joined, Left, Raised, Renamed, Said, Seen, Shared, Whispered
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
-VERSION = 4
+VERSION = 5
 
 KINDS: dict[type[Event], str] = {
     Said: "said",
@@ -30,6 +30,7 @@ KINDS: dict[type[Event], str] = {
     Shared: "shared",
     GuestSaid: "told",
     Seen: "seen",
+    Raised: "raised",
 }
 """The `kind` of each event, as it stands in the file."""
 
@@ -245,13 +246,15 @@ def _fields(position: int, slot: int, event: Event) -> dict[str, object]:  # noq
             return {"member": member or None, "name": name, "key": key or None, "text": file, "size": size}
         case GuestSaid(name, key, text):
             return {"name": name, "key": key, "text": text}
+        case Raised(_, to):
+            return {"size": to}
         case Seen(at, places):
             packed = b"".join([_PLACE.pack(*place) for place in places])
             return {"places": with_checksum(position, slot, at, packed)}
     raise TypeError(f"not an event with fields of its own: {event!r}")
 
 
-def to_event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
+def to_event(row: Row) -> Event:  # noqa: C901, PLR0911 - one for each kind
     """Return the event of a row. Raise any exception if the row cannot be right."""
     if row[2] == "said":
         return Said(row[4], row[5], row[6], row[3], row[7] or 0)
@@ -269,6 +272,8 @@ def to_event(row: Row) -> Event:  # noqa: PLR0911 - one for each kind
             return Shared(member or 0, name, key or "", text, size, at)
         case "told":
             return GuestSaid(name, key, text, at)
+        case "raised":
+            return Raised(at, size)
         case "seen":
             bare = places[: -_CHECKSUM.size]
             if with_checksum(position, slot, at, bare) != places:

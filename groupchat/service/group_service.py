@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.commands import Command, Leave
 from groupchat.core.errors import IllegalMessage, LogError, NotNow
-from groupchat.core.events import Address, Event, Joined, Left, Said, Seen
+from groupchat.core.events import Address, Event, Joined, Left, Raised, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
@@ -32,6 +32,7 @@ from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
+from groupchat.service.highest import HighestNumber
 from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
 from groupchat.service.subscriptions import Subscriptions
@@ -56,6 +57,7 @@ class GroupService(service.Service):
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
         self._saver = SnapshotSaver(self._snapshots, log, self.survive)
+        self._highest = HighestNumber(self.group, log, clock.seconds)
         self._rules = Rules(self.group, settings)
         self._log = log
         self.seconds = clock.seconds
@@ -87,6 +89,7 @@ class GroupService(service.Service):
         self._snapshots.caught_up()
         if self._queue.closed:
             raise LogError("The log cannot be applied.")
+        yield self._highest.check()
         if self.running:
             now = self.seconds()
             self._day = now // DAY
@@ -105,6 +108,7 @@ class GroupService(service.Service):
             self._queue.submit(*self._upkeep.last_record())
             yield self.drain()
             yield self._saver.save()
+            yield self._highest.save()
         yield self._log.close()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
@@ -228,7 +232,7 @@ class GroupService(service.Service):
             if outcome is None:
                 if type(event) is Seen:
                     self._saver.unsaved += len(event.places) // PLACES
-                else:
+                elif type(event) is not Raised:
                     self._snapshots.refused(entry, event)
             if waiter is not None:
                 self._queue.settle(waiter, outcome)
@@ -287,6 +291,7 @@ class GroupService(service.Service):
             now = self.seconds()
             for seat, command in self._upkeep.tick(now):
                 self._queue.submit(seat, command)
+            self._highest.save_if_changed()
             self.subscriptions.drop_stalled(self.settings.stall)
             if now // DAY != self._day:
                 self._day = now // DAY

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
 from groupchat.core.errors import CannotOpen, LogError
-from groupchat.core.events import Event, Joined, Line, Seen, Whispered
+from groupchat.core.events import Event, Joined, Line, Record, Whispered
 from groupchat.core.group import MANY, Group, Member
 from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
@@ -47,6 +47,8 @@ class Snapshots:
             self._head = _whole(state["head"])
             self._refused = {(_whole(position), _whole(index)) for position, index in state["refused"]}
             self._group.whispered = _whole(state.get("whispered", 0))
+            for line, to in state.get("raised", ()):
+                self._group.numbering.raise_to(_whole(line, most=self._head), _whole(to))
             upgrades = _UPGRADES[snapshot.version - 1 :]
             for fields in state["members"]:
                 self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
@@ -96,7 +98,7 @@ class Snapshots:
         self.begin(Entry(position, "", ()))
         self._refused = {refused for refused in self._refused if refused[0] != position}
         if not self._covered:
-            self._group.history.renumber(self._group.history.head + lines)
+            self._group.skip(lines)
 
     def refused(self, entry: Entry, event: Event) -> None:
         """Note that this very event of the current entry changed nothing."""
@@ -106,7 +108,7 @@ class Snapshots:
     def fold(self, entry: Entry) -> list[Line]:
         """Apply an entry, and return its lines without the refused ones."""
         for event in self.begin(entry):
-            if self._group.apply(event) is None and not isinstance(event, Seen):
+            if self._group.apply(event) is None and not isinstance(event, Record):
                 self.refused(entry, event)
         return self._taken(entry)
 
@@ -127,6 +129,7 @@ class Snapshots:
             "first": first,
             "head": self._group.history.head,
             "members": [_fields(member) for member in self._group.members.values()],
+            "raised": self._group.numbering.raises(),
             "refused": sorted(self._refused),
             "whispered": self._group.whispered,
         }
@@ -145,8 +148,8 @@ def _whole(number: object, least: int = 0, most: int = MAX_ID) -> int:
 
 
 def _lines(entry: Entry) -> list[Line]:
-    """Return all events but the Seens. The log may forget those, which must not change the index of the others."""
-    return [event for event in entry.events if not isinstance(event, Seen)]
+    """Return all events but the records. The log may forget those, which must not change the index of the others."""
+    return [event for event in entry.events if not isinstance(event, Record)]
 
 
 def _fields(m: Member) -> list[object]:

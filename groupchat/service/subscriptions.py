@@ -37,7 +37,10 @@ READERS = 2_000
 """The number of readers that are served in one turn of the reactor."""
 
 Render = Callable[[Sequence[Run]], bytes]
-"""A function of a front end that renders runs of lines; nothing for no runs. All readers share one: see `Rendered`."""
+"""A function of a front end that renders runs of lines, with their numbers for clients; nothing for no runs.
+
+All readers share one: see `Turn`.
+"""
 
 RenderNumbers = Callable[[range, Sequence[range]], bytes]
 """A function that renders lines given by number: those that are no longer kept, and runs of those that are."""
@@ -124,7 +127,8 @@ class Subscription:
         before = self.cursor - self.skipped
         runs, cursor, skipped = group.runs(self.member, self.cursor, self.skipped, AT_ONCE, LINES_AT_ONCE)
         turn.work -= min(cursor - skipped - before, LINES_AT_ONCE) + RANGE * len(runs)
-        return (self.render or with_ends)(runs), cursor, skipped
+        lines = self.render(group.numbering.numbered(runs)) if self.render else with_ends(runs)
+        return lines, cursor, skipped
 
 
 def with_ends(runs: Sequence[Run]) -> bytes:
@@ -192,7 +196,7 @@ class Subscriptions:
         return subscription
 
     def watch(self, member: Member, after: int, reader: IReader, render: RenderNumbers) -> Subscription:
-        """Open a subscription to all lines after the number `after`, the member's own included."""
+        """Open a subscription to all lines after the line `after`, the member's own included."""
         subscription = FullSubscription(self, member, min(after, self._group.history.head), reader, render)
         if subscription.cursor > member.cursor:  # the lines up to there were seen, even if no more come
             self._group.advance(member, *self._group.place(member, subscription.cursor))

@@ -1,6 +1,7 @@
 // The server stops and starts again, and nothing is lost or doubled in either direction.
 
 import assert from "node:assert/strict";
+import { copyFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { AWAY, closeBrowser, Daemon, enter, joined, person, say, sees, shown, until } from "./harness.mjs";
 
@@ -175,4 +176,41 @@ test("texts are sent although the browser can store nothing", async (t) => {
     await page.press("#text", "Enter");
     await bob.hears(`Alice: ${text}`);
   }
+});
+
+test("a restored backup keeps no new text from an open page", async (t) => {
+  const daemon = await Daemon.start(t);
+  const { page } = await joined(t, daemon, "Alice", { allow: AWAY });
+  await say(page, "kept");
+  await sees(page, "You: kept");
+  await daemon.end("SIGTERM");
+  const file = `${daemon.directory}/groupchat.sqlite`;
+  await copyFile(file, `${file}.backup`);
+  await daemon.start();
+  const bob = await daemon.telnet(t, "Bob");
+  for (const text of ["lost 1", "lost 2", "lost 3"]) bob.send(text);
+  await sees(page, "Bob: lost 3");
+  await daemon.end("SIGTERM");
+  await copyFile(`${file}.backup`, file);
+  await daemon.start();
+  const eve = await daemon.telnet(t, "Eve");
+  eve.send("new 1", "new 2");
+  await sees(page, "Bob: lost 3"); // what it was shown stays
+  await sees(page, "Eve: new 2");
+  const lines = await shown(page);
+  for (const text of ["Eve: new 1", "Eve: new 2"]) assert.equal(lines.filter((line) => line === text).length, 1, `${lines}`);
+  assert.ok(!lines.some((line) => /no longer kept|began anew/.test(line)), `${lines}`);
+});
+
+test("a page says that the server began anew", async (t) => {
+  const daemon = await Daemon.start(t, "--db", ":memory:");
+  const { page } = await joined(t, daemon, "Alice", { allow: AWAY });
+  await say(page, "one", "two", "three");
+  await sees(page, "You: three");
+  await daemon.end();
+  await daemon.start();
+  await page.getByText("The server began anew: messages may be missing").waitFor();
+  const bob = await daemon.telnet(t, "Bob");
+  bob.send("hello");
+  await sees(page, "Bob: hello");
 });

@@ -82,7 +82,7 @@ class Dialogue:
         self._phase = Phase.NAME if registry.limits.password is None else Phase.PASSWORD
         self._check: Deferred[bool] | None = None  # of a password
         self._attempts = 0  # passwords, and then names, that were refused
-        self._greeted = 0  # the number of the last line when the greeting was written
+        self._greeted = 0  # the last line when the greeting was written
         self._seat: Seat | None = None
         self._unanswered: dict[int, Command] = {}  # by identity
 
@@ -240,20 +240,21 @@ class Dialogue:
         return True
 
     def _take_over(self, secret: str, number: int) -> None:
-        """Resume a session after the line of this number. Raises IllegalMessage if there is none."""
+        """Resume a session after a client's last number. Raises IllegalMessage if there is no session."""
         self._seat = self._service.resume(secret, self)
         member = self._seat.member
         assert member is not None
-        self._enter(member, max(number, member.joined))
+        self._enter(member, max(self._group.numbering.line(number), member.joined))
 
-    def _enter(self, member: Member, number: int) -> None:
-        """Begin the conversation after the line of this number."""
+    def _enter(self, member: Member, after: int) -> None:
+        """Begin the conversation after a line."""
         self._phase = Phase.MEMBER
         self._registry.named(self._connection)
-        place = self._group.place(member, number)
+        place = self._group.place(member, after)
         if self.numbered:
             waiting = self._group.history.head - place[0] - self._group.hidden(member, place[1])
-            self._connection.give(b"session %d %d %s\n" % (place[0], waiting, member.name.encode()))
+            number = self._group.numbering.after(place[0])
+            self._connection.give(b"session %d %d %s\n" % (number, waiting, member.name.encode()))
         else:
             self._answers.note(
                 f"You are {member.name}. What you type goes to all; /help tells more, and Ctrl-D leaves."
@@ -311,7 +312,8 @@ class Dialogue:
             case Files():
                 self._list_files(command)
             case Recall() if member is not None:
-                last = self._group.history.last(command.lines, member.id, MAX_ANSWER)
+                found = self._group.history.last(command.lines, member.id, MAX_ANSWER)
+                last = self._group.numbering.numbered(found)
                 self._answers.reply(command.id, listings.history(last, numbered=self.numbered))
             case Rename() if member is not None:
                 self._answers.confirm(command.id, f"You are {member.name} now.")

@@ -48,12 +48,17 @@ def me(site: Site, request: Request) -> Answer:
     value = {
         "group": site.service.settings.name,
         **_who(member),
-        "head": site.group.history.head,
+        "head": _head(site),
         "files": site.has_files,
         "max_file": site.max_file,
         "max_text": MAX_BYTES,
     }
     return answers.of(value)
+
+
+def _head(site: Site) -> int:
+    """Return the number of the last line, or the one that it was raised to since."""
+    return site.group.numbering.after(site.group.history.head)
 
 
 def _who(member: Member | None) -> dict[str, Any]:
@@ -91,7 +96,7 @@ async def name(site: Site, request: Request) -> Answer:
     member = site.group.by_secret.get(secret)
     if member is None:
         raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
-    return answers.of({**_who(member), "head": site.group.history.head}, headers=headers)
+    return answers.of({**_who(member), "head": _head(site)}, headers=headers)
 
 
 def _check_author(member: Member | None, body: Mapping[str, Any]) -> None:
@@ -132,7 +137,7 @@ def _number_of(site: Site, author: int, text: str) -> dict[str, int]:
     if log.head < log.first or log.author(log.head) != author:
         return {}
     line, _ = log.read(log.head - 1, log.head, 0)
-    return {"number": log.head} if line.endswith(b": " + text.encode()) else {}
+    return {"number": site.group.numbering.of(log.head)} if line.endswith(b": " + text.encode()) else {}
 
 
 def _saying(text: str, to: Any, client_id: int) -> Command:
@@ -185,29 +190,29 @@ def _member(site: Site, request: Request) -> Member:
 def history(site: Site, request: Request) -> Answer:
     """Return lines before a number, or after one."""
     member = _member(site, request)
-    head = site.group.history.head
+    numbering, log, head = site.group.numbering, site.group.history, _head(site)
     limit = max(1, min(request.number("limit", LINES), MAX_LINES))
     if request.query("after"):
-        lines = _after(site, member, min(request.number("after", 0), head), limit)
+        lines = _after(site, member, min(numbering.line(request.number("after", 0)), log.head), limit)
     else:
-        lines = _before(site, member, min(request.number("before", head + 1), head + 1), limit)
-    value = b'{"lines":[%s],"first":%d,"head":%d}' % (b",".join(lines), site.group.history.first, head)
+        lines = _upto(site, member, min(numbering.line(request.number("before", head + 1) - 1), log.head), limit)
+    value = b'{"lines":[%s],"first":%d,"head":%d}' % (b",".join(lines), numbering.of(log.first), head)
     return Answer(200, value)
 
 
 def _after(site: Site, member: Member, after: int, limit: int) -> list[bytes]:
-    """Return the lines after a number, and move the member's cursor: it has received them."""
+    """Return the lines after a line, and move the member's cursor: it has received them."""
     lost, runs, upto = site.group.seen_by(member, after, MAX_PAGE // 4, limit)
     if after <= member.cursor < upto:
         site.group.advance(member, *site.group.place(member, upto))
     gap = [site.renderer.gap(lost)] if lost else []
-    return gap + [site.renderer.line(number) for run in runs for number in run]
+    return gap + [site.renderer.line(one) for run in runs for one in run]
 
 
-def _before(site: Site, member: Member, before: int, limit: int) -> list[bytes]:
+def _upto(site: Site, member: Member, upto: int, limit: int) -> list[bytes]:
     log, found, room = site.group.history, list[bytes](), MAX_PAGE
-    for at in reversed(log.withheld(member.id).last(limit, log.first - 1, before - 1)):
-        line = site.renderer.line(at)
+    for one in reversed(log.withheld(member.id).last(limit, log.first - 1, upto)):
+        line = site.renderer.line(one)
         room -= len(line)
         if room < 0 and found:
             break

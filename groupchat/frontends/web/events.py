@@ -40,14 +40,15 @@ def events(site: Site, request: Request) -> None:
     if request.member is None:
         raise Refusal(403, JOIN)
     last = request.text("Last-Event-ID")
-    after = number(last, 0) if last else request.number("after", site.group.history.head)
+    group = site.group
+    after = number(last, 0) if last else request.number("after", group.numbering.after(group.history.head))
     session = site.sessions.use(request.secret)
     try:
         session.check_streams()
         if request.method == b"HEAD":
             request.answer(answers.Answer(200, b"", b"text/event-stream"))
             return
-        EventStream(site, request.channel, session).begin(min(after, site.group.history.head))
+        EventStream(site, request.channel, session).begin(min(group.numbering.line(after), group.history.head))
     finally:
         session.released()
 
@@ -66,13 +67,14 @@ class EventStream:
         self._write = writer(channel.transport)
 
     def begin(self, after: int) -> None:
+        """Give what comes after a line."""
         session, site = self._session, self._site
         assert session is not None
         assert session.member is not None
         session.opened(self)
         site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         # The first id is where the stream begins: a browser that gets nothing more continues from there.
-        self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, after))
+        self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, site.group.numbering.after(after)))
         self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
         self._channel.become(self)
 

@@ -21,21 +21,22 @@ class LineRenderer:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._history = group.history
+        self._number = group.numbering.of
         self.line = lru_cache(REMEMBERED)(self._line)
 
     def events(self, lost: range, runs: Sequence[range]) -> bytes:
         """Return lines as events of a stream. The id of an event is the number of its line."""
-        gap = _event(self.gap(lost), lost[-1]) if lost else b""
-        line = self.line
-        return gap + b"".join([_event(line(number), number) for run in runs for number in run])
+        gap = _event(self.gap(lost), self._number(lost[-1])) if lost else b""
+        line, numbers = self.line, self._group.numbering.numbers
+        return gap + b"".join([_event(*one) for run in runs for one in zip(map(line, run), numbers(run), strict=True)])
 
-    def _line(self, number: int) -> bytes:
+    def _line(self, line: int) -> bytes:
         """Return a line of the history as one line of JSON."""
         history = self._history
-        text, _ = history.read(number - 1, number, 0)
+        text, _ = history.read(line - 1, line, 0)
         read = notices.read(bytes(text).decode())
-        value = _value(number, history.at(number), history.author(number), read)
-        reader = history.reader(number)
+        value = _value(self._number(line), history.at(line), history.author(line), read)
+        reader = history.reader(line)
         if reader:
             member = self._group.members.get(reader)
             value |= {"to": str(reader), "to_name": None if member is None else member.name}
@@ -46,7 +47,7 @@ class LineRenderer:
         text = "1 line is no longer kept" if len(lost) == 1 else f"{len(lost)} lines are no longer kept"
         history = self._history
         at = history.at(history.first) if history.first <= history.head else 0.0
-        return _json(_value(lost[-1], at, 0, notices.Line(Kind.SERVER, "", text, text)))
+        return _json(_value(self._number(lost[-1]), at, 0, notices.Line(Kind.SERVER, "", text, text)))
 
 
 def _value(number: int, at: float, by: int, read: notices.Line) -> dict[str, Any]:

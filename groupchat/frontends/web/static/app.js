@@ -95,11 +95,14 @@ async function sit(name) {
 
 /** Fetch what the stream does not send: at first the last lines, later those that came without a seat. */
 async function catchUp() {
-	if (me.head < cursor) log.clear(); // the group began anew
+	const anew = me.head < cursor; // the server has an older state than this page saw, or none
+	if (anew) log.clear();
 	if (!log.lines.length) {
 		const { lines, first, head } = await ask(`history?limit=${PAGE}`);
 		cursor = head;
 		log.append(lines);
+		const text = "The server began anew: messages may be missing";
+		if (anew) log.append([{ number: head, at: Date.now() / 1000, by: "0", name: "", kind: "server", text }]);
 		lines.filter(isOwn).forEach((line) => outbox.match(line));
 		showTop(first);
 		log.toEnd();

@@ -1,0 +1,1 @@
+-- From version 4 to 5: a kind of event, raised, that older versions do not know. Nothing that is there changes.
