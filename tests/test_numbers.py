@@ -228,7 +228,7 @@ class TimeTests(SynchronousTestCase):
 
     def test_the_time_of_a_file_is_in_the_calendar(self) -> None:
         for seconds in [-(2**62), -(10**12), -1, 0, 1, 253_402_300_800, 10**12, 2**62]:
-            at = Entry("a", 0, seconds * 10**9, 1).at
+            at = Entry("a", 0, seconds * 10**9, 1, 1).at
             self.assertTrue(formatdate(at, usegmt=True).endswith(" GMT"))
             self.assertEqual(len(time.strftime("%Y-%m-%d", time.localtime(at))), 10)
             self.assertRegex(wire_files.entry("a", 0, None, at), rb"^0 - (0|[1-9][0-9]{0,11}) a\n$")

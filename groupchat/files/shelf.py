@@ -161,7 +161,7 @@ class Reading:
     """An open file. `closed` is called when it is closed."""
 
     def __init__(self, threads: Threads, opened: OpenFile, closed: Callable[[Reading], None]) -> None:
-        self.file = File(opened.entry.name, opened.entry.size, opened.entry.at)
+        self.file = opened.entry.file(None)
         self._threads = threads
         self._opened: OpenFile | None = opened
         self._closed = closed
