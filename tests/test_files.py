@@ -206,6 +206,17 @@ class SharedListTests(ShelfTestCase):
         self.assertEqual((yield self.listed())[0], ["c"])
 
     @inlineCallbacks
+    def test_names_that_are_not_found_cost_one_scan_a_second(self) -> Steps:
+        self.clock.advance(1)
+        for number in range(20):
+            yield self.refused(self.shelf.open(f"\u00fc {number}"), "There is no")
+        self.assertEqual(self.scans, 1)
+        for number in range(20):
+            self.clock.advance(1)
+            yield self.refused(self.shelf.open(f"u {number}"), "There is no")
+        self.assertEqual(self.scans, 1)
+
+    @inlineCallbacks
     def test_all_who_ask_at_once_share_one_scan_and_one_list(self) -> Steps:
         self.clock.advance(1)
         lists = yield gatherResults([self.shelf.listing(self.form) for _ in range(3_000)])
@@ -267,6 +278,34 @@ class FetchingTests(ShelfTestCase):
             data = os.urandom(size)
             self.put("a", data)
             self.assertEqual((yield self.fetch("a")), data)
+
+    @inlineCallbacks
+    def test_a_name_is_found_in_any_normal_form(self) -> Steps:
+        mixed = "u\u0308\u00e4.txt"  # no normal form: as HFS+ leaves what it does not decompose
+        for name, others in [
+            ("u\u0308.txt", ["\u00fc.txt"]),
+            ("\u00e9.txt", ["e\u0301.txt"]),
+            ("\uac00", ["\u1100\u1161"]),
+            (mixed, ["\u00fc\u00e4.txt", "u\u0308a\u0308.txt", "\u00fca\u0308.txt"]),
+        ]:
+            self.put(name, name.encode())
+            for other in others:
+                yield self.refused(self.shelf.open(f"no {other}"), "There is no")
+                reading = yield self.shelf.open(other)
+                self.assertEqual(reading.file.name, name)
+                yield reading.close()
+                self.assertEqual((yield self.fetch(other)), name.encode())
+            (self.directory / name).unlink()
+            yield self.refused(self.shelf.open(others[0]), "There is no")
+
+    @inlineCallbacks
+    def test_a_name_itself_comes_before_its_other_forms(self) -> Steps:
+        self.put("u\u0308", b"decomposed")
+        self.put("\u00fc", b"composed")
+        self.assertEqual((yield self.fetch("u\u0308")), b"decomposed")
+        self.assertEqual((yield self.fetch("\u00fc")), b"composed")
+        (self.directory / "u\u0308").unlink()
+        self.assertEqual((yield self.fetch("u\u0308")), b"composed")
 
     @inlineCallbacks
     def test_reads_end_at_the_end_of_the_file(self) -> Steps:

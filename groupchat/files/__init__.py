@@ -65,7 +65,8 @@ class IShelf(Interface):
         """
 
     def open(name: str, hashed: bool = True) -> Deferred[IReading]:
-        """Open a file. Fires once its hash is known, or at once if `hashed` is false.
+        """Open a file, whose name may be in another normal form. Fires once its hash is known, or at once if `hashed`
+        is false.
 
         Fails with IllegalMessage if there is no such file.
         """
