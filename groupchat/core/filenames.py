@@ -1,7 +1,8 @@
 """The rules of the names of shared files.
 
-A file in the directory is listed if its name is one line of text. An uploaded file needs a name that works on any disk,
-and in any line of the group: no `:`, since a line with `: ` in it is something that somebody said.
+A file in the directory is listed if its name is one line of which all is seen: see unseen.py. An uploaded file needs a
+name that works on any disk, and in any line of the group: no `:`, since a line with `: ` in it is something that
+somebody said.
 """
 
 from __future__ import annotations
@@ -9,11 +10,7 @@ from __future__ import annotations
 import re
 from unicodedata import category, normalize
 
-from precis_i18n.context import context_rule_error
-from precis_i18n.unicode import UnicodeData
-
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.skeletons import IGNORABLE
 
 MAX_NAME = 255
 """The longest name, in bytes of UTF-8."""
@@ -22,22 +19,6 @@ MAX_SUFFIX = 16
 """The longest suffix, in bytes: if there is more after the last dot, the name has no suffix."""
 
 _FORBIDDEN = '/\\:*?"<>|'
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, format, surrogate, private; separators of lines
-_SEEN_FORMATS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
-_IGNORABLE = re.compile(f"[{IGNORABLE}]")
-_UNICODE = UnicodeData()
-
-# Every symbol of the blocks that have emoji, since those of later versions of Unicode will be there.
-_EMOJI = (
-    "[\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u2580-\u27bf\u2900-\u297f\u2b00-\u2bff"
-    "\u3030\u303d\u3297\u3299\U0001f000-\U0001faff\U0001fc00-\U0001fffd]"
-)
-_EMOJI_PARTS = re.compile(
-    f"(?:(?<={_EMOJI})|(?<={_EMOJI}\ufe0f))\u200d(?={_EMOJI})"  # a sequence of emoji that is one
-    "|(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f"  # the flag of a region
-)
-"""What is not seen by itself in an emoji sequence: UTS #51, 1.4."""
-
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
@@ -93,22 +74,11 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_visible(name: str) -> bool:
-    """Return True if all of a name is seen, apart from joiners where they belong: RFC 5892, A.1 and A.2, and emoji."""
     if name.isprintable():
         return True
-    rest = _EMOJI_PARTS.sub("", name)
-    return all(
-        not context_rule_error(rest, at, _UNICODE) if character in "\u200c\u200d" else _is_seen(character)
-        for at, character in enumerate(rest)
-    )
+    from groupchat.core.unseen import is_seen  # few names need its tables, which take 10 ms to load
 
-
-def _is_seen(character: str) -> bool:
-    """Return True if a character is seen by itself, or may be in a later version of Unicode."""
-    kind = category(character)
-    if kind == "Cn":
-        return not _UNICODE.noncharacter(ord(character)) and not _IGNORABLE.match(character)
-    return kind not in _INVISIBLE or character in _SEEN_FORMATS
+    return is_seen(name)
 
 
 def _too_long(name: str) -> IllegalMessage:
