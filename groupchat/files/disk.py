@@ -344,6 +344,42 @@ def sync_folder(handle: int) -> None:
             raise
 
 
+def unlisted(directory: Path) -> tuple[int, list[tuple[str, str]]]:
+    """Return how many files of a directory are listed, and each name that is not, with the reason. Raises OSError.
+
+    The directory is not locked: a daemon may be sharing it.
+    """
+    listed, others = [], []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name == FOLDER:
+                continue
+            if why := _why_unlisted(entry):
+                others.append((entry.name, why))
+            elif file := _regular(entry):
+                listed.append(file)
+    listed.sort(key=lambda file: file.mtime, reverse=True)
+    others += [(file.name, f"only the newest {MAX_FILES} files are shared") for file in listed[MAX_FILES:]]
+    return min(len(listed), MAX_FILES), sorted(others)
+
+
+def _why_unlisted(entry: os.DirEntry[str]) -> str:
+    """Return why this is no file that is listed, or an empty text."""
+    if entry.is_symlink():
+        return "a link"
+    if entry.is_dir():
+        return "a directory"
+    if not entry.is_file():
+        return "no regular file"
+    if entry.name.startswith("."):
+        return "a name that begins with a dot is hidden"
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return "" if is_listed(entry.name) else "its name has characters that are not seen"
+
+
 def _entry(name: str, status: os.stat_result) -> Entry:
     return Entry(name, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
