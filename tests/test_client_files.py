@@ -10,11 +10,14 @@ from socket import gethostname
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from prompt_toolkit.utils import get_cwidth
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.chat import Chat
+from groupchat.client.completion import ChatCompleter
 from groupchat.client.files.connection import FileConnection
 from groupchat.client.files.names import BadNameError, find_part, is_safe, part_name, split, target
 from groupchat.client.files.progress import Bar, Progress, line, lines, time_in_words
@@ -271,6 +274,13 @@ class TypingTest(FilesCase):
         [shown] = self.view.shown
         self.assertEqual((shown.kind, shown.name, shown.text, shown.number), ("shared", "Bob", "new one.txt", 7))
         self.assertEqual(shown.about, {"size": "3 B"})
+
+    def test_names_are_completed_in_any_normal_form(self) -> None:
+        self.files.names.add("Cafe\u0301 1.txt", "caf\xe9 2.txt", "other")
+        for typed in ("caf", "caf\xe9", "cafe\u0301"):
+            document = Document(f"/get {typed}")
+            found = ChatCompleter(self.chat).get_completions(document, CompleteEvent())
+            self.assertEqual([one.text for one in found], ["caf\xe9 2.txt", "Cafe\u0301 1.txt"], typed)
 
     def test_an_unknown_server_of_files_is_a_question_first(self) -> None:
         known = KnownServers(self.folder / "known")
