@@ -28,6 +28,7 @@ from groupchat.admin import cli as admin
 from groupchat.core.errors import CannotOpen
 from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group
+from groupchat.files import disk
 from groupchat.log import tables
 from groupchat.log.database import Database
 from groupchat.log.reader import Reader
@@ -172,6 +173,61 @@ def alice(count: int) -> list[list[Event]]:
     """Return entries of one event each, by a member who says something once a minute."""
     said: list[list[Event]] = [[Said(7, "Alice", str(n), START + 60 * n)] for n in range(1, count)]
     return [[Joined(7, "Alice", "alice", START, "127.0.0.1", 4000)], *said]
+
+
+class SharedFilesTests(Files):
+    def test_what_lies_there_and_is_not_shared_is_named(self) -> None:
+        self.write(*alice(2))
+        shared = self.directory / "shared"
+        (shared / ".groupchat").mkdir(parents=True)
+        (shared / "folder").mkdir()
+        (shared / "link").symlink_to(self.file)
+        os.mkfifo(shared / "pipe")
+        good = ["ok.txt", "a: b", "cafe\u0301", "\U0001fae9", "\u0645\u06cc\u200c\u062e", "\U0001f468\u200d\U0001f469"]
+        bad = [
+            "new\nline",
+            "esc\x1b[2J",
+            "a\u200db",
+            "\u202egpj.exe",
+            ".hidden",
+            "\U000e0001",
+            os.fsdecode(b"\xe9.txt"),
+        ]
+        for name in good + bad:
+            (shared / name).touch()
+        before = sorted(path.name for path in shared.iterdir())
+        printed = self.good("check", self.file, "--files", shared)
+        self.assertEqual(printed[-1], "sound")
+        unseen = "its name has characters that are not seen"
+        self.assertEqual(
+            printed[printed.index("shared      6 files") + 1 : -1],
+            [
+                "not shared  .hidden: a name that begins with a dot is hidden",
+                f"not shared  a\\u200db: {unseen}",
+                f"not shared  esc\\x1b[2J: {unseen}",
+                "not shared  folder: a directory",
+                "not shared  link: a link",
+                f"not shared  new\\nline: {unseen}",
+                "not shared  pipe: no regular file",
+                f"not shared  \\u202egpj.exe: {unseen}",
+                "not shared  \\xe9.txt: its name is not UTF-8",
+                f"not shared  \\U000e0001: {unseen}",
+            ],
+        )
+        self.assertEqual(sorted(path.name for path in shared.iterdir()), before)
+
+    def test_of_too_many_the_oldest_are_not_shared(self) -> None:
+        self.patch(disk, "MAX_FILES", 2)
+        for number in range(4):
+            (self.directory / f"{number}").touch()
+            os.utime(self.directory / f"{number}", (number, number))
+        count, others = disk.unlisted(self.directory)
+        self.assertEqual((count, [name for name, _ in others]), (2, ["0", "1"]))
+        self.assertIn("only the newest 2 files", others[0][1])
+
+    def test_a_directory_that_is_not_there_is_reported(self) -> None:
+        self.write(*alice(2))
+        self.bad("check", self.file, "--files", self.directory / "nothing", words="nothing: No such file or directory")
 
 
 class DaemonFileTests(Files):

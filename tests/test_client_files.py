@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
+from socket import gethostname
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 from prompt_toolkit.utils import get_cwidth
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.chat import Chat
+from groupchat.client.completion import ChatCompleter
 from groupchat.client.files.connection import FileConnection
 from groupchat.client.files.names import BadNameError, find_part, is_safe, part_name, split, target
 from groupchat.client.files.progress import Bar, Progress, line, lines, time_in_words
@@ -132,10 +137,89 @@ class TypingTest(FilesCase):
                 self.assertIn("that is no name for a file here", self.type(f"/get {name}")[-1][1], name)
         self.assertEqual(os.listdir(), [])
 
-    def test_a_bad_hash_is_refused(self) -> None:
-        for sha256 in ("\x9b2J", "A" * 64, "0" * 63, "x" * 8000, ""):
-            self.server.answers = [f"ok 1\n1 {sha256} 1 photo.jpg\n"]
-            self.assertEqual(self.type("/files"), [("problem", "Not done: the server speaks another protocol")])
+    def test_only_an_entry_that_makes_no_sense_is_left_out(self) -> None:
+        for entry in [
+            *(f"1 {sha256} 1 bad" for sha256 in ("\x9b2J", "A" * 64, "0" * 63, "x" * 8000, "")),
+            *(f"1 - {at} bad" for at in ("", "-", "+1", "1.5", "nan", "9" * 20, "\u0663")),
+            *(f"{size} - 1 bad" for size in ("-1", "01", "9" * 20, "")),
+            *("", "no", "busy Later.", "1 - 1 ", "1 - 1", "\x00"),
+        ]:
+            self.server.answers = [f"ok 3\n1 - 1 one\n{entry}\n2 - 2 two\n"]
+            shown = self.type("/files")
+            self.assertEqual([text.split("  ")[-1] for _, text in shown], ["2 files:", "one", "two"], entry)
+
+    def test_odd_times_are_bounded(self) -> None:
+        for at, year in [
+            ("-1", "1970"),
+            ("-9999999999999999999", "1970"),
+            ("9999999999999999999", "9999"),
+            ("0", "1970"),
+        ]:
+            self.server.answers = [f"ok 2\n1 - {at} odd\n1 - 1700000000 even\n"]
+            [_, (_, odd), (_, even)] = self.type("/files")
+            self.assertRegex(odd, rf"1 B  {year}-\d\d-\d\d \d\d:\d\d  odd", at)
+            self.assertIn("2023-11-1", even)
+
+    def test_names_are_known_in_any_normal_form(self) -> None:
+        self.server.shelf = {"cafe\u0301 1.txt": b"1"}
+        for typed, path in [
+            ("caf\xe9 1.txt", "cafe\u0301 1.txt"),
+            ("caf\xe9 1.txt to", "to"),
+            ("'caf\xe9 1.txt' t2", "t2"),
+        ]:
+            self.assertIn(f"saved as ./{path}", self.type(f"/get {typed}")[-1][1])
+        self.server.answers = ["busy Later."] * 100
+        self.type("/get cafe\u0301 1.txt other")
+        self.assertIn("stopped", self.type("/cancel caf\xe9", 0)[-1][1])
+
+    def test_a_dragged_path_is_sent(self) -> None:
+        folder = self.folder / "a dir" / "it's $5 (caf\xe9)"
+        folder.mkdir(parents=True)
+        path = folder / 'my "file".txt'
+        path.write_text("mine")
+        quoted = f"'{path}'".replace("it's", "it'\\''s")
+        escaped = re.sub(r"([ '$()\"])", r"\\\1", str(path))
+        inside = str(path).replace('"', '\\"')
+        for typed in [
+            escaped,  # Terminal and iTerm2 on macOS
+            f"{escaped} ",
+            quoted,  # VTE on GNOME, Konsole, kitty
+            f"{quoted} ",
+            f'"{inside}"',  # Windows Terminal, VS Code
+            path.as_uri(),  # file managers
+            path.as_uri().replace("%C3%A9", "\xe9"),
+            path.as_uri().replace("file://", "file://localhost"),
+            path.as_uri().replace("file://", f"FILE://{gethostname()}"),
+            path.as_uri().replace("file://", "file:"),
+        ]:
+            self.assertIn("shared as", self.type(f"/send {typed}")[-1][1], typed)
+        for typed in [path.as_uri().replace("file://", "file://elsewhere"), f"{escaped} {escaped}", "'unended", "a\\"]:
+            self.assertIn("No such file", self.type(f"/send {typed}")[-1][1], typed)
+        self.assertIn("null byte", self.type("/send file:///a%00b/x")[-1][1])
+        self.assertIn("not everybody can have", self.type("/send file:///a%FF")[-1][1])
+
+    def test_a_path_that_exists_as_typed_is_not_unquoted(self) -> None:
+        for name in ["it's", "a\\ b", "'quoted'", "two words", 'say "hi"']:
+            Path(name).write_text(name)
+            self.assertIn(f"shared as {name}", self.type(f"/send {name}")[-1][1])
+            self.assertEqual(self.server.shelf[name], name.encode())
+
+    def test_a_file_is_saved_under_a_dragged_path(self) -> None:
+        folder = self.folder / "it's a dir"
+        folder.mkdir()
+        for typed in [
+            "it\\'s\\ a\\ dir",
+            "'it'\\''s a dir'",
+            folder.as_uri(),
+            f"{folder.as_uri()}/",
+            "it\\'s\\ a\\ dir/a\\ b",
+        ]:
+            self.assertIn(
+                "saved as ./it's a dir/a b" if "file" not in typed else "saved as /",
+                self.type(f"/get a b {typed}")[-1][1],
+            )
+            self.assertEqual((folder / "a b").read_bytes(), b"ab")
+            (folder / "a b").unlink()
 
     def test_a_file_is_sent(self) -> None:
         Path("my file.txt").write_text("mine")
@@ -190,6 +274,13 @@ class TypingTest(FilesCase):
         [shown] = self.view.shown
         self.assertEqual((shown.kind, shown.name, shown.text, shown.number), ("shared", "Bob", "new one.txt", 7))
         self.assertEqual(shown.about, {"size": "3 B"})
+
+    def test_names_are_completed_in_any_normal_form(self) -> None:
+        self.files.names.add("Cafe\u0301 1.txt", "caf\xe9 2.txt", "other")
+        for typed in ("caf", "caf\xe9", "cafe\u0301"):
+            document = Document(f"/get {typed}")
+            found = ChatCompleter(self.chat).get_completions(document, CompleteEvent())
+            self.assertEqual([one.text for one in found], ["caf\xe9 2.txt", "Cafe\u0301 1.txt"], typed)
 
     def test_an_unknown_server_of_files_is_a_question_first(self) -> None:
         known = KnownServers(self.folder / "known")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -28,6 +31,17 @@ def failing(number: int) -> Callable[..., None]:
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+def lying(size: int) -> Callable[[int], os.stat_result]:
+    """Return a function like fstat, which says another size."""
+    fstat = os.fstat
+
+    def say(handle: int) -> os.stat_result:
+        state = fstat(handle)
+        return os.stat_result([*state[:6], size, *state[7:]])
+
+    return say
 
 
 class TransfersCase(TestCase):
@@ -366,10 +380,100 @@ class SendTest(TransfersCase):
         self.run_all()
         self.assertIn("became shorter", self.watcher.news()[-1][2])
 
-    def test_only_regular_files_are_sent(self) -> None:
-        os.mkfifo(self.folder / "pipe")
-        for name, why in (("nothing", "No such file"), ("pipe", "is no file"), ("", "a directory")):
-            told = self.send(self.folder / name)
+    def test_it_is_read_until_its_end_whatever_its_size_says(self) -> None:
+        said = Path("/proc/version").read_bytes()
+        self.assertEqual(self.send(Path("/proc/version")), [("done", "version", "version")])
+        self.assertEqual(self.server.shelf["version"], said)
+        for size in (1, 10 * len(DATA) * 100):
+            self.patch(os, "fstat", lying(size))
+            self.server.shelf.clear()
+            self.assertEqual(self.send(), [("done", "mine.bin", "mine.bin")])
+            self.assertEqual(self.server.shelf["mine.bin"], DATA * 100)
+
+    def test_what_differs_when_it_is_read_again_is_sent_as_it_was(self) -> None:
+        path = Path("/proc/self/stat")
+        source = parts.Source(path)
+        source.open()
+        while source.hash_piece():
+            path.read_bytes()
+        self.assertEqual(digest(source.read(0)), source.sha256)
+        self.assertFalse(source.has_changed)
+        source.close()
+
+    def each_time(self, change: Callable[[], object]) -> None:
+        """Change something before each piece of work on the disk."""
+        do = self.disk.do
+
+        def change_first(work: Callable[..., Any], *arguments: object) -> Deferred[Any]:
+            change()
+            return do(work, *arguments)
+
+        self.patch(self.disk, "do", change_first)
+
+    def test_a_file_that_grows_while_it_is_sent_is_sent_as_it_was(self) -> None:
+        with open(self.path, "ab", buffering=0) as file:
+            self.each_time(lambda: file.write(b"more"))
+            self.assertEqual(self.send()[-1][0], "done")
+        whole, sent = self.path.read_bytes(), self.server.shelf["mine.bin"]
+        self.assertEqual(sent, whole[: len(sent)])
+        self.assertLess(len(DATA) * 100, len(sent))
+        self.assertLess(len(sent), len(whole))
+
+    def test_a_file_that_shrinks_while_it_is_read_is_sent_until_its_end(self) -> None:
+        sizes = iter([len(DATA) * 100, parts.PIECE + 5])
+        self.each_time(lambda: os.truncate(self.path, next(sizes, parts.PIECE + 5)))
+        self.assertEqual(self.send()[-1][0], "done")
+        self.assertEqual(self.server.shelf["mine.bin"], (DATA * 100)[: parts.PIECE + 5])
+
+    def test_a_pipe_is_sent_once_its_writer_has_ended(self) -> None:
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        source = parts.Source(pipe)
+        self.assertEqual(source.open(), 0)
+        self.assertIsNone(source.hash_piece())  # there is no writer yet
+        with open(pipe, "wb", buffering=0) as writer:
+            self.assertIsNone(source.hash_piece())  # and no data
+            for data in (b"one ", b"two"):
+                writer.write(data)
+                self.assertEqual(source.hash_piece(), len(data))
+            self.assertIsNone(source.hash_piece())
+        self.assertEqual(source.hash_piece(), 0)
+        self.assertEqual((source.size, source.read(0), source.read(4)), (7, b"one two", b"two"))
+        self.assertEqual(source.sha256, digest(b"one two"))
+        source.close()
+
+    def test_a_pipe_without_data_is_an_empty_file(self) -> None:
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        source = parts.Source(pipe)
+        source.open()
+        open(pipe, "wb").close()
+        self.assertEqual((source.hash_piece(), source.size), (0, 0))
+        source.close()
+        output, end = os.pipe()  # as of <(true): what has no name cannot get another writer
+        os.close(end)
+        source = parts.Source(Path(f"/dev/fd/{output}"))
+        source.open()
+        self.assertEqual((source.hash_piece(), source.size), (0, 0))
+        source.close()
+        os.close(output)
+
+    def test_no_room_for_the_copy_of_a_pipe_is_reported(self) -> None:
+        self.patch(parts, "TemporaryFile", failing(errno.ENOSPC))
+        told = self.send(Path("/proc/version"))
+        self.assertEqual(told[-1], ("failed", "version", f"{tempfile.gettempdir()}: No space left on device"))
+
+    def test_only_files_and_pipes_are_sent(self) -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.folder / "socket"))
+        for path, why in (
+            ("nothing", "No such file"),
+            ("socket", "No such device"),
+            ("/dev/null", "a device"),
+            ("", "a directory"),
+            ("a\0b/x", "null byte"),
+        ):
+            told = self.send(self.folder / path)
             self.assertEqual(told[0][0], "failed")
             self.assertIn(why, told[0][2])
         self.assertEqual(self.server.asked, [])

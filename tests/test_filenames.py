@@ -15,9 +15,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.filenames import MAX_NAME, check_name, folded, is_listed, numbered
 
+PIRATE = "\U0001f3f4\u200d\u2620\ufe0f"
+ENGLAND = "\U0001f3f4" + "".join(chr(0xE0000 + ord(mark)) for mark in "gbeng") + "\U000e007f"
+
 NAMES = st.one_of(
     st.text(max_size=300),
     st.text(alphabet="aA.é \u0308/\\:com1nul\u202e\n", max_size=12),
+    st.text(alphabet="a\u200c\u200d\ufe0f\u0dd9\u0dca\u0d9a\u0628\u064e\u2764\U0001f468\U0001f3fb", max_size=12),
+    st.text(alphabet=ENGLAND, max_size=12),
     st.tuples(st.sampled_from(["CON", "nul", "Lpt1", ".", "..", "a"]), st.text(max_size=4)).map("".join),
 )
 
@@ -48,6 +53,57 @@ class NameTests(SynchronousTestCase):
             self.assertIsNone(passes(name), repr(name))
         for name in ["CONSOLE", "nul2", "COM10", "a.nul", "com"]:
             self.assertEqual(check_name(name), name)
+
+    def test_joiners_are_allowed_where_they_belong(self) -> None:
+        for name in [
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.pdf",  # Persian: RFC 5892, A.1, the second rule
+            "\u0628\u064e\u200c\u064e\u0628",  # with marks between
+            "ශ\u0dca\u200dර\u0dd3.txt",  # Sinhala: RFC 5892, A.2
+            "क\u094d\u200cष क\u094d\u200dष",  # Devanagari: RFC 5892, A.1, the first rule, and A.2
+            "ന\u0d4d\u200d",  # Malayalam
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467.png",  # a family
+            "\U0001f469\U0001f3fd\u200d\U0001f680",  # an astronaut with a skin tone
+            "\u2764\ufe0f\u200d\U0001f525 \U0001f642\u200d\u2194\ufe0f",
+            f"{PIRATE} {ENGLAND} \U0001f3f3\ufe0f\u200d\U0001f308",
+            "\U0001fae9\u200d\U0001fadf",  # newer than some Pythons
+        ]:
+            self.assertTrue(is_listed(name), ascii(name))
+            self.assertEqual(check_name(name), name)
+            self.assertTrue(is_listed(normalize("NFD", name)), ascii(name))
+
+    def test_joiners_are_refused_anywhere_else(self) -> None:
+        for name in [
+            *("a\u200cb", "a\u200db", "\u200ca", "\u200da", "a\u200c", "a\u200d", "\u200c", "\u200d"),
+            "\u0645\u06cc\u200d\u062e\u0648\u0627\u0647\u0645",  # joined anyway
+            "\u062f\u0627\u200c\u0631",  # not joined anyway
+            "\u0645\u06cc\u200c\u200c\u062e\u0648\u0627\u0647\u0645",
+            "ශ\u200dර",
+            "ක\u0dd9\u0dca\u200dක",  # the virama becomes a part of a vowel in NFC
+            *("\U0001f468\u200d", "\u200d\U0001f468", "\U0001f468\u200d\u200d\U0001f468", "\U0001f468\u200da"),
+            "a\ufe0f\u200d\U0001f468",
+            *(ENGLAND[1:], ENGLAND[:-1], f"a{ENGLAND[1:]}", f"{ENGLAND}\U000e0061", f"\U0001f3f4{ENGLAND[1:-1] * 2}"),
+        ]:
+            self.assertIsNone(passes(name), ascii(name))
+
+    def test_unassigned_is_no_reason(self) -> None:
+        for name in ["\U0001fae9", "\u0378", "\U00011fff", "\U0003fffd"]:
+            self.assertEqual(check_name(name), name)
+        for code in [0xFFFE, 0xFFFF, 0xFDD0, 0xFDEF, 0x1FFFE, 0x10FFFF]:  # never to be assigned
+            self.assertIsNone(passes(f"a{chr(code)}b"), hex(code))
+        for code in [0x2065, 0xFFF0, 0xE0000, 0xE0FFF]:  # to be invisible if they are ever assigned
+            self.assertIsNone(passes(f"a{chr(code)}b"), hex(code))
+
+    def test_format_characters_that_are_seen_are_allowed(self) -> None:
+        for mark in "\u0600\u06dd\u070f\u08e2\U000110bd":
+            self.assertEqual(check_name(f"{mark}1"), f"{mark}1")
+        for mark in "\xad\u061c\u180e\u200b\u200e\u2060\ufff9\U000e0001":
+            self.assertIsNone(passes(f"a{mark}b"), ascii(mark))
+
+    def test_a_cut_name_can_still_be_listed(self) -> None:
+        for sequence in ["\U0001f468\u200d\U0001f469", ENGLAND, "\u0d9a\u0dca\u200d\u0dbb"]:
+            for length in range(200, 256 - len(sequence.encode())):
+                other = numbered("a" * length + sequence, 2)
+                self.assertEqual(check_name(other), other)
 
     def test_a_long_name_is_refused_with_its_length(self) -> None:
         for name in ["a" * 300, "ü" * 150]:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 from unittest import skipUnless
@@ -27,6 +28,10 @@ Steps = Generator[Deferred[Any], Any, None]
 
 HARD = ["a: b.txt", " two  spaces ", "ü.txt", "u\u0308.txt", "-rf", "a\\b", 'q"<>|*?', "x" * 255, "CON", "日本.tar.gz"]
 """Names that no upload can have, but files in the directory can."""
+
+
+def _hashes(files: Sequence[File]) -> list[str | None]:
+    return [file.sha256 for file in files]
 
 
 class ListingTests(ShelfTestCase):
@@ -201,6 +206,17 @@ class SharedListTests(ShelfTestCase):
         self.assertEqual((yield self.listed())[0], ["c"])
 
     @inlineCallbacks
+    def test_names_that_are_not_found_cost_one_scan_a_second(self) -> Steps:
+        self.clock.advance(1)
+        for number in range(20):
+            yield self.refused(self.shelf.open(f"\u00fc {number}"), "There is no")
+        self.assertEqual(self.scans, 1)
+        for number in range(20):
+            self.clock.advance(1)
+            yield self.refused(self.shelf.open(f"u {number}"), "There is no")
+        self.assertEqual(self.scans, 1)
+
+    @inlineCallbacks
     def test_all_who_ask_at_once_share_one_scan_and_one_list(self) -> Steps:
         self.clock.advance(1)
         lists = yield gatherResults([self.shelf.listing(self.form) for _ in range(3_000)])
@@ -248,12 +264,48 @@ class SharedListTests(ShelfTestCase):
 
 
 class FetchingTests(ShelfTestCase):
+    def put_dated(self, name: str, data: bytes) -> None:
+        """Put a file of an old date into the directory, in a later tick of the disk's clock than what is there."""
+        path = self.directory / name
+        before = path.stat().st_ctime_ns if path.exists() else 0
+        while not path.exists() or path.stat().st_ctime_ns == before:
+            self.put(name, data)
+            os.utime(path, (1000, 1000))
+
     @inlineCallbacks
     def test_files_of_all_sizes_can_be_read(self) -> Steps:
         for size in [0, 1, 1_000_000, 5_000_001]:
             data = os.urandom(size)
             self.put("a", data)
             self.assertEqual((yield self.fetch("a")), data)
+
+    @inlineCallbacks
+    def test_a_name_is_found_in_any_normal_form(self) -> Steps:
+        mixed = "u\u0308\u00e4.txt"  # no normal form: as HFS+ leaves what it does not decompose
+        for name, others in [
+            ("u\u0308.txt", ["\u00fc.txt"]),
+            ("\u00e9.txt", ["e\u0301.txt"]),
+            ("\uac00", ["\u1100\u1161"]),
+            (mixed, ["\u00fc\u00e4.txt", "u\u0308a\u0308.txt", "\u00fca\u0308.txt"]),
+        ]:
+            self.put(name, name.encode())
+            for other in others:
+                yield self.refused(self.shelf.open(f"no {other}"), "There is no")
+                reading = yield self.shelf.open(other)
+                self.assertEqual(reading.file.name, name)
+                yield reading.close()
+                self.assertEqual((yield self.fetch(other)), name.encode())
+            (self.directory / name).unlink()
+            yield self.refused(self.shelf.open(others[0]), "There is no")
+
+    @inlineCallbacks
+    def test_a_name_itself_comes_before_its_other_forms(self) -> Steps:
+        self.put("u\u0308", b"decomposed")
+        self.put("\u00fc", b"composed")
+        self.assertEqual((yield self.fetch("u\u0308")), b"decomposed")
+        self.assertEqual((yield self.fetch("\u00fc")), b"composed")
+        (self.directory / "u\u0308").unlink()
+        self.assertEqual((yield self.fetch("u\u0308")), b"composed")
 
     @inlineCallbacks
     def test_reads_end_at_the_end_of_the_file(self) -> Steps:
@@ -293,6 +345,71 @@ class FetchingTests(ShelfTestCase):
         yield self.fetch("a")
         self.put("a", b"newer")
         self.assertEqual((yield self.fetch("a")), b"newer")
+
+    @inlineCallbacks
+    def test_equal_size_and_times_do_not_hide_a_change(self) -> Steps:
+        self.put_dated("a", b"old")
+        self.assertEqual((yield self.fetch("a")), b"old")
+        old = yield self.shelf.open("a", hashed=False)
+        yield old.close()
+        self.put_dated("a", b"new")
+        new = yield self.shelf.open("a", hashed=False)
+        yield new.close()
+        self.assertIsNone(new.file.sha256)
+        self.assertNotEqual(new.file.changed, old.file.changed)
+        self.assertGreater(new.file.modified, old.file.modified)
+        self.assertEqual((yield self.fetch("a")), b"new")
+        yield self.until(lambda: self.shelf.listing(_hashes).addCallback([hash_of(b"new")].__eq__))
+        self.put_dated("a", b"yet")
+        yield self.restart()
+        self.assertEqual((yield self.fetch("a")), b"yet")
+
+    @inlineCallbacks
+    def test_equal_size_and_times_end_a_read_after_a_change(self) -> Steps:
+        self.put_dated("a", b"old")
+        reading = yield self.shelf.open("a")
+        self.put_dated("a", b"new")
+        why = yield self.refused(reading.read(0, 3), "changed")
+        self.assertIsInstance(why, NotNow)
+        yield reading.close()
+
+    @inlineCallbacks
+    def test_a_read_goes_on_after_a_new_link(self) -> Steps:
+        self.put("a", b"old")
+        reading = yield self.shelf.open("a")
+        os.link(self.directory / "a", self.directory / "backup")
+        self.assertEqual((yield reading.read(0, 3)), b"old")
+        self.put_dated("a", b"new")
+        yield self.refused(reading.read(0, 3), "changed")
+        yield reading.close()
+
+    @inlineCallbacks
+    def test_a_file_that_was_only_touched_keeps_its_owner(self) -> Steps:
+        yield self.upload("a", b"abc")
+        (self.directory / "a").chmod(0o644)
+        self.assertEqual((yield self.fetch("a")), b"abc")
+        self.assertEqual(self.owner_of("a"), ALICE)
+        self.put("a", b"edited")
+        yield self.names()
+        self.assertIsNone(self.shelf._contents().catalog.files["a"].owner)
+
+    @inlineCallbacks
+    def test_an_upload_is_not_hashed_again(self) -> Steps:
+        self.patch(hashing.Hasher, "want", lambda *_: self.fail("The hash is known already."))
+        yield self.upload("a", b"abc")
+        self.assertEqual((yield self.shelf.listing(_hashes)), [hash_of(b"abc")])
+
+    @inlineCallbacks
+    def test_a_fresh_file_is_hashed_when_its_time_can_tell(self) -> Steps:
+        contents = self.shelf._contents()
+        slept: list[float] = []
+        self.patch(hashing, "sleep", slept.append)
+        for age, pauses in [(-0.01, 0), (0.06, 0), (0.01, 1)]:
+            self.put("a", b"old")
+            with closing(contents.catalog.disk.open("a")) as file:
+                self.patch(contents.catalog.hasher, "_time_of_day", repeat(file.entry.ctime / 1e9 + age).__next__)
+                yield contents.catalog.hasher.hash_of(file.entry)
+            self.assertEqual(len(slept), pauses)
 
     @inlineCallbacks
     def test_a_replaced_file_is_not_hashed_for_the_old_one(self) -> Steps:
@@ -354,16 +471,17 @@ class StartingTests(ShelfTestCase):
     @inlineCallbacks
     def test_a_damaged_index_is_built_again(self) -> Steps:
         self.put("a", b"abc")
-        good = {"version": 1, "files": {"a": [3, 1, 1, "0" * 64, 0, ""]}}
+        good = {"version": 2, "files": {"a": [3, 1, 1, 1, "0" * 64, 0, ""]}}
         for damage in [
             b"",
             b"\xff",
             b"[]",
             b'{"version": 1}',
             b"[" * 100_000,
-            json.dumps({**good, "version": 2}).encode(),
-            json.dumps({**good, "files": {"a": ["3", 1, 1, None, 0, ""]}}).encode(),
-            json.dumps({**good, "files": {"a": [3, 1, 1, "x", 0, ""]}}).encode(),
+            json.dumps({**good, "version": 3}).encode(),
+            json.dumps({**good, "files": {"a": ["3", 1, 1, 1, None, 0, ""]}}).encode(),
+            json.dumps({**good, "files": {"a": [3, 1, 1, 1, "x", 0, ""]}}).encode(),
+            json.dumps({**good, "files": {"a": [3, 1, 1, "0" * 64, 0, ""]}}).encode(),
             json.dumps({**good, "files": {"a": [3]}}).encode(),
             json.dumps({**good, "files": []}).encode(),
         ]:
@@ -371,6 +489,18 @@ class StartingTests(ShelfTestCase):
             (self.folder / "index").write_bytes(damage)
             yield self.open(SMALL)
             self.assertEqual((yield self.fetch("a")), b"abc")
+
+    @inlineCallbacks
+    def test_an_older_index_tells_owners_and_no_hashes(self) -> Steps:
+        yield self.upload("a", b"abc")
+        yield self.shelf.stop()
+        path = self.folder / "index"
+        data = json.loads(path.read_bytes())
+        size, mtime, inode, _, _, *owner = data["files"]["a"]
+        path.write_text(json.dumps({"version": 1, "files": {"a": [size, mtime, inode, "0" * 64, *owner]}}))
+        yield self.open(SMALL)
+        self.assertEqual((yield self.fetch("a")), b"abc")
+        self.assertEqual(self.owner_of("a"), FileOwner(ALICE.member, ALICE.host))
 
     @inlineCallbacks
     def test_the_index_ignores_a_file_that_was_replaced(self) -> Steps:

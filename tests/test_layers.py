@@ -21,7 +21,7 @@ LAYERS = {
     "service": {"log", "core"},
     "frontends": {"service", "wire", "files", "quic", "core"},
     "client": {"wire", "quic", "core"},
-    "admin": {"service", "log", "core"},
+    "admin": {"service", "log", "files", "core"},
     "options": {"core", "wire"},
     "daemon": {"core"},
     "tap": {"options", "daemon", "frontends", "service", "log", "files", "quic", "wire", "core"},

@@ -113,6 +113,24 @@ class DownloadTests(WebTestCase):
         reply, _ = parse(line.heard())
         self.assertEqual(len(reply.body), 8 * FILE_CHUNK)
 
+    def test_a_reader_that_is_full_again_at_once_can_stall(self) -> None:
+        self.shelf.files["big"] = bytes(8 * FILE_CHUNK)
+        line = self.line()
+        write = line.transport.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            if len(data) > 10_000:
+                line.channel.pauseProducing()
+
+        line.transport.write = full  # type: ignore[method-assign]
+        self.request("GET", "/files/big", line=line)
+        line.channel.resumeProducing()
+        self.pass_time(self.site.stall - 1)
+        self.assertFalse(line.is_dropped)
+        self.pass_time(2)
+        self.assertTrue(line.is_dropped)
+
     def test_a_lost_reader_leaves_nothing_open(self) -> None:
         self.shelf.slow = True
         line = self.request("GET", "/files/a.bin")

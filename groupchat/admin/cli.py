@@ -28,6 +28,7 @@ from groupchat.admin.copies import copy, new_file, remove
 from groupchat.admin.repair import repair as mend
 from groupchat.admin.replay import Replay
 from groupchat.admin.restore import restore as put_back
+from groupchat.admin.shelf import shelf_facts
 from groupchat.core.errors import LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
@@ -50,11 +51,13 @@ exit status: 0 if done (check: if sound); 1 if not, with the reason on standard 
 def check(given: argparse.Namespace) -> int:
     """Print what is in FILE, and check that it is sound: as a database, and as a log that a daemon can start with.
 
-    The last line is "sound". If FILE is not sound, standard error says what is wrong, and the exit status is 1.
+    The last line is "sound". If FILE is not sound, standard error says what is wrong, and the exit status is 1. With
+    --files, what lies in the directory of shared files and is not shared is printed as well, with the reason.
     """
     facts, problem = Reader(given.file).read(_examined)
     size = sum(path.stat().st_size for path in (given.file, Path(f"{given.file.resolve()}-wal")) if path.exists())
-    for label, fact in [("size", f"{size} bytes"), *facts]:
+    shared = shelf_facts(given.files) if given.files else []
+    for label, fact in [("size", f"{size} bytes"), *facts, *shared]:
         print(f"{label:<12}{fact}")
     if problem:
         complain(f"{given.file} is not sound: {problem}")
@@ -290,7 +293,8 @@ def make_parser() -> Parser:
         command.add_argument("file", metavar="FILE", type=Path, help="the file that the group is kept in", **optional)
         return command
 
-    add(check, "print what is in FILE, and check that it is sound")
+    examine = add(check, "print what is in FILE, and check that it is sound")
+    examine.add_argument("--files", metavar="DIRECTORY", type=Path, help="the directory of shared files")
     lines = add(history, "print the lines that are kept")
     since = "only newer lines: since a local date or time, or within 90m, 12h, 7d (minutes, hours, days)"
     lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)

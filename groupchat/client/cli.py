@@ -247,13 +247,14 @@ def _chat(parser: Parser, given: argparse.Namespace) -> int:
 
 def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
     """Run `files`, `get` or `send`."""
-    from groupchat.client.files.names import BadNameError, is_safe, target
+    from groupchat.client.files.names import BadNameError, is_safe, target, typed_path
 
     url = _server(parser, [given.url])
     if url.scheme != "quic":
         parser.error(f"files go over QUIC: quic://{str(url).partition('://')[2]}")
     password = _password(parser, given.password_file)
     to: Path | None = None
+    path = Path()
     guest = ""
     if command == "get":
         if "\n" in given.file or given.file.encode(errors="replace") != os.fsencode(given.file):
@@ -264,7 +265,8 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
             parser.exit(1, f"groupchat: {clean(os.fsencode(str(why)))}\n")
     elif command == "send":
         guest = given.name or _login_name() or parser.error("--name is needed: your login name is none for a group")
-        if not is_safe(Path(given.path).name):
+        path = Path(typed_path(given.path))
+        if not is_safe(path.name):
             parser.error("a file needs a name that everybody can have: send a copy of it under another one")
     open_standard_descriptors()
     from groupchat.client.files.oneshot import OneShot
@@ -275,7 +277,7 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
             return oneshot.files(as_json=given.json)
         case "get":
             return oneshot.get(given.file, to)
-    return oneshot.send(Path(given.path), guest)
+    return oneshot.send(path, guest)
 
 
 def run(words: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from prompt_toolkit.document import Document
 from groupchat.client.chat import Chat
 from groupchat.client.commands import COMMANDS
 from groupchat.client.recent import RecentNames
+from groupchat.core.filenames import folded
 
 TAKES_FILE_NAME = ("/get", "/cancel")
 
@@ -36,7 +37,7 @@ class ChatCompleter(Completer):
 
     def _file_names(self, typed: str) -> Iterator[Completion]:
         for name in reversed(self._chat.files.names if self._chat.files is not None else RecentNames()):
-            if name.casefold().startswith(typed.casefold()):
+            if folded(name).startswith(folded(typed)):
                 yield Completion(name, -len(typed))
 
     def _member_names(self, typed: str) -> Iterator[Completion]:

@@ -1,7 +1,8 @@
 """The rules of the names of shared files.
 
-A file in the directory is listed if its name is one line of text. An uploaded file needs a name that works on any disk,
-and in any line of the group: no `:`, since a line with `: ` in it is something that somebody said.
+A file in the directory is listed if its name is one line of which all is seen: see unseen.py. An uploaded file needs a
+name that works on any disk, and in any line of the group: no `:`, since a line with `: ` in it is something that
+somebody said.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ MAX_SUFFIX = 16
 """The longest suffix, in bytes: if there is more after the last dot, the name has no suffix."""
 
 _FORBIDDEN = '/\\:*?"<>|'
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format, surrogate, private, unassigned; separators
 _DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CLOCK\$|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 
 
 def is_listed(name: str) -> bool:
     """Return True if a file in the directory is listed under this name. Surrogates in it stand for invalid UTF-8."""
-    return bool(name) and name[0] != "." and "/" not in name and _is_visible(name)
+    return 0 < len(name) <= MAX_NAME and name[0] != "." and "/" not in name and _is_visible(name)
 
 
 def check_name(name: str) -> str:
@@ -33,9 +33,9 @@ def check_name(name: str) -> str:
         raise IllegalMessage("A file needs a name.")
     if len(name) > MAX_NAME:
         raise _too_long(name)
+    name = normalize("NFC", name)
     if not _is_visible(name):
         raise IllegalMessage("The name of a file cannot contain control characters or invisible characters.")
-    name = normalize("NFC", name)
     if len(name.encode()) > MAX_NAME:
         raise _too_long(name)
     if any(mark in name for mark in _FORBIDDEN):
@@ -58,8 +58,10 @@ def numbered(name: str, number: int) -> str:
     """Return another name, such as `photo (2).jpg`, to use when this one is taken. It is cut if it is too long."""
     stem, suffix = _split(name)
     suffix = f" ({number}){suffix}"
-    room = MAX_NAME - len(suffix.encode())
-    return stem.encode()[:room].decode(errors="ignore") + suffix
+    stem = stem.encode()[: MAX_NAME - len(suffix.encode())].decode(errors="ignore")
+    while not _is_visible(stem):  # it was cut within a sequence
+        stem = stem[:-1]
+    return stem + suffix
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -72,7 +74,11 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_visible(name: str) -> bool:
-    return name.isprintable() or not any(category(character) in _INVISIBLE for character in name)
+    if name.isprintable():
+        return True
+    from groupchat.core.unseen import is_seen  # few names need its tables, which take 10 ms to load
+
+    return is_seen(name)
 
 
 def _too_long(name: str) -> IllegalMessage:

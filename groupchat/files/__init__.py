@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from zope.interface import Attribute, Interface, implementer
 
 from groupchat.core.errors import IllegalMessage
+from groupchat.core.numbers import clamp_time
 
 T = TypeVar("T")
 
@@ -21,15 +22,22 @@ STOPPING = "The server is stopping: try again later."
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on the shelf: `size` in bytes, `at` (when it last changed) in seconds since the epoch.
+    """A file on the shelf: `size` in bytes, `at` (the time of its contents) in seconds since the epoch.
 
-    `sha256` is 64 lower-case hex digits, or None while it is not known yet.
+    `sha256` is 64 lower-case hex digits, or None while it is not known yet. `changed` differs after any change: it is
+    the ctime in nanoseconds, which nobody can set back, while `at` is whatever somebody gave the file.
     """
 
     name: str
     size: int
     at: float
     sha256: str | None = None
+    changed: int = 0
+
+    @property
+    def modified(self) -> float:
+        """The time of the last change, in seconds since the epoch, whatever time the contents were given."""
+        return max(self.at, clamp_time(self.changed / 1e9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ class IShelf(Interface):
         """
 
     def open(name: str, hashed: bool = True) -> Deferred[IReading]:
-        """Open a file. Fires once its hash is known, or at once if `hashed` is false.
+        """Open a file, whose name may be in another normal form. Fires once its hash is known, or at once if `hashed`
+        is false.
 
         Fails with IllegalMessage if there is no such file.
         """

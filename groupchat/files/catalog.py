@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.errors import NotNow
 from groupchat.files import File, FileOwner, index
-from groupchat.files.disk import Disk, Entry, Part
+from groupchat.files.disk import TICK_SECONDS, Disk, Entry, Part
 from groupchat.files.hashing import Hasher
 from groupchat.files.index import Indexed
 from groupchat.files.quota import Ledger
@@ -28,10 +28,6 @@ FRESH_SECONDS = 1.0
 """How long the directory is not scanned again, whoever asks, unless a name was added or removed."""
 
 
-TICK_SECONDS = 0.05
-"""How long the time of a directory may stay the same while it changes: kernels keep it to some milliseconds."""
-
-
 class Catalog:
     """All files on the shelf, by name. Hold `lock` to refresh the catalog and then change the directory."""
 
@@ -41,7 +37,7 @@ class Catalog:
         self.threads = threads
         self.disk = disk
         self.ledger = ledger
-        self.hasher = Hasher(threads, disk, self._hashed, self.save_soon)
+        self.hasher = Hasher(threads, disk, self._hashed, self.save_soon, time_of_day)
         self._time_of_day = time_of_day
         self._scanned = float("-inf")
         self._changed_at = -1  # the time of the directory when it was scanned; -1 if it may change without another
@@ -52,13 +48,13 @@ class Catalog:
     async def load(self) -> list[Part]:
         """Read the index and the directory. Returns the parts."""
         for indexed in (await self.threads.run(index.load, self.disk.folder)).values():
-            self._put(indexed)
+            self.put(indexed)
         self._unsaved = False
         await self.scan()
         entries = {name: indexed.entry for name, indexed in self.files.items()}
         parts, owners = await self.threads.run(self.disk.load_parts, entries)
         for name, owner in owners.items():
-            self._put(replace(self.files[name], owner=owner))
+            self.put(replace(self.files[name], owner=owner))
         return parts
 
     async def stop(self) -> None:
@@ -109,7 +105,8 @@ class Catalog:
         for name, entry in entries.items():
             known = self.files.get(name)
             if known is None or (known.entry is not entry and known.entry != entry):
-                self._put(Indexed(entry))
+                is_touched = known is not None and known.entry.only_touched(entry)
+                self.put(Indexed(entry, owner=known.owner if known is not None and is_touched else None))
                 self.hasher.want(entry)
             elif known.sha256 is None:
                 self.hasher.want(entry)
@@ -124,14 +121,14 @@ class Catalog:
     def _hashed(self, entry: Entry, sha256: str) -> None:
         indexed = self.known(entry)
         if self.files.get(entry.name, indexed) is indexed:
-            self._put(replace(indexed, sha256=sha256))
+            self.put(replace(indexed, sha256=sha256))
 
     async def add(self, entry: Entry, sha256: str, owner: FileOwner) -> None:
         """Add a new file, and save the index. The lock must be held."""
-        self._put(Indexed(entry, sha256, owner))
+        self.put(Indexed(entry, sha256, owner))
         await self.save()
 
-    def _put(self, indexed: Indexed) -> None:
+    def put(self, indexed: Indexed) -> None:
         self.remove(indexed.entry)
         self.files[indexed.entry.name] = indexed
         self.ledger.add(indexed.owner, indexed.entry.size)
@@ -180,4 +177,4 @@ def _scan(disk: Disk, known: dict[str, Indexed], unless: int) -> tuple[int, dict
 def _made(form: Form[T], files: list[Indexed]) -> T:
     """Return what a form makes of all files, those that changed last at the end."""
     files.sort(key=lambda indexed: indexed.entry.mtime)
-    return form([File(one.entry.name, one.entry.size, one.entry.at, one.sha256) for one in files])
+    return form([one.entry.file(one.sha256) for one in files])

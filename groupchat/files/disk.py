@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from heapq import nlargest
 from pathlib import Path
@@ -25,7 +25,7 @@ from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
 from groupchat.core.filenames import folded, is_listed, numbered
 from groupchat.core.limits import MAX_FILES
 from groupchat.core.numbers import clamp_time
-from groupchat.files import STOPPING, FileOwner
+from groupchat.files import STOPPING, File, FileOwner
 
 FOLDER = ".groupchat"
 LOCK = "lock"
@@ -38,6 +38,9 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _PART = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.([^/]{0,100})\.part")
 _READ_SIZE = 1 << 20
 
+TICK_SECONDS = 0.05
+"""How long the times of a file or a directory may stay the same while it changes: kernels keep them to milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -47,10 +50,18 @@ class Entry:
     size: int
     mtime: int  # in nanoseconds
     inode: int
+    ctime: int  # in nanoseconds; a new link, owner or mode sets it, too
 
     @property
     def at(self) -> float:
         return clamp_time(self.mtime / 1e9)
+
+    def file(self, sha256: str | None) -> File:
+        return File(self.name, self.size, self.at, sha256, self.ctime)
+
+    def only_touched(self, later: Entry) -> bool:
+        """Return True if this file, found later, differs in nothing but the ctime."""
+        return replace(later, ctime=self.ctime) == self
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +98,17 @@ class OpenFile:
 
     def __init__(self, handle: int, name: str) -> None:
         self._handle = handle
-        self._name = name
-        self.entry = self._look()
-
-    def _look(self) -> Entry:
-        return _entry(self._name, os.fstat(self._handle))
+        status = os.fstat(handle)
+        self.entry = _entry(name, status)
+        self._links = status.st_nlink
 
     def read(self, offset: int, size: int) -> bytes:
         """Return at most `size` bytes. Raises Changed if the file has changed since it was opened."""
         data = os.pread(self._handle, size, offset)
-        if self._look() != self.entry or len(data) != max(0, min(size, self.entry.size - offset)):
+        status = os.fstat(self._handle)
+        if status.st_nlink != self._links:  # a name was added or removed, which sets the ctime
+            self._links, self.entry = status.st_nlink, replace(self.entry, ctime=status.st_ctime_ns)
+        if _entry(self.entry.name, status) != self.entry or len(data) != max(0, min(size, self.entry.size - offset)):
             raise Changed
         return data
 
@@ -254,6 +266,17 @@ class Disk:
         with suppress(FileNotFoundError):
             os.unlink(part.name, dir_fd=self.folder)
 
+    def settle(self, entry: Entry, part: Part) -> Entry:
+        """Forget the part that `entry` was published from. Return the entry as it is afterwards."""
+        self.forget_part(part)
+        with suppress(FileNotFoundError):
+            found = self._look(entry.name)
+            return found if entry.only_touched(found) else entry
+        return entry
+
+    def _look(self, name: str) -> Entry:
+        return _entry(name, os.stat(name, dir_fd=self.directory, follow_symlinks=False))
+
     def publish(self, part: Part, name: str, most: int = 10_000) -> Entry:
         """Link a part into the directory, durably, under this name or a numbered one. Raises IllegalMessage."""
         with _full_is_not_now():
@@ -267,7 +290,7 @@ class Disk:
     def _published(self, name: str) -> Entry:
         try:
             sync_folder(self.directory)
-            return _entry(name, os.stat(name, dir_fd=self.directory, follow_symlinks=False))
+            return self._look(name)
         except OSError:
             os.unlink(name, dir_fd=self.directory)
             raise
@@ -299,7 +322,7 @@ class Disk:
     def withdraw(self, entry: Entry, part: Part) -> bool:
         """Turn a file into a part again. Returns False if the file is no longer there, or is another one."""
         with suppress(FileNotFoundError):
-            if _entry(entry.name, os.stat(entry.name, dir_fd=self.directory, follow_symlinks=False)) != entry:
+            if not entry.only_touched(self._look(entry.name)):
                 return False
             try:
                 os.stat(part.name, dir_fd=self.folder, follow_symlinks=False)
@@ -321,8 +344,44 @@ def sync_folder(handle: int) -> None:
             raise
 
 
+def unlisted(directory: Path) -> tuple[int, list[tuple[str, str]]]:
+    """Return how many files of a directory are listed, and each name that is not, with the reason. Raises OSError.
+
+    The directory is not locked: a daemon may be sharing it.
+    """
+    listed, others = [], []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name == FOLDER:
+                continue
+            if why := _why_unlisted(entry):
+                others.append((entry.name, why))
+            elif file := _regular(entry):
+                listed.append(file)
+    listed.sort(key=lambda file: file.mtime, reverse=True)
+    others += [(file.name, f"only the newest {MAX_FILES} files are shared") for file in listed[MAX_FILES:]]
+    return min(len(listed), MAX_FILES), sorted(others)
+
+
+def _why_unlisted(entry: os.DirEntry[str]) -> str:
+    """Return why this is no file that is listed, or an empty text."""
+    if entry.is_symlink():
+        return "a link"
+    if entry.is_dir():
+        return "a directory"
+    if not entry.is_file():
+        return "no regular file"
+    if entry.name.startswith("."):
+        return "a name that begins with a dot is hidden"
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return "" if is_listed(entry.name) else "its name has characters that are not seen"
+
+
 def _entry(name: str, status: os.stat_result) -> Entry:
-    return Entry(name, status.st_size, status.st_mtime_ns, status.st_ino)
+    return Entry(name, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def _regular(entry: os.DirEntry[str]) -> Entry | None:

@@ -1,7 +1,7 @@
 """Hashes of files, computed one at a time: first those that somebody waits for, then the small ones.
 
 A large file is hashed in slices, so that small ones need not wait for it. A file that changes meanwhile gets no hash
-until somebody asks again.
+until somebody asks again. One that has just changed is hashed a moment later, when its times would tell of a change.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import count
+from time import sleep
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.files import STOPPING
-from groupchat.files.disk import Changed, Disk, Entry
+from groupchat.files.disk import TICK_SECONDS, Changed, Disk, Entry
 from groupchat.files.threads import Threads
 
 SLICE = 64 * 1024 * 1024
@@ -42,12 +43,18 @@ class Hasher:
     """
 
     def __init__(
-        self, threads: Threads, disk: Disk, on_hash: Callable[[Entry, str], None], on_idle: Callable[[], None]
+        self,
+        threads: Threads,
+        disk: Disk,
+        on_hash: Callable[[Entry, str], None],
+        on_idle: Callable[[], None],
+        time_of_day: Callable[[], float],
     ) -> None:
         self._threads = threads
         self._disk = disk
         self._on_hash = on_hash
         self._on_idle = on_idle
+        self._time_of_day = time_of_day
         self._jobs: dict[Entry, _Job] = {}
         self._queue: list[tuple[bool, int, int, _Job]] = []
         self._numbers = count()
@@ -90,6 +97,8 @@ class Hasher:
         """Hash one slice of a file."""
         run, stopping = self._threads.run, self._threads.is_stopping
         try:
+            if 0 <= self._time_of_day() - job.entry.ctime / 1e9 < TICK_SECONDS:
+                await run(sleep, TICK_SECONDS)
             job.offset = await run(self._disk.hash_some, job.entry, job.hasher, job.offset, SLICE, stopping)
         except Changed:
             self._end(job, NotNow("That file is being changed: try again later."))

@@ -12,7 +12,8 @@ from groupchat.files import FileOwner
 from groupchat.files.disk import FILE_FLAGS, Entry, sync_folder
 
 INDEX = "index"
-VERSION = 1
+VERSION = 2
+"""Version 1 had no ctime: of its files only the owners are believed."""
 
 MAX_INDEX = 64 * 1024 * 1024
 """The longest index that is read, in bytes."""
@@ -36,6 +37,8 @@ def load(folder: int) -> dict[str, Indexed]:
         handle = os.open(INDEX, os.O_RDONLY | FILE_FLAGS, dir_fd=folder)
         with open(handle, encoding="utf-8") as file:
             data = json.loads(file.read(MAX_INDEX))
+        if data["version"] == 1:
+            return {name: _indexed(name, [*values[:3], 0, None, *values[4:]]) for name, values in data["files"].items()}
         if data["version"] != VERSION:
             return {}
         return {name: _indexed(name, values) for name, values in data["files"].items()}
@@ -62,15 +65,15 @@ def save(folder: int, files: list[Indexed]) -> None:
 
 def _encoded(indexed: Indexed) -> str:
     entry, owner = indexed.entry, indexed.owner or FileOwner(0, "")
-    values = [entry.size, entry.mtime, entry.inode, indexed.sha256, owner.member, owner.host]
+    values = [entry.size, entry.mtime, entry.inode, entry.ctime, indexed.sha256, owner.member, owner.host]
     return f"{_encode(entry.name)}: {_encode(values)}"
 
 
 def _indexed(name: str, values: list[Any]) -> Indexed:
     """Raise TypeError or ValueError for what `save` did not write."""
-    size, mtime, inode, sha256, member, host = values
-    if not all(isinstance(value, int) for value in (size, mtime, inode, member)) or not isinstance(host, str):
+    size, mtime, inode, ctime, sha256, member, host = values
+    if not all(isinstance(value, int) for value in (size, mtime, inode, ctime, member)) or not isinstance(host, str):
         raise ValueError(name)
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise ValueError(name)
-    return Indexed(Entry(name, size, mtime, inode), sha256, FileOwner(member, host) if member or host else None)
+    return Indexed(Entry(name, size, mtime, inode, ctime), sha256, FileOwner(member, host) if member or host else None)

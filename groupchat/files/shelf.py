@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 from twisted.internet.defer import DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.core.errors import NotNow
-from groupchat.core.filenames import check_name
+from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.filenames import check_name, is_listed
 from groupchat.core.limits import FILE_THREADS, MAX_READINGS, FileLimits
 from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.catalog import Catalog
@@ -133,7 +134,7 @@ class Shelf:
             raise NotNow("Too many files are being fetched: try again later.")
         self._opening += 1
         try:
-            opened = await self._threads.run(contents.catalog.disk.open, name)
+            opened = await self._find(contents.catalog, name)
             reading = Reading(self._threads, opened, self._readings.discard)
             self._readings.add(reading)
         finally:
@@ -150,10 +151,27 @@ class Shelf:
         reading.file = replace(reading.file, sha256=sha256)
         return reading
 
+    async def _find(self, catalog: Catalog, name: str) -> OpenFile:
+        """Open the file of this name, or else one whose name is the same in NFC: keyboards and disks differ in it."""
+        try:
+            return await self._threads.run(catalog.disk.open, name)
+        except IllegalMessage:
+            if name.isascii() or not is_listed(name):
+                raise
+            names = await catalog.listing(_by_normal_form)
+            other = names.get(normalize("NFC", name), name)
+            if other == name:
+                raise
+            return await self._threads.run(catalog.disk.open, other)
+
     @returns_deferred
     async def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> IReceiving:
         expected = Expected(check_name(name), size, sha256)
         return await self._contents().uploads.receive(expected, owner)
+
+
+def _by_normal_form(files: Sequence[File]) -> dict[str, str]:
+    return {normalize("NFC", file.name): file.name for file in files if not file.name.isascii()}
 
 
 @implementer(IReading)
@@ -161,7 +179,7 @@ class Reading:
     """An open file. `closed` is called when it is closed."""
 
     def __init__(self, threads: Threads, opened: OpenFile, closed: Callable[[Reading], None]) -> None:
-        self.file = File(opened.entry.name, opened.entry.size, opened.entry.at)
+        self.file = opened.entry.file(None)
         self._threads = threads
         self._opened: OpenFile | None = opened
         self._closed = closed

@@ -33,6 +33,7 @@ from groupchat.core.networks import network_of
 from groupchat.files import FileOwner, IReceiving
 from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Entry, Part, PartFile
+from groupchat.files.index import Indexed
 from groupchat.files.quota import Quota, Usage
 from groupchat.files.threads import returns_deferred
 
@@ -192,7 +193,11 @@ class Uploads:
             entry = await self.threads.run(self.disk.publish, part, name)
             await self._catalog.add(entry, sha256, part.owner)
             # Until the index is saved, only the part says whose the file is.
-            await self.threads.run(self.disk.forget_part, part).addErrback(self.threads.report)
+            try:
+                entry = await self.threads.run(self.disk.settle, entry, part)
+            except OSError:
+                self.threads.report(Failure())
+            self._catalog.put(Indexed(entry, sha256, part.owner))
         return entry
 
     async def withdraw(self, part: Part, entry: Entry, keep: bool) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from groupchat.client.text import clean_line
 from groupchat.core.filenames import MAX_NAME, is_listed
 
 DIGITS = 16
 """The number of digits of a file's hash in the name of its partial file."""
+
+_FILE_URL = re.compile(r"file:(?://([^/]*))?(/.*)", re.IGNORECASE)
 
 _PART = re.compile(rf"\.([0-9a-f]{{{DIGITS}}})\.part")
 
@@ -48,6 +55,7 @@ def find_part(folder: Path, name: str) -> tuple[Path, str] | None:
 def target(name: str, to: str) -> Path:
     """Return the path to save a file under: here, in the directory `to`, or as `to`. Raises BadNameError."""
     try:
+        to = typed_path(to)
         path = Path(to).expanduser() if to else Path()
         if not to or to.endswith("/") or path.is_dir():
             if not is_safe(name):
@@ -65,22 +73,41 @@ def target(name: str, to: str) -> Path:
     return path
 
 
-def split(words: str, names: Iterable[str]) -> tuple[str, str]:
+def split(words: str, names: Collection[str]) -> tuple[str, str]:
     """Split what was typed into the name of a file and the path to save it under.
 
-    The name is in quotation marks, or the longest of `names` that the text begins with; otherwise it is all of it.
+    The name is in quotation marks, or the longest of `names`, in any normal form, that the text begins with; otherwise
+    it is all of it.
     """
+    known = {normalize("NFC", name): name for name in names} | {name: name for name in names}
     quoted = re.fullmatch(r'"([^"]+)"(?: +(.+))?', words) or re.fullmatch(r"'([^']+)'(?: +(.+))?", words)
     if quoted is not None:
-        return quoted[1], unquoted(quoted[2] or "")
-    known = [name for name in names if words == name or words.startswith(f"{name} ")]
-    if not known:
-        return words, ""
-    name = max(known, key=len)
-    return name, unquoted(words.removeprefix(name).strip())
+        return known.get(normalize("NFC", quoted[1]), quoted[1]), quoted[2] or ""
+    for end in (len(words), *(at for at in reversed(range(len(words))) if words[at] == " ")):
+        name = known.get(words[:end]) or known.get(normalize("NFC", words[:end]))
+        if name is not None:
+            return name, words[end:].strip()
+    return words, ""
 
 
 def unquoted(words: str) -> str:
     """Return the text without quotation marks around it."""
     words = words.strip()
     return words[1:-1] if len(words) > 1 and words[0] == words[-1] and words[0] in "\"'" else words
+
+
+def typed_path(words: str) -> str:
+    """Return the path that was typed, or dragged into the terminal: as a shell would take it, or as a URL (RFC 8089).
+
+    A path that exists as it was typed is taken as it is.
+    """
+    words = words.strip()
+    if os.path.lexists(os.path.expanduser(words)):
+        return words
+    url = _FILE_URL.fullmatch(words)
+    if url is not None and (url[1] or "localhost").lower() in ("localhost", gethostname().lower()):
+        return unquote(url[2], errors="surrogateescape")
+    with suppress(ValueError):
+        path, *more = shlex.split(words)
+        return words if more else path
+    return words

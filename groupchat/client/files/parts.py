@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryFile, gettempdir
+from typing import IO, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -24,6 +25,9 @@ from groupchat.client.files.names import find_part, part_name
 
 PIECE = 256 * 1024
 """The number of bytes that are read, written or hashed at a time."""
+
+MOMENT = 0.05
+"""The seconds for which a pipe without data is waited for, before it is the turn of other transfers."""
 
 UNSUPPORTED = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EMLINK}
 """Errors of file systems without hard links or locks: FAT, network shares, FUSE."""
@@ -216,47 +220,95 @@ class Output:
 
 
 class Source:
-    """A file that is sent."""
+    """A file or a pipe that is sent: all that is read until its end, whatever its size is said to be.
+
+    It is read twice, since its hash is sent first. What may differ the second time, such as a pipe or a file of /proc,
+    is copied while it is read the first time, to a file that has no name.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        """The number of bytes that were hashed."""
         self._hash = sha256()
-        self._hashed = 0
         self._file = -1
-        self._at = 0
+        self._copy: IO[bytes] | None = None
+        self._is_pipe = False
+        self._has_ended = False
+        self._state: tuple[int, ...] = ()
 
     def open(self) -> int:
-        """Return its size. Raises FileError."""
+        """Return its size, as far as it is known. Raises FileError."""
         with _file_errors(self.path):
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             state = os.fstat(self._file)
-        if not stat.S_ISREG(state.st_mode):
-            what = "a directory" if stat.S_ISDIR(state.st_mode) else "no file"
-            raise FileError(f"{self.path} is {what}: only files can be sent")
-        self.size, self._at = state.st_size, state.st_mtime_ns
-        return self.size
+        self._is_pipe = stat.S_ISFIFO(state.st_mode)
+        if not (self._is_pipe or stat.S_ISREG(state.st_mode)):
+            what = "a directory" if stat.S_ISDIR(state.st_mode) else "a device"
+            raise FileError(f"{self.path} is {what}: only files and pipes can be sent")
+        if not state.st_size:
+            with _file_errors(Path(gettempdir())):
+                self._copy = TemporaryFile()  # noqa: SIM115 - it lasts until `close`
+        self._state = _changing(state)
+        return state.st_size
 
     @property
     def has_changed(self) -> bool:
         """True if the file has changed since it was opened."""
-        state = os.fstat(self._file)
-        return (state.st_size, state.st_mtime_ns) != (self.size, self._at)
+        return _changing(os.fstat(self._file)) != self._state
 
     @property
     def sha256(self) -> str:
         """The hash, once all is read."""
         return self._hash.hexdigest()
 
-    def hash_piece(self) -> int:
-        """Hash the next piece. Return its size, 0 at the end. Raises FileError."""
-        piece = self.read(self._hashed)
+    def hash_piece(self) -> int | None:
+        """Hash the next piece. Return its size, 0 at the end, or None if a pipe has nothing yet. Raises FileError."""
+        with _file_errors(self.path):
+            piece = self._next()
+        if piece is None:
+            return None
         self._hash.update(piece)
-        self._hashed += len(piece)
+        self.size += len(piece)
+        if self._copy is not None:
+            with _file_errors(Path(gettempdir())):
+                self._copy.write(piece)
+                if not piece:
+                    self._read_copy(self._copy)
         return len(piece)
 
+    def _next(self) -> bytes | None:
+        return self._next_of_pipe() if self._is_pipe else b"" if self._has_ended else self._next_of_file()
+
+    def _next_of_file(self) -> bytes:
+        there = os.fstat(self._file).st_size
+        piece = os.read(self._file, PIECE)
+        # Until nothing is left would not end while somebody appends; and a file of /proc says that it has 0 bytes.
+        self._has_ended = len(piece) < PIECE and 0 < there <= self.size + len(piece)
+        return piece
+
+    def _next_of_pipe(self) -> bytes | None:
+        piece: bytes | None = None
+        with suppress(BlockingIOError):
+            piece = os.read(self._file, PIECE)
+        if piece:
+            return piece
+        if piece is not None and (self.size or not os.path.exists(os.path.realpath(self.path))):
+            return piece
+        # It has a name, and may be waiting for its writer: see pipe(7) and poll(2).
+        poll = select.poll()
+        poll.register(self._file, select.POLLIN)
+        has_ended = any(events & select.POLLHUP for _, events in poll.poll(1000 * MOMENT))
+        return piece if has_ended else None
+
+    def _read_copy(self, copy: IO[bytes]) -> None:
+        """Read from the copy from now on."""
+        copy.flush()
+        os.dup2(copy.fileno(), self._file, inheritable=False)
+        self._state = _changing(os.fstat(self._file))
+
     def read(self, offset: int) -> bytes:
-        """Return a piece from `offset` on, empty at the end. Raises FileError."""
+        """Return a piece of what was hashed, from `offset` on, empty at the end. Raises FileError."""
         with _file_errors(self.path):
             piece = os.pread(self._file, min(PIECE, self.size - offset), offset)
         if not piece and offset < self.size:
@@ -267,12 +319,19 @@ class Source:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+        if self._copy is not None:
+            self._copy.close()
+
+
+def _changing(state: os.stat_result) -> tuple[int, ...]:
+    """Return what changes with the file."""
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 @contextmanager
 def _file_errors(path: Path) -> Iterator[None]:
-    """Raise a FileError about this path in place of an OSError."""
+    """Raise a FileError about this path in place of an OSError, or of a ValueError for a NUL in it."""
     try:
         yield
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

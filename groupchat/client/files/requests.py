@@ -14,13 +14,14 @@ from groupchat.client.files.names import is_safe
 from groupchat.client.files.stream import ProtocolError, RequestStream
 from groupchat.client.text import clean_line
 from groupchat.core.limits import MAX_SIZE
+from groupchat.core.numbers import clamp_time
 
 MAX_FILES = 100_000
 """The most files that are accepted in one answer."""
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_LISTED_SHA256 = re.compile("-|[0-9a-f]{64}")
+_ENTRY = re.compile("(0|[1-9][0-9]{0,18}) (-|[0-9a-f]{64}) (-?[0-9]{1,19}) (.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +40,17 @@ async def give_password(stream: RequestStream, password: str) -> None:
 
 
 async def listing(stream: RequestStream) -> Sequence[ListedFile]:
-    """Return the files of the group. Files whose names are not safe are left out."""
+    """Return the files of the group. Entries that make no sense, or whose names are not safe, are left out."""
     await stream.write(b"FILES\n")
     (count,) = _answer(await stream.line(), "ok", _NUMBER)
     if int(count) > MAX_FILES:
         raise ProtocolError("the server claims to have more files than possible")
     found = []
     for _ in range(int(count)):
-        file = _listed(await stream.line())
-        if is_safe(file.name):
-            found.append(file)
+        entry = _ENTRY.fullmatch((await stream.raw_line()).decode("utf-8", "surrogateescape"))
+        if entry is not None and is_safe(entry[4]):
+            found.append(ListedFile(int(entry[1]), entry[2], int(clamp_time(int(entry[3]))), entry[4]))
     return found
-
-
-def _listed(line: str) -> ListedFile:
-    words = line.split(" ", 3)
-    forms = (_NUMBER, _LISTED_SHA256, _NUMBER)
-    if len(words) != 4 or not all(form.fullmatch(word) for form, word in zip(forms, words[:3], strict=True)):
-        raise ProtocolError("the server speaks another protocol")
-    return ListedFile(int(words[0]), words[1], int(words[2]), words[3])
 
 
 async def get(stream: RequestStream, name: str, offset: int, sha256: str) -> tuple[int, str, int]:

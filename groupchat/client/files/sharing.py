@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from unicodedata import normalize
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -13,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from groupchat.client.commands import Cancel, FileCommand, Get, ListTransfers, Send
 from groupchat.client.failures import explain
 from groupchat.client.files.connection import TEMPORARY, FileConnection
-from groupchat.client.files.names import BadNameError, is_safe, split, target, unquoted
+from groupchat.client.files.names import BadNameError, is_safe, split, target, typed_path, unquoted
 from groupchat.client.files.progress import Bar, line, time_in_words
 from groupchat.client.files.requests import ListedFile
 from groupchat.client.files.transfers import ENDS, MOST, Transfer, Transfers, Worker
@@ -140,7 +141,7 @@ class Sharing:
     def _send(self, typed: str) -> None:
         try:
             self._check_room()
-            path = Path(unquoted(typed)).expanduser()
+            path = Path(typed_path(typed)).expanduser()
             if not is_safe(path.name):
                 raise BadNameError(f"{shown(path)} has a name that not everybody can have: send a copy of it")
         except (BadNameError, RuntimeError) as why:
@@ -149,8 +150,9 @@ class Sharing:
         self.transfers.send(path, path.name, self._by)
 
     def _cancel(self, name: str) -> None:
-        found = [transfer for transfer in self.transfers.all if not name or transfer.name == name]
-        found = found or [transfer for transfer in self.transfers.all if transfer.name.startswith(name)]
+        name, forms = normalize("NFC", name), [(one, normalize("NFC", one.name)) for one in self.transfers.all]
+        found = [transfer for transfer, form in forms if not name or form == name]
+        found = found or [transfer for transfer, form in forms if form.startswith(name)]
         if len(found) == 1 or (found and len({transfer.name for transfer in found}) == 1 and name):
             self.transfers.cancel(found[0])
         elif found:

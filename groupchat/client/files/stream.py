@@ -100,8 +100,8 @@ class RequestStream(Protocol):
         """True if there is something to read, or nothing more will come."""
         return bool(self._unread) or self._input_ended or self._lost is not None
 
-    async def line(self) -> str:
-        """Return the next line. Raises RefusedError, BusyError, ProtocolError, or why the connection was lost."""
+    async def raw_line(self) -> bytes:
+        """Return the next line, whatever it says. Raises ProtocolError, or why the connection was lost."""
         while (end := self._unread.find(b"\n")) < 0:
             if len(self._unread) > MAX_LINE:
                 raise ProtocolError("the server speaks another protocol")
@@ -110,8 +110,12 @@ class RequestStream(Protocol):
             await self._more()
         line = bytes(self._unread[:end])
         self._took(end + 1)
+        return line
+
+    async def line(self) -> str:
+        """Return the next line. Raises RefusedError, BusyError, ProtocolError, or why the connection was lost."""
         try:
-            said = line.decode()
+            said = (await self.raw_line()).decode()
         except UnicodeDecodeError as error:
             raise ProtocolError("the server speaks another protocol") from error
         verb, _, why = said.partition(" ")

@@ -172,11 +172,12 @@ class Transfers:
             await deferLater(self._clock, pause * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
             pause = min(LONGEST_PAUSE, 1.7 * pause)
 
-    async def _hash(self, transfer: Transfer, doing: str, size: int, piece: Callable[[], int]) -> None:
+    async def _hash(self, transfer: Transfer, doing: str, size: int, piece: Callable[[], int | None]) -> None:
+        """Hash pieces until one has 0 bytes. None stands for one that is to come."""
         transfer.doing = doing
         transfer.progress.begin(self._clock.seconds(), 0, size)
-        while count := await self._worker.do(piece):
-            transfer.progress.advance(self._clock.seconds(), count)
+        while (count := await self._worker.do(piece)) != 0:
+            transfer.progress.advance(self._clock.seconds(), count or 0)
 
     # Fetching
 

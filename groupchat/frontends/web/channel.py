@@ -245,12 +245,12 @@ class Channel(HTTPChannel):
 
     def resumeProducing(self) -> None:
         self.is_full = False
-        super().resumeProducing()
+        if self._state is not State.STREAMING:
+            self.wait(0 if self._state is State.ANSWERING else WEB_IDLE_SECONDS)
+        super().resumeProducing()  # a download may write at once, and be full again
         self._end_backlog()
         if self._state is State.DRAINING:
             self.requestDone(self.requests[0])
-        elif self._state is not State.STREAMING:
-            self.wait(0 if self._state is State.ANSWERING else WEB_IDLE_SECONDS)
 
     # Ending
 

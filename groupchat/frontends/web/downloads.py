@@ -53,7 +53,7 @@ async def download(site: Site, request: Request) -> Answer | None:
 
 async def _send(site: Site, request: Request, reading: IReading) -> Answer | None:
     file = reading.file
-    tag = f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{int(file.at * 1e6):x}"'
+    tag = f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{file.changed:x}"'
     headers = _headers(file, tag)
     if _is_unchanged(request, file, tag):
         return Answer(304, headers=headers)
@@ -84,7 +84,7 @@ def _headers(file: File, tag: str) -> list[tuple[bytes, bytes]]:
     shown = f"{disposition}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
     return [
         (b"ETag", tag.encode()),
-        (b"Last-Modified", formatdate(file.at, usegmt=True).encode()),
+        (b"Last-Modified", formatdate(file.modified, usegmt=True).encode()),
         (b"Accept-Ranges", b"bytes"),
         (b"Cache-Control", b"private, no-cache"),
         (b"Content-Disposition", shown.encode()),
@@ -107,7 +107,7 @@ def _is_unchanged(request: Request, file: File, tag: str) -> bool:
         return is_same(wanted, tag.removeprefix("W/"))
     date = request.text("If-Modified-Since")
     try:
-        return date is not None and parsedate_to_datetime(date).timestamp() >= int(file.at)
+        return date is not None and parsedate_to_datetime(date).timestamp() >= int(file.modified)
     except (ValueError, TypeError, OverflowError):
         return False
 
@@ -117,7 +117,7 @@ def _part(request: Request, file: File, tag: str) -> range | None:
     whole = range(file.size)
     same = request.text("If-Range")
     is_same_tag = same == tag and not tag.startswith("W/")
-    if same is not None and not is_same_tag and same != formatdate(file.at, usegmt=True):
+    if same is not None and not is_same_tag and same != formatdate(file.modified, usegmt=True):
         return whole
     match = _RANGE.fullmatch((request.text("Range") or "").replace(" ", ""))
     if match is None or (not match[1] and not match[2]) or request.method not in (b"GET", b"HEAD"):
