@@ -39,7 +39,7 @@ from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
 from groupchat.service.group_service import GroupService
-from groupchat.signals import LogFile
+from groupchat.signals import LogFile, Signals
 from groupchat.startup import Ports, expiry, exposure, rehearse
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ def _daemon(options: Options) -> service.IService:
     if twistd is not None:
         warnings += rehearse(twistd, partial(_check_files, options, _log_path(twistd)))
         log_file = _log_file(twistd)
+        signals = Signals(reactor, log_file, twistd["pidfile"], in_foreground=bool(twistd["nodaemon"]))
+        signals.install_first()
+        reactor.callWhenRunning(signals.install)
     for warning in warnings:
         _logger.warn("{warning}", warning=warning)
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -61,6 +62,12 @@ class BackgroundCase(TestCase):
 
     def logged(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
+
+    def kept(self) -> list[str]:
+        """Return the lines that are kept in the file, as the operator sees them."""
+        command = [sys.executable, "-c", "from groupchat.admin import main; main()", "history", "groupchat.sqlite"]
+        shown = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=True, timeout=SECONDS)
+        return [line.split("  ", 1)[1] for line in shown.stdout.splitlines()]
 
     def wait(self, done: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + SECONDS
