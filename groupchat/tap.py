@@ -248,7 +248,7 @@ def _endpoint(option: str, where: str, reactor: Any, interface: str | None, port
     return endpoint
 
 
-IN_MAKEFILE = {"port": "make run PORT=...", "tcp": "make run PORT=...", "web": "make run WEB=..."}
+IN_MAKEFILE = {"port": "make run PORT=NUMBER", "tcp": "make run PORT=NUMBER", "web": "make run WEB=NUMBER"}
 """How the Makefile has an option chosen."""
 
 

@@ -128,7 +128,7 @@ class RefusalTests(BackgroundCase):
             port = str(holder.getsockname()[1])
             for option, variable in (("--tcp", "PORT"), ("--web", "WEB")):
                 self.assertIn(
-                    f"Choose another with make run {variable}=...", self.refuse(option, port, GROUPCHAT_RUN="make")
+                    f"Choose another with make run {variable}=NUMBER.", self.refuse(option, port, GROUPCHAT_RUN="make")
                 )
 
     def test_addresses_and_sockets_that_cannot_be_had(self) -> None:
