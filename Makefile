@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 12345
 WEB ?= 8080
+# Other options of the daemon, such as OPTIONS='--web-host chat.example.org'.
+OPTIONS :=
 # How many tests run at the same time.
 JOBS ?= 3
 # How long to fuzz.
@@ -13,8 +15,10 @@ PIP_OPTIONS :=
 
 .PHONY: run test test-all test-lowest trial lint bench screen screenshots chaos fuzz clean
 
+# The daemon names the variables above, instead of its options, where one has to be chosen.
+run: export GROUPCHAT_RUN := make
 run: $(VENV)/.run
-	@$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --web $(WEB) --files shared
+	@$(BIN)/twistd --nodaemon --pidfile= groupchat --port $(PORT) --tcp $(PORT) --quic --web $(WEB) --files shared $(OPTIONS)
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -q -n $(JOBS)

@@ -9,14 +9,14 @@ import resource
 import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twisted.application import service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from groupchat.core.errors import GroupchatError
 
@@ -53,7 +53,7 @@ def limit_collections() -> None:
 class InOrder(service.MultiService):
     """Services that start one after another, each when the one before is ready, and stop in the opposite order.
 
-    `started` is called when all run, `failed` if one cannot start.
+    `started` is called when all run, `failed` if one cannot start. `observer` takes what twistd's application logs.
     """
 
     _logger = Logger()
@@ -63,12 +63,19 @@ class InOrder(service.MultiService):
         services: Sequence[service.Service],
         failed: Callable[[], None],
         started: Callable[[], None] = lambda: None,
+        observer: ILogObserver | None = None,
     ) -> None:
         super().__init__()
+        self._observer = observer
         self._failed = failed
         self._started = started
         for child in services:
             child.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
 
     @inlineCallbacks
     def startService(self) -> Generator[Deferred[Any], Any, None]:
@@ -110,8 +117,9 @@ def fail() -> None:
 
 
 def _exit_with_failure() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the terminal is closed
+            stream.flush()
     os._exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import sys
 import textwrap
@@ -27,7 +28,7 @@ from groupchat.core.limits import (
 )
 from groupchat.core.numbers import whole
 from groupchat.core.texts import one_line
-from groupchat.wire.datagrams import MAX_REPLY
+from groupchat.wire.datagrams import MAX_REPLY, REFUSAL
 
 DEFAULTS = Settings()
 LIMITS = Limits()
@@ -145,7 +146,7 @@ GROUPS: dict[str, list[Option]] = {
             "Size of a UDP reply, in bytes. What does not fit waits; nothing is cut.",
             "N",
             str(MAX_REPLY),
-            (1, MAX_REPLY),
+            (len(REFUSAL), MAX_REPLY),
         ),
     ],
     "Timeouts": [
@@ -266,6 +267,7 @@ class Options(usage.Options):
         self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         _check_interface(self["interface"])
+        _check_pidfile(self.parent["pidfile"] if self.parent else "")
 
     def _check_what_needs_what(self) -> None:
         if self["password-file"] and not (self["tcp"] or self["quic"] or self["web"]):
@@ -305,6 +307,16 @@ def _check_interface(interface: str | None) -> None:
         raise usage.UsageError(f"--interface must be an IP address, not {interface!r}.") from None
     if "%" in interface:
         raise usage.UsageError("--interface cannot be a link-local address: listen on :: instead.")
+
+
+def _check_pidfile(path: str) -> None:
+    """Check what twistd, which would raise any error, reads next: perhaps nothing is there yet."""
+    try:
+        Path(path or os.devnull).read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        sys.exit(f"twistd: --pidfile {path}: {error.strerror}.")
 
 
 def _number(name: str, value: str, least: int, most: int) -> int:

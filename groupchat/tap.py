@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
+import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from twisted.application import service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger, textFileLogObserver
+from twisted.python.failure import Failure
 
-from groupchat.core.errors import CannotListen, CannotOpen
+from groupchat.core.errors import CannotOpen, CannotStart, GroupchatError
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, ways_in
 from groupchat.files import NoShelf
+from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
 from groupchat.frontends.lines import LinesProtocol
@@ -33,10 +39,13 @@ from groupchat.log.memory import MemoryLog
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
 from groupchat.service.group_service import GroupService
+from groupchat.signals import LogFile, Signals
+from groupchat.startup import Ports, expiry, exposure, rehearse
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
     from groupchat.frontends.web.serving import WebService
+    from groupchat.quic.certificate import Certificate
 
 OTHER_FILES = 64
 """How many files the daemon has open besides its connections and transfers."""
@@ -45,19 +54,44 @@ _logger = Logger()
 
 
 def makeService(options: Options) -> service.IService:
-    """Return the whole daemon. Exit with one line if a port is taken: errors after the fork reach only the log."""
+    """Return the whole daemon. Exit with one line if it cannot start: errors after the fork reach only the log."""
+    try:
+        return _daemon(options)
+    except GroupchatError as why:
+        sys.exit(f"twistd groupchat: {why}")
+
+
+def _daemon(options: Options) -> service.IService:
     from twisted.internet import reactor
 
+    twistd: Mapping[str, Any] | None = options.parent
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
     for interface in interfaces:
         _check_udp_port(interface, options["port"])
-    endpoints = [_endpoint("tcp", where, reactor, options["interface"]) for where in options["tcp"]]
-    web_endpoints = [_endpoint("web", where, reactor, options["interface"]) for where in options["web"]]
+    with Ports(None if twistd is None or twistd["chroot"] else twistd["rundir"]) as ports:
+        endpoints, web_endpoints = (
+            [_endpoint(option, where, reactor, options["interface"], ports) for where in options[option]]
+            for option in ("tcp", "web")
+        )
+    certificate = _certificate(options) if options["quic"] else None
+    warnings = [warning for until in ports.expiries for warning in expiry("A certificate for TLS", until)]
+    warnings += _exposures(options, "." if twistd is None else twistd["rundir"])
+    if certificate is not None and options["certificate"] is not None:
+        warnings += expiry(f"The certificate {options['certificate']}", certificate().expires)
+    log_file = None
+    if twistd is not None:
+        warnings += rehearse(twistd, partial(_check_files, options, _log_path(twistd)))
+        log_file = _log_file(twistd)
+        signals = Signals(reactor, log_file, twistd["pidfile"], in_foreground=bool(twistd["nodaemon"]))
+        signals.install_first()
+        reactor.callWhenRunning(signals.install)
+    for warning in warnings:
+        _logger.warn("{warning}", warning=warning)
 
     group_service = GroupService(_settings(options), _log(options, reactor), reactor, fail)
     shelf = _shelf(options, group_service, reactor)
     registry = ConnectionRegistry(group_service, _limits(options), reactor, LinesProtocol, shelf)
-    quic = _quic(options, registry) if options["quic"] else None
+    quic = None if certificate is None else _quic(certificate, registry)
     make_protocol = partial(
         FiveMessages, group_service, options["max-reply"], options["udp-networks"], None if quic is None else quic.take
     )
@@ -74,7 +108,8 @@ def makeService(options: Options) -> service.IService:
         limit_collections()
         _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
 
-    return InOrder([part for part in parts if part is not None], fail, started)
+    observer = None if log_file is None else textFileLogObserver(log_file.file)
+    return InOrder([part for part in parts if part is not None], fail, started, observer)
 
 
 def _settings(options: Options) -> Settings:
@@ -122,18 +157,9 @@ def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf
     return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
 
 
-def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
-    """Return the front end of QUIC. Exit with one line if it cannot be."""
-    try:
-        from groupchat.frontends.quic import Quic, QuicService
-        from groupchat.quic.certificate import load
-    except ImportError as error:
-        sys.exit(f"twistd groupchat: --quic: {error}. Install what it needs: pip install 'groupchat[quic]'")
-    if options["certificate"] is not None:
-        try:
-            load(Path(options["certificate"]))
-        except CannotListen as why:
-            sys.exit(f"twistd groupchat: {why}")
+def _quic(certificate: Callable[[], Certificate], registry: ConnectionRegistry) -> QuicService:
+    from groupchat.frontends.quic import Quic, QuicService
+
     transfer_server = TransferServer(
         registry,
         registry.shelf or NoShelf(),
@@ -145,7 +171,7 @@ def _quic(options: Options, registry: ConnectionRegistry) -> QuicService:
         registry.group_service.survive,
         partial(TransferStream, transfer_server),
     )
-    return QuicService(quic, _certificate(options), transfer_server)
+    return QuicService(quic, certificate, transfer_server)
 
 
 def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
@@ -178,32 +204,64 @@ def _door(scheme: str, port: IListeningPort) -> Iterator[Door]:
         yield Door(scheme, "" if address.host in ("", "::", "0.0.0.0") else address.host, address.port)
 
 
-def _certificate(options: Options) -> Path | None:
-    """Return where the certificate is kept, or None if it is made for this run only."""
-    if options["certificate"] is not None:
-        return Path(options["certificate"])
+def _certificate(options: Options) -> Callable[[], Certificate]:
+    """Return what loads the certificate for QUIC, or makes it. Raise CannotListen, or exit with one line."""
+    try:
+        import groupchat.frontends.quic  # noqa: F401 - needs more than what is imported next
+        from groupchat.quic.certificate import load, load_or_make
+    except ImportError as error:
+        sys.exit(f"twistd groupchat: --quic: {error}. Install what it needs: pip install 'groupchat[quic]'")
+    if options["certificate"] is None:
+        return partial(load_or_make, _kept_certificate(options))
+    loaded = load(Path(options["certificate"]))  # now, as perhaps only root may
+    return lambda: loaded
+
+
+def _kept_certificate(options: Options) -> Path | None:
+    """Return where the certificate is kept that the daemon makes, or None if it is made for this run only."""
     return None if options["db"] == ":memory:" else Path(f"{options['db']}.pem")
 
 
-def _endpoint(option: str, where: str, reactor: Any, interface: str | None) -> IStreamServerEndpoint:
+def _endpoint(option: str, where: str, reactor: Any, interface: str | None, ports: Ports) -> IStreamServerEndpoint:
     """Return the endpoint that an option names. Exit with one line if it cannot be had."""
-    if not (where.isascii() and where.isdigit()):
+    if where.isascii() and where.isdigit():
+        bare = PortEndpoint(reactor, int(where), interface)
         try:
-            endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
-        except ImportError as error:
-            sys.exit(f"twistd groupchat: --{option} {where}: {error}. For TLS: pip install 'groupchat[tls]'")
-        except Exception as error:  # endpoint plugins and OpenSSL raise whatever they like
-            hint = "TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
-            sys.exit(f"twistd groupchat: --{option} {where}: {_described(error)}. {hint}")
-        return endpoint
-    number = int(where)
-    bare = PortEndpoint(reactor, number, interface)
+            ports.hold(bare.bind())
+        except OSError as error:
+            sys.exit(f"twistd groupchat: cannot listen on TCP port {where}: {_why_not(error, option)}")
+        return bare
     try:
-        bare.bind().close()
-    except OSError as error:
-        hint = " Is it running already?" if error.errno == errno.EADDRINUSE else ""
-        sys.exit(f"twistd groupchat: cannot listen on TCP port {number}: {error.strerror}.{hint}")
-    return bare
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
+        problems: list[Failure] = []
+        maybeDeferred(serverFromString(ports, where).listen, Factory()).addErrback(problems.append)
+        for problem in problems:
+            if not problem.check(AttributeError):  # it listens in a way of its own: it will be seen how
+                problem.raiseException()
+    except ImportError as error:
+        sys.exit(f"twistd groupchat: --{option} {where}: {error}. For TLS: pip install 'groupchat[tls]'")
+    except Exception as error:  # endpoint plugins and OpenSSL raise whatever they like
+        if isinstance(error, OSError) and not error.filename:
+            sys.exit(f"twistd groupchat: --{option} {where}: {_why_not(error, option)}")
+        hint = "TLS is ssl:PORT:privateKey=FILE:certKey=FILE"
+        sys.exit(f"twistd groupchat: --{option} {where}: {_described(error)}. {hint}")
+    return endpoint
+
+
+IN_MAKEFILE = {"port": "make run PORT=NUMBER", "tcp": "make run PORT=NUMBER", "web": "make run WEB=NUMBER"}
+"""How the Makefile has an option chosen."""
+
+
+def _why_not(error: OSError, option: str) -> str:
+    """Return in words why a port is not available, and what to do about it."""
+    reason = (error.strerror or str(error)).partition(" (while")[0]
+    how = IN_MAKEFILE[option] if os.environ.get("GROUPCHAT_RUN") == "make" else f"--{option}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{reason}. Is it running already? Choose another with {how}."
+        case errno.EACCES:
+            return f"{reason}. Only root may use a port below 1024: choose another with {how}."
+    return f"{reason}. See --interface and --{option}."
 
 
 def _described(error: Exception) -> str:
@@ -214,25 +272,76 @@ def _described(error: Exception) -> str:
 
 
 def _log(options: Options, reactor: Any) -> ILog:
-    """Return the log that the options name. Exit with one line if it could not be opened."""
     if options["db"] == ":memory:":
         return MemoryLog()
-    path = Path(options["db"])
-    twistd = options.parent
-    in_sight = twistd is not None and twistd["chroot"] is None
-    if twistd is not None and in_sight:
-        _check_file(Path(twistd["rundir"]) / path)
-    return SqliteLog(path, reactor, options["durability"].upper(), check=not in_sight)
+    check = options.parent is None  # or else `_check_files` has checked it
+    return SqliteLog(Path(options["db"]), reactor, options["durability"].upper(), check=check)
 
 
-def _check_file(path: Path) -> None:
-    if path.exists():
-        try:
-            Database(path).close()
-        except CannotOpen as why:
-            sys.exit(f"twistd groupchat: {why}")
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
-        sys.exit(f"twistd groupchat: cannot make {path}: {path.parent} is not a directory that may be written to.")
+def _check_files(options: Options, log_path: Path | None) -> Iterator[str]:
+    """Check what the daemon will open: in its directory, and as its user. Yield warnings; raise GroupchatError."""
+    shared = None if options["files"] is None else Path(options["files"])
+    if options["db"] != ":memory:":
+        path = Path(options["db"])
+        _check_database(path)
+        yield from exposure("the group", path, shared)
+    kept = _kept_certificate(options)
+    if options["quic"] and options["certificate"] is None and kept is not None and os.path.exists(kept):
+        from groupchat.quic.certificate import load
+
+        yield from expiry(f"The certificate {kept}", load(kept).expires)
+        yield from exposure("the key for QUIC", kept, shared)
+    if shared is not None:
+        Disk(shared).close()
+    if log_path is not None and os.path.exists(log_path):
+        yield from exposure("the log", log_path, shared)
+        if not os.access(log_path, os.W_OK, effective_ids=True):
+            yield f"The user of the daemon may not write to {log_path}: it cannot be reopened after a rotation"
+
+
+def _check_database(path: Path) -> None:
+    """Open the file of the group; if there is none, make one of that name in a directory that is removed again."""
+    if os.path.exists(path):
+        Database(path).close()
+        return
+    if not os.path.isdir(path.parent):
+        raise CannotOpen(f"cannot make {path}: {path.parent} is not a directory.")
+    try:
+        with TemporaryDirectory(prefix=".", dir=path.parent) as directory:
+            Database(Path(directory, path.name)).close()
+    except OSError as error:
+        raise CannotOpen(f"cannot make {path}: {error.strerror}.") from error
+    except CannotOpen as error:  # which names the file in that directory
+        why = error.__cause__
+        raise CannotOpen(f"cannot make {path}: {getattr(why, 'strerror', None) or why}.") from error
+
+
+def _exposures(options: Options, rundir: str) -> Iterator[str]:
+    """Yield a warning for each secret file that is read before the fork and that others can read."""
+    secrets = [("the password", options["password-file"]), ("the key for QUIC", options["certificate"])]
+    for where in (*options["tcp"], *options["web"]):
+        secrets += [("the key for TLS", key) for key in re.findall(r":privateKey=((?:[^:\\]|\\.)*)", where)]
+    shared = None if options["files"] is None else Path(rundir, options["files"])
+    for what, path in secrets:
+        if path is not None:
+            yield from exposure(what, Path(path), shared)
+
+
+def _log_path(twistd: Mapping[str, Any]) -> Path | None:
+    """Return the file to log to, as twistd has it; None if it logs otherwise."""
+    name = twistd["logfile"] or ("" if twistd["nodaemon"] else "twistd.log")
+    return Path(name).absolute() if name not in ("", "-") and not twistd["syslog"] and not twistd["logger"] else None
+
+
+def _log_file(twistd: Mapping[str, Any]) -> LogFile | None:
+    path, uid, gid = _log_path(twistd), twistd["uid"], twistd["gid"]
+    if path is None:
+        return None
+    owner = -1 if uid is None else uid, pwd.getpwuid(uid).pw_gid if gid is None and uid is not None else gid or -1
+    try:
+        return LogFile(path, owner)
+    except OSError as error:
+        raise CannotStart(f"--logfile {path}: {error.strerror or error}.") from error
 
 
 def _check_udp_port(interface: str, port: int) -> None:
@@ -240,10 +349,7 @@ def _check_udp_port(interface: str, port: int) -> None:
         check_free(interface, port)
     except OSError as error:
         where = f"[{interface}]:{port}" if ":" in interface else f"{interface}:{port}"
-        hint = "Is it running already? Choose another with --port." if error.errno == errno.EADDRINUSE else ""
-        sys.exit(
-            f"twistd groupchat: cannot listen on UDP {where}: {error.strerror}. {hint or 'See --interface and --port.'}"
-        )
+        sys.exit(f"twistd groupchat: cannot listen on UDP {where}: {_why_not(error, 'port')}")
 
 
 class ShelfService(service.Service):

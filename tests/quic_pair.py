@@ -18,6 +18,7 @@ from groupchat.client.trust import KnownServers
 from groupchat.core.limits import Limits
 from groupchat.frontends.quic import Quic
 from groupchat.frontends.transfers.server import Peer
+from groupchat.quic.certificate import load_or_make
 from groupchat.quic.connection import Connection
 from groupchat.quic.scheduler import Scheduler
 from tests.lossy import Between, Conditions
@@ -43,7 +44,7 @@ class Pair:
         self.address = (HOST, 40_000)
         self.quic = Quic(Limits(), self.clock, self._bug, connect)
         self.quic.scheduler = Scheduler(self.clock, self.clock.seconds)
-        self.quic.start(None)
+        self.quic.start(load_or_make(None))
         self.directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
         known = KnownServers(Path(self.directory.name) / "known", trust_new=True)
         self.client = QuicClient(self.clock, "localhost", 12345, known)

@@ -530,15 +530,13 @@ class FoldTests(Files):
             self.assertEqual(lines[3:], ["Alice (private): psst: \\u009b", "Bob (private): yes?"], snapshot_after)
             *others, one, two = self.objects("history")
             self.assertEqual([("to" in found, found["kind"]) for found in others], [(False, k) for k in self.kinds])
-            self.assertEqual(
-                (one["number"], one["kind"], one["text"], one["to"]), (4, "whispered", "psst: \x9b", "Bob")
-            )
+            self.assertEqual((one["number"], one["kind"], one["text"], one["to"]), (4, "private", "psst: \x9b", "Bob"))
             self.assertEqual(
                 two,
                 {
                     "number": 5,
                     "at": "2023-11-14T22:16:20.500Z",
-                    "kind": "whispered",
+                    "kind": "private",
                     "member": "8",
                     "name": "Bob",
                     "text": "yes?",
@@ -546,7 +544,7 @@ class FoldTests(Files):
                     "line": "Bob (private): yes?",
                 },
             )
-            self.assertEqual(self.facts()["lines"], "5 (2 joined, 1 said, 2 whispered), numbers 1 to 5")
+            self.assertEqual(self.facts()["lines"], "5 (2 joined, 2 private, 1 said), numbers 1 to 5")
             self.assertEqual([member["behind"] for member in self.objects("members")], [2, 1])
             self.file.unlink()
 
@@ -566,9 +564,9 @@ class FoldTests(Files):
             found = {"number": 2, "at": "2023-11-14T22:13:20.000Z", "kind": "shared", "member": "7", "name": "Alice"}
             self.assertEqual(one, {**found, "file": "a b.jpg", "size": 2_100_000, "line": lines[1]})
             self.assertEqual((two["member"], two["file"], two["size"]), (None, "x", 5))
-            found = {"number": 4, "at": "2023-11-14T22:13:20.500Z", "kind": "told", "name": "Door", "text": "ding"}
+            found = {"number": 4, "at": "2023-11-14T22:13:20.500Z", "kind": "said", "name": "Door", "text": "ding"}
             self.assertEqual(three, {**found, "member": None, "line": "Door: ding"})
-            self.assertEqual(self.facts()["lines"], "4 (1 joined, 2 shared, 1 told), numbers 1 to 4")
+            self.assertEqual(self.facts()["lines"], "4 (1 joined, 1 said, 2 shared), numbers 1 to 4")
             self.assertEqual([member["behind"] for member in self.objects("members")], [2])
             self.file.unlink()
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.client.commands import SessionCommand
 from groupchat.client.conversation import DatagramSender
-from groupchat.client.polled import AGAIN_SECONDS, REFUSED_NAME, REFUSED_TEXT, PolledSession
+from groupchat.client.polled import AGAIN_SECONDS, REFUSED_JOIN, REFUSED_NAME, REFUSED_TEXT, PolledSession
 from groupchat.core.commands import Poll, Rename, Say
 from tests.chatting import Witness
 from tests.node import Node
@@ -64,7 +64,7 @@ class ComingInTest(PolledCase):
     def test_after_a_refused_name_another_is_accepted(self) -> None:
         self.session.join("Bob")
         self.exchange("1 Bob", "Illegal message")
-        told = f"The server refuses the name Bob: {REFUSED_NAME}."
+        told = f"The server refuses Bob: {REFUSED_JOIN}."
         self.assertEqual((self.witness.news(), self.sent()), ([("not_joined", told)], []))
         self.session.join("Zoe")
         self.exchange("1 Zoe", "Bob")

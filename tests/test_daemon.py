@@ -89,7 +89,8 @@ class OptionsTests(TestCase):
             ["--port", "\u0661\u0662"],
             ["--port", ""],
             ["--port"],
-            ["--max-reply", "0"],
+            ["--max-reply", "5"],
+            ["--max-reply", "14"],
             ["--max-reply", "65508"],
             ["--max-members", "0"],
             ["--max-per-host", "-5"],
@@ -141,7 +142,7 @@ class OptionsTests(TestCase):
         for name, value in [
             ("port", "0"),
             ("port", "65535"),
-            ("max-reply", "1"),
+            ("max-reply", "15"),
             ("max-per-host", "0"),
             ("max-connections", "1"),
             ("rate", "0"),
@@ -257,11 +258,6 @@ class PortInUseTests(TestCase):
                     result.stderr,
                     rf"\Atwistd groupchat: cannot listen on TCP port {port}: Address already in use.+\n\Z",
                 )
-            # Other endpoints are only checked when they listen, which is when there is a log.
-            result = twistd("--nodaemon", "groupchat", "--port", "0", "--tcp", f"tcp:{port}")
-            self.assertEqual(result.returncode, 1, result)
-            self.assertEqual(result.stdout.count("Cannot start: cannot listen for lines: "), 1, result)
-            self.assertNotIn("Traceback", result.stdout)
 
     def test_an_address_of_another_machine_is_refused(self) -> None:
         result = twistd("--nodaemon", "groupchat", "--interface", "192.0.2.1")

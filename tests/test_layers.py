@@ -24,7 +24,9 @@ LAYERS = {
     "admin": {"service", "log", "files", "core"},
     "options": {"core", "wire"},
     "daemon": {"core"},
-    "tap": {"options", "daemon", "frontends", "service", "log", "files", "quic", "wire", "core"},
+    "signals": set(),
+    "startup": {"core"},
+    "tap": {"options", "daemon", "signals", "startup", "frontends", "service", "log", "files", "quic", "wire", "core"},
     "__main__": {"client"},
 }
 """Every folder and module of the package, and what it may import besides itself."""

@@ -32,6 +32,7 @@ from groupchat.admin.shelf import shelf_facts
 from groupchat.core.errors import LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
+from groupchat.core.notices import Kind
 from groupchat.core.texts import FORBIDDEN
 from groupchat.log import tables
 from groupchat.log.reader import Reader
@@ -91,7 +92,7 @@ def _fold(connection: sqlite3.Connection, facts: list[tuple[str, object]]) -> st
     facts.append(("snapshot", f"of entry {position}" if replay.snapshot else "none"))
     if not beginning - 1 <= replay.position <= position <= head:
         return f"It holds the entries {beginning} to {head}, but needs those after {replay.position} to {position}."
-    kinds = Counter(tables.KINDS[type(line)] for _, line in replay.lines())
+    kinds = Counter(_kind(line) for _, line in replay.lines())
     lines = replay.line - kinds.total() + 1, replay.line
     numbers = ", numbers {} to {}".format(*map(replay.group.numbering.of, lines)) if kinds else ""
     facts += [("lines", _listed(kinds) + numbers), ("members", len(replay.group.members))]
@@ -113,10 +114,10 @@ def history(given: argparse.Namespace) -> int:
     """Print the lines that are kept, oldest first, with the local date and time of each.
 
     Control characters are printed as \\u and four digits. With --json each line is one object with these keys: number,
-    at (ISO 8601, UTC), kind (joined, said, whispered, renamed, left, shared or told), member (its id, a string; null
-    for a guest, who shares or tells something without being a member), name, text (of said, whispered and told), to (of
-    whispered: the name of the receiver), new (of renamed: the new name), file and size (of shared: the name of the
-    file, and its size in bytes), and line (the whole line as it is shown in the group).
+    at (ISO 8601, UTC), kind (joined, said, private, renamed, left or shared), member (its id, a string; null for a
+    guest, who shares or says something without being a member), name, text (of said and private), to (of private: the
+    name of the receiver), new (of renamed: the new name), file and size (of shared: the name of the file, and its size
+    in bytes), and line (the whole line as it is shown in the group).
     """
     # Read a little at a time: a long transaction would make the -wal grow as long as somebody pages through the output.
     for number, line in Replay(Reader(given.file).read).lines():
@@ -125,11 +126,21 @@ def history(given: argparse.Namespace) -> int:
     return 0
 
 
+def _kind(line: Line) -> str:
+    """Return the kind of a line as everybody else is given it. Its event may have another name in the file."""
+    match line:
+        case Whispered():
+            return Kind.PRIVATE.value
+        case GuestSaid():
+            return Kind.SAID.value
+    return tables.KINDS[type(line)]
+
+
 def _json_line(number: int, line: Line) -> str:
     found: dict[str, object] = {
         "number": number,
         "at": _utc(line.at),
-        "kind": tables.KINDS[type(line)],
+        "kind": _kind(line),
         "member": str(line.member) if line.member else None,
         "name": line.name,
     }

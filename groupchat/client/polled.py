@@ -26,6 +26,7 @@ LONGEST_PAUSE = 4
 AGAIN_SECONDS = 2.0
 """The pause before something that reached nobody is sent again."""
 
+REFUSED_JOIN = "the name is in use or not allowed, or it accepts no datagrams from your network (--allow-udp)"
 REFUSED_NAME = "it is in use, or not one that the server allows"
 REFUSED_TEXT = "it is too long, has something in it that may not be said, or it was too much at once"
 
@@ -164,7 +165,7 @@ class PolledSession:
     def _join_answered(self, reply: bytes) -> None:
         if reply == REFUSAL:
             name, self._name = self._name, ""
-            self._listener.not_joined(f"The server refuses the name {name}: {REFUSED_NAME}.")
+            self._listener.not_joined(f"The server refuses {name}: {REFUSED_JOIN}.")
             return
         seat, self._seat, self._more = self._seat, Seat.HELD, True
         if seat is not Seat.NONE:

@@ -59,3 +59,7 @@ class CannotListen(GroupchatError):
 
 class CannotShare(GroupchatError):
     """The directory of shared files cannot be used. The text says why, in one line."""
+
+
+class CannotStart(GroupchatError):
+    """The daemon cannot be started as the options want it. The text says why, in one line."""

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aioquic.buffer import Buffer
@@ -38,7 +37,7 @@ from groupchat.core.limits import HANDSHAKE_SECONDS, QUIC_IDLE, Limits
 from groupchat.core.networks import network_of
 from groupchat.frontends.transfers.server import Peer, TransferServer
 from groupchat.quic import ALPN, FIRST_WINDOW, ID_LENGTH, WINDOW, destination_id
-from groupchat.quic.certificate import load_or_make
+from groupchat.quic.certificate import Certificate
 from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
 from groupchat.quic.scheduler import Scheduler
@@ -89,9 +88,8 @@ class Quic:
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
 
-    def start(self, certificate: Path | None) -> str:
-        """Accept connections. Return the fingerprint of the certificate; raise CannotListen."""
-        shown = load_or_make(certificate)
+    def start(self, shown: Certificate) -> None:
+        """Accept connections, and show this certificate."""
         self._configuration = QuicConfiguration(
             alpn_protocols=[ALPN],
             connection_id_length=ID_LENGTH,
@@ -104,7 +102,6 @@ class Quic:
             private_key=shown.key,
         )
         self._ticker.start(1.0, now=False)
-        return shown.fingerprint
 
     def stop(self) -> None:
         """Accept no more connections, and close those that there are."""
@@ -257,11 +254,11 @@ class Quic:
 
 
 class QuicService(service.Service):
-    """Accepts connections as long as it runs. `take` is the `Quic`'s."""
+    """Accepts connections as long as it runs. `certificate` loads or makes one; `take` is the `Quic`'s."""
 
     _logger = Logger()
 
-    def __init__(self, quic: Quic, certificate: Path | None, transfer_server: TransferServer) -> None:
+    def __init__(self, quic: Quic, certificate: Callable[[], Certificate], transfer_server: TransferServer) -> None:
         self._quic = quic
         self._certificate = certificate
         self._transfer_server = transfer_server
@@ -270,10 +267,11 @@ class QuicService(service.Service):
     def startService(self) -> None:
         """Load the certificate, or make one. Raise CannotListen."""
         super().startService()
-        fingerprint = self._quic.start(self._certificate)
+        certificate = self._certificate()
+        self._quic.start(certificate)
         self._logger.info(
             "QUIC is open on the same UDP port. The certificate's fingerprint is SHA-256 {fingerprint}",
-            fingerprint=fingerprint,
+            fingerprint=certificate.fingerprint,
         )
 
     @inlineCallbacks

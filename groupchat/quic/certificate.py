@@ -42,6 +42,10 @@ class Certificate:
         """The fingerprint as `openssl x509 -fingerprint -sha256` prints it."""
         return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
+    @property
+    def expires(self) -> datetime:
+        return self.certificate.not_valid_after_utc
+
 
 def load(path: Path) -> Certificate:
     """Load a PEM file with the key and all certificates. Raise CannotListen with a message for the operator."""

@@ -28,6 +28,7 @@ from groupchat.frontends.transfers.stream import TransferStream
 from groupchat.frontends.udp import FiveMessages
 from groupchat.frontends.web.serving import routes
 from groupchat.frontends.web.site import Site
+from groupchat.quic.certificate import load_or_make
 from groupchat.quic.scheduler import Scheduler
 from groupchat.wire.datagrams import MAX_REPLY, REFUSAL
 from groupchat.wire.lines import NO_TIMING_MARK
@@ -115,7 +116,7 @@ class World:
         transfers = TransferServer(lobby.registry, self.shelf, lambda peer: lobby.registry.connect(peer.host))
         self.quic = Quic(limits, lobby.clock, lobby.service.survive, lambda peer: TransferStream(transfers, peer))
         self.quic.scheduler = Scheduler(lobby.clock, lobby.clock.seconds)
-        self.quic.start(None)
+        self.quic.start(load_or_make(None))
         self.port = FakePort()
         self.udp = FiveMessages(lobby.service, MAX_REPLY, EVERYWHERE, self.quic.take)
         self.udp.makeConnection(self.port)
