@@ -189,6 +189,23 @@ class WebTests(WebTestCase):
             self.assertGreater(answered, before)
             turn(self.lobby.clock)
 
+    def test_few_chunks_in_a_turn_on_all_connections(self) -> None:
+        head = b"PUT /files/%d?name=cron HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        lines = [self.line() for _ in range(4)]
+        self.lobby.settle()
+        found = []
+        for number, line in enumerate(lines):
+            line.send(head % number)
+            body = b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n"
+            found.append(work(lambda line=line, body=body: line.send(body)))  # type: ignore[misc]
+            self.assertEqual(line.transport.producerState, "paused")
+        found += turns(self.lobby.clock)
+        self.assertLess(max(found), MOST)
+        self.assertGreater(len(found), 4 * 5000 // WORK)
+        self.assertEqual([len(data) for data in self.shelf.files.values()], [5000] * 4)
+        for line in lines:
+            self.assertEqual(line.transport.producerState, "producing")
+
     def test_a_request_whose_client_is_gone_takes_no_turn(self) -> None:
         line = self.line()
         line.send(self.pipelined("/me", 2))

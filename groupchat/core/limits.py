@@ -203,9 +203,6 @@ MAX_WEB_TARGET = 4 * 1024
 MAX_WEB_BODY = 32 * 1024
 """The longest body that is not a file, in bytes: a text as JSON, however it is escaped."""
 
-MAX_WEB_DOWNLOADS_EACH = 64
-"""Downloads at the same time over HTTP to one host: a page may show many images."""
-
 MAX_WEB_UNSENT = 64 * 1024 * 1024
 MAX_WEB_UNSENT_EACH = 8 * 1024 * 1024
 """Bytes of long answers that wait to be sent, about, before others are refused: in all, and to one host."""

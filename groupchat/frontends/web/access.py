@@ -32,9 +32,10 @@ class Access:
         if len(hosts) != 1 and (hosts or request.clientproto == b"HTTP/1.1"):
             raise Refusal(400, "Say which host you ask, once: Host.")
         host = hosts[0] if hosts else "localhost"
+        if request.origin is not None:
+            host = _check_target(request, *request.origin)
         if not request.isSecure() and not self.hosts.is_name(host):
-            why = "This server is not known by that name: whoever runs it has to say --web-host and the name."
-            raise Refusal(421, why)
+            raise _unknown(host)
         site, mode = request.text("Sec-Fetch-Site"), request.text("Sec-Fetch-Mode")
         if guard.is_foreign(request.method.decode("ascii"), host, request.text("Origin"), site, mode):
             raise Refusal(403, "The page of another site sent this, which is not allowed.")
@@ -57,3 +58,26 @@ class Access:
         if not check.called:
             request.notifyFinish().addErrback(lambda _: check.cancel())
         return check
+
+
+def _check_target(request: Request, scheme: str, host: str) -> str:
+    """Return the host of a target that names it, which counts instead of the header: RFC 9112, section 3.2.2."""
+    if scheme not in ("http", "https") or not host or "@" in host:
+        raise Refusal(400, "This server has no such address.")
+    if scheme == "https" and not request.secure:
+        raise Refusal(421, "This connection is not encrypted: https:// has to be asked for over TLS.")
+    return host
+
+
+def _unknown(host: str) -> Refusal:
+    why = "This server is not known by that name: whoever runs it has to say --web-host and the name."
+    name = guard.host_name(host)
+    if not name:
+        return Refusal(421, why)
+    advice = (
+        "You can open it by its address, such as http://192.168.1.20:8080, instead of the name.",
+        f"If you run the server, and the name is yours: start it with --web-host {name}, "
+        f"or with make run OPTIONS='--web-host {name}'. Other names are refused because somebody could make one of his "
+        "own lead here, and read the conversation with a page of his.",
+    )
+    return Refusal(421, why, advice=advice)

@@ -5,6 +5,7 @@ Twisted's HTTPChannel reads heads and bodies. This module decides which state fo
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import Any
 
@@ -26,6 +27,7 @@ from groupchat.frontends.connections import IConnected
 from groupchat.frontends.turn_budget import PER_KIB, REQUEST
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
+from groupchat.frontends.web.chunks import ChunkedBody, Malformed
 from groupchat.frontends.web.dispatch import dispatch
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
@@ -34,6 +36,9 @@ MALFORMED = Refusal(400, "This server does not understand that request.")
 TOO_LARGE = Refusal(431, "The head of that request is too large.")
 TOO_LONG = Refusal(413, "That body is too long.")
 TOO_SLOW = Refusal(408, "That request took too long.")
+CODED = Refusal(501, "This server understands no transfer coding but chunked.")
+
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class State(Enum):
@@ -70,6 +75,9 @@ class Channel(HTTPChannel):
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
+        self._chunks: ChunkedBody | None = None  # the body that arrives
+        self._is_held = False  # by the request
+        self._is_behind = False  # the rest of the chunks that came is read in a later turn
 
     # The transport
 
@@ -91,7 +99,10 @@ class Channel(HTTPChannel):
             self.drop()
 
     def rawDataReceived(self, data: bytes) -> None:
-        if self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
+        if self._chunks is not None:
+            self._chunks.feed(data)
+            self._read_chunks()
+        elif self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
             super().rawDataReceived(data)
 
     def readConnectionLost(self) -> None:
@@ -108,7 +119,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is not State.CLOSING:
             self.transport.unregisterProducer()  # TLS keeps it: a circle
-        self._transferDecoder = None  # it knows this channel
+        self._transferDecoder = self._chunks = None  # the former knows this channel
         self._state = State.CLOSING
         self.wait(0)
         self.site.registry.closed(self)
@@ -128,6 +139,10 @@ class Channel(HTTPChannel):
         """Refuse a head that is too large with a 431: HTTPChannel would send a 400."""
         if not self.requests:
             self._begin_reading()  # the line may have arrived with the request before it
+            line = _encoded(line)
+            if len(line) > MAX_WEB_HEAD:
+                self.fail(TOO_LARGE)
+                return
             super().lineReceived(line)
             if self.requests and self._state is not State.CLOSING:
                 self._head_bytes, self._header_lines = len(line), 0
@@ -149,10 +164,55 @@ class Channel(HTTPChannel):
         if b"\n" in line or b"\r" in line or b"\0" in line:  # Twisted before 26.10 lets them pass
             self.fail(MALFORMED)
             return False
-        if name.lower() == b"content-length" and len(value.strip(b" \t")) > MAX_DIGITS:
-            self.fail(TOO_LONG)
-            return False
+        if name.lower() == b"content-length":
+            if len(value.strip(b" \t")) > MAX_DIGITS or self._chunks is not None:
+                self.fail(TOO_LONG if self._chunks is None else MALFORMED)
+                return False
+        elif name.lower() == b"transfer-encoding":
+            return self._begin_chunks(value.strip(b" \t").lower())
         return bool(super().headerReceived(line))
+
+    def _begin_chunks(self, coding: bytes) -> bool:
+        """Expect a chunked body: RFC 9112, sections 6.1 and 6.3. Return False if the header is refused."""
+        request = self.requests[0]
+        has_length = self._chunks is not None or request.requestHeaders.hasHeader(b"Content-Length")
+        if has_length or request.clientproto == b"HTTP/1.0" or not re.search(rb"(^|[ \t,])chunked$", coding):
+            self.fail(MALFORMED)
+            return False
+        if coding != b"chunked":
+            self.fail(CODED)
+            return False
+        self._chunks, self.length = ChunkedBody(), None
+        return True
+
+    def _read_chunks(self) -> None:
+        """Read the chunks that came, as far as there is room in this turn."""
+        chunks, budget = self._chunks, self.site.registry.budget
+        if chunks is None or self._is_behind:
+            return
+        try:
+            while budget.room > 0 and (data := chunks.read()):
+                budget.spend(1)
+                if self.requests:  # it was not refused
+                    self.requests[0].handleContentChunk(data)
+        except Malformed:
+            self.fail(MALFORMED)
+            return
+        if chunks.is_over:
+            self._chunks = None
+            self.allContentReceived()
+            self.dataReceived(chunks.rest())
+        elif budget.room <= 0:
+            self._is_behind = True
+            self.transport.pauseProducing()
+            budget.wait(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_behind = False
+        if self._state is not State.CLOSING:
+            if not self._is_held:
+                self.transport.resumeProducing()
+            self._read_chunks()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Answer in the same form as every other error.
@@ -168,8 +228,8 @@ class Channel(HTTPChannel):
         self.wait(WEB_HEAD_SECONDS)  # for the body
         request.headReceived(self.length)
 
-    def dispatch(self, request: Request, length: int | None) -> None:
-        dispatch(self.site, request, length)
+    def dispatch(self, request: Request) -> None:
+        dispatch(self.site, request)
 
     def allContentReceived(self) -> None:
         if not self.requests or self._state is State.CLOSING:  # it was refused
@@ -223,10 +283,13 @@ class Channel(HTTPChannel):
             super().requestDone(request)
 
     def pauseNetwork(self) -> None:
+        self._is_held = True
         self.transport.pauseProducing()
 
     def resumeNetwork(self) -> None:
-        self.transport.resumeProducing()
+        self._is_held = False
+        if not self._is_behind:
+            self.transport.resumeProducing()
 
     def become(self, stream: Any) -> None:
         """Carry this stream, and no more requests."""
@@ -294,3 +357,9 @@ class Channel(HTTPChannel):
         """Close at once."""
         self._state = State.CLOSING
         self.transport.abortConnection()
+
+
+def _encoded(line: bytes) -> bytes:
+    """Encode the bytes of a target that are not ASCII: people and programs write UTF-8 there as it is."""
+    method, space, rest = line.partition(b" ")
+    return method + space + _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], rest)
