@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_PARTS_EACH, MIN_UPLOAD_RATE, FileLimits
+from groupchat.core.limits import MAX_PARTS_EACH, MIN_FILE_SPACE, MIN_UPLOAD_RATE, FileLimits
 from groupchat.files import FileOwner, IReceiving, disk, index, quota, uploads
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
@@ -235,7 +235,7 @@ class OpenEndedTests(ShelfTestCase):
         yield self.refused(self.shelf.receive("c", 1, "0" * 64, ALICE), "6.0 MB")
         yield self.refused(receiving.write(b"x"), "6.0 MB")
         self.assertEqual(self.parts(), [])
-        yield self.upload("c", bytes(3_000_000 - quota.MIN_FILE_SPACE))
+        yield self.upload("c", bytes(3_000_000 - MIN_FILE_SPACE))
 
     @inlineCallbacks
     def test_it_ends_where_a_limit_is_reached(self) -> Steps:
@@ -248,10 +248,10 @@ class OpenEndedTests(ShelfTestCase):
             yield self.restart(limits)
             self.put("old", bytes(2_000_000))
             yield self.shelf.listing(list)
-            receiving = yield self.shelf.receive("a", None, None, ALICE) if limits.keep_free == 0 else None
-            if receiving is None:
+            if limits.keep_free:
                 yield self.refused(self.shelf.receive("a", None, None, ALICE), words)
                 continue
+            receiving = yield self.shelf.receive("a", None, None, ALICE)
             with self.assertRaises(IllegalMessage) as caught:
                 for _ in range(50):
                     yield receiving.write(bytes(100_000))

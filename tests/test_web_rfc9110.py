@@ -433,7 +433,7 @@ class UnknownNameTests(WebTestCase):
     def test_a_page_says_what_to_tell_the_operator(self) -> None:
         reply = self.get("/", Host="chat.example.com:8080", Accept=PAGE)
         self.assertEqual((reply.status, reply.headers["content-type"]), (421, "text/html; charset=utf-8"))
-        for words in ("<!doctype html>", "--web-host chat.example.com,", "make run OPTIONS=", "not known by that name"):
+        for words in ("<!doctype html>", "--web-host chat.example.com,", "make run OPTIONS=", "by its address"):
             self.assertIn(words, reply.body.decode())
 
     def test_a_malformed_name_is_not_repeated(self) -> None:

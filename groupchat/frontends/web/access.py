@@ -70,14 +70,13 @@ def _check_target(request: Request, scheme: str, host: str) -> str:
 
 
 def _unknown(host: str) -> Refusal:
-    why = "This server is not known by that name: whoever runs it has to say --web-host and the name."
+    why = "This server does not answer to that name. Whoever runs it can allow the name with --web-host."
     name = guard.host_name(host)
     if not name:
         return Refusal(421, why)
     advice = (
-        "You can open it by its address, such as http://192.168.1.20:8080, instead of the name.",
-        f"If you run the server, and the name is yours: start it with --web-host {name}, "
-        f"or with make run OPTIONS='--web-host {name}'. Other names are refused because somebody could make one of his "
-        "own lead here, and read the conversation with a page of his.",
+        "Open the server by its address instead, such as http://192.168.1.20:8080.",
+        f"If you run it: start it with --web-host {name}, or with make run OPTIONS='--web-host {name}'.",
+        "Anybody can register a name and let it lead here. A page under such a name could read the conversation.",
     )
     return Refusal(421, why, advice=advice)
