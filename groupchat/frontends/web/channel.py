@@ -27,7 +27,7 @@ from groupchat.frontends.connections import IConnected
 from groupchat.frontends.turn_budget import PER_KIB, REQUEST
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
-from groupchat.frontends.web.chunks import ChunkedBody, Malformed
+from groupchat.frontends.web.chunk_reader import ChunkReader
 from groupchat.frontends.web.dispatch import dispatch
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
@@ -75,9 +75,8 @@ class Channel(HTTPChannel):
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
-        self._chunks: ChunkedBody | None = None  # the body that arrives
-        self._is_held = False  # by the request
-        self._is_behind = False  # the rest of the chunks that came is read in a later turn
+        self._chunks: ChunkReader | None = None  # of the body that arrives
+        self._held = set[str]()  # why nothing is read
 
     # The transport
 
@@ -101,7 +100,6 @@ class Channel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self._chunks is not None:
             self._chunks.feed(data)
-            self._read_chunks()
         elif self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
             super().rawDataReceived(data)
 
@@ -119,7 +117,9 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state is not State.CLOSING:
             self.transport.unregisterProducer()  # TLS keeps it: a circle
-        self._transferDecoder = self._chunks = None  # the former knows this channel
+        self._transferDecoder = None  # it knows this channel
+        if self._chunks is not None:
+            self._chunks.stop()
         self._state = State.CLOSING
         self.wait(0)
         self.site.registry.closed(self)
@@ -182,37 +182,20 @@ class Channel(HTTPChannel):
         if coding != b"chunked":
             self.fail(CODED)
             return False
-        self._chunks, self.length = ChunkedBody(), None
+        self._chunks, self.length = ChunkReader(self, self.site.registry.budget), None
         return True
 
-    def _read_chunks(self) -> None:
-        """Read the chunks that came, as far as there is room in this turn."""
-        chunks, budget = self._chunks, self.site.registry.budget
-        if chunks is None or self._is_behind:
-            return
-        try:
-            while budget.room > 0 and (data := chunks.read()):
-                budget.spend(1)
-                if self.requests:  # it was not refused
-                    self.requests[0].handleContentChunk(data)
-        except Malformed:
-            self.fail(MALFORMED)
-            return
-        if chunks.is_over:
-            self._chunks = None
-            self.allContentReceived()
-            self.dataReceived(chunks.rest())
-        elif budget.room <= 0:
-            self._is_behind = True
-            self.transport.pauseProducing()
-            budget.wait(self._go_on)
+    def chunk_received(self, data: bytes) -> None:
+        if self.requests:  # it was not refused
+            self.requests[0].handleContentChunk(data)
 
-    def _go_on(self) -> None:
-        self._is_behind = False
-        if self._state is not State.CLOSING:
-            if not self._is_held:
-                self.transport.resumeProducing()
-            self._read_chunks()
+    def chunks_ended(self, rest: bytes) -> None:
+        self._chunks = None
+        self.allContentReceived()
+        self.dataReceived(rest)
+
+    def chunks_malformed(self) -> None:
+        self.fail(MALFORMED)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Answer in the same form as every other error.
@@ -282,14 +265,21 @@ class Channel(HTTPChannel):
             self.wait(WEB_IDLE_SECONDS)
             super().requestDone(request)
 
+    def hold(self, reason: str, held: bool) -> None:
+        """Read nothing for this reason; or, if `held` is false, go on unless there is another reason."""
+        if held:
+            self._held.add(reason)
+            self.transport.pauseProducing()
+        else:
+            self._held.discard(reason)
+            if not self._held and self._state is not State.CLOSING:
+                self.transport.resumeProducing()
+
     def pauseNetwork(self) -> None:
-        self._is_held = True
-        self.transport.pauseProducing()
+        self.hold("request", True)
 
     def resumeNetwork(self) -> None:
-        self._is_held = False
-        if not self._is_behind:
-            self.transport.resumeProducing()
+        self.hold("request", False)
 
     def become(self, stream: Any) -> None:
         """Carry this stream, and no more requests."""
