@@ -139,7 +139,8 @@ class Channel(HTTPChannel):
         """Refuse a head that is too large with a 431: HTTPChannel would send a 400."""
         if not self.requests:
             self._begin_reading()  # the line may have arrived with the request before it
-            line = _encoded(line)
+            if not line.isascii():
+                line = _encoded(line)
             if len(line) > MAX_WEB_HEAD:
                 self.fail(TOO_LARGE)
                 return
@@ -164,12 +165,15 @@ class Channel(HTTPChannel):
         if b"\n" in line or b"\r" in line or b"\0" in line:  # Twisted before 26.10 lets them pass
             self.fail(MALFORMED)
             return False
-        if name.lower() == b"content-length":
+        name = name.lower()
+        if name == b"content-length":
             if len(value.strip(b" \t")) > MAX_DIGITS or self._chunks is not None:
                 self.fail(TOO_LONG if self._chunks is None else MALFORMED)
                 return False
-        elif name.lower() == b"transfer-encoding":
+        elif name == b"transfer-encoding":
             return self._begin_chunks(value.strip(b" \t").lower())
+        elif name.startswith(b"if-"):
+            self.requests[0].is_conditional = True
         return bool(super().headerReceived(line))
 
     def _begin_chunks(self, coding: bytes) -> bool:

@@ -32,7 +32,7 @@ def _begin(site: Site, request: Request, route: Route) -> None:
     if route.takes < 0:
         route.handler(site, request)
         return
-    if request.method == b"POST":
+    if request.is_conditional and request.method == b"POST":
         request.check_version(None)  # what is posted to has no versions
     request.limit(route.takes)
     request.handler = route.handler

@@ -38,7 +38,7 @@ async def download(site: Site, request: Request) -> Answer | None:
     site.registry.downloads.take(request.peer)
     try:
         # If the client has a part of it, the tag decides what it gets. It is strong only if the hash is known.
-        is_resuming = request.text("If-Match") is not None or request.text("If-Range") is not None
+        is_resuming = request.is_conditional and (request.text("If-Match") or request.text("If-Range")) is not None
         try:
             reading = await site.shelf.open(request.name, hashed=is_resuming)
         except IllegalMessage as why:

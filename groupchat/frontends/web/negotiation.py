@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _WEIGHT = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _LEAST = 0.0001
@@ -21,6 +22,7 @@ def weights(header: str) -> dict[str, float]:
     return found
 
 
+@lru_cache(64)
 def encoding(header: str | None) -> str:
     """Return what an Accept-Encoding header prefers of `gzip` and `identity`; empty if it refuses both: 12.5.3."""
     if header is None:

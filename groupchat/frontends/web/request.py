@@ -60,6 +60,7 @@ class Request(http.Request):
         self.body = bytearray()
         self.taker: BodyConsumer | None = None
         self.is_whole = False
+        self.is_conditional = False  # it has a header that begins with If-
         self._site = channel.site
         self._received = 0
         self._lost = False
@@ -148,8 +149,7 @@ class Request(http.Request):
 
     def request_line(self, line: bytes) -> None:
         self.method, self.uri, self.clientproto = line.split()
-        absolute = _ABSOLUTE.fullmatch(self.uri)
-        if absolute is not None:
+        if not self.uri.startswith(b"/") and (absolute := _ABSOLUTE.fullmatch(self.uri)):
             self.origin = absolute[1].decode().lower(), absolute[2].decode("latin-1")
             self.uri = absolute[3] if absolute[3].startswith(b"/") else b"/" + absolute[3]
         self.path = self.uri.partition(b"?")[0]
@@ -306,7 +306,7 @@ class Request(http.Request):
     def answer(self, answer: Answer | None) -> None:
         if answer is None or self.is_gone:
             return
-        if answer.status == 200 and self.method in (b"GET", b"HEAD"):
+        if self.is_conditional and answer.status == 200 and self.method in (b"GET", b"HEAD"):
             answer = self._checked(answer)
         self.head(answer.status, answer.headers)
         if answer.status not in http.NO_BODY_CODES:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.files import FileOwner
 from groupchat.frontends.transfers.upload import Upload
-from groupchat.frontends.web import answers, preconditions
+from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Answer, Refusal
 from groupchat.frontends.web.downloads import version_of
 from groupchat.frontends.web.preconditions import Version
@@ -39,7 +39,7 @@ def upload(site: Site, request: Request) -> None:
 async def _receive(site: Site, request: Request, receiving: Upload, owner: FileOwner) -> Answer:
     session = site.sessions.use(request.secret) if owner.member else None
     try:
-        if any(request.text(header) is not None for header in preconditions.HEADERS):
+        if request.is_conditional:
             request.check_version(await _version(site, request.name))
         name = await receiving.run(request.name, request.length, None, owner)
     finally:
