@@ -8,6 +8,10 @@ from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.frontends.web.chunks import ChunkedBody, Malformed
 
 
+EACH = 32
+"""Chunks of one body that are read in a turn, so that several bodies share it: more than 64 KiB usually have."""
+
+
 class Receiver(Protocol):
     """The connection that a body comes from. It keeps what comes behind the body."""
 
@@ -44,7 +48,10 @@ class ChunkReader:
         if receiver is None:
             return
         try:
-            while budget.room > 0 and (data := body.read()):
+            for _ in range(EACH):
+                data = body.read() if budget.room > 0 else b""
+                if not data:
+                    break
                 budget.spend(1)
                 receiver.chunk_received(data)
         except Malformed:
@@ -52,7 +59,7 @@ class ChunkReader:
             return
         if body.is_over:
             receiver.chunks_ended(body.rest())
-        elif budget.room <= 0:
+        elif data or budget.room <= 0:
             self._is_behind = True
             receiver.hold("chunks", True)
             budget.wait(self._go_on)
