@@ -7,7 +7,6 @@ from typing import Protocol
 from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.frontends.web.chunks import ChunkedBody, Malformed
 
-
 EACH = 32
 """Chunks of one body that are read in a turn, so that several bodies share it: more than 64 KiB usually have."""
 
