@@ -145,6 +145,7 @@ class MemoryShelf:
         self.parts: dict[tuple[str, FileOwner], bytes] = {}
         self.owners: dict[str, FileOwner] = {}
         self.slow = False
+        self.hashes = True
         self.refuses: IllegalMessage | None = None
         self.open_now = 0
         self.most_unwritten = 0
@@ -181,7 +182,7 @@ class MemoryShelf:
             return fail(IllegalMessage(f"There is no file {name}."))
         return self.later(lambda: MemoryReading(self, name))
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         if self.refuses is not None:
             return fail(self.refuses)
         return self.later(lambda: MemoryReceiving(self, name, size, sha256 or "", owner))
@@ -192,7 +193,7 @@ class MemoryReading:
     def __init__(self, shelf: MemoryShelf, name: str) -> None:
         self._shelf = shelf
         self._data = shelf.files[name]
-        self.file = File(name, len(self._data), 12.7, hash_of(self._data))
+        self.file = File(name, len(self._data), 12.7, hash_of(self._data) if shelf.hashes else None)
         self.changed = False
         shelf.open_now += 1
 
@@ -208,7 +209,7 @@ class MemoryReading:
 
 @implementer(IReceiving)
 class MemoryReceiving:
-    def __init__(self, shelf: MemoryShelf, name: str, size: int, sha256: str, owner: FileOwner) -> None:
+    def __init__(self, shelf: MemoryShelf, name: str, size: int | None, sha256: str, owner: FileOwner) -> None:
         self._shelf = shelf
         self._name = name
         self._size = size
@@ -222,11 +223,14 @@ class MemoryReceiving:
     def offset(self) -> int:
         return len(self._data)
 
-    def write(self, data: bytes) -> Deferred[None]:
+    def write(self, data: bytes | bytearray) -> Deferred[None]:
         self._shelf.most_unwritten = max(self._shelf.most_unwritten, len(data))
 
         def act() -> None:
-            if len(self._data) + len(data) > self._size:
+            if self._shelf.refuses is not None:
+                self._end("drop")
+                raise self._shelf.refuses
+            if self._size is not None and len(self._data) + len(data) > self._size:
                 self._end("drop")
                 raise IllegalMessage("That is more.")
             self._data += data
@@ -235,7 +239,7 @@ class MemoryReceiving:
 
     def finish(self) -> Deferred[str]:
         def act() -> str:
-            if len(self._data) < self._size:
+            if self._size is not None and len(self._data) < self._size:
                 self.close()
                 raise NotNow(f"Only {len(self._data)} bytes came.")
             if self._sha256 not in ("", hash_of(self._data)):

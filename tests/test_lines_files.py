@@ -41,7 +41,7 @@ class Shelf:
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         raise AssertionError("nothing is read")
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         raise AssertionError("nothing is written")
 
 

@@ -14,9 +14,8 @@ from groupchat.core.limits import BURST, Limits, Settings
 from groupchat.core.networks import network_of
 from groupchat.core.pace import Pace
 from groupchat.core.rules import Rules
-from groupchat.frontends.connections import Refused
+from groupchat.frontends.connections import Quota, Refused
 from groupchat.frontends.web.guard import client_of
-from groupchat.frontends.web.quotas import Quota
 from tests.connections import SessionTestCase
 from tests.lobby import Lobby
 
@@ -97,16 +96,25 @@ class LimitTests(SessionTestCase):
         pace.forget(10 * BURST)
         self.assertEqual(pace._debts, {})
 
-    def test_transfers_over_http(self) -> None:
-        quota = Quota("sent")
-        quota.take(ONE, 2, 10)
-        quota.take(OTHER, 2, 10)
+    def test_transfers_of_one_network_are_limited(self) -> None:
+        quota = Quota("sent", 2)
+        quota.take(ONE)
+        quota.take(OTHER)
         with self.assertRaises(NotNow):
-            quota.take("2001:db8::3", 2, 10)
-        quota.take(ELSEWHERE, 2, 10)
+            quota.take("2001:db8::3")
+        quota.take(ELSEWHERE)
         for host in (ONE, OTHER, ELSEWHERE):
             quota.give_back(host)
         self.assertEqual((len(quota), dict(quota._hosts)), (0, {}))
+
+    def test_transfers_of_this_machine_are_not(self) -> None:
+        quota = Quota("sent", 1)
+        for host in ("127.0.0.1", "127.0.0.1", "127.9.9.9", "::1", "::1"):
+            quota.take(host)
+        for host in ("::ffff:10.0.0.1", "12.7.0.0", "1::1"):
+            quota.take(host)
+            with self.assertRaises(NotNow):
+                quota.take(host)
 
     def test_a_neighbour_cannot_take_a_name(self) -> None:
         """--release asks for the same address, not for the same network."""

@@ -36,8 +36,8 @@ BOUNDED = {
     "core.numbers": {"text"},
     "wire.lines": {"number", "count"},
     "wire.files": {"digits", "at"},
-    "frontends.web.downloads": {"match[1]", "match[2]", "file.modified"},
-    "frontends.web.uploads": {"length"},
+    "frontends.web.chunks": {"size[1]"},
+    "frontends.web.preconditions": {"version.at"},
     "files.disk": {"match[2]"},
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},
@@ -55,7 +55,7 @@ BOUNDED = {
         "zone or 0",
     },
     "frontends.web.access": {"pause"},
-    "frontends.web.answers": {"status"},
+    "frontends.web.answers": {"status", "time()"},
     "core.notices": {"size"},
 }
 """What each module converts with `int`. The number of digits is checked before, by `whole` or by a pattern."""

@@ -13,7 +13,17 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import FILE_CHUNK, MAX_DOWNLOADS_EACH, MAX_LINE, MAX_UPLOADS_EACH, PASSWORD_CHECKS, Limits
+from groupchat.core.limits import (
+    FILE_CHUNK,
+    MAX_DOWNLOADS_EACH,
+    MAX_DOWNLOADS_HOST,
+    MAX_LINE,
+    MAX_LISTED,
+    MAX_LISTED_HOST,
+    MAX_UPLOADS_EACH,
+    PASSWORD_CHECKS,
+    Limits,
+)
 from groupchat.files import IReading, IReceiving, IShelf
 from groupchat.frontends.transfers.server import STOP_SECONDS, Peer, TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
@@ -103,6 +113,24 @@ class FirstLineTests(StreamTestCase):
         self.shelf.files = {"a: b": b"abc", "ü": b""}
         self.assertEqual(self.ask("FILES\n"), f"ok 2\n3 {hash_of(b'abc')} 12 a: b\n0 {hash_of(b'')} 12 ü\n")
         self.assertEqual(self.transfer_server.handlers, {})
+
+    def test_lists_of_one_host_are_limited(self) -> None:
+        self.shelf.files = {f"{number}" + "x" * 200: b"" for number in range(10_000)}
+        for host, most in [("10.0.0.9", MAX_LISTED_HOST), ("2001:db8::1", MAX_LISTED_HOST), ("127.0.0.1", MAX_LISTED)]:
+            taken, answer = 0, "ok"
+            for number in range(1, 100):
+                answer = self.ask("FILES\n", self.another_peer(host.replace("::1", f"::{number:x}")))
+                if not answer.startswith("ok"):
+                    break
+                taken += len(answer)
+            self.assertTrue(answer.startswith("busy "))
+            self.assertTrue(most - 3_000_000 < taken <= most, (host, taken))
+            if most == MAX_LISTED_HOST:
+                self.assertEqual(self.ask("FILES\n", self.another_peer("10.0.0.8"))[:2], "ok")
+            for client in self.clients:
+                if not client.is_lost:
+                    client.lose()
+        self.assertEqual(len(self.transfer_server._listed), 0)
 
     def test_lists_not_yet_taken_are_limited(self) -> None:
         self.shelf.files = {f"{number}" + "x" * 200: b"" for number in range(5_000)}
@@ -284,6 +312,25 @@ class GetTests(StreamTestCase):
         self.shelf.go_on()
         self.shelf.slow = False
         self.assertTrue(self.ask("GET 0 - none\n").startswith("no "))
+
+    def test_downloads_of_one_host_are_limited(self) -> None:
+        self.shelf.slow = True
+        for host, count in [("10.0.0.9", MAX_DOWNLOADS_HOST), ("2001:db8::1", MAX_DOWNLOADS_HOST), ("127.0.0.1", 200)]:
+            answers = []
+            for number in range(count + 1):
+                peer = self.another_peer(host.replace("::1", f"::{number:x}"))
+                client = self.open(peer)
+                client.send("GET 0 - a\n")
+                answers.append(client.received_text()[:5])
+            self.assertEqual(answers, [""] * count + ["" if host == "127.0.0.1" else "busy "], host)
+        other = self.open(self.another_peer("10.0.0.8"))
+        other.send("GET 0 - a\n")
+        self.assertEqual(other.received_text(), "")
+        for client in self.clients:
+            client.lose()
+        for _ in range(3):
+            self.shelf.go_on()
+        self.assertEqual(len(self.lobby.registry.downloads), 0)
 
     def test_a_lost_reader_leaves_nothing_open(self) -> None:
         self.shelf.slow = True

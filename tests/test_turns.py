@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -10,6 +12,8 @@ from groupchat.core.events import Address, Joined, Said, Whispered
 from groupchat.core.group import Group
 from groupchat.core.limits import MAX_HISTORY
 from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
+from groupchat.frontends.web.channel import Channel
+from groupchat.frontends.web.chunk_reader import EACH
 from groupchat.log.memory import Store
 from groupchat.service.command_queue import BEGUN_AT_ONCE
 from groupchat.service.subscriptions import Subscriptions
@@ -188,6 +192,35 @@ class WebTests(WebTestCase):
             self.assertLessEqual(answered - before, -(-WORK // REQUEST))
             self.assertGreater(answered, before)
             turn(self.lobby.clock)
+
+    def test_few_chunks_in_a_turn_on_all_connections(self) -> None:
+        counts = Counter[Channel]()
+        received = Channel.chunk_received
+
+        def count(channel: Channel, data: bytes) -> None:
+            counts[channel] += 1
+            received(channel, data)
+
+        self.patch(Channel, "chunk_received", count)
+        lines = [self.line() for _ in range(20)]
+        for line in lines:
+            line.send(b"POST /messages?name=cron HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.lobby.settle()
+        for line in lines:
+            line.send(b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+            self.assertEqual(line.transport.producerState, "paused")
+        found, total = list[int](), 0
+        while counts:
+            self.assertLessEqual(counts.total(), WORK)
+            self.assertLessEqual(max(counts.values()), EACH)
+            total += counts.total()
+            counts.clear()
+            found.append(work(lambda: turn(self.lobby.clock)))
+        self.assertLess(max(found), MOST)
+        self.assertEqual(total, 20 * 1000)
+        self.lobby.settle()
+        for line in lines:
+            self.assertEqual((line.heard()[:13], line.transport.producerState), (b"HTTP/1.1 200 ", "producing"))
 
     def test_a_request_whose_client_is_gone_takes_no_turn(self) -> None:
         line = self.line()

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_PARTS_EACH, MIN_UPLOAD_RATE, FileLimits
+from groupchat.core.limits import MAX_PARTS_EACH, MIN_FILE_SPACE, MIN_UPLOAD_RATE, FileLimits
 from groupchat.files import FileOwner, IReceiving, disk, index, quota, uploads
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
@@ -210,6 +210,79 @@ class UnhashedTests(ShelfTestCase):
         reading = yield self.shelf.open("big", hashed=False)
         self.assertEqual((reading.file.size, (yield reading.read(0, 3))), (50_000_000, bytes(3)))
         yield reading.close()
+
+
+class OpenEndedTests(ShelfTestCase):
+    """Uploads of unknown size: they take room as they grow."""
+
+    @inlineCallbacks
+    def test_a_file_of_unknown_size_can_be_uploaded(self) -> Steps:
+        for size in (0, 1, 300_000, 4_000_000):
+            data = os.urandom(size)
+            receiving = yield self.shelf.receive(f"{size}", None, None, BOB if size == 4_000_000 else ALICE)
+            for at in range(0, size, 100_000):
+                yield receiving.write(bytearray(data[at : at + 100_000]))
+            self.assertEqual((yield receiving.finish()), f"{size}")
+            self.assertEqual(receiving.offset, size)
+            self.assertEqual((yield self.fetch(f"{size}")), data)
+        self.assertEqual(self.parts(), [])
+
+    @inlineCallbacks
+    def test_it_holds_room_for_what_came(self) -> Steps:
+        receiving = yield self.shelf.receive("a", None, None, ALICE)
+        yield receiving.write(bytes(3_000_000))
+        yield self.upload("b", bytes(3_000_000))
+        yield self.refused(self.shelf.receive("c", 1, "0" * 64, ALICE), "6.0 MB")
+        yield self.refused(receiving.write(b"x"), "6.0 MB")
+        self.assertEqual(self.parts(), [])
+        yield self.upload("c", bytes(3_000_000 - MIN_FILE_SPACE))
+
+    @inlineCallbacks
+    def test_it_ends_where_a_limit_is_reached(self) -> Steps:
+        for limits, words in [
+            (SMALL, "A file has at most 4.0 MB"),
+            (replace(SMALL, max_member=2_000_000), "A file has at most 2.0 MB"),
+            (replace(SMALL, max_total=5_000_000), "The shelf is full"),
+            (replace(SMALL, keep_free=2**60), "almost full"),
+        ]:
+            yield self.restart(limits)
+            self.put("old", bytes(2_000_000))
+            yield self.shelf.listing(list)
+            if limits.keep_free:
+                yield self.refused(self.shelf.receive("a", None, None, ALICE), words)
+                continue
+            receiving = yield self.shelf.receive("a", None, None, ALICE)
+            with self.assertRaises(IllegalMessage) as caught:
+                for _ in range(50):
+                    yield receiving.write(bytes(100_000))
+            self.assertIn(words, str(caught.exception))
+            self.assertLessEqual(receiving.offset, 4_000_000)
+            self.assertEqual(self.parts(), [])
+            yield self.refused(receiving.finish(), "has ended")
+
+    @inlineCallbacks
+    def test_uploads_that_grow_together_share_the_room(self) -> Steps:
+        growing = yield gatherResults(
+            self.shelf.receive(f"{n}", None, None, FileOwner(0, f"10.0.0.{n}")) for n in range(4)
+        )
+        refused = 0
+        for _ in range(30):
+            try:
+                yield gatherResults([receiving.write(bytes(100_000)) for receiving in growing], consumeErrors=True)
+            except Exception:
+                refused += 1
+                break
+        self.assertEqual(refused, 1)
+        self.assertLessEqual(sum(part.stat().st_size for part in self.parts()), SMALL.max_total)
+        for receiving in growing:
+            yield receiving.close()
+
+    @inlineCallbacks
+    def test_half_of_it_is_forgotten(self) -> Steps:
+        receiving = yield self.shelf.receive("a", None, None, ALICE)
+        yield receiving.write(DATA)
+        yield receiving.close()
+        self.assertEqual((self.parts(), (yield self.names())), ([], []))
 
 
 class ResumingTests(ShelfTestCase):

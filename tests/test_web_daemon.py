@@ -140,15 +140,23 @@ class WebDaemonTestCase(TestCase):
             script.join(name)
         return script
 
-    def curl(self, *words: str) -> tuple[int, str]:
-        """Return the status and the body that curl got."""
+    def curl(self, *words: str, data: bytes = b"") -> tuple[int, str]:
+        """Return the status and the body that curl got. `data` is its input."""
         program = shutil.which("curl")
         if program is None:
             raise SkipTest("there is no curl")
         command = [program, "--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-        body, _, status = done.stdout.rpartition("\n")
+        done = subprocess.run(command, input=data, capture_output=True, timeout=90, check=False)
+        body, _, status = done.stdout.decode().rpartition("\n")
         return int(status or 0), body
+
+    def check_no_parts(self) -> None:
+        """Wait until no part of an upload is left."""
+        folder = Path(self.directory.name) / "files" / ".groupchat"
+        deadline = time.monotonic() + SECONDS
+        while list(folder.glob("*.part")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(list(folder.glob("*.part")), [])
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -288,7 +296,67 @@ class CurlTests(WebDaemonTestCase):
             status, body = self.curl(*more, "-T", str(path), self.url("/files/data.bin?name=cron"))
             self.assertEqual(status, 413)
             self.assertIn("at most", json.loads(body)["error"])
-        self.assertEqual(self.curl("-T", "-", self.url("/files/x?name=cron"))[0], 411)
+        self.check_no_parts()
+
+    def test_curl_sends_what_a_program_writes(self) -> None:
+        self.daemon.stop()
+        self.start("--max-file", "2")
+        folder = Path(self.directory.name) / "files"
+        for size, status in [(0, 201), (1, 201), (2_000_000, 201), (2_000_001, 413), (30_000_000, 413)]:
+            for more in ([], ["-H", "Expect: 100-continue"]):
+                data, name = os.urandom(size), f"{size}{len(more)}"
+                answer = self.curl(*more, "-T", "-", self.url(f"/files/{name}?name=cron"), data=data)
+                self.assertEqual(answer[0], status, answer)
+                self.assertEqual((folder / name).exists(), status == 201)
+                if status == 201:
+                    self.assertEqual((folder / name).read_bytes(), data)
+        self.check_no_parts()
+        said = self.curl("-H", "Transfer-Encoding: chunked", "-d", "hi", self.url("/messages?name=x"))
+        self.assertEqual(said[0], 200)
+
+    def test_curl_cannot_share_a_part_or_a_form(self) -> None:
+        path = Path(self.directory.name) / "ten.bin"
+        path.write_bytes(b"0123456789")
+        url = self.url("/files/ten.bin?name=cron")
+        self.assertEqual(self.curl("-C", "5", "-T", str(path), url)[0], 400)
+        self.assertEqual(self.curl("-X", "PUT", "-F", f"file=@{path}", url)[0], 415)
+        self.assertEqual(self.curl("-F", "text=hello", self.url("/messages?name=cron"))[0], 415)
+        self.assertEqual(json.loads(self.curl(self.url("/files"))[1]), {"files": []})
+
+    def test_curl_asks_as_it_does_a_proxy(self) -> None:
+        url = f"http://localhost:{self.port}/me"
+        self.assertEqual(self.curl("--proxy", self.url("/"), "--noproxy", "", url)[0], 200)
+        self.assertEqual(self.curl("--proxy", self.url("/"), "--noproxy", "", "http://evil.example/me")[0], 421)
+
+    def test_curl_sends_utf8_as_it_is(self) -> None:
+        self.assertEqual(self.curl("-d", "hi", self.url("/messages?name=Jürg"))[0], 200)
+        self.assertEqual(self.curl("-X", "POST", self.url("/leave"))[0], 204)
+
+    def test_a_download_goes_on_with_the_same_file_only(self) -> None:
+        path, back = Path(self.directory.name) / "files" / "a.bin", Path(self.directory.name) / "back.bin"
+        path.write_bytes(bytes(100_000))
+        tags = [f'"{hashlib.sha256(data).hexdigest()}"' for data in (bytes(100_000), b"x" * 100_000)]
+        for header, same, other in [("If-Range", 206, 200), ("If-Match", 206, 412)]:
+            for tag, status in [(tags[0], same), (tags[1], other)]:
+                back.write_bytes(bytes(50_000))
+                got = self.curl("-C", "50000", "-H", f"{header}: {tag}", "-o", str(back), self.url("/files/a.bin"))
+                self.assertEqual(got[0], status, (header, tag))
+
+    def test_the_documented_commands_work(self) -> None:
+        page = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+        commands = re.findall(r"^    ((?:KEY=|curl |tar ).*)$", page, flags=re.M)
+        self.assertGreater(len(commands), 6)
+        script = "\n".join(["set -e", "mkdir -p notes", "echo report > report.pdf", *commands])
+        self.assertEqual(script.count("curl --fail-with-body "), script.count("curl "))
+        script = script.replace("HOST:8080", f"127.0.0.1:{self.port}")
+        script = re.sub(r"^(curl .* -N .*)$", r"\1 --max-time 2 || test $? = 28", script, flags=re.M)
+        for name, status, words in [("cron", 0, "retry: 1000"), (":", 22, "A name has no")]:
+            command = ["sh", "-c", script.replace("name=cron", f"name={name}")]
+            ran = subprocess.run(
+                command, cwd=self.directory.name, capture_output=True, text=True, check=False, timeout=SECONDS
+            )
+            self.assertEqual(ran.returncode, status, ran.stderr)
+            self.assertIn(words, ran.stdout)
 
 
 class FileTests(WebDaemonTestCase):
@@ -311,11 +379,8 @@ class FileTests(WebDaemonTestCase):
         with socket.create_connection(("127.0.0.1", self.port), SECONDS) as sock:
             head = f"PUT /files/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
             sock.sendall(head.encode() + b"half of it")
-        folder = Path(self.directory.name) / "files" / ".groupchat"
-        deadline = time.monotonic() + SECONDS
-        while list(folder.glob("*.part")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.assertEqual((list(folder.glob("*.part")), alice.json("GET", "/files")["files"]), ([], []))
+        self.check_no_parts()
+        self.assertEqual(alice.json("GET", "/files")["files"], [])
 
 
 class StalledTests(WebDaemonTestCase):

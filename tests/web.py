@@ -142,7 +142,7 @@ class WebTestCase(SynchronousTestCase):
             self.lobby.settle()
         self.assertEqual((len(self.site.sessions), self.lobby.registry.connections), (0, {}))
         self.assertEqual((len(self.site.deadlines), len(self.site.backlog)), (0, 0))
-        self.assertEqual((len(self.site.uploads), len(self.site.downloads), self.shelf.open_now), (0, 0, 0))
+        self.assertEqual((len(self.site.uploads), len(self.lobby.registry.downloads), self.shelf.open_now), (0, 0, 0))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def line(self, host: str = HOST) -> Line:

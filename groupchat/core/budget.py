@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from groupchat.core.limits import BUDGET, BUDGET_FACTOR, BUDGET_RATE
-from groupchat.core.networks import network_of
+from groupchat.core.networks import is_loopback, network_of
 
 HEADERS = 28
 """The bytes of the IPv4 and UDP headers of a datagram."""
@@ -24,7 +24,7 @@ FREE = HEADERS * BUDGET_FACTOR - HEADERS
 
 def payer_of(host: str) -> str:
     """Return whose budget pays for replies to a host; "" if none does."""
-    return "" if host.startswith("127.") or host == "::1" else network_of(host)
+    return "" if is_loopback(host) else network_of(host)
 
 
 class Budget:

@@ -170,11 +170,13 @@ MAX_HOLD_SECONDS = 60.0
 """The longest time for which an upload holds room while nothing comes, however fast it was before."""
 
 MAX_DOWNLOADS_EACH = 8
-"""Downloads at the same time over one connection."""
+MAX_DOWNLOADS_HOST = MAX_READINGS // 4
+"""Downloads at the same time: over one QUIC connection, and to one host, over QUIC and HTTP."""
 
 MAX_LISTED = 64 * 1024 * 1024
+MAX_LISTED_HOST = MAX_LISTED // 4
 MAX_LISTED_EACH = 4 * 1024 * 1024
-"""Bytes of file lists that wait to be sent: in all, and over one connection."""
+"""Bytes of file lists that wait to be sent over QUIC: in all, to one host, and over one connection."""
 
 FILE_CHUNK = 256 * 1024
 """Bytes of one file that are held between the disk and a connection, about."""
@@ -200,9 +202,6 @@ MAX_WEB_TARGET = 4 * 1024
 
 MAX_WEB_BODY = 32 * 1024
 """The longest body that is not a file, in bytes: a text as JSON, however it is escaped."""
-
-MAX_WEB_DOWNLOADS_EACH = 64
-"""Downloads at the same time over HTTP to one host: a page may show many images."""
 
 MAX_WEB_UNSENT = 64 * 1024 * 1024
 MAX_WEB_UNSENT_EACH = 8 * 1024 * 1024

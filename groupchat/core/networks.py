@@ -8,6 +8,11 @@ from ipaddress import AddressValueError, IPv6Address
 _PREFIX = 64
 
 
+def is_loopback(host: str) -> bool:
+    """Return True for an address of this machine: behind a proxy that is not trusted, all clients have it."""
+    return host.startswith("127.") or host == "::1"
+
+
 @lru_cache(maxsize=4096)
 def network_of(host: str) -> str:
     """Return an IPv4 address as it is, and an IPv6 address as its /64: whoever has one address has that whole network.

@@ -71,10 +71,10 @@ class IShelf(Interface):
         Fails with IllegalMessage if there is no such file.
         """
 
-    def receive(name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
+    def receive(name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         """Begin to receive a file, or resume an earlier try of the same owner.
 
-        A file without a hash cannot be resumed.
+        A file without a hash cannot be resumed. One without a size takes room as it grows.
         """
 
 
@@ -95,7 +95,7 @@ class IReceiving(Interface):
 
     offset: int = Attribute("The number of bytes in the part. At first, these are from an earlier try.")
 
-    def write(data: bytes) -> Deferred[None]:
+    def write(data: bytes | bytearray) -> Deferred[None]:
         """Append data. Wait for the Deferred before the next call. Fails with IllegalMessage if there is too much."""
 
     def finish() -> Deferred[str]:
@@ -118,7 +118,7 @@ class NoShelf:
     def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
         return self._nothing()
 
-    def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
+    def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
         return self._nothing()
 
     def _nothing(self) -> Deferred[Any]:

@@ -134,7 +134,7 @@ class PartFile:
             self.hasher.update(data)
             self.offset += len(data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append data. Raises NotNow if the disk is full, or OSError."""
         view, offset = memoryview(data), self.offset
         with _full_is_not_now():

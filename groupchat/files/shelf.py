@@ -165,7 +165,7 @@ class Shelf:
             return await self._threads.run(catalog.disk.open, other)
 
     @returns_deferred
-    async def receive(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> IReceiving:
+    async def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> IReceiving:
         expected = Expected(check_name(name), size, sha256)
         return await self._contents().uploads.receive(expected, owner)
 

@@ -1,8 +1,8 @@
 """Uploads to the shelf. A file is hashed as it is written, and is not listed before it is complete.
 
 Nobody can keep others out by sending slowly. An upload holds the room for all of it while it keeps MIN_UPLOAD_RATE; one
-that is slower goes on while there is room, and gives its place up if others need it. Of the unfinished uploads that are
-kept, those of whoever has most make room.
+that is slower goes on while there is room, and gives its place up if others need it. One of unknown size holds the room
+for what came. Of the unfinished uploads that are kept, those of whoever has most make room.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ CHECK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The file that was announced. Without a hash, it cannot be resumed."""
+    """The file that was announced. Without a hash, it cannot be resumed. `size` is None if it is not known."""
 
     name: str
-    size: int
+    size: int | None
     sha256: str | None
 
     def key(self, owner: FileOwner) -> str:
@@ -76,12 +76,13 @@ class Uploads:
 
     async def receive(self, expected: Expected, owner: FileOwner) -> IReceiving:
         """Begin to receive a file. See IShelf."""
-        self._quota.check_size(expected.size)
+        size = expected.size or 0
+        self._quota.check_size(size)
         await self._free_place(owner.host)
         async with self._catalog.lock:
-            part = await self._reserve(expected.key(owner), expected.size, owner)
+            part = await self._reserve(expected.key(owner), size, owner)
         try:
-            opening = partial(self.threads.run, self.disk.open_part, part, expected.size, self.threads.is_stopping)
+            opening = partial(self.threads.run, self.disk.open_part, part, size, self.threads.is_stopping)
             file = await (self._resuming.run(opening) if part.size else opening())
         except Exception as why:
             self.ended(part, part.size)
@@ -141,6 +142,7 @@ class Uploads:
 
     async def check_room(self, part: Part, size: int) -> None:
         """Raise IllegalMessage if there is no room for a part that grows to this size."""
+        self._quota.check_size(size)
         free = await self.threads.run(self.disk.room)
         others = [self._usage(other) for other in self._parts.values() if other.key != part.key]
         self._quota.check(self._usage(part, size), self._catalog.ledger, others, free)
@@ -225,6 +227,7 @@ class Receiving:
         self._threads = uploads.threads
         self._part = part
         self._expected = expected
+        self._size = expected.size or 0
         self._file: PartFile | None = file
         self._lock = DeferredLock()
         self._published: Entry | None = None
@@ -240,9 +243,9 @@ class Receiving:
     @property
     def room(self) -> int:
         """The room that it holds, in bytes."""
-        return self.offset if self.is_slow else self._expected.size
+        return self.offset if self.is_slow else self._size
 
-    def write(self, data: bytes) -> Deferred[None]:
+    def write(self, data: bytes | bytearray) -> Deferred[None]:
         return self._lock.run(self._guarded, self._write, data)
 
     def finish(self) -> Deferred[str]:
@@ -271,11 +274,16 @@ class Receiving:
             await self._drop()
             raise IllegalMessage(CANNOT_WRITE) from None
 
-    async def _write(self, file: PartFile, data: bytes) -> None:
-        if self.offset + len(data) > self._expected.size:
-            raise IllegalMessage(f"That is more than the {self._expected.size} bytes that were announced.")
+    async def _write(self, file: PartFile, data: bytes | bytearray) -> None:
+        size = self.offset + len(data)
+        is_open = self._expected.size is None
+        if is_open:
+            await self._uploads.check_room(self._part, size)
+            self._size = size
+        elif size > self._size:
+            raise IllegalMessage(f"That is more than the {self._size} bytes that were announced.")
         left = max(0.0, self.holds_until - self._seconds())
-        has_room = left > 0 or await self._look_for_room()
+        has_room = left > 0 or is_open or await self._look_for_room()
         if has_room:
             self.holds_until = inf  # the disk may take its time
         await self._threads.run(file.write, data)
@@ -292,7 +300,7 @@ class Receiving:
             return False
         self._checked = self._seconds()
         try:
-            await self._uploads.check_room(self._part, self._expected.size)
+            await self._uploads.check_room(self._part, self._size)
         except IllegalMessage as why:
             await self._close()
             raise NotNow(str(why)) from why
@@ -301,9 +309,9 @@ class Receiving:
     async def _finish(self, file: PartFile) -> str:
         expected = self._expected
         self.holds_until = inf
-        if self.offset != expected.size:
+        if self.offset != self._size:
             await self._close()
-            raise NotNow(f"Only {self.offset} of {expected.size} bytes came: send the rest.")
+            raise NotNow(f"Only {self.offset} of {self._size} bytes came: send the rest.")
         sha256 = file.hasher.hexdigest()
         if expected.sha256 not in (None, sha256):
             if self._resumed:

@@ -42,6 +42,12 @@ GRAMMAR: Grammar = Grammar(
                 b"POST /leave HTTP/1.1\r\nHost: x\r\n<who>Content-Length: 0\r\n\r\n",
             ),
             *(b"PUT /files/<file>?name=Gus HTTP/1.1\r\nHost: x\r\n<maybe>Content-Length: 5\r\n\r\n<five>",) * 2,
+            b"PUT /files/<file>?name=Gus HTTP/1.1\r\nHost: x\r\n<maybe>Transfer-Encoding: chunked\r\n\r\n<chunks>",
+            b"POST <post> HTTP/1.1\r\nHost: x\r\n<who>Transfer-Encoding: chunked\r\n\r\n<chunks>",
+        ),
+        "chunks": (
+            *(b"5\r\n<five>\r\n<chunks>",) * 3,
+            *(b"0\r\n\r\n", b"0\r\n<fields>\r\n", b"5;<text>\r\n<five>\r\n<chunks>", b"<small>\r\n<text>\r\n<chunks>"),
         ),
         "known_query": (
             b"",
@@ -121,6 +127,13 @@ GRAMMAR: Grammar = Grammar(
                 b"Cookie: <text>",
             ),
             *(b"Range: bytes=<number>-<number>", b"Range: bytes=<number>-", b"Range: <text>", b"If-Range: <text>"),
+            *(
+                b"If-Match: <text>",
+                b"If-Unmodified-Since: <text>",
+                b"If-Modified-Since: <text>",
+                b"Content-Range: <text>",
+            ),
+            *(b"Accept-Encoding: <text>", b"Accept: <text>", b"Content-Encoding: <text>", b"If-Match: *"),
             *(b"If-None-Match: <text>", b"Last-Event-ID: <number>", b"Connection: <text>", b"Connection: close"),
             *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: <text>", b"Expect: 100-continue", b"Expect: <text>"),
             *(b"Content-Length: <number>", b"Content-Type: application/json", b"Upgrade: websocket", b"Origin: <text>"),

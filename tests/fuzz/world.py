@@ -161,7 +161,7 @@ class World:
             "sessions": len(self.site.sessions),
             "deadlines": len(self.site.deadlines),
             "backlog": len(self.site.backlog),
-            "transfers": len(self.site.uploads) + len(self.site.downloads) + self.shelf.open_now,
+            "transfers": len(self.site.uploads) + len(self.lobby.registry.downloads) + self.shelf.open_now,
         }
         if any(left.values()):
             raise Fault(f"left behind: {left}")

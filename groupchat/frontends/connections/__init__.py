@@ -1,15 +1,18 @@
 """Connections over streams: their limits, the ports they come to, and their sockets. All front ends share these."""
 
 from groupchat.frontends.connections.listening import PortEndpoint, PortsService, StreamService
+from groupchat.frontends.connections.quotas import HostCounter, Quota
 from groupchat.frontends.connections.registry import HTTP_ALPN, ConnectionRegistry, IConnected, Refused, host_of
 from groupchat.frontends.connections.sockets import tune, writer
 
 __all__ = [
     "HTTP_ALPN",
     "ConnectionRegistry",
+    "HostCounter",
     "IConnected",
     "PortEndpoint",
     "PortsService",
+    "Quota",
     "Refused",
     "StreamService",
     "host_of",

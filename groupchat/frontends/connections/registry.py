@@ -14,10 +14,11 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from groupchat.core.limits import STOP_SECONDS, Limits
+from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, Limits
 from groupchat.core.networks import network_of
 from groupchat.files import IShelf
 from groupchat.frontends.connections.passwords import PasswordChecks
+from groupchat.frontends.connections.quotas import Quota
 from groupchat.frontends.connections.sockets import tune
 from groupchat.frontends.turn_budget import TurnBudget
 from groupchat.service.group_service import GroupService
@@ -64,6 +65,7 @@ class ConnectionRegistry(Factory):
         self.clock = clock
         self.shelf = shelf
         self.passwords = PasswordChecks(clock, limits.password)
+        self.downloads = Quota("fetched", MAX_DOWNLOADS_HOST)
         self.ready = False
         self._make = make
         self.connections: dict[IConnected, None] = {}

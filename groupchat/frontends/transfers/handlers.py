@@ -93,6 +93,7 @@ class DownloadHandler(RequestHandler):
     async def begin(self) -> None:
         if self.peer.downloads >= MAX_DOWNLOADS_EACH:
             raise NotNow("You are fetching too many files at once: try again later.")
+        self.transfer_server.registry.downloads.take(self.peer.host)
         self.peer.downloads += 1
         try:
             reading = await self.transfer_server.shelf.open(self._get.name)
@@ -103,6 +104,7 @@ class DownloadHandler(RequestHandler):
                 await reading.close()
         finally:
             self.peer.downloads -= 1
+            self.transfer_server.registry.downloads.give_back(self.peer.host)
 
     async def _send(self, reading: IReading) -> None:
         server, size, sha256 = self.transfer_server, reading.file.size, reading.file.sha256 or "-"

@@ -19,9 +19,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_UPLOADS_EACH
+from groupchat.core.limits import MAX_LISTED, MAX_LISTED_EACH, MAX_LISTED_HOST, MAX_UPLOADS_EACH
+from groupchat.core.networks import is_loopback
 from groupchat.files import STOPPING, IShelf
-from groupchat.frontends.connections import ConnectionRegistry
+from groupchat.frontends.connections import ConnectionRegistry, HostCounter
 from groupchat.wire import files as wire_files
 
 REMEMBERED_SECONDS = 600
@@ -67,7 +68,7 @@ class TransferServer:
         self.handlers: dict[RequestHandler, Deferred[None]] = {}
         """All handlers that are not done. The Deferred of each fires when it is."""
         self.uploads: dict[UploadKey, RequestHandler] = {}
-        self._listed = 0
+        self._listed = HostCounter()
         self._remembered: dict[UploadKey, tuple[float, str]] = {}
         self._stopping = False
 
@@ -95,9 +96,12 @@ class TransferServer:
 
     def hold_list(self, peer: Peer, size: int) -> None:
         """Count bytes of lists that are not taken yet. A negative `size` frees them. Raises NotNow for too many."""
-        if size > 0 and (self._listed + size > MAX_LISTED or peer.listed + size > MAX_LISTED_EACH):
-            raise NotNow("Too many lists of files are being sent: try again later.")
-        self._listed += size
+        if size > 0:
+            most = MAX_LISTED if is_loopback(peer.host) else MAX_LISTED_HOST
+            of_host, of_all = self._listed.of(peer.host), len(self._listed)
+            if peer.listed + size > MAX_LISTED_EACH or of_host + size > most or of_all + size > MAX_LISTED:
+                raise NotNow("Too many lists of files are being sent: try again later.")
+        self._listed.add(peer.host, size)
         peer.listed += size
 
     # Completed uploads

@@ -42,21 +42,23 @@ class Upload:
 
     def __init__(self, source: Source, service: GroupService, shelf: IShelf) -> None:
         self.phase = Phase.RECEIVING
-        self.unwritten = 0
-        """The number of bytes that were received and are not written yet."""
         self._source = source
         self._service = service
         self._shelf = shelf
-        self._chunks: list[bytes] = []
+        self._data = bytearray()
         self._held = False
         self._changed: Deferred[None] | None = None  # fires when data came, or the phase has changed
 
     # The data
 
+    @property
+    def unwritten(self) -> int:
+        """The number of bytes that were received and are not written yet."""
+        return len(self._data)
+
     def feed(self, data: bytes) -> None:
         """Take data. Pauses the source if too much of it is not written yet."""
-        self._chunks.append(data)
-        self.unwritten += len(data)
+        self._data += data
         if self.unwritten >= FILE_CHUNK and not self._held:
             self._held = True
             self._source.hold(True)
@@ -89,8 +91,8 @@ class Upload:
 
     # The upload
 
-    async def run(self, name: str, size: int, sha256: str | None, owner: FileOwner) -> str:
-        """Receive the file and share it. Returns the name that it got.
+    async def run(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> str:
+        """Receive the file and share it. Returns the name that it got. `size` is None if it was not announced.
 
         Raises IllegalMessage. If the hash was announced, what was received is kept for another try.
         """
@@ -108,7 +110,7 @@ class Upload:
         finally:
             await receiving.close()
         try:
-            await guests.submit(self._service, owner.host, Share(shown, size, owner.member, owner.guest))
+            await guests.submit(self._service, owner.host, Share(shown, receiving.offset, owner.member, owner.guest))
         except Exception:
             await receiving.withdraw()
             raise
@@ -117,7 +119,7 @@ class Upload:
     async def _write_to(self, receiving: IReceiving) -> None:
         """Write data until no more comes."""
         while True:
-            if self._chunks:
+            if self._data:
                 if self.phase is not Phase.STOPPED:
                     self._source.wait(0)  # the disk may take its time
                 await receiving.write(self._take())
@@ -128,8 +130,8 @@ class Upload:
                 self._changed = Deferred()
                 await self._changed
 
-    def _take(self) -> bytes:
-        data, self._chunks, self.unwritten = b"".join(self._chunks), [], 0
+    def _take(self) -> bytearray:
+        data, self._data = self._data, bytearray()
         if self._held and self.phase is not Phase.STOPPED:
             self._held = False
             self._source.hold(False)

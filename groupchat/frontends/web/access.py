@@ -32,9 +32,10 @@ class Access:
         if len(hosts) != 1 and (hosts or request.clientproto == b"HTTP/1.1"):
             raise Refusal(400, "Say which host you ask, once: Host.")
         host = hosts[0] if hosts else "localhost"
+        if request.origin is not None:
+            host = _check_target(request, *request.origin)
         if not request.isSecure() and not self.hosts.is_name(host):
-            why = "This server is not known by that name: whoever runs it has to say --web-host and the name."
-            raise Refusal(421, why)
+            raise _unknown(host)
         site, mode = request.text("Sec-Fetch-Site"), request.text("Sec-Fetch-Mode")
         if guard.is_foreign(request.method.decode("ascii"), host, request.text("Origin"), site, mode):
             raise Refusal(403, "The page of another site sent this, which is not allowed.")
@@ -57,3 +58,25 @@ class Access:
         if not check.called:
             request.notifyFinish().addErrback(lambda _: check.cancel())
         return check
+
+
+def _check_target(request: Request, scheme: str, host: str) -> str:
+    """Return the host of a target that names it, which counts instead of the header: RFC 9112, section 3.2.2."""
+    if scheme not in ("http", "https") or not host or "@" in host:
+        raise Refusal(400, "This server has no such address.")
+    if scheme == "https" and not request.secure:
+        raise Refusal(421, "This connection is not encrypted: https:// has to be asked for over TLS.")
+    return host
+
+
+def _unknown(host: str) -> Refusal:
+    why = "This server does not answer to that name. Whoever runs it can allow the name with --web-host."
+    name = guard.host_name(host)
+    if not name:
+        return Refusal(421, why)
+    advice = (
+        "Open the server by its address instead, such as http://192.168.1.20:8080.",
+        f"If you run it: start it with --web-host {name}, or with make run OPTIONS='--web-host {name}'.",
+        "Anybody can register a name and let it lead here. A page under such a name could read the conversation.",
+    )
+    return Refusal(421, why, advice=advice)

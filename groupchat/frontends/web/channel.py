@@ -5,6 +5,7 @@ Twisted's HTTPChannel reads heads and bodies. This module decides which state fo
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import Any
 
@@ -26,6 +27,7 @@ from groupchat.frontends.connections import IConnected
 from groupchat.frontends.turn_budget import PER_KIB, REQUEST
 from groupchat.frontends.web import answers
 from groupchat.frontends.web.answers import Refusal
+from groupchat.frontends.web.chunk_reader import ChunkReader
 from groupchat.frontends.web.dispatch import dispatch
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
@@ -34,6 +36,9 @@ MALFORMED = Refusal(400, "This server does not understand that request.")
 TOO_LARGE = Refusal(431, "The head of that request is too large.")
 TOO_LONG = Refusal(413, "That body is too long.")
 TOO_SLOW = Refusal(408, "That request took too long.")
+CODED = Refusal(501, "This server understands no transfer coding but chunked.")
+
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class State(Enum):
@@ -70,6 +75,8 @@ class Channel(HTTPChannel):
         self._head_bytes = 0
         self._header_lines = 0
         self._backlog = 0  # bytes of an answer that the client does not take
+        self._chunks: ChunkReader | None = None  # of the body that arrives
+        self._held = set[str]()  # why nothing is read
 
     # The transport
 
@@ -91,7 +98,9 @@ class Channel(HTTPChannel):
             self.drop()
 
     def rawDataReceived(self, data: bytes) -> None:
-        if self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
+        if self._chunks is not None:
+            self._chunks.feed(data)
+        elif self._state is not State.STREAMING:  # HTTPChannel would keep it, and then stop reading
             super().rawDataReceived(data)
 
     def readConnectionLost(self) -> None:
@@ -109,6 +118,8 @@ class Channel(HTTPChannel):
         if self._state is not State.CLOSING:
             self.transport.unregisterProducer()  # TLS keeps it: a circle
         self._transferDecoder = None  # it knows this channel
+        if self._chunks is not None:
+            self._chunks.stop()
         self._state = State.CLOSING
         self.wait(0)
         self.site.registry.closed(self)
@@ -128,6 +139,11 @@ class Channel(HTTPChannel):
         """Refuse a head that is too large with a 431: HTTPChannel would send a 400."""
         if not self.requests:
             self._begin_reading()  # the line may have arrived with the request before it
+            if not line.isascii():
+                line = _encoded(line)
+            if len(line) > MAX_WEB_HEAD:
+                self.fail(TOO_LARGE)
+                return
             super().lineReceived(line)
             if self.requests and self._state is not State.CLOSING:
                 self._head_bytes, self._header_lines = len(line), 0
@@ -149,10 +165,41 @@ class Channel(HTTPChannel):
         if b"\n" in line or b"\r" in line or b"\0" in line:  # Twisted before 26.10 lets them pass
             self.fail(MALFORMED)
             return False
-        if name.lower() == b"content-length" and len(value.strip(b" \t")) > MAX_DIGITS:
-            self.fail(TOO_LONG)
-            return False
+        name = name.lower()
+        if name == b"content-length":
+            if len(value.strip(b" \t")) > MAX_DIGITS or self._chunks is not None:
+                self.fail(TOO_LONG if self._chunks is None else MALFORMED)
+                return False
+        elif name == b"transfer-encoding":
+            return self._begin_chunks(value.strip(b" \t").lower())
+        elif name.startswith(b"if-"):
+            self.requests[0].is_conditional = True
         return bool(super().headerReceived(line))
+
+    def _begin_chunks(self, coding: bytes) -> bool:
+        """Expect a chunked body: RFC 9112, sections 6.1 and 6.3. Return False if the header is refused."""
+        request = self.requests[0]
+        has_length = self._chunks is not None or request.requestHeaders.hasHeader(b"Content-Length")
+        if has_length or request.clientproto == b"HTTP/1.0" or not re.search(rb"(^|[ \t,])chunked$", coding):
+            self.fail(MALFORMED)
+            return False
+        if coding != b"chunked":
+            self.fail(CODED)
+            return False
+        self._chunks, self.length = ChunkReader(self, self.site.registry.budget), None
+        return True
+
+    def chunk_received(self, data: bytes) -> None:
+        if self.requests:  # it was not refused
+            self.requests[0].handleContentChunk(data)
+
+    def chunks_ended(self, rest: bytes) -> None:
+        self._chunks = None
+        self.allContentReceived()
+        self.dataReceived(rest)
+
+    def chunks_malformed(self) -> None:
+        self.fail(MALFORMED)
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Answer in the same form as every other error.
@@ -168,8 +215,8 @@ class Channel(HTTPChannel):
         self.wait(WEB_HEAD_SECONDS)  # for the body
         request.headReceived(self.length)
 
-    def dispatch(self, request: Request, length: int | None) -> None:
-        dispatch(self.site, request, length)
+    def dispatch(self, request: Request) -> None:
+        dispatch(self.site, request)
 
     def allContentReceived(self) -> None:
         if not self.requests or self._state is State.CLOSING:  # it was refused
@@ -222,11 +269,21 @@ class Channel(HTTPChannel):
             self.wait(WEB_IDLE_SECONDS)
             super().requestDone(request)
 
+    def hold(self, reason: str, held: bool) -> None:
+        """Read nothing for this reason; or, if `held` is false, go on unless there is another reason."""
+        if held:
+            self._held.add(reason)
+            self.transport.pauseProducing()
+        else:
+            self._held.discard(reason)
+            if not self._held and self._state is not State.CLOSING:
+                self.transport.resumeProducing()
+
     def pauseNetwork(self) -> None:
-        self.transport.pauseProducing()
+        self.hold("request", True)
 
     def resumeNetwork(self) -> None:
-        self.transport.resumeProducing()
+        self.hold("request", False)
 
     def become(self, stream: Any) -> None:
         """Carry this stream, and no more requests."""
@@ -294,3 +351,9 @@ class Channel(HTTPChannel):
         """Close at once."""
         self._state = State.CLOSING
         self.transport.abortConnection()
+
+
+def _encoded(line: bytes) -> bytes:
+    """Encode the bytes of a target that are not ASCII: people and programs write UTF-8 there as it is."""
+    method, space, rest = line.partition(b" ")
+    return method + space + _NOT_ASCII.sub(lambda found: b"%%%02X" % found[0][0], rest)

@@ -226,8 +226,7 @@ def _body(request: Request, field: str) -> Mapping[str, Any]:
         body = bytes(request.body).decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise Refusal(400, "That is not UTF-8.") from None
-    kind = (request.text("Content-Type") or "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if request.content_type != "application/json":
         return {field: body.removesuffix("\n").removesuffix("\r")}
     try:
         value = json.loads(body)

@@ -11,41 +11,40 @@ from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Route, Site
 
 
-def dispatch(site: Site, request: Request, length: int | None) -> None:
-    """Set the request's handler; or start it, if it reads the body itself. Raise Refusal, or IllegalMessage.
-
-    `length` is that of the body; None if the head does not say it.
-    """
+def dispatch(site: Site, request: Request) -> None:
+    """Set the request's handler; or start it, if it reads the body itself. Raise Refusal, or IllegalMessage."""
     site.requests += 1
     site.access.resolve_proxy(request)
-    _check_head(site, request, length)
+    _check_head(site, request)
     site.access.check_origin(request)
     route = _find_route(site, request)
     check = None if route.open else site.access.check_password(request)
     if check is None:
-        _begin(site, request, route, length)
+        _begin(site, request, route)
     else:
-        request.postpone(check, partial(_begin, site, request, route, length))
+        request.postpone(check, partial(_begin, site, request, route))
 
 
-def _begin(site: Site, request: Request, route: Route, length: int | None) -> None:
+def _begin(site: Site, request: Request, route: Route) -> None:
     site.backlog.check(request.peer)
+    if route.takes:
+        _check_content(request)
     if route.takes < 0:
         route.handler(site, request)
         return
-    _check_length(request, length, route.takes)
+    if request.is_conditional and request.method == b"POST":
+        request.check_version(None)  # what is posted to has no versions
+    request.limit(route.takes)
     request.handler = route.handler
-    if length:
+    if request.length != 0:
         request.proceed()
 
 
-def _check_head(site: Site, request: Request, length: int | None) -> None:
+def _check_head(site: Site, request: Request) -> None:
     if site.stopping:
         raise Refusal(503, "The server is stopping: try again later.", retry_after(5))
     if len(request.uri) > MAX_WEB_TARGET:
         raise Refusal(414, "That address is too long.")
-    if length is None or request.text("Transfer-Encoding") is not None:
-        raise Refusal(411, "Say how long the body is: Content-Length.")
     if (request.text("Expect") or "100-continue").lower() != "100-continue":
         raise Refusal(417, "This server understands no expectation but 100-continue.")
 
@@ -74,8 +73,9 @@ def _file_name(path: bytes) -> str:
         raise Refusal(400, "That name is not UTF-8.") from None
 
 
-def _check_length(request: Request, length: int | None, most: int) -> None:
-    if length is not None and length > most:
-        raise Refusal(413, f"That is too long: at most {most} bytes are allowed.")
-    if request.method in (b"POST", b"PUT") and request.text("Content-Length") is None:
-        raise Refusal(411, "Say how long the body is: Content-Length.")
+def _check_content(request: Request) -> None:
+    """Raise Refusal if the body is not simply what is to be said or shared: RFC 9110, sections 8.4 and 15.5.16."""
+    if (request.text("Content-Encoding") or "identity").lower() != "identity":
+        raise Refusal(415, "Send it as it is, without Content-Encoding.", ((b"Accept-Encoding", b"identity"),))
+    if request.content_type in ("multipart/form-data", "multipart/byteranges"):
+        raise Refusal(415, "Send it alone, not as a part of a form: curl -T FILE, or curl -d TEXT.")

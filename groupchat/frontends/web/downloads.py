@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from urllib.parse import quote
 
 from groupchat.core.errors import IllegalMessage, NotNow
-from groupchat.core.limits import MAX_READINGS, MAX_WEB_DOWNLOADS_EACH
 from groupchat.files import File, IReading
 from groupchat.frontends.transfers.download import Download
+from groupchat.frontends.web import answers, preconditions, ranges
 from groupchat.frontends.web.answers import Answer, Refusal
-from groupchat.frontends.web.pages import is_same
+from groupchat.frontends.web.preconditions import Version
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Site
 
@@ -33,14 +33,14 @@ KINDS = {
 }
 """The types that are named; anything else is sent as bytes. `mimetypes` knows types that are not safe to name."""
 
-_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
-
 
 async def download(site: Site, request: Request) -> Answer | None:
-    site.downloads.take(request.peer, MAX_WEB_DOWNLOADS_EACH, MAX_READINGS)
+    site.registry.downloads.take(request.peer)
     try:
+        # If the client has a part of it, the tag decides what it gets. It is strong only if the hash is known.
+        is_resuming = request.is_conditional and (request.text("If-Match") or request.text("If-Range")) is not None
         try:
-            reading = await site.shelf.open(request.name, hashed=False)
+            reading = await site.shelf.open(request.name, hashed=is_resuming)
         except IllegalMessage as why:
             raise why if isinstance(why, NotNow) else Refusal(404, str(why)) from None
         try:
@@ -48,24 +48,30 @@ async def download(site: Site, request: Request) -> Answer | None:
         finally:
             await reading.close()
     finally:
-        site.downloads.give_back(request.peer)
+        site.registry.downloads.give_back(request.peer)
+
+
+def version_of(file: File) -> Version:
+    return Version(f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{file.changed:x}"', file.modified)
 
 
 async def _send(site: Site, request: Request, reading: IReading) -> Answer | None:
-    file = reading.file
-    tag = f'"{file.sha256}"' if file.sha256 else f'W/"{file.size:x}-{file.changed:x}"'
-    headers = _headers(file, tag)
-    if _is_unchanged(request, file, tag):
-        return Answer(304, headers=headers)
-    part = _part(request, file, tag)
-    if part is None:
-        return Answer(416, headers=[*headers, (b"Content-Range", b"bytes */%d" % file.size)])
+    file, version = reading.file, version_of(reading.file)
+    headers = _headers(file, version.tag)
+    match preconditions.failed(request.text, request.method, version):
+        case 304:
+            return Answer(304, headers=headers)
+        case 412:
+            raise answers.changed()
+    part = _part(request, file, version)
+    if part is not None and not part:
+        raise Refusal(416, f"That file has {file.size} bytes.", ((b"Content-Range", b"bytes */%d" % file.size),))
     if request.is_gone:
         return None
-    whole = len(part) == file.size
-    if not whole:
+    if part is not None:
         headers += [(b"Content-Range", b"bytes %d-%d/%d" % (part.start, part.stop - 1, file.size))]
-    request.head(200 if whole else 206, headers)
+    request.head(200 if part is None else 206, headers)
+    part = range(file.size) if part is None else part
     request.responseHeaders.setRawHeaders(b"Content-Type", [_kind(file.name)])
     request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(part)])
     request.write(b"")
@@ -76,6 +82,13 @@ async def _send(site: Site, request: Request, reading: IReading) -> Answer | Non
     elif not request.is_gone:
         request.channel.drop()  # the client knows from Content-Length that the file is incomplete
     return None
+
+
+def _part(request: Request, file: File, version: Version) -> range | None:
+    """Return the bytes that the client asks for; None means all of them. Only GET has ranges: RFC 9110, 14.2."""
+    if request.method != b"GET" or not preconditions.may_send_part(request.text, version):
+        return None
+    return ranges.requested(request.text("Range"), file.size)
 
 
 def _headers(file: File, tag: str) -> list[tuple[bytes, bytes]]:
@@ -98,34 +111,3 @@ def _suffix(name: str) -> str:
 
 def _kind(name: str) -> bytes:
     return KINDS.get(_suffix(name), b"application/octet-stream")
-
-
-def _is_unchanged(request: Request, file: File, tag: str) -> bool:
-    """Return True if the client has this file already: RFC 9110, section 13.2.2."""
-    wanted = request.text("If-None-Match")
-    if wanted is not None:
-        return is_same(wanted, tag.removeprefix("W/"))
-    date = request.text("If-Modified-Since")
-    try:
-        return date is not None and parsedate_to_datetime(date).timestamp() >= int(file.modified)
-    except (ValueError, TypeError, OverflowError):
-        return False
-
-
-def _part(request: Request, file: File, tag: str) -> range | None:
-    """Return the bytes to send, or None if the file has none of those asked for. Several ranges mean all bytes."""
-    whole = range(file.size)
-    same = request.text("If-Range")
-    is_same_tag = same == tag and not tag.startswith("W/")
-    if same is not None and not is_same_tag and same != formatdate(file.modified, usegmt=True):
-        return whole
-    match = _RANGE.fullmatch((request.text("Range") or "").replace(" ", ""))
-    if match is None or (not match[1] and not match[2]) or request.method not in (b"GET", b"HEAD"):
-        return whole
-    if not match[1]:
-        part = range(max(0, file.size - int(match[2])), file.size)
-    else:
-        part = range(int(match[1]), min(file.size, int(match[2]) + 1) if match[2] else file.size)
-        if match[2] and int(match[2]) < int(match[1]):
-            return whole
-    return part or None

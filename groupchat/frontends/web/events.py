@@ -25,13 +25,10 @@ from groupchat.service.subscriptions import IReader, Subscription
 RETRY = 1000
 """The milliseconds that a browser waits before it connects again."""
 
-_HEAD = answers.serialized_head(
-    200,
-    (
-        (b"Content-Type", b"text/event-stream"),
-        (b"Cache-Control", b"no-store"),
-        (b"X-Accel-Buffering", b"no"),  # nginx then forwards each event at once
-    ),
+_HEADERS = (
+    (b"Content-Type", b"text/event-stream"),
+    (b"Cache-Control", b"no-store"),
+    (b"X-Accel-Buffering", b"no"),  # nginx then forwards each event at once
 )
 
 
@@ -74,7 +71,8 @@ class EventStream:
         session.opened(self)
         site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         # The first id is where the stream begins: a browser that gets nothing more continues from there.
-        self._write(_HEAD + b"retry: %d\nid: %d\n\n" % (RETRY, site.group.numbering.after(after)))
+        beginning = b"retry: %d\nid: %d\n\n" % (RETRY, site.group.numbering.after(after))
+        self._write(answers.serialized_head(200, _HEADERS) + beginning)
         self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
         self._channel.become(self)
 

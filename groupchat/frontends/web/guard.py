@@ -46,8 +46,7 @@ class TrustedHosts:
 
     def is_name(self, host: str) -> bool:
         """Return True if this can only be this server: an address, a name without a dot, or one of the names."""
-        match = _HOST.fullmatch(host)
-        name = match[1].lower().rstrip(".") if match else ""
+        name = host_name(host)
         if not name:
             return False
         return "." not in name or name.endswith(OWN_DOMAINS) or name in self.names or _is_address(name)
@@ -56,6 +55,12 @@ class TrustedHosts:
         if not self.proxies or not _is_address(host):
             return False
         return any(ipaddress.ip_address(host) in network for network in self.proxies)
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, in lower case; empty if it is malformed."""
+    match = _HOST.fullmatch(host)
+    return match[1].lower().rstrip(".") if match else ""
 
 
 def _is_address(name: str) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from groupchat.frontends.web.answers import Answer, Headers
+from groupchat.frontends.web import negotiation
+from groupchat.frontends.web.answers import Answer, Headers, Refusal
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Route, Site
 
@@ -20,6 +21,8 @@ KINDS = {
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
+
+_VARY = (b"Vary", b"Accept-Encoding")
 
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -43,27 +46,21 @@ class StaticFile:
         return cls(KINDS[path.suffix], data, gzip.compress(data, 9, mtime=0), tag)
 
     def show(self, site: Site, request: Request) -> Answer:
-        packs = "gzip" in (request.text("Accept-Encoding") or "").lower()
-        tag = b'"%s%s"' % (self.tag, b"-gzip" if packs else b"")
+        coding = negotiation.encoding(request.text("Accept-Encoding"))
+        if not coding:
+            raise Refusal(406, "The page is there with gzip, or as it is.", (_VARY,))
+        packs = coding == "gzip"
         headers: Headers = (
-            (b"ETag", tag),
+            (b"ETag", b'"%s%s"' % (self.tag, b"-gzip" if packs else b"")),
             (b"Cache-Control", b"no-cache"),
-            (b"Vary", b"Accept-Encoding"),
+            _VARY,
             (b"Content-Security-Policy", _POLICY),
             (b"Cross-Origin-Opener-Policy", b"same-origin"),
             (b"X-Frame-Options", b"DENY"),
         )
-        if is_same(request.text("If-None-Match"), tag.decode()):
-            return Answer(304, b"", self.kind, headers)
         if packs:
             return Answer(200, self.packed, self.kind, (*headers, (b"Content-Encoding", b"gzip")))
         return Answer(200, self.plain, self.kind, headers)
-
-
-def is_same(wanted: str | None, tag: str) -> bool:
-    """Return True if an If-None-Match header has this entity tag: RFC 9110, section 13.1.2."""
-    tags = [one.strip().removeprefix("W/") for one in (wanted or "").split(",")]
-    return tag in tags or tags == ["*"]
 
 
 def routes() -> dict[str, dict[str, Route]]:

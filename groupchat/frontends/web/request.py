@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -13,14 +14,17 @@ from twisted.web import http
 
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Group, Member
-from groupchat.core.limits import WEB_HEAD_SECONDS
+from groupchat.core.limits import MAX_SIZE, WEB_HEAD_SECONDS
 from groupchat.core.numbers import whole
-from groupchat.frontends.web import answers, guard
+from groupchat.frontends.web import answers, guard, negotiation, preconditions
 from groupchat.frontends.web.answers import Answer, Refusal
 
 COOKIE = "groupchat"
 MAX_FIELDS = 10
 """The limit of fields in a query."""
+
+_ABSOLUTE = re.compile(rb"([a-zA-Z][a-zA-Z0-9+.-]*)://([^/?#]*)(.*)")
+"""A target that names the host: RFC 9112, section 3.2.2."""
 
 
 class BodyConsumer(Protocol):
@@ -36,7 +40,11 @@ class BodyConsumer(Protocol):
 
 
 class Request(http.Request):
-    """See http.Request. `body` is what arrived, unless `taker` reads it; `handler` gives the answer."""
+    """See http.Request. `body` is what arrived, unless `taker` reads it; `handler` gives the answer.
+
+    `length` is that of the body; None if the head does not say it. `most` is the length that is allowed. `origin` is
+    the scheme and the host of the target, if it names them.
+    """
 
     channel: Any  # a Channel, which this module must not import
     handler: Callable[[Any, Request], Any]
@@ -46,11 +54,15 @@ class Request(http.Request):
         self.peer = channel.host
         self.secure = channel.isSecure()
         self.name = ""  # of a file
+        self.length: int | None = 0
+        self.most = MAX_SIZE
+        self.origin: tuple[str, str] | None = None
         self.body = bytearray()
         self.taker: BodyConsumer | None = None
         self.is_whole = False
+        self.is_conditional = False  # it has a header that begins with If-
         self._site = channel.site
-        self._has_body = False
+        self._received = 0
         self._lost = False
         self._refused = False
         self._is_postponed = False
@@ -79,6 +91,10 @@ class Request(http.Request):
     def number(self, name: str, default: int) -> int:
         """Return a field of the query that is a number. Raise Refusal if it is none."""
         return number(self.query(name), default)
+
+    @property
+    def content_type(self) -> str:
+        return (self.text("Content-Type") or "").partition(";")[0].strip().lower()
 
     @property
     def authorization(self) -> str:
@@ -133,17 +149,20 @@ class Request(http.Request):
 
     def request_line(self, line: bytes) -> None:
         self.method, self.uri, self.clientproto = line.split()
+        if not self.uri.startswith(b"/") and (absolute := _ABSOLUTE.fullmatch(self.uri)):
+            self.origin = absolute[1].decode().lower(), absolute[2].decode("latin-1")
+            self.uri = absolute[3] if absolute[3].startswith(b"/") else b"/" + absolute[3]
         self.path = self.uri.partition(b"?")[0]
 
     def headReceived(self, length: int | None) -> None:
         """Dispatch a request that has a body, before the body is read. `length` is None if it is not known."""
-        self._has_body = length != 0
-        if self._has_body:
-            self._dispatch(length)
+        self.length = length
+        if length != 0:
+            self._dispatch()
 
-    def _dispatch(self, length: int | None) -> None:
+    def _dispatch(self) -> None:
         try:
-            self.channel.dispatch(self, length)
+            self.channel.dispatch(self)
         except Exception as error:
             self._fail(error)
 
@@ -166,7 +185,7 @@ class Request(http.Request):
     def _catch_up(self, _: None) -> None:
         """Handle what was received in the meantime."""
         self._is_postponed = False
-        if self._has_body:
+        if self.length != 0:
             self.channel.resumeNetwork()
         body, self.body = bytes(self.body), bytearray()
         if body:
@@ -182,6 +201,12 @@ class Request(http.Request):
         elif not self.is_gone:
             self._complete()
 
+    def limit(self, most: int) -> None:
+        """Limit the length of the body. Raise Refusal if it is longer."""
+        if self.length is not None and self.length > most:
+            raise answers.too_long(most)
+        self.most = most
+
     def proceed(self) -> None:
         """Tell a client that asked (Expect: 100-continue) to send the body."""
         if self.text("Expect") is not None and self.clientproto == b"HTTP/1.1" and not self.is_gone:
@@ -190,7 +215,15 @@ class Request(http.Request):
     def handleContentChunk(self, data: bytes) -> None:
         if self._refused:
             return
-        if self.taker is not None:
+        if self._is_postponed:
+            self.body += data
+            return
+        self._received += len(data)
+        if self._received > self.most:
+            self._fail(answers.too_long(self.most))
+            if self.taker is not None:
+                self.taker.lost()
+        elif self.taker is not None:
             self.taker.feed(data)
         else:
             self.body += data
@@ -206,8 +239,8 @@ class Request(http.Request):
         if self.taker is None and not self.channel.may_answer():
             self._site.registry.budget.wait(self._begin)
             return
-        if not self._has_body:
-            self._dispatch(0)
+        if self.length == 0:
+            self._dispatch()
         if not self._refused and not self._is_postponed:
             self._complete()
 
@@ -246,7 +279,7 @@ class Request(http.Request):
         if isinstance(error, IllegalMessage):
             error = answers.refusal(error)
         if isinstance(error, Refusal):
-            answer = error.answer()
+            answer = error.page() if negotiation.is_html(self.text("Accept")) else error.answer()
         else:
             self._site.service.survive("answering a request")
             answer = answers.server_error()
@@ -265,7 +298,7 @@ class Request(http.Request):
 
     def head(self, status: int, headers: answers.Headers) -> None:
         self.setResponseCode(status, answers.REASONS[status])
-        for name, value in (*answers.COMMON, *self._renamed_cookie(), *headers):
+        for name, value in (*answers.common(), *self._renamed_cookie(), *headers):
             self.responseHeaders.addRawHeader(name, value)
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
@@ -273,6 +306,8 @@ class Request(http.Request):
     def answer(self, answer: Answer | None) -> None:
         if answer is None or self.is_gone:
             return
+        if self.is_conditional and answer.status == 200 and self.method in (b"GET", b"HEAD"):
+            answer = self._checked(answer)
         self.head(answer.status, answer.headers)
         if answer.status not in http.NO_BODY_CODES:
             self.responseHeaders.setRawHeaders(b"Content-Type", [answer.kind])
@@ -280,6 +315,22 @@ class Request(http.Request):
         self.write(answer.body)
         self.channel.answered(len(answer.body))
         self.finish()
+
+    def check_version(self, version: preconditions.Version | None) -> None:
+        """Raise Refusal if this is not the version that the client expects: it may be changed only then."""
+        if preconditions.failed(self.text, self.method, version):
+            raise answers.changed()
+
+    def _checked(self, answer: Answer) -> Answer:
+        """Return what is to be answered, if the client has this already, or does not want it any more."""
+        tag = dict(answer.headers).get(b"ETag", b"").decode()
+        match preconditions.failed(self.text, self.method, preconditions.Version(tag)):
+            case 0:
+                return answer
+            case 304:
+                headers = [(name, value) for name, value in answer.headers if name != b"Content-Encoding"]
+                return Answer(304, headers=headers)
+        return answers.changed().answer()
 
 
 def number(text: str, default: int) -> int:

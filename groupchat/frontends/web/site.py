@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groupchat.core.limits import MAX_UPLOADS_EACH
 from groupchat.files import IShelf, NoShelf
-from groupchat.frontends.connections import ConnectionRegistry
+from groupchat.frontends.connections import ConnectionRegistry, Quota
 from groupchat.frontends.web.access import Access
 from groupchat.frontends.web.deadlines import Deadlines
 from groupchat.frontends.web.guard import TrustedHosts
-from groupchat.frontends.web.quotas import Backlog, Quota
+from groupchat.frontends.web.quotas import Backlog
 from groupchat.frontends.web.rendering import LineRenderer
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
@@ -58,8 +59,7 @@ class Site:
         self.access = Access(hosts or TrustedHosts(), registry)
         self.sessions = Sessions(self.service)
         self.renderer = LineRenderer(self.group)
-        self.uploads = Quota("sent")
-        self.downloads = Quota("fetched")
+        self.uploads = Quota("sent", MAX_UPLOADS_EACH)
         self.backlog = Backlog()
         self.deadlines = Deadlines(registry.clock, self.service.survive)
         self.requests = 0
