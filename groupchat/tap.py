@@ -30,6 +30,7 @@ from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everyw
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
+from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
 from groupchat.service.group_service import GroupService
@@ -226,12 +227,13 @@ def _log(options: Options, reactor: Any) -> ILog:
 
 
 def _check_file(path: Path) -> None:
-    if path.exists():
-        try:
+    try:
+        check_rescued(path)
+        if path.exists():
             Database(path).close()
-        except CannotOpen as why:
-            sys.exit(f"twistd groupchat: {why}")
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
+    except CannotOpen as why:
+        sys.exit(f"twistd groupchat: {why}")
+    if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
         sys.exit(f"twistd groupchat: cannot make {path}: {path.parent} is not a directory that may be written to.")
 
 
