@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
+from errno import EROFS
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -126,11 +127,12 @@ class Place:
                 os.truncate(self._sides[0], 0)
 
     def is_read_only(self) -> bool:
-        """Return True if the file system is mounted read-only, also since the file was opened."""
+        """Return True if the file system is read-only, also if the kernel made it so, after errors."""
         try:
+            os.pwrite(self._handle, b"", 0)
             return bool(os.fstatvfs(self._handle).f_flag & os.ST_RDONLY)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno == EROFS
 
     def _look(self) -> tuple[_Index, int]:
         """Return the head of the -shm, and a checksum of the head of the file."""

@@ -94,6 +94,8 @@ def rescue(connection: sqlite3.Connection, path: Path, head: int) -> str:
         held = f"What it held is in {to}"
         if damage:
             return f"{held}, but is damaged ({damage}). Save what is sound: groupchat-admin repair {to} NEW"
+        if directory not in path.parents:
+            held = f"{held}: copy it to a safe place, since a service may lose that directory when it stops"
         return (
             f"{held}. Stop the daemon. To go on where the group was, move that file to the place of {path}, without a "
             "-wal and a -shm beside it. Then start the daemon."
