@@ -222,15 +222,15 @@ def _log(options: Options, reactor: Any) -> ILog:
     twistd = options.parent
     in_sight = twistd is not None and twistd["chroot"] is None
     if twistd is not None and in_sight:
-        _check_file(Path(twistd["rundir"]) / path)
+        _check_file(Path(twistd["rundir"]) / path, options["durability"].upper())
     return SqliteLog(path, reactor, options["durability"].upper(), check=not in_sight)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, synchronous: str) -> None:
     try:
         check_rescued(path)
         if path.exists():
-            Database(path).close()
+            Database(path, synchronous).close()
     except CannotOpen as why:
         sys.exit(f"twistd groupchat: {why}")
     if not path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):

@@ -18,6 +18,7 @@ from pathlib import Path
 from groupchat.core.errors import Broken, CannotOpen, Damaged, LogError, Misplaced, Trimmed, Unavailable
 from groupchat.core.events import Event
 from groupchat.log import Entry, Snapshot
+from groupchat.log.older import add_functions
 from groupchat.log.place import Place, check_rescued
 from groupchat.log.tables import (
     APPLICATION_ID,
@@ -31,14 +32,13 @@ from groupchat.log.tables import (
     load_snapshot,
     position_checksum,
     read,
-    row_checksum,
     shows_damage,
     snapshot_checksum,
     span,
     to_row,
     unsound,
-    with_checksum,
 )
+from groupchat.log.wal import lost_commits
 
 UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql"}
 """The SQL file beside this one that upgrades each older version to the next one."""
@@ -73,6 +73,8 @@ class Database:
         self._lock = _locked(path)
         try:
             self.place = Place(path, self._lock)
+            if synchronous == "FULL":
+                self._check_wal()
             self._connect(check)
         except BaseException as error:
             os.close(self._lock)
@@ -82,6 +84,11 @@ class Database:
             if isinstance(error, sqlite3.Error | OSError):
                 raise CannotOpen(f"{path} cannot be used: {error}.") from error
             raise
+
+    def _check_wal(self) -> None:
+        """Raise Damaged if a part of the -wal is damaged. It is read before SQLite removes what it does not take."""
+        if lost := lost_commits(self.place.wal):
+            raise Damaged(f"its -wal is, so that the last {lost} commits cannot be read")
 
     def _connect(self, check: bool) -> None:
         self._connection = sqlite3.connect(self.path, isolation_level=None)
@@ -120,11 +127,12 @@ class Database:
     def _prepare(self, synchronous: str, check: bool) -> None:
         execute = self._connection.execute
         self._check_format(check)
-        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA journal_mode=WAL").fetchall()
         execute(f"PRAGMA synchronous={synchronous}")
         execute("PRAGMA journal_size_limit=67108864")
         self._make_durable()
         self.beginning, self.head = span(self._connection)
+        execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was cut off must not be taken for a part of the next commits
         self._seen_from = self.beginning
         self._index_is_sound = False  # until it was checked
 
@@ -135,8 +143,7 @@ class Database:
         not be gone after a loss of power.
         """
         os.fsync(self._lock)
-        target = self.path.resolve()  # of a symbolic link: SQLite keeps the other files beside the target
-        for path in (target.with_name(f"{target.name}-wal"), target.parent):
+        for path in (self.place.wal, self.place.wal.parent):
             if path.exists():
                 sync(path)
 
@@ -161,9 +168,7 @@ class Database:
         part.replace(to)
 
     def _run_script(self, name: str, version: int) -> None:
-        for function in (position_checksum, snapshot_checksum, with_checksum):
-            self._connection.create_function(function.__name__, -1, function)
-        self._connection.create_function("row_checksum", -1, lambda entry_id, *row: row_checksum(entry_id, row))
+        add_functions(self._connection)
         script = files(__package__).joinpath(name).read_text()
         self._connection.executescript(
             f"BEGIN; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}; COMMIT;"

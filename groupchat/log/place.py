@@ -50,10 +50,11 @@ class Place:
 
     def __init__(self, path: Path, handle: int) -> None:
         self.path = path.absolute()  # whatever becomes of the directory
-        self.target = self.path.resolve()  # of a symbolic link: SQLite keeps the other files beside the target
+        target = self.path.resolve()  # of a symbolic link: SQLite keeps the other files beside the target
         self._handle = handle
         self._file = _identity(os.fstat(handle))
-        self._sides = [self.target.with_name(f"{self.target.name}{end}") for end in ("-wal", "-shm")]
+        self.wal = target.with_name(f"{target.name}-wal")
+        self._sides = [self.wal, target.with_name(f"{target.name}-shm")]
         self._identities: list[tuple[int, int]] = []
         self._wal = self._shm = -1
         self._seen: tuple[_Index, int]
@@ -123,8 +124,8 @@ class Place:
     def forget_wal(self) -> None:
         """Empty the -wal, so that the next start does not copy pages of it into a file that was overwritten."""
         with suppress(OSError):
-            if _identity(self._sides[0].stat()) == self._identities[0]:
-                os.truncate(self._sides[0], 0)
+            if _identity(self.wal.stat()) == self._identities[0]:
+                os.truncate(self.wal, 0)
 
     def is_read_only(self) -> bool:
         """Return True if the file system is read-only, also if the kernel made it so, after errors."""

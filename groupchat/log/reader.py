@@ -12,7 +12,8 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from groupchat.core.errors import CannotOpen, Damaged
-from groupchat.log.tables import VERSION, check_version, unsound
+from groupchat.log.older import present
+from groupchat.log.tables import check_version, unsound
 
 READ_ATTEMPTS = 4
 """The number of attempts to read a file that a daemon may just be opening or closing."""
@@ -73,15 +74,14 @@ class Reader:
 
 
 def open_to_read(path: Path, immutable: bool) -> sqlite3.Connection:
-    """Return a connection that sees the file as it is now. Raise CannotOpen if its format is another."""
+    """Return a connection that sees the file as it is now. Raise CannotOpen if it is of another program, or newer."""
     mode = "immutable=1" if immutable else "readonly_shm=1"
     connection = sqlite3.connect(
         f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&{mode}", uri=True, isolation_level=None
     )
     try:
         connection.execute("BEGIN")
-        if check_version(connection, path) < VERSION:
-            raise CannotOpen(f"{path} is of an older groupchat: start the daemon on it once.")
+        present(connection, check_version(connection, path))
     except BaseException:
         connection.close()
         raise
