@@ -15,6 +15,12 @@ from contextlib import suppress
 host, port, name = sys.argv[1:]
 
 
+def number(line: str) -> int:
+    """Return the number that a line begins with, -1 if it begins with none. No number has more than 19 digits."""
+    word = line.split(" ", 1)[0]
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 19 else -1
+
+
 class Bot:
     def __init__(self) -> None:
         self.begin()
@@ -56,12 +62,14 @@ class Bot:
         while self.connection.recv(4096):  # until the server has closed the connection
             pass
 
+    def began(self, last: int) -> None:
+        if last < self.last:
+            print("the server began anew: lines may be missing", file=sys.stderr)
+        self.last = last
+
     def handle(self, word: str, rest: str = "") -> None:
         if word == "session":
-            number = int(rest.split(" ", 1)[0])
-            if number < self.last:
-                print("the server began anew: lines may be missing", file=sys.stderr)
-            self.last = number
+            self.began(number(rest))
             for client_id, text in self.unconfirmed.items():
                 self.send(f"{client_id} {text}")
             print("listening", flush=True)
@@ -71,13 +79,13 @@ class Bot:
             self.begin()  # the server does not hold the session any more
             self.connection.shutdown(socket.SHUT_RDWR)
         elif word in ("ok", "no"):
-            self.unconfirmed.pop(int(rest.split(" ", 1)[0]), None)
+            self.unconfirmed.pop(number(rest), None)
         elif word == "busy":
             time.sleep(1)
-            client_id = int(rest.split(" ", 1)[0])
-            self.send(f"{client_id} {self.unconfirmed[client_id]}")
-        elif word.isdigit():
-            self.last = int(word)
+            if (client_id := number(rest)) in self.unconfirmed:
+                self.send(f"{client_id} {self.unconfirmed[client_id]}")
+        elif number(word) >= 0:
+            self.last = number(word)
             author, _, text = rest.partition(": ")
             if text == "!time" and not author.endswith(" (private)"):
                 self.say(time.strftime("It is %H:%M."))

@@ -36,6 +36,7 @@ from groupchat.frontends.udp import FiveMessages, UDPService, check_free, everyw
 from groupchat.log import ILog
 from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
+from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
 from groupchat.service.group_service import GroupService
@@ -283,7 +284,7 @@ def _check_files(options: Options, log_path: Path | None) -> Iterator[str]:
     shared = None if options["files"] is None else Path(options["files"])
     if options["db"] != ":memory:":
         path = Path(options["db"])
-        _check_database(path)
+        _check_database(path, options["durability"].upper())
         yield from exposure("the group", path, shared)
     kept = _kept_certificate(options)
     if options["quic"] and options["certificate"] is None and kept is not None and os.path.exists(kept):
@@ -299,10 +300,11 @@ def _check_files(options: Options, log_path: Path | None) -> Iterator[str]:
             yield f"The user of the daemon may not write to {log_path}: it cannot be reopened after a rotation"
 
 
-def _check_database(path: Path) -> None:
+def _check_database(path: Path, synchronous: str) -> None:
     """Open the file of the group; if there is none, make one of that name in a directory that is removed again."""
+    check_rescued(path)
     if os.path.exists(path):
-        Database(path).close()
+        Database(path, synchronous).close()
         return
     if not os.path.isdir(path.parent):
         raise CannotOpen(f"cannot make {path}: {path.parent} is not a directory.")

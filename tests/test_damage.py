@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import tempfile
@@ -12,6 +13,8 @@ from random import Random
 from typing import NamedTuple
 
 from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
 from groupchat.core.commands import Rename, Say, SayAsGuest, Share, Whisper
@@ -136,24 +139,74 @@ class FlipTests(DamageTestCase):
     def test_no_flipped_bit_is_served(self) -> None:
         self.see(1, FLIPS)
 
-    def test_a_flipped_bit_in_the_wal_loses_only_what_came_last(self) -> None:
-        """For SQLite, the -wal of a killed daemon ends at the first frame that is not right, as after a power cut."""
+    def test_a_flipped_bit_in_the_wal_is_noticed_or_costs_the_last_commit(self) -> None:
+        """SQLite takes the first frame that is not right for the end, as after a power cut, and drops the others."""
         name, dice = f"{self.file.name}-wal", Random(4)
-        lost = 0
-        for _ in range(FLIPS // 3):
+        whole = self.killed[name]
+        frame = 24 + 4096
+        heads = [whole[at : at + 24] for at in range(32, len(whole) - frame + 1, frame)]
+        commits = [number for number, head in enumerate(heads) if head[4:8] != bytes(4) and head[8:16] == whole[16:24]]
+        last = 32 + (commits[-2] + 1) * frame  # where the last commit begins
+        flips = [dice.randrange(len(whole)) for _ in range(FLIPS // 3)] + [last + dice.randrange(50) for _ in range(5)]
+        noticed = dropped = 0
+        for at in flips:
             for path in self.file.parent.iterdir():
                 path.unlink()
-            content = bytearray(self.killed[name])
-            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-            for other, whole in {**self.killed, name: bytes(content)}.items():
-                self.file.with_name(other).write_bytes(whole)
+            content = bytearray(whole)
+            content[at] ^= 1 << dice.randrange(8)
+            for other, data in {**self.killed, name: bytes(content)}.items():
+                self.file.with_name(other).write_bytes(data)
             node = self.start()
-            if node is not None:
-                lines = [line for line in self.look(node).lines if line]
-                self.assertEqual(lines, self.state.lines[: len(lines)])
-                lost += len(lines) < len(self.state.lines)
-                node.stop()
-        self.assertGreater(lost, 0)
+            if node is None:
+                noticed += 1
+                self.assertEqual(self.file.with_name(name).read_bytes(), content)
+                continue
+            lines = self.look(node).lines
+            self.assertEqual(lines, self.state.lines[: len(lines)])
+            if at < last:
+                self.assertEqual(len(lines), len(self.state.lines), at)  # a part that is not used any more
+            dropped += at >= last and len(lines) < len(self.state.lines)
+            node.stop()
+        self.assertGreater(noticed, len(flips) // 10)
+        self.assertGreater(dropped, 0)
+
+    def test_a_wal_that_was_cut_off_is_no_damage(self) -> None:
+        name, dice = f"{self.file.name}-wal", Random(5)
+        for _ in range(20):
+            for path in self.file.parent.iterdir():
+                path.unlink()
+            for other, data in self.killed.items():
+                self.file.with_name(other).write_bytes(data)
+            os.truncate(self.file.with_name(name), dice.randrange(len(self.killed[name])))
+            node = self.start()
+            assert node is not None
+            lines = [line for line in self.look(node).lines if line]
+            self.assertEqual(lines, self.state.lines[: len(lines)])
+            node.stop()
+
+    def test_damage_noticed_at_a_write_ends_the_daemon_with_one_line(self) -> None:
+        self.file.write_bytes(self.whole)
+        node = self.start()
+        assert node is not None
+
+        def spoil(database: Database) -> None:
+            connection = database.connection
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute("PRAGMA shrink_memory").fetchall()
+            os.pwrite(database._lock, b"\xff" * (len(self.whole) - 4096), 4096)  # beyond what says whose file it is
+
+        node.thread_reactor.wait(node.file_log._call(spoil))
+        events = EventLoggingObserver()
+        globalLogPublisher.addObserver(events)
+        self.addCleanup(globalLogPublisher.removeObserver, events)
+        node.send(1, "2 hi")
+        while not node.fatal:
+            node.clock.advance(0)
+            node.thread_reactor.call()
+        self.assertEqual(node.replies(), [])
+        (event,) = events
+        self.assertRegex(eventAsText(event), r"\A[^\n]*group\.sqlite is damaged: [^\n]*groupchat-admin repair [^\n]*\Z")
+        self.assertNotIn("log_failure", event)
 
     @slow
     def test_no_flipped_bit_of_thousands_is_served(self) -> None:

@@ -53,6 +53,9 @@ class FuzzTests(FuzzTestCase):
     def test_damaged_files(self) -> None:
         self.check("file")
 
+    def test_damaged_wals(self) -> None:
+        self.check("wal")
+
     def test_changed_snapshots(self) -> None:
         self.check("snapshot")
 

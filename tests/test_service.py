@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import ISystemHandle, IUDPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import globalLogPublisher
+from twisted.logger import eventAsText, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import groupchat.service.command_queue as command_queue_module
-from groupchat.core.errors import LogError, Unavailable, Unknown
+from groupchat.core.errors import Broken, LogError, Misplaced, Unavailable, Unknown
 from groupchat.core.events import Event, Left, Seen
 from groupchat.core.group import Group
 from groupchat.core.limits import QUEUE, Settings
@@ -449,6 +449,13 @@ class ClockTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
+    def observe(self) -> EventLoggingObserver:
+        """Return an observer of what is logged from now on."""
+        events = EventLoggingObserver()
+        globalLogPublisher.addObserver(events)
+        self.addCleanup(globalLogPublisher.removeObserver, events)
+        return events
+
     def test_a_command_that_was_not_stored_gets_no_answer(self) -> None:
         log = FailingLog([Unavailable("the disk is full")])
         node = Node(log)
@@ -490,9 +497,7 @@ class FaultTests(SynchronousTestCase):
         self.successResultOf(node.service.stopService())
 
     def test_a_failing_log_does_not_flood_the_daemon_log(self) -> None:
-        events = EventLoggingObserver()
-        globalLogPublisher.addObserver(events)
-        self.addCleanup(globalLogPublisher.removeObserver, events)
+        events = self.observe()
         log = FailingLog([])
         node = Node(log)
         node.ask(1, "1 Alice")
@@ -501,6 +506,49 @@ class FaultTests(SynchronousTestCase):
             node.ask(1, "2 hi")
             node.ask(1, "2 ho")
         self.assertLessEqual(len(events), 2)
+
+    def test_a_recovery_is_logged_after_ten_seconds_without_failure(self) -> None:
+        """A full disk has room for a short entry now and then."""
+        events = self.observe()
+        log = FailingLog([])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        logged = []
+        steps = [(0, True), (1, False), (8, False), (1, True), (9, False), (9.9, False), (0.2, False), (30, False)]
+        for seconds, fails in steps:
+            node.clock.advance(seconds)
+            log.failures = [Unavailable("the disk is full")] * fails
+            node.ask(1, "2 hi")
+            self.assertEqual(node.service.is_well(), not fails)
+            logged.append(len([event for event in events if "again" in event.get("log_format", "")]))
+        self.assertEqual(logged, [0, 0, 0, 0, 0, 0, 1, 1])
+
+    def test_a_file_that_is_gone_is_logged_once_and_probed_in_vain(self) -> None:
+        events = self.observe()
+        log = FailingLog([])
+        node = Node(log)
+        node.ask(1, "1 Alice")
+        self.patch(log, "check", lambda: fail(Misplaced("the file is gone")))
+        node.clock.advance(1)
+        self.patch(log, "check", lambda: succeed(""))
+        self.assertFalse(node.service.is_well())
+        for _ in range(30):
+            log.failures = [Misplaced("the file is gone")] * 2
+            self.assertIsNone(node.ask(1, "2 hi"))
+            self.assertEqual(node.ask(1, "5"), "")
+            self.successResultOf(node.service.probe())
+            self.assertFalse(node.service.is_well())
+            node.clock.advance(1)
+        self.assertEqual([event["why"] for event in events if "why" in event], ["the file is gone"])
+        self.assertEqual(len(events), 1)
+
+    def test_a_broken_log_ends_the_daemon_with_one_line(self) -> None:
+        events = self.observe()
+        node = Node(FailingLog([Broken("group.sqlite is damaged")]))
+        node.ask(1, "1 Alice")
+        (event,) = events
+        self.assertEqual(eventAsText(event, includeTimestamp=False, includeSystem=False).count("\n"), 0)
+        self.assertEqual((event["why"], "log_failure" in event, node.fatal), ("group.sqlite is damaged", False, 1))
 
     def test_each_failed_append_means_that_the_log_fails(self) -> None:
         log = FailingLog([])

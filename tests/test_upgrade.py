@@ -18,6 +18,7 @@ from groupchat.log.database import Database
 from groupchat.log.tables import VERSION
 from tests.connections import Connection
 from tests.durable import DurableNode
+from tests.test_admin import run
 from tests.test_restart import ILLEGAL, Directory
 
 if TYPE_CHECKING:
@@ -347,6 +348,45 @@ class UpgradeContract(Suite):
         self.assertEqual((self.version(self.copy), self.version(self.path)), ((version, count), (VERSION, count)))
         self.assertEqual(stat.S_IMODE(self.copy.stat().st_mode), 0o600)
         self.assertEqual(list(self.directory.glob("*.v*")), [self.copy])
+
+    def test_it_is_read_as_it_is(self) -> None:
+        before = self.path.read_bytes()
+        version, _ = self.version(self.path)
+        checked = run("check", self.path)
+        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
+        self.assertRegex(checked.stdout, rf"\Aformat +{version}\n|\nformat +{version}\n")
+        shown = run("history", self.path).stdout.splitlines()
+        self.assertEqual([line.split("  ", 1)[1] for line in shown], self.lines)
+        self.assertEqual(len(run("members", self.path).stdout.splitlines()), 1 + len(self.members))
+        self.assertEqual(self.path.read_bytes(), before)
+
+    def test_repair_writes_it_in_the_format_of_today(self) -> None:
+        to = self.directory / "new.sqlite"
+        before = self.path.read_bytes()
+        result = run("repair", self.path, to)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(result.stdout.splitlines()[0], "Nothing is lost.")
+        self.assertEqual(self.path.read_bytes(), before)
+        self.assertEqual(self.version(to)[0], VERSION)
+        self.see(self.node(to, clock=self.clock))
+
+    def test_repair_saves_what_is_sound_of_it(self) -> None:
+        version, _ = self.version(self.path)
+        for damage, lost in [
+            ("UPDATE event SET kind = 'nonsense' WHERE position = 4 AND slot = 0", "Entry 4 is lost: "),
+            ("UPDATE event SET text = CAST(x'ff00fe' AS TEXT) WHERE position = 4 AND slot = 0", "Entry 4 is lost: "),
+            ("DELETE FROM entry WHERE position = 4", "Entry 4 is lost: "),
+            ("UPDATE event SET places = x'00' WHERE kind = 'seen'", "the positions of members are lost"),
+        ]:
+            before = self.path.read_bytes()
+            self.execute(f"{damage};")
+            to = self.directory / "new.sqlite"
+            result = run("repair", self.path, to)
+            self.assertEqual((result.returncode, result.stderr), (0, ""), damage)
+            self.assertIn(lost, result.stdout.splitlines()[0], damage)
+            self.assertEqual(run("check", to).stderr, "", (version, damage))
+            to.unlink()
+            self.path.write_bytes(before)
 
     def test_the_state_is_the_same_without_the_snapshot(self) -> None:
         self.execute("DELETE FROM snapshot")

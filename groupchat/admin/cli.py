@@ -69,7 +69,7 @@ def check(given: argparse.Namespace) -> int:
 
 def _examined(connection: sqlite3.Connection) -> tuple[list[tuple[str, object]], str]:
     """Return what is in a file, as far as that is known, and what is wrong with it: "" if it is sound."""
-    facts: list[tuple[str, object]] = [("format", tables.VERSION)]
+    facts: list[tuple[str, object]] = [("format", connection.execute("PRAGMA user_version").fetchone()[0])]
     if damage := tables.check(connection, "integrity_check(1)"):
         return facts, f"it is damaged ({damage})."
     beginning, head = tables.span(connection)

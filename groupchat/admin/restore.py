@@ -60,7 +60,7 @@ def restore(backup: Path, file: Path) -> list[str]:
 def _copied(path: Path, part: Path) -> tuple[Replay, int]:
     """Copy a file of any format, upgrade the copy, and fold it. Return that, and the number of lines that are kept."""
     remove(part)
-    Reader(path, oldest=1).read(lambda connection: copy(connection, part))
+    Reader(path).read(lambda connection: copy(connection, part))
     with closing(Database(part)) as database:
         database.load_snapshot()
     return _folded(part)

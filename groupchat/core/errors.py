@@ -37,6 +37,10 @@ class Unavailable(LogError):
     """The entry was certainly not stored."""
 
 
+class Misplaced(Unavailable):
+    """The file of the log is no longer where the next start looks for it. The text says what happened to it."""
+
+
 class Unknown(LogError):
     """The entry may have been stored. Append it again with the same id to be sure."""
 
@@ -47,6 +51,10 @@ class Trimmed(LogError):
 
 class Damaged(LogError):
     """A part of the log is not as it was stored. The text names the part."""
+
+
+class Broken(LogError):
+    """The log can no longer be used. The text says why, and what to do, in one line."""
 
 
 class CannotOpen(LogError):

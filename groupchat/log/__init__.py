@@ -45,7 +45,8 @@ class ILog(Interface):
     def open(lost: Lost) -> Deferred[None]:
         """Open the log. Fail with CannotOpen.
 
-        `lost` is called if the log ends by itself later on. Calls that are under way then never fire.
+        `lost` is called if the log ends by itself later on: with Broken, unless that is a bug. Calls that are under way
+        then never fire.
         """
 
     def append(events: Sequence[Event], entry_id: str) -> Deferred[None]:
@@ -87,6 +88,13 @@ class ILog(Interface):
         """Delete the entries before `before` and, if that saves space, the Seen events of those before `seen_before`.
 
         `head` and later positions do not change.
+        """
+
+    def check() -> Deferred[str]:
+        """See that the log is where the next start looks for it. It is called every second.
+
+        Fire with what an operator should know, in one line: nearly always "". If the log is elsewhere, `append` fails
+        with Misplaced from then on, and so does this, saying what to do, whenever there is news of it.
         """
 
     def close() -> Deferred[None]:

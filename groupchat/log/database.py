@@ -11,13 +11,15 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 
-from groupchat.core.errors import CannotOpen, Damaged, Trimmed, Unavailable
+from groupchat.core.errors import Broken, CannotOpen, Damaged, LogError, Misplaced, Trimmed, Unavailable
 from groupchat.core.events import Event
 from groupchat.log import Entry, Snapshot
+from groupchat.log.older import add_functions
+from groupchat.log.place import Place, check_rescued
 from groupchat.log.tables import (
     APPLICATION_ID,
     COLUMNS,
@@ -30,19 +32,25 @@ from groupchat.log.tables import (
     load_snapshot,
     position_checksum,
     read,
-    row_checksum,
+    shows_damage,
     snapshot_checksum,
     span,
     to_row,
     unsound,
-    with_checksum,
 )
+from groupchat.log.wal import lost_commits
 
 UPGRADES = {1: "upgrade_1.sql", 2: "upgrade_2.sql", 3: "upgrade_3.sql", 4: "upgrade_4.sql"}
 """The SQL file beside this one that upgrades each older version to the next one."""
 
 _TEMPORARY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY)
 """Errors after which the file surely is as it was, and may be written to later. An I/O error is not one of them."""
+
+_CONFLICTS = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_ROWID)
+"""Errors for a row that is there already. Positions only grow, so it is not where it belongs."""
+
+_left_open: list[sqlite3.Connection] = []
+"""Connections that must not be closed before the process ends."""
 
 _INSERT_SAID, _INSERT = (
     f"INSERT INTO event ({columns}) VALUES ({', '.join('?' * (columns.count(',') + 1))})"  # noqa: S608 - no input
@@ -58,28 +66,73 @@ class Database:
 
     def __init__(self, path: Path, synchronous: str = "FULL", *, check: bool = True) -> None:
         self.path = path
+        self.misplaced = ""
+        """What happened to the file, if it is no longer in its place. Then nothing is written."""
+        self._synchronous = synchronous
+        check_rescued(path)
+        self._lock = locked(path)
         try:
-            with ExitStack() as stack:
-                self._lock = locked(path)
-                stack.callback(os.close, self._lock)
-                self._connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
-                self._prepare(synchronous, check)
-                self._handles = stack.pop_all()
-        except (Damaged, UnicodeDecodeError) as error:
-            raise unsound(path, error) from error
-        except (sqlite3.Error, OSError) as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+            self.place = Place(path, self._lock)
+            if synchronous == "FULL":
+                self._check_wal()
+            self._connect(check)
+        except BaseException as error:
+            os.close(self._lock)
+            corrupt = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+            if corrupt or isinstance(error, Damaged | UnicodeDecodeError):
                 raise unsound(path, error) from error
-            raise CannotOpen(f"{path} cannot be used: {error}.") from error
+            if isinstance(error, sqlite3.Error | OSError):
+                raise CannotOpen(f"{path} cannot be used: {error}.") from error
+            raise
+
+    def _check_wal(self) -> None:
+        """Raise Damaged if a part of the -wal is damaged. It is read before SQLite removes what it does not take."""
+        if lost := lost_commits(self.place.wal):
+            raise Damaged(f"its -wal is, so that the last {lost} commits cannot be read")
+
+    def _connect(self, check: bool) -> None:
+        self._connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            self._prepare(self._synchronous, check)
+            self.place.opened()
+        except BaseException:
+            self._connection.close()
+            self.place.close()
+            raise
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection."""
+        return self._connection
+
+    def reopen(self) -> None:
+        """Replace the files beside this one, after all that is in them was copied to this one.
+
+        Raise Unavailable if that cannot be done now.
+        """
+        with self._explaining():
+            if self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise Unavailable(f"{self.path}: another program is reading it")
+        self._disconnect()
+        try:
+            self.place.remove_sides()
+            self._connect(check=False)
+        except (sqlite3.Error, OSError, LogError) as error:
+            raise Broken(f"{self.path} cannot be used: {error}. Nothing is lost. Start the daemon again.") from error
+
+    def _disconnect(self) -> None:
+        self._connection.close()
+        self.place.close()
 
     def _prepare(self, synchronous: str, check: bool) -> None:
         execute = self._connection.execute
         self._check_format(check)
-        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA journal_mode=WAL").fetchall()
         execute(f"PRAGMA synchronous={synchronous}")
         execute("PRAGMA journal_size_limit=67108864")
         self._make_durable()
         self.beginning, self.head = span(self._connection)
+        execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was cut off must not be taken for a part of the next commits
         self._seen_from = self.beginning
         self._index_is_sound = False  # until it was checked
 
@@ -90,8 +143,7 @@ class Database:
         not be gone after a loss of power.
         """
         os.fsync(self._lock)
-        target = self.path.resolve()  # of a symbolic link: SQLite keeps the other files beside the target
-        for path in (target.with_name(f"{target.name}-wal"), target.parent):
+        for path in (self.place.wal, self.place.wal.parent):
             if path.exists():
                 sync(path)
 
@@ -116,31 +168,59 @@ class Database:
         part.replace(to)
 
     def _run_script(self, name: str, version: int) -> None:
-        for function in (position_checksum, snapshot_checksum, with_checksum):
-            self._connection.create_function(function.__name__, -1, function)
-        self._connection.create_function("row_checksum", -1, lambda entry_id, *row: row_checksum(entry_id, row))
+        add_functions(self._connection)
         script = files(__package__).joinpath(name).read_text()
         self._connection.executescript(
             f"BEGIN; {script} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={version}; COMMIT;"
         )
 
     def close(self) -> None:
-        self._handles.close()  # the lock last: closing any handle of the file releases SQLite's own locks
+        if self.misplaced and self.place.overwritten():  # or else the -wal would be copied into what was put there
+            _left_open.append(self._connection)
+            return
+        self._disconnect()
+        os.close(self._lock)  # last: closing any handle of the file releases SQLite's own locks
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         """Commit all or nothing. Raise Unavailable if it is nothing and may work later; any other error is fatal."""
+        if self.misplaced:
+            raise Misplaced(f"{self.path} {self.misplaced}")
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             cursor.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
-            if error.sqlite_errorcode & 0xFF in _TEMPORARY:
-                raise Unavailable(f"{self.path}: {error}") from error
-            raise
+            raise self._explained(error) from error
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Say what to do about damage, and about other errors."""
+        try:
+            yield
+        except Damaged as error:
+            raise unsound(self.path, error) from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: sqlite3.Error | UnicodeDecodeError) -> Exception:
+        """Return Unavailable if it may work later, Broken if not, and the error itself if it is a bug."""
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF in _TEMPORARY:
+            return Unavailable(f"{self.path}: {error}")
+        if code & 0xFF == sqlite3.SQLITE_IOERR:
+            if code == sqlite3.SQLITE_IOERR_WRITE and self.place.is_read_only():  # nothing of it was written
+                return Unavailable(f"{self.path}: the file system is read-only now")
+            return Broken(
+                f"{self.path} cannot be used: {error}. Check the disk, and start the daemon again, which goes on from "
+                "what is there."
+            )
+        if code in _CONFLICTS or shows_damage(error):
+            return Broken(str(unsound(self.path, error)))
+        return error
 
     def append(self, batch: Sequence[tuple[str, Sequence[Event]]]) -> list[Entry | None]:
         """Append entries by id, in one transaction. Return those stored; None for an id that was there already."""
@@ -173,7 +253,7 @@ class Database:
         """Return at most `limit` entries. Raise Trimmed, or CannotOpen if one is damaged."""
         if after + 1 < self.beginning:
             raise Trimmed(f"{self.path} begins with entry {self.beginning}, after {after + 1}.")
-        with self._advising():
+        with self._explaining():
             return read(self._connection, after, limit)
 
     def save_snapshot(self, position: int, version: int, state: bytes) -> None:
@@ -183,21 +263,13 @@ class Database:
 
     def load_snapshot(self) -> Snapshot | None:
         """Return the last snapshot. Raise CannotOpen if it is damaged or missing, or if entries that it covers are."""
-        with self._advising():
+        with self._explaining():
             snapshot = load_snapshot(self._connection)
             if snapshot is None and self.beginning > 1:
                 raise Damaged(f"it begins with entry {self.beginning}, and its snapshot is missing")
             if snapshot is not None and snapshot.position > self.head:
                 raise Damaged(f"it ends with entry {self.head}, before that of its snapshot")
         return snapshot
-
-    @contextmanager
-    def _advising(self) -> Iterator[None]:
-        """Say what to do about damage."""
-        try:
-            yield
-        except Damaged as error:
-            raise unsound(self.path, error) from error
 
     def trim(self, before: int, most: int) -> bool:
         """Delete at most `most` of the entries before this position. Return True if there are more of them."""
@@ -213,8 +285,12 @@ class Database:
 
     def _mend_index(self) -> None:
         """Make sure that entries can be deleted: the check at the start does not compare the index with its table."""
-        if not self._index_is_sound and check(self._connection, "integrity_check(entry)"):
-            self._connection.execute("REINDEX entry")
+        if not self._index_is_sound:
+            with self._explaining():
+                damaged = check(self._connection, "integrity_check(entry)")
+            if damaged:
+                with self._transaction() as cursor:
+                    cursor.execute("REINDEX entry")
         self._index_is_sound = True
 
     def forget_seen(self, before: int) -> None:

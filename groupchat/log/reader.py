@@ -12,7 +12,8 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from groupchat.core.errors import CannotOpen, Damaged
-from groupchat.log.tables import VERSION, check_version, unsound
+from groupchat.log.older import present
+from groupchat.log.tables import check_version, unsound
 
 READ_ATTEMPTS = 4
 """The number of attempts to read a file that a daemon may just be opening or closing."""
@@ -23,16 +24,13 @@ Result = TypeVar("Result")
 class Reader:
     """One file. It and the files beside it are not changed, whether a daemon runs on it, was killed, or was stopped.
 
-    `oldest` is the oldest format that it may have.
-
     What is new in a file in use is in its -wal, and its -shm says where: `readonly_shm` makes sure that neither is
     created or written to. A file that was closed has no -wal, and SQLite would create one even to read, unless it is
     told that the file is `immutable`. Then it does not notice other users, so this class looks for them afterwards.
     """
 
-    def __init__(self, path: Path, oldest: int = VERSION) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._oldest = oldest
         self._real = path.resolve()  # the other files are beside the target of a symbolic link
         try:
             os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
@@ -52,7 +50,7 @@ class Reader:
             time.sleep(attempt / 10)
             in_use, _ = before = self._state()
             try:
-                with closing(open_to_read(self.path, immutable=not in_use, oldest=self._oldest)) as connection:
+                with closing(open_to_read(self.path, immutable=not in_use)) as connection:
                     result = function(connection)
             except (Damaged, UnicodeDecodeError) as error:  # unless it was written to meanwhile
                 failure = unsound(self.path, error)
@@ -75,16 +73,15 @@ class Reader:
         return in_use, (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def open_to_read(path: Path, immutable: bool, oldest: int = VERSION) -> sqlite3.Connection:
-    """Return a connection that sees the file as it is now. Raise CannotOpen if it is newer, or older than `oldest`."""
+def open_to_read(path: Path, immutable: bool) -> sqlite3.Connection:
+    """Return a connection that sees the file as it is now. Raise CannotOpen if it is of another program, or newer."""
     mode = "immutable=1" if immutable else "readonly_shm=1"
     connection = sqlite3.connect(
         f"file://{quote(os.fsencode(path.absolute()))}?mode=ro&{mode}", uri=True, isolation_level=None
     )
     try:
         connection.execute("BEGIN")
-        if check_version(connection, path) < oldest:
-            raise CannotOpen(f"{path} is of an older groupchat: start the daemon on it once.")
+        present(connection, check_version(connection, path))
     except BaseException:
         connection.close()
         raise

@@ -20,10 +20,11 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.core.errors import LogError, Unavailable
+from groupchat.core.errors import Broken, LogError, Unavailable
 from groupchat.core.events import Event
 from groupchat.log import Entry, ILog, Lost, OnEntry, Snapshot, highest
 from groupchat.log.database import Database
+from groupchat.log.rescue import Watch
 
 MOST_EVENTS = 512
 """A transaction with this many events takes no further entry."""
@@ -93,6 +94,7 @@ class SqliteLog:
         self._ended: Deferred[None] = Deferred()
         self._lost: Lost = lambda failure: None
         self._tails: list[_Tail] = []
+        self._watch: Watch
 
     # In the reactor
 
@@ -144,6 +146,9 @@ class SqliteLog:
         while (yield self._call(lambda database: database.trim(before, TRIM_AT_ONCE))):
             pass  # the thread does other jobs between two of these
 
+    def check(self) -> Deferred[str]:
+        return self._call(lambda database: self._watch.check())
+
     def close(self) -> Deferred[None]:
         if self._state is not _State.OPEN:
             return succeed(None)
@@ -190,6 +195,7 @@ class SqliteLog:
         except BaseException:
             self._tell(opened.errback, Failure())
             return
+        self._watch = Watch(database)
         self._state = _State.OPEN
         self._tell(opened.callback, None)
         failure = None
@@ -234,6 +240,8 @@ class SqliteLog:
     def _do(self, database: Database, job: _Call) -> None:
         try:
             result = job.function(database)
+        except Broken:
+            raise
         except LogError:
             self._tell(job.done.errback, Failure())
         else:

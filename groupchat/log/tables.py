@@ -84,12 +84,13 @@ def _reading(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _shows_damage(error):
+        if not shows_damage(error):
             raise
         raise Damaged(f"{what} is damaged") from error
 
 
-def _shows_damage(error: Exception) -> bool:
+def shows_damage(error: Exception) -> bool:
+    """Return True unless it is an error of SQLite that does not tell of damage."""
     return (
         not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", _DAMAGE[0]) & 0xFF in _DAMAGE
     )  # without a code: a text is not UTF-8
@@ -163,7 +164,7 @@ def read(connection: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
     try:
         return _read(connection, after, limit)
     except Exception as error:
-        if not _shows_damage(error):
+        if not shows_damage(error):
             raise
         for position in range(after + 1, after + limit + 1):
             with _reading(f"entry {position}"):

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from groupchat.core.errors import Unavailable, Unknown
+from groupchat.core.errors import Misplaced, Unavailable, Unknown
 from groupchat.core.events import Event, Seen
 from groupchat.log import ILog
 from groupchat.service.seats import Waiter
@@ -31,6 +31,9 @@ PROBE_SECONDS = 5.0
 
 COMPLAIN_SECONDS = 10.0
 """The shortest time between two log lines which say that the log fails."""
+
+RECOVERED_SECONDS = 10.0
+"""How long no append may fail until it is logged that the log works again: a full disk has room for short entries."""
 
 MOST_EVENTS = 256
 """An entry with this many events does not wait for the end of the turn."""
@@ -71,7 +74,14 @@ class Appender:
         self._probing = False
         self._probed = float("-inf")  # when the log was last probed
         self._complaining = False  # True if the last log line about that says that the log fails
+        self._well_since = float("-inf")  # when an append succeeded after one that failed
         self._complained = float("-inf")  # when it was last logged that the log fails
+
+    def misplaced(self, failure: Failure) -> None:
+        """Take note, and log, that the log is no longer in its place: nothing can be stored."""
+        failure.trap(Misplaced)
+        self.failing, self._complaining = True, False
+        self._logger.critical("{why}", why=failure.getErrorMessage())
 
     def add(self, event: Event, waiter: Waiter | None = None) -> None:
         """Append an event at the end of this reactor turn; without a waiter, in one entry with the next event."""
@@ -148,8 +158,10 @@ class Appender:
     def _appended(self, _result: None, began: float) -> None:
         self.commits += 1
         self.commit_seconds += max(0.0, self._clock.seconds() - began)
-        self.failing = False
-        if self._complaining:
+        if self.failing:
+            self.failing = False
+            self._well_since = self._clock.seconds()
+        if self._complaining and not 0 <= self._clock.seconds() - self._well_since < RECOVERED_SECONDS:
             self._complaining = False
             self._logger.info("Messages are stored again")
 
@@ -167,6 +179,8 @@ class Appender:
     def _complain(self, failure: Failure) -> None:
         self.failing = True
         now = self._clock.seconds()
+        if isinstance(failure.value, Misplaced):
+            return  # that was told when it was noticed
         if not 0 <= now - self._complained < COMPLAIN_SECONDS:
             self._complaining = True
             self._complained = now

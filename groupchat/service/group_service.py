@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from groupchat.core.commands import Command, Leave
-from groupchat.core.errors import IllegalMessage, LogError, NotNow
+from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow
 from groupchat.core.events import Address, Event, Joined, Left, Raised, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
@@ -69,6 +69,7 @@ class GroupService(service.Service):
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
+        self._checking = False
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
 
@@ -279,11 +280,32 @@ class GroupService(service.Service):
                 self.survive("taking a seat away")
 
     def _break(self, failure: Failure) -> None:
-        """Stop answering and appending for good: the state can no longer be trusted."""
+        """Stop answering and appending for good: the log or the state cannot be used any more."""
         if not self._queue.closed:
             self._queue.closed = True
-            self._logger.failure("The state can no longer be trusted; stopping", failure)
+            if failure.check(Broken):
+                self._logger.critical("The daemon ends: {why}", why=failure.getErrorMessage())
+            else:
+                self._logger.failure("The state can no longer be trusted; stopping", failure)
             self._fatal()
+
+    @inlineCallbacks
+    def _check_log(self) -> Generator[Deferred[Any], Any, None]:
+        """See that the log is in its place, and tell the operator if not."""
+        if self._checking:
+            return
+        self._checking = True
+        try:
+            if news := (yield self._log.check()):
+                self._logger.warn("{news}", news=news)
+        except Misplaced:
+            self._appender.misplaced(Failure())
+        except LogError:
+            pass  # it is closed
+        except Exception:
+            self.survive("checking the log")
+        finally:
+            self._checking = False
 
     def _tick(self) -> None:
         """Do what is done every second."""
@@ -293,6 +315,7 @@ class GroupService(service.Service):
                 self._queue.submit(seat, command)
             self._highest.save_if_changed()
             self.subscriptions.drop_stalled(self.settings.stall)
+            self._check_log()
             if now // DAY != self._day:
                 self._day = now // DAY
                 if self._saver.unsaved:

@@ -12,6 +12,7 @@ DOORS: dict[str, Callable[[str, int], None]] = {
     "http": world.http_round,
     "quic": world.quic_round,
     "file": storage.files,
+    "wal": storage.wals,
     "snapshot": storage.snapshots,
 }
 """Functions that are given the name of a round, SEED/DOOR/NUMBER, and the number of inputs. They raise Fault."""

@@ -178,19 +178,16 @@ def start(path: Path) -> Served | None:
         node = Node(log, _clock())
         wait_for(node.started)
         served = _outcome(node)
-    with no_bugs(but=_is_damage):
+    with no_bugs():
         if served is not None:
             node.send(99, "1 Newcomer")
             node.send(99, "2 hello")
             wait_for(log.head())
+        if served is not None and not node.fatal:
+            wait_for(log.check())
         if not node.fatal:
             wait_for(log.close())
     return served
-
-
-def _is_damage(failure: Failure) -> bool:
-    """Return True for what SQLite finds when it writes: a start does not read the index and the free pages."""
-    return getattr(failure.value, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 def _outcome(node: Node) -> Served | None:
@@ -219,6 +216,46 @@ def files(name: str, inputs: int) -> None:
             with told(name, f"input {number}"):
                 served = start(path)
                 if served not in (None, given.served):
+                    raise Fault(f"damage is served: {served}")
+            for left in Path(directory).iterdir():
+                left.unlink()
+
+
+@cache
+def killed() -> tuple[dict[str, bytes], tuple[Served, ...]]:
+    """Return a killed daemon's files, by the ends of their names, and what is served after each commit."""
+    with tempfile.TemporaryDirectory(prefix="groupchat-fuzz-", dir=MEMORY) as directory:
+        path = Path(directory) / "sound"
+        path.write_bytes(sound().data)
+        node = DurableNode(path, _clock())
+        _talk(node, 2)
+        cut = node.cut_off(Path(directory) / "cut")
+        node.stop()
+        files = {end: Path(f"{cut}{end}").read_bytes() for end in ("", "-wal", "-shm")}
+        states = []
+        for size in range(32, len(files["-wal"]) + 1, 24 + PAGE):
+            _lay(cut, {**files, "-wal": files["-wal"][:size]})
+            if (served := start(cut)) and served not in states:
+                states.append(served)
+        return files, tuple(states)
+
+
+def _lay(path: Path, files: dict[str, bytes]) -> None:
+    for end, data in files.items():
+        Path(f"{path}{end}").write_bytes(data)
+
+
+def wals(name: str, inputs: int) -> None:
+    """Run a round: start on damaged -wals. What is served is what was there after one of the commits."""
+    dice = Dice(name)
+    given, states = killed()
+    with tempfile.TemporaryDirectory(prefix="groupchat-fuzz-", dir=MEMORY) as directory:
+        for number in range(inputs):
+            path = Path(directory) / f"{number}"
+            _lay(path, {**given, "-wal": damaged(dice, given["-wal"])})
+            with told(name, f"input {number}"):
+                served = start(path)
+                if served is not None and served not in states:
                     raise Fault(f"damage is served: {served}")
             for left in Path(directory).iterdir():
                 left.unlink()
