@@ -41,7 +41,7 @@ class Quota(HostCounter):
     def take(self, host: str) -> None:
         """Count one more transfer, until `give_back`. Raise NotNow if there are too many."""
         if self.of(host) >= self._each and not is_loopback(host):
-            raise NotNow(f"Too many files are being {self._what} from your address: try again later.")
+            raise NotNow(f"Too many files are being {self._what} by your address: try again later.")
         self.add(host, 1)
 
     def give_back(self, host: str) -> None:
