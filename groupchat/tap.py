@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from groupchat.core.errors import CannotListen, CannotOpen
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
-from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, ways_in
+from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, limit_sockets, ways_in
 from groupchat.files import NoShelf
 from groupchat.files.shelf import Shelf
 from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
@@ -72,6 +72,7 @@ def makeService(options: Options) -> service.IService:
 
     def started() -> None:
         limit_collections()
+        limit_sockets(reactor, udp.ports)
         _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
 
     return InOrder([part for part in parts if part is not None], fail, started)

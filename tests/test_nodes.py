@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.service.appender import MOST_EVENTS
+from groupchat.service.appender import MOST_WORK
 from tests.connections import Connection
 from tests.lobby import Lobby
 from tests.logs import LateLog
@@ -215,7 +215,7 @@ class LateStarterTests(SynchronousTestCase):
     def test_a_start_can_make_any_number_of_members_leave(self) -> None:
         clock, store = Clock(), Store(retain=1000)
         first = Node(MemoryLog(store), clock)
-        for number in range(MOST_EVENTS + 1):
+        for number in range(MOST_WORK + 1):
             Connection(first.service).join(f"Member{number}")
         clock.advance(0)
         second = Node(MemoryLog(store), clock)

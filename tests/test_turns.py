@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import groupchat.service.subscriptions as subscriptions_module
 from groupchat.core.events import Address, Joined, Said, Whispered
 from groupchat.core.group import Group
-from groupchat.core.limits import MAX_HISTORY
+from groupchat.core.limits import MAX_HISTORY, QUEUE
 from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
-from groupchat.log.memory import Store
+from groupchat.log.memory import MemoryLog, Store
+from groupchat.service import entry_queue
+from groupchat.service.appender import MOST_WORK
 from groupchat.service.command_queue import BEGUN_AT_ONCE
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.wire.lines import with_numbers
-from tests.lobby import KEY, LobbyTestCase
+from tests.lobby import KEY, Caller, Lobby, LobbyTestCase
 from tests.logs import LateLog
 from tests.node import Node
 from tests.readers import Reader
@@ -25,6 +29,9 @@ from tests.work import turn, turns, work
 LINES = 100_000
 MOST = 100_000
 """The most lines of code that a turn may execute: some milliseconds. The walks of before took millions."""
+
+MOST_CHANGES = (entry_queue.WORK + MOST_WORK) // entry_queue.OTHER
+"""The most members that join or leave in one turn."""
 
 
 def join(group: Group, first: int, count: int) -> None:
@@ -151,6 +158,75 @@ class LinesTests(LobbyTestCase):
         budget.wait(lambda: done.append("done"))
         turns(self.lobby.clock)
         self.assertEqual((len(survived), done), (1, ["done"]))
+
+
+class CommitTests(SynchronousTestCase):
+    """What a slow commit gives back at once is applied in several turns."""
+
+    def setUp(self) -> None:
+        self.clock, self.store = Clock(), Store(retain=1000)
+        self.lobby = Lobby(LateLog(self.store, self.clock, 1.0), self.clock, max_per_host=0)
+        self.group = self.lobby.service.group
+
+    def enter(self, count: int) -> list[Caller]:
+        """Let so many connections give a name each."""
+        callers = [self.lobby.call(f"10.0.{number % 200}.1") for number in range(count)]
+        for number, caller in enumerate(callers):
+            caller.send(f"N{number}")
+        turns(self.clock)
+        return callers
+
+    def committed(self) -> list[int]:
+        """Let the commit end. Return how many members there are after each turn, whose work is bounded."""
+        self.clock.rightNow += 1
+        counts = [len(self.group.members)]
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.calls):
+            self.assertLess(work(lambda: turn(self.clock)), MOST)
+            counts.append(len(self.group.members))
+        return counts
+
+    def test_few_joins_and_leaves_in_a_turn(self) -> None:
+        callers = self.enter(600)
+        for change in (1, -1):
+            counts = self.committed()
+            self.assertEqual(abs(counts[-1] - counts[0]), 600)
+            self.assertLessEqual(max(change * (b - a) for a, b in pairwise(counts)), MOST_CHANGES)
+            while callers:
+                callers.pop().lose()
+            turns(self.clock)
+
+    def test_the_texts_of_each_member_keep_their_order(self) -> None:
+        callers = self.enter(5)
+        self.committed()
+        for caller in callers:
+            caller.transport.clear()
+        for number in range(1000):
+            callers[number % 5].send(f"text {number}")
+        for _ in range(1000 // 5 // QUEUE + 2):
+            turns(self.clock)
+            self.committed()
+        for index, caller in enumerate(callers):
+            heard = caller.heard()
+            for other in set(range(5)) - {index}:
+                said = [line for line in heard if line.startswith(f"N{other}: text")]
+                self.assertEqual(said, [f"N{other}: text {number}" for number in range(other, 1000, 5)])
+
+    def test_stopping_waits_for_what_a_later_turn_applies(self) -> None:
+        self.enter(600)
+        drained = self.lobby.service.drain()
+        self.clock.rightNow += 1
+        turn(self.clock)
+        self.assertNoResult(drained)
+        turns(self.clock)
+        self.assertTrue(self.successResultOf(drained))
+        self.assertEqual(len(self.group.members), 600)
+
+    def test_a_start_applies_all_entries_at_once(self) -> None:
+        self.enter(600)
+        self.committed()
+        started = Node(MemoryLog(self.store))
+        self.successResultOf(started.started)
+        self.assertGreaterEqual(started.service.group.history.head, 600)
 
 
 class WebTests(WebTestCase):

@@ -32,6 +32,7 @@ from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
+from groupchat.service.entry_queue import EntryQueue
 from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
 from groupchat.service.subscriptions import Subscriptions
@@ -65,6 +66,7 @@ class GroupService(service.Service):
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
+        self._entries = EntryQueue(clock, self._on_entry)
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
         self._ticker = LoopingCall(self._tick)
@@ -81,9 +83,10 @@ class GroupService(service.Service):
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
         gc.disable()  # the garbage collector would take a fifth of the time, and nearly all objects are kept
         try:
-            yield self._log.tail(after, self._on_entry)
+            yield self._log.tail(after, self._entries.add)
         finally:
             gc.enable()
+        self._entries.is_limited = True
         self._snapshots.caught_up()
         if self._queue.closed:
             raise LogError("The log cannot be applied.")
