@@ -16,6 +16,7 @@ from groupchat.log.memory import MemoryLog, Store
 from groupchat.service import entry_queue
 from groupchat.service.appender import MOST_WORK
 from groupchat.service.command_queue import BEGUN_AT_ONCE
+from groupchat.service.snapshots import SLICE, Snapshots
 from groupchat.service.subscriptions import Subscriptions
 from groupchat.wire.lines import with_numbers
 from tests.lobby import KEY, Caller, Lobby, LobbyTestCase
@@ -227,6 +228,47 @@ class CommitTests(SynchronousTestCase):
         started = Node(MemoryLog(self.store))
         self.successResultOf(started.started)
         self.assertGreaterEqual(started.service.group.history.head, 600)
+
+
+class SnapshotTests(SynchronousTestCase):
+    """A snapshot is made in slices, while the group goes on."""
+
+    def setUp(self) -> None:
+        self.clock, self.store = Clock(), Store(retain=20_000)
+        self.node = Node(MemoryLog(self.store), self.clock, max_per_host=0)
+        self.node.ask(20_000, "1 Eve")
+        self.group = self.node.service.group
+        join(self.group, 1, 10_000)
+        turns(self.clock)
+
+    def loaded(self) -> Group:
+        group = Group(LINES)
+        assert self.store.snapshot is not None
+        Snapshots(group).load(self.store.snapshot)
+        return group
+
+    def test_a_turn_makes_a_slice_and_texts_are_answered(self) -> None:
+        eve = self.group.by_key["eve"]
+        found = [work(self.node.service._saver.save)]
+        while self.store.snapshot is None:
+            self.node.send(20_000, "2 hi")
+            found.append(work(lambda: turn(self.clock)))
+        self.assertGreater(len(found), 10_000 // SLICE)
+        self.assertLess(max(found), 20_000)  # at the beginning; all at once took five times as much
+        self.assertGreaterEqual(eve.own, 10_000 // SLICE)
+        loaded = self.loaded()
+        self.assertEqual(len(loaded.members), 10_001)
+        self.assertEqual(loaded.by_key["eve"].own, 0)
+
+    def test_stopping_saves_what_came_after_the_slices(self) -> None:
+        self.node.service._saver.save()
+        turn(self.clock)
+        self.node.ask(20_000, "2 hi")
+        stopped = self.node.service.stopService()
+        self.assertNoResult(stopped)
+        turns(self.clock)
+        self.successResultOf(stopped)
+        self.assertEqual(self.loaded().by_key["eve"].own, 1)
 
 
 class WebTests(WebTestCase):

@@ -56,7 +56,7 @@ class GroupService(service.Service):
         self.seats = Seats(self.group)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
-        self._saver = SnapshotSaver(self._snapshots, log, self.survive)
+        self._saver = SnapshotSaver(self._snapshots, log, clock, self.survive)
         self._rules = Rules(self.group, settings)
         self._log = log
         self.seconds = clock.seconds
@@ -107,7 +107,7 @@ class GroupService(service.Service):
         if started and (yield self.drain()) and not self._queue.closed:
             self._queue.submit(*self._upkeep.last_record())
             yield self.drain()
-            yield self._saver.save()
+            yield self._saver.save_last()
         yield self._log.close()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
