@@ -185,7 +185,7 @@ class TwoNodesTests(SynchronousTestCase):
     def test_commands_queued_behind_an_expiry_are_refused(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         alice = self.west.service.group.by_key["alice"]
-        self.west.service._upkeep._silent = [alice]
+        self.west.service._upkeep._unchecked.append(alice)
         self.west.service._rules.is_silent = lambda member, now: True  # type: ignore[method-assign]
         self.clock.pump([1.0, 0])
         self.west.send(1, "5")

@@ -8,12 +8,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import groupchat.service.subscriptions as subscriptions_module
-from groupchat.core.events import Address, Joined, Said, Whispered
+from groupchat.core.events import Address, Joined, Said, Seen, Whispered
 from groupchat.core.group import Group
 from groupchat.core.limits import MAX_HISTORY, QUEUE
 from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.service import entry_queue
+from groupchat.service import entry_queue, upkeep
 from groupchat.service.appender import MOST_WORK
 from groupchat.service.command_queue import BEGUN_AT_ONCE
 from groupchat.service.snapshots import SLICE, Snapshots
@@ -33,6 +33,8 @@ MOST = 100_000
 
 MOST_CHANGES = (entry_queue.WORK + MOST_WORK) // entry_queue.OTHER
 """The most members that join or leave in one turn."""
+
+MOST_UPKEEP = 20_000
 
 
 def join(group: Group, first: int, count: int) -> None:
@@ -269,6 +271,64 @@ class SnapshotTests(SynchronousTestCase):
         turns(self.clock)
         self.successResultOf(stopped)
         self.assertEqual(self.loaded().by_key["eve"].own, 1)
+
+
+class UpkeepTests(SynchronousTestCase):
+    """What is done every second and every minute looks at some members, and then at the others."""
+
+    def setUp(self) -> None:
+        self.clock, self.store = Clock(), Store(retain=1000)
+        self.node = Node(LateLog(self.store, self.clock, 0.1), self.clock, keep_days=0)
+        self.group = self.node.service.group
+        join(self.group, 1, 10_000)
+        turns(self.clock)
+
+    def second(self) -> int:
+        """Let a second pass. Return the most work of a turn."""
+        most = 0
+        for _ in range(10):
+            self.clock.rightNow += 0.1
+            most = max(most, *turns(self.clock), 0)
+        return most
+
+    def recorded(self) -> list[int]:
+        """Return the number of members in each record."""
+        events = [event for entry in self.store.read(0, 1000) for event in entry.events]
+        return [len(event.places) for event in events if isinstance(event, Seen)]
+
+    def test_a_record_has_some_members(self) -> None:
+        self.group.apply(Said(1, "M1", "x", 0.0))
+        for member in self.group.members.values():
+            self.group.advance(member, *self.group.place(member, self.group.history.head))
+        self.assertLess(max(self.second() for _ in range(3)), MOST_UPKEEP)
+        self.assertLessEqual(max(self.recorded()), upkeep.RECORDED)
+        self.assertGreaterEqual(sum(self.recorded()), 9_999)
+        self.assertEqual(self.group.moved, set())
+
+    def test_a_minute_looks_at_some_members_each_second(self) -> None:
+        self.clock.rightNow += 30
+        for member in self.group.members.values():
+            member.contact = 60.0
+        self.assertLess(max(self.second() for _ in range(50)), MOST_UPKEEP)
+        self.assertLessEqual(max(self.recorded()), upkeep.RECORDED)
+        self.assertEqual({member.minute for member in self.group.members.values()}, {1})
+
+    def test_the_silent_leave_some_at_a_time(self) -> None:
+        self.node.service._rules.is_silent = lambda member, now: True  # type: ignore[method-assign]
+        self.clock.rightNow += 30
+        for _ in range(140):
+            before = len(self.group.members)
+            self.assertLess(self.second(), MOST_UPKEEP)
+            self.assertLessEqual(before - len(self.group.members), upkeep.AT_ONCE)
+        self.assertEqual(len(self.group.members), 0)
+
+    def test_stopping_records_all_members(self) -> None:
+        for member in self.group.members.values():
+            member.contact = 60.0
+        stopped = self.node.service.stopService()
+        self.second()
+        self.successResultOf(stopped)
+        self.assertEqual(sum(self.recorded()), 10_000)
 
 
 class WebTests(WebTestCase):

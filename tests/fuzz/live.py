@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
-from groupchat.core.limits import Settings
 from tests.daemon import Daemon
 from tests.fuzz import datagrams, http, lines, quic
 from tests.fuzz.grammar import Dice
@@ -19,7 +18,10 @@ from tests.fuzz.turns import TWISTD, turns
 from tests.fuzz.watch import PATIENCE
 from tests.fuzz.world import OPEN
 
-OPTIONS = ("--tcp", "0", "--web", "0", "--quic", "--files", "shared", "--hold", "5")
+KEEP = 2_000
+"""The number of lines that the daemon keeps: so few that its memory can be seen to grow no more in some minutes."""
+
+OPTIONS = ("--tcp", "0", "--web", "0", "--quic", "--files", "shared", "--hold", "5", "--keep-lines", str(KEEP))
 SOURCES = 32
 """The number of sockets that datagrams come from: members stay members over several rounds."""
 
@@ -75,7 +77,7 @@ class Target:
         """Return in words what takes memory in the daemon: lines, members and files."""
         with urlopen(f"http://127.0.0.1:{self.daemon.web[0]}/metrics", timeout=PATIENCE) as answer:
             found = dict(re.findall(r"^groupchat_(members|appended_total) ([\d.e+]+)$", answer.read().decode(), re.M))
-        lines = min(int(float(found["appended_total"])), Settings().keep)
+        lines = min(int(float(found["appended_total"])), KEEP)
         files = len(list(Path(self.daemon.directory.name, "shared").iterdir()))
         return f"{lines} lines kept, {int(float(found['members']))} members, {files} files"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 TWISTD = [sys.executable, "-P", __file__]
 
-LEAST = 5.0
+LEAST = 1.0
 """The milliseconds from which a turn is printed."""
 
 _TURN = re.compile(r"^turn ([\d.]+) ms$", re.M)
