@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 import groupchat.service.subscriptions as subscriptions_module
 from groupchat.core.events import Address, Joined, Said, Seen, Whispered
 from groupchat.core.group import Group
-from groupchat.core.limits import MAX_HISTORY, QUEUE
-from groupchat.frontends.turn_budget import LISTING, REQUEST, WORK, TurnBudget
+from groupchat.core.limits import MAX_HISTORY, QUEUE, Limits
+from groupchat.frontends.turn_budget import CLOSING, LISTING, REQUEST, WORK, TurnBudget
 from groupchat.log.memory import MemoryLog, Store
 from groupchat.service import entry_queue, upkeep
 from groupchat.service.appender import MOST_WORK
@@ -111,6 +111,28 @@ class LiveTests(SynchronousTestCase):
                 self.assertEqual(said[-len(wanted) :], wanted)
                 self.assertEqual(len(lines), len(set(lines)))
 
+    def test_long_lines_to_many_readers_share_several_turns(self) -> None:
+        readers = self.open(500)
+        for _ in range(8):
+            self.group.apply(Said(1, "M1", "x" * 4096, 0.0))
+        self.subscriptions.wake()
+        given, most = 0, 0
+        while given < 500 * 8 * 4096:
+            turn(self.clock)
+            before, given = given, sum(len(piece) for reader in readers for piece in reader.pieces)
+            most = max(most, given - before)
+        self.assertLess(most, subscriptions_module.WORK * subscriptions_module.CHUNK + subscriptions_module.AT_ONCE)
+        self.assertEqual({len(reader.lines()) for reader in readers}, {8})
+
+    def test_stalled_readers_are_dropped_some_at_a_time(self) -> None:
+        readers = self.open(600)
+        for subscription in list(self.subscriptions._awake):
+            subscription.pauseProducing()
+        self.clock.rightNow += 60
+        for dropped in (subscriptions_module.DROPPED, 2 * subscriptions_module.DROPPED, 600):
+            self.subscriptions.drop_stalled(60)
+            self.assertEqual(sum(reader.drops for reader in readers), dropped)
+
 
 class LinesTests(LobbyTestCase):
     def fill(self, public: int = 0) -> None:
@@ -154,13 +176,36 @@ class LinesTests(LobbyTestCase):
             self.assertLessEqual(sum(answered) - before, -(-WORK // (LISTING + 1)))
             self.assertEqual(answered, sorted(answered, reverse=True))  # first come, first served
 
+    def test_silent_connections_are_closed_some_in_a_turn(self) -> None:
+        callers = [self.lobby.call(f"10.0.{number % 10}.1") for number in range(600)]
+        named = self.lobby.enter("Alice")
+        turns(self.lobby.clock)
+        self.lobby.clock.rightNow += Limits().name_within
+        closed = 0
+        while closed < len(callers):
+            turn(self.lobby.clock)
+            before, closed = closed, sum(caller.transport.disconnecting for caller in callers)
+            self.assertLessEqual(closed - before, WORK // CLOSING)
+            self.assertGreater(closed, before)
+        self.assertFalse(named.is_closing)
+
+    def test_who_gives_a_name_before_its_turn_is_not_closed(self) -> None:
+        callers = [self.lobby.call(f"10.0.{number % 10}.1") for number in range(600)]
+        self.lobby.clock.rightNow += Limits().name_within
+        turn(self.lobby.clock)
+        callers[-1].send("Alice")
+        turns(self.lobby.clock)
+        self.assertEqual([caller.transport.disconnecting for caller in callers].count(False), 1)
+        self.assertFalse(callers[-1].transport.disconnecting)
+
     def test_a_bug_in_one_turn_hurts_nobody_else(self) -> None:
         survived, done = list[str](), list[str]()
         budget = TurnBudget(self.lobby.clock, survived.append)
         budget.wait(lambda: 1 // 0)  # type: ignore[arg-type]
         budget.wait(lambda: done.append("done"))
+        budget.spread(CLOSING, [lambda: 1 // 0, lambda: done.append("spread")])  # type: ignore[list-item]
         turns(self.lobby.clock)
-        self.assertEqual((len(survived), done), (1, ["done"]))
+        self.assertEqual((len(survived), sorted(done)), (2, ["done", "spread"]))
 
 
 class CommitTests(SynchronousTestCase):
@@ -366,6 +411,16 @@ class WebTests(WebTestCase):
             self.assertLessEqual(answered - before, -(-WORK // REQUEST))
             self.assertGreater(answered, before)
             turn(self.lobby.clock)
+
+    def test_idle_connections_are_closed_some_in_a_turn(self) -> None:
+        lines = [self.line() for _ in range(400)]
+        self.lobby.clock.rightNow += 60
+        closed = 0
+        while closed < len(lines):
+            turn(self.lobby.clock)
+            before, closed = closed, sum(line.transport.disconnecting for line in lines)
+            self.assertLessEqual(closed - before, WORK // CLOSING)
+            self.assertGreater(closed, before)
 
     def test_a_request_whose_client_is_gone_takes_no_turn(self) -> None:
         line = self.line()

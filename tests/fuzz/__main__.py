@@ -78,6 +78,7 @@ class Run:
         target = self._target
         end = monotonic() + seconds
         report = end - seconds
+        target.turns()  # those of the start
         sleep(REST_SECONDS)
         self._rows["at rest"].add(0, REST_SECONDS, self._watch.take(), target.turns(), 0)
         memory, files = target.memory, target.open_files

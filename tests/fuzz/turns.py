@@ -35,7 +35,7 @@ class TimedPoller:
     def poll(self, timeout: float, most: int) -> Any:
         took = 1000 * (thread_time() - self._began)
         if took >= LEAST:
-            print(f"turn {took:.1f} ms", flush=True)
+            print(f"turn {took:.1f} ms", file=sys.__stdout__, flush=True)  # sys.stdout goes to the log
         found = self._poll(timeout, most)
         self._began = thread_time()
         return found

@@ -61,7 +61,7 @@ class Site:
         self.uploads = Quota("sent")
         self.downloads = Quota("fetched")
         self.backlog = Backlog()
-        self.deadlines = Deadlines(registry.clock, self.service.survive)
+        self.deadlines = Deadlines(registry.clock, registry.budget, self.service.survive)
         self.requests = 0
         self.stopping = False
         self._started = 0.0
