@@ -199,6 +199,14 @@ def _join(server: Server, stack: ExitStack) -> None:
         _read_until(connection, b"leaves.\n")
 
 
+def _leaves(server: Server) -> float:
+    """Let many members who read along close their connections at once."""
+    with ExitStack() as stack:
+        _join(server, stack)
+        time.sleep(0.2)
+        return time.monotonic()
+
+
 def _live_whispers(server: Server) -> float:
     """Whisper 100 times while many members read along who are not shown it."""
     with ExitStack() as stack:
@@ -234,6 +242,7 @@ REQUESTS: dict[str, Request] = {
     "100 connections": _callers,
     "64 polls": _polls,
     "980 joins": _joins,
+    "980 leaves": _leaves,
     "whispers, 980 live": _live_whispers,
 }
 

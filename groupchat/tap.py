@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from groupchat.core.errors import CannotOpen, CannotStart, GroupchatError
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
-from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, ways_in
+from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, limit_sockets, ways_in
 from groupchat.files import NoShelf
 from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
@@ -107,6 +107,7 @@ def _daemon(options: Options) -> service.IService:
 
     def started() -> None:
         limit_collections()
+        limit_sockets(reactor, udp.ports)
         _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
 
     observer = None if log_file is None else textFileLogObserver(log_file.file)

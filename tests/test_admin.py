@@ -134,9 +134,9 @@ class Files(TestCase):
             assert entry is not None
             snapshots.fold(entry)
             if entry.position == snapshot_after:
-                first, state = snapshots.dump()
-                database.save_snapshot(snapshot_after, VERSION, state)
-                database.trim(first, 1_000)
+                dump = snapshots.dump()
+                database.save_snapshot(snapshot_after, VERSION, dump.state())
+                database.trim(dump.first, 1_000)
         database.close()
 
     def use_time_zone(self, zone: str) -> None:

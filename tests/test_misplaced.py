@@ -71,7 +71,9 @@ class MisplacedTestCase(Directory):
         """Return a node with two members, a snapshot, and a text that waits."""
         node = self.node(path)
         node.join(["Alice", "Bob"])
-        node.thread_reactor.wait(node.service._saver.save())
+        saved = node.service._saver.save_last()
+        node.settle()
+        node.thread_reactor.wait(saved)
         node.ask(2, "2 hello")
         self.second(node)
         self.second(node)

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.log.memory import MemoryLog, Store
-from groupchat.service.appender import MOST_EVENTS
+from groupchat.service.appender import MOST_WORK
 from tests.connections import Connection
 from tests.lobby import Lobby
 from tests.logs import LateLog
@@ -185,7 +185,7 @@ class TwoNodesTests(SynchronousTestCase):
     def test_commands_queued_behind_an_expiry_are_refused(self) -> None:
         self.ask(self.east, 1, "1 Alice")
         alice = self.west.service.group.by_key["alice"]
-        self.west.service._upkeep._silent = [alice]
+        self.west.service._upkeep._unchecked.append(alice)
         self.west.service._rules.is_silent = lambda member, now: True  # type: ignore[method-assign]
         self.clock.pump([1.0, 0])
         self.west.send(1, "5")
@@ -215,7 +215,7 @@ class LateStarterTests(SynchronousTestCase):
     def test_a_start_can_make_any_number_of_members_leave(self) -> None:
         clock, store = Clock(), Store(retain=1000)
         first = Node(MemoryLog(store), clock)
-        for number in range(MOST_EVENTS + 1):
+        for number in range(MOST_WORK + 1):
             Connection(first.service).join(f"Member{number}")
         clock.advance(0)
         second = Node(MemoryLog(store), clock)

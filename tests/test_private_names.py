@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.epollreactor import EPollReactor
 from twisted.trial.unittest import TestCase
 from twisted.web.http import HTTPChannel
 
@@ -20,6 +21,7 @@ from tests.test_layers import module_files
 ALLOWED: dict[str, tuple[type | ModuleType, str]] = {
     "_exit": (os, "public in spite of its name: ends a process at once, with a status"),
     "_transferDecoder": (HTTPChannel, "the reader of a body, dropped with a lost connection: it refers to its channel"),
+    "_poller": (EPollReactor, "the epoll object, which reports no more sockets at once than a turn may serve"),
     "_tempDataLen": (FileDescriptor, "is there earlier data, which has to be sent first?"),
     "_respondToBadRequestAndDisconnect": (HTTPChannel, "the answer to a malformed request, which is overridden"),
 }

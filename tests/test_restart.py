@@ -269,7 +269,7 @@ class DurabilityTests(TestCase):
         udp = UDPService(reactor, service, 0, ["127.0.0.1"], lambda: FiveMessages(service, 65_507))
         yield service.startService()
         udp.startService()
-        alice, bob = (UDPMember(udp._ports[0].getHost().port, seconds=0.0) for _ in range(2))
+        alice, bob = (UDPMember(udp.ports[0].getHost().port, seconds=0.0) for _ in range(2))
         held.set()
         for member, request in [(alice, "1 Alice"), (bob, "1 Bob"), (alice, "5")]:
             member.send(request)

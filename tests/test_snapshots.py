@@ -37,7 +37,7 @@ class Node:
         return outcomes
 
     def saved(self) -> Snapshot:
-        return Snapshot(self.snapshots.position, VERSION, self.snapshots.dump()[1])
+        return Snapshot(self.snapshots.position, VERSION, self.snapshots.dump().state())
 
     def state(self) -> dict[str, object]:
         """Return the state of the fold, and what each member can see of it."""
@@ -162,6 +162,25 @@ class RoundTripTests(TestCase):
             seen["secrets"] += len(one.group.by_secret)
             seen["forgotten"] += one.group.history.first > 1
         self.assertTrue(all(count > 10 for count in seen.values()), seen)
+
+    def test_a_dump_in_slices_is_of_one_position(self) -> None:
+        for seed in range(40):
+            dice = random.Random(seed)
+            one, whole = Node(dice.choice([1, 7, 1000])), Node()
+            whole.group.history._keep = one.group.history._keep
+            entries = self.entries(seed, 160)
+            for entry in entries[:100]:
+                one.fold(entry)
+                whole.fold(entry)
+            dump = one.snapshots.dump()
+            for entry in entries[100:]:
+                if dice.random() < 0.1:
+                    dump.write(1)
+                one.fold(entry)
+                for m in one.group.members.values():
+                    one.group.advance(m, *one.group.place(m, one.group.history.head))
+            self.assertEqual(dump.position, 100)
+            self.assertEqual(json.loads(dump.state()), json.loads(whole.snapshots.dump().state()), f"seed {seed}")
 
     def test_a_newer_snapshot_is_refused(self) -> None:
         with self.assertRaises(CannotOpen):

@@ -36,7 +36,7 @@ class UDPServiceTests(TestCase):
         self.group_service = group_service
         self.udp = UDPService(reactor, group_service, 0, ["127.0.0.1"], lambda: FiveMessages(group_service, 65_507))
         self.udp.privilegedStartService()
-        (self.port,) = self.udp._ports
+        (self.port,) = self.udp.ports
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.socket.close)
         self.socket.settimeout(0)

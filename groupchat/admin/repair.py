@@ -50,7 +50,7 @@ def repair(connection: sqlite3.Connection, to: Path) -> list[str]:
         if fold.lossy:
             for member in group.members.values():
                 member.cursor, member.skipped = group.place(member, member.cursor)
-        database.save_snapshot(database.head, VERSION, snapshots.dump()[1])
+        database.save_snapshot(database.head, VERSION, snapshots.dump().state())
     history = group.history
     said += fold.losses() or ([] if said else ["Nothing is lost."])
     return [*said, f"Written: {history.head - history.first + 1} lines and {len(group.members)} members."]

@@ -123,7 +123,7 @@ class Group:
         self.by_secret: dict[str, Member] = {}
         self.per_host: Counter[str] = Counter()  # how many members each network has
         self.whispered = 0  # how many lines were whispers so far
-        self.moved: set[Member] = set()  # members given a line since their cursors were last recorded
+        self.moved: set[Member] = set()  # members whose cursors, or contacts, are to be recorded
         # A table, because a match statement makes a Said 12 % slower.
         self._fold: dict[type[Event], Callable[[Any], Outcome]] = {
             Said: self._said,

@@ -7,7 +7,7 @@ counts as several. What finds nothing left waits for the next turn, first come, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -22,6 +22,9 @@ NAMES = 8
 
 REQUEST = 16
 """The work of a request over HTTP, without its answer."""
+
+CLOSING = 2
+"""The work of closing a connection."""
 
 PER_KIB = 4
 """The work of each KiB of that answer."""
@@ -46,6 +49,22 @@ class TurnBudget:
         """Call this in the next turn, or in a later one that has room."""
         self._waiting.append(go_on)
         self._schedule()
+
+    def spread(self, work: int, calls: Iterable[Callable[[], None]]) -> None:
+        """Make these calls, each so much work: in this turn, or in a later one that has room."""
+        pending = deque(calls)
+
+        def go_on() -> None:
+            while pending and self.room > 0:
+                self.spend(work)
+                try:
+                    pending.popleft()()
+                except Exception:
+                    self._survive("doing what is due")
+            if pending:
+                self.wait(go_on)
+
+        go_on()
 
     def _schedule(self) -> None:
         if not self._scheduled:

@@ -246,7 +246,7 @@ class UDPService(service.Service):
         self.number = number
         self._interfaces = interfaces
         self._make = make
-        self._ports: list[Port] = []
+        self.ports: list[Port] = []
 
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024. Raises CannotListenError."""
@@ -254,15 +254,15 @@ class UDPService(service.Service):
             port = Port(self.number, self._make(), interface, MAX_DATAGRAM, self._reactor)
             port.startListening()
             port.stopReading()
-            self._ports.append(port)
+            self.ports.append(port)
             self.number = port.getHost().port  # if it was 0, all interfaces use the port that the first one got
 
     def startService(self) -> None:
         """Begin to read datagrams."""
         super().startService()
-        if not self._ports:
+        if not self.ports:
             self.privilegedStartService()
-        for port in self._ports:
+        for port in self.ports:
             port.startReading()
         self._logger.info(
             "Group {group} is open on UDP port {port} ({interfaces})",
@@ -275,18 +275,18 @@ class UDPService(service.Service):
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Read no more datagrams, answer those that were read, and close."""
         super().stopService()
-        for port in self._ports:
+        for port in self.ports:
             port.stopReading()
         yield self._group_service.drain()
-        for port in self._ports:
+        for port in self.ports:
             yield maybeDeferred(port.stopListening)
         counters = ("datagrams", "replies", "refusals", "drops", "taken_by_quic")
         self._logger.info(
             "UDP closes: {datagrams} datagrams in, {replies} replies, {refusals} refused, {drops} dropped, "
             "{taken_by_quic} of QUIC",
-            **{name: sum(getattr(port.protocol, name) for port in self._ports) for name in counters},
+            **{name: sum(getattr(port.protocol, name) for port in self.ports) for name in counters},
         )
-        self._ports.clear()
+        self.ports.clear()
 
 
 def is_in(networks: Sequence[Network], host: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from groupchat.core.errors import Broken, CannotOpen, Damaged, LogError, Misplaced, Trimmed, Unavailable
 from groupchat.core.events import Event
-from groupchat.log import Entry, Snapshot
+from groupchat.log import Entry, Snapshot, highest
 from groupchat.log.older import add_functions
 from groupchat.log.place import Place, check_rescued
 from groupchat.log.tables import (
@@ -181,11 +181,14 @@ class Database:
         self._disconnect()
         os.close(self._lock)  # last: closing any handle of the file releases SQLite's own locks
 
+    def _check_place(self) -> None:
+        if self.misplaced:
+            raise Misplaced(f"{self.path} {self.misplaced}")
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         """Commit all or nothing. Raise Unavailable if it is nothing and may work later; any other error is fatal."""
-        if self.misplaced:
-            raise Misplaced(f"{self.path} {self.misplaced}")
+        self._check_place()
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
@@ -260,6 +263,11 @@ class Database:
         with self._transaction() as cursor:
             row = position, version, state, snapshot_checksum(position, version, state)
             cursor.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?)", row)
+
+    def save_highest(self, number: int) -> None:
+        """Record the highest number beside the file, unless that is no longer in its place. Raise Misplaced."""
+        self._check_place()
+        highest.save(self.path, number)
 
     def load_snapshot(self) -> Snapshot | None:
         """Return the last snapshot. Raise CannotOpen if it is damaged or missing, or if entries that it covers are."""

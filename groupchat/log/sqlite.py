@@ -135,7 +135,7 @@ class SqliteLog:
         return self._call(Database.load_snapshot)
 
     def save_highest(self, number: int) -> Deferred[None]:
-        return self._call(lambda database: highest.save(database.path, number))
+        return self._call(lambda database: database.save_highest(number))
 
     def load_highest(self) -> Deferred[int]:
         return self._call(lambda database: highest.load(database.path))

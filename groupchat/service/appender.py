@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from groupchat.core.errors import Misplaced, Unavailable, Unknown
 from groupchat.core.events import Event, Seen
 from groupchat.log import ILog
+from groupchat.service.entry_queue import work_of
 from groupchat.service.seats import Waiter
 
 RETRY_SECONDS = (0.1, 5.0)
@@ -35,8 +36,8 @@ COMPLAIN_SECONDS = 10.0
 RECOVERED_SECONDS = 10.0
 """How long no append may fail until it is logged that the log works again: a full disk has room for short entries."""
 
-MOST_EVENTS = 256
-"""An entry with this many events does not wait for the end of the turn."""
+MOST_WORK = 256
+"""An entry whose events are so much work does not wait for the end of the turn: it is applied in one turn."""
 
 Waiters = list[Waiter | None]
 """The waiter for each event of an entry."""
@@ -69,6 +70,7 @@ class Appender:
         """The time that storing them took."""
         self._events: list[Event] = []  # of this reactor turn
         self._waiters: Waiters = []
+        self._work = 0  # of these events
         self._under_way: dict[str, Waiters] = {}  # by entry id
         self._drained: list[Deferred[bool]] = []
         self._probing = False
@@ -89,14 +91,15 @@ class Appender:
             self._clock.callLater(0, self._flush)
         self._events.append(event)
         self._waiters.append(waiter)
-        if len(self._events) >= MOST_EVENTS and waiter is not None:
+        self._work += work_of(event)
+        if self._work >= MOST_WORK and waiter is not None:
             self._flush()
 
     def _flush(self) -> None:
         events, waiters = self._events, self._waiters
         if not events:
             return
-        self._events, self._waiters = [], []
+        self._events, self._waiters, self._work = [], [], 0
         self._begin(events, waiters)
 
     def _begin(self, events: list[Event], waiters: Waiters) -> Deferred[None]:

@@ -32,6 +32,7 @@ from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
+from groupchat.service.entry_queue import EntryQueue
 from groupchat.service.highest import HighestNumber
 from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
@@ -56,7 +57,7 @@ class GroupService(service.Service):
         self.seats = Seats(self.group)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
-        self._saver = SnapshotSaver(self._snapshots, log, self.survive)
+        self._saver = SnapshotSaver(self._snapshots, log, clock, self.survive)
         self._highest = HighestNumber(self.group, log, clock.seconds)
         self._rules = Rules(self.group, settings)
         self._log = log
@@ -67,6 +68,7 @@ class GroupService(service.Service):
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
+        self._entries = EntryQueue(clock, self._on_entry)
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
         self._checking = False
@@ -84,9 +86,10 @@ class GroupService(service.Service):
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
         gc.disable()  # the garbage collector would take a fifth of the time, and nearly all objects are kept
         try:
-            yield self._log.tail(after, self._on_entry)
+            yield self._log.tail(after, self._entries.add)
         finally:
             gc.enable()
+        self._entries.is_limited = True
         self._snapshots.caught_up()
         if self._queue.closed:
             raise LogError("The log cannot be applied.")
@@ -108,7 +111,7 @@ class GroupService(service.Service):
         if started and (yield self.drain()) and not self._queue.closed:
             self._queue.submit(*self._upkeep.last_record())
             yield self.drain()
-            yield self._saver.save()
+            yield self._saver.save_last()
             yield self._highest.save()
         yield self._log.close()
         self._logger.info(
@@ -313,9 +316,9 @@ class GroupService(service.Service):
             now = self.seconds()
             for seat, command in self._upkeep.tick(now):
                 self._queue.submit(seat, command)
+            self._check_log()
             self._highest.save_if_changed()
             self.subscriptions.drop_stalled(self.settings.stall)
-            self._check_log()
             if now // DAY != self._day:
                 self._day = now // DAY
                 if self._saver.unsaved:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
-from groupchat.core.errors import LogError
+from groupchat.core.errors import LogError, Misplaced
 from groupchat.core.events import Raised
 from groupchat.core.group import Group
 from groupchat.core.numbering import STEP, above
@@ -67,6 +67,8 @@ class HighestNumber:
             if self._failing:
                 self._logger.info("The highest number is recorded again")
             self._failing = False
+        except Misplaced:
+            pass  # that is said
         except LogError as error:
             if not self._failing:
                 self._logger.error(

@@ -7,21 +7,27 @@ from the oldest kept line on. From the entries that the snapshot covers it takes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from functools import reduce
+from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from groupchat.core.errors import CannotOpen, LogError
-from groupchat.core.events import Event, Joined, Line, Record, Whispered
+from groupchat.core.events import Event, Joined, Line, Record, Seen, Whispered
 from groupchat.core.group import MANY, Group, Member
 from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
 VERSION = 3
+
+SLICE = 500
+"""The number of members that are written in one turn of the reactor."""
 
 _DAMAGED = "The snapshot cannot be applied: the file is damaged. Restore a backup."
 
@@ -36,6 +42,7 @@ class Snapshots:
         self._covered = 0  # the last position that the loaded snapshot covers; 0 once that entry was passed
         self._head = 0  # the number of the last line that the loaded snapshot covers
         self._refused: set[tuple[int, int]] = set()  # refused events: position of the entry, index in `_lines`
+        self._dump: Dump | None = None  # the last one
 
     def load(self, snapshot: Snapshot) -> int:
         """Load a snapshot into a new group. Return the position after which entries are needed. Raise CannotOpen."""
@@ -78,6 +85,8 @@ class Snapshots:
 
     def begin(self, entry: Entry) -> Sequence[Event]:
         """Return the events of an entry that are to be applied: none if the snapshot covers it."""
+        if self._dump is not None:
+            self._dump.copy(entry.events)
         self.position = self._group.history.entry = entry.position
         if entry.position > self._covered:
             self.caught_up()
@@ -121,19 +130,12 @@ class Snapshots:
             self.position = max(self.position, self._covered)
             self._covered = 0
 
-    def dump(self) -> tuple[int, bytes]:
-        """Return the position of the oldest entry that is needed beside the state, and the state."""
+    def dump(self) -> Dump:
+        """Begin to dump the state as it is now."""
         first = self._group.history.first_entry()
         self._refused = {(position, index) for position, index in self._refused if position >= first}
-        state = {
-            "first": first,
-            "head": self._group.history.head,
-            "members": [_fields(member) for member in self._group.members.values()],
-            "raised": self._group.numbering.raises(),
-            "refused": sorted(self._refused),
-            "whispered": self._group.whispered,
-        }
-        return first, json.dumps(state, ensure_ascii=False, separators=(",", ":")).encode()
+        self._dump = Dump(self._group, self.position, first, self._refused)
+        return self._dump
 
     def _taken(self, entry: Entry) -> list[Line]:
         """Return the lines of an entry without the refused ones."""
@@ -152,10 +154,10 @@ def _lines(entry: Entry) -> list[Line]:
     return [event for event in entry.events if not isinstance(event, Record)]
 
 
-def _fields(m: Member) -> list[object]:
+def _fields(m: Member, cursor: int, skipped: int) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
-    return [*identity, m.joined, m.since, m.cursor, m.skipped, m.own, m.logged, ids.last, ids.mask, m.minute, m.minutes]
+    return [*identity, m.joined, m.since, cursor, skipped, m.own, m.logged, ids.last, ids.mask, m.minute, m.minutes]
 
 
 def _member(fields: list[Any]) -> Member:
@@ -182,33 +184,92 @@ def _from_version_2(fields: list[Any]) -> list[Any]:
 _UPGRADES = (_from_version_1, _from_version_2)
 
 
+class Dump:
+    """The state of a group at one position, which is written in slices while the group goes on.
+
+    A member is copied before it changes, so the state is of that position. `first` is the position of the oldest entry
+    that is needed beside it.
+    """
+
+    def __init__(self, group: Group, position: int, first: int, refused: Collection[tuple[int, int]]) -> None:
+        self.position = position
+        self.first = first
+        self._head = {"first": first, "head": group.history.head}
+        self._tail = {"raised": group.numbering.raises(), "refused": sorted(refused), "whispered": group.whispered}
+        # A cursor moves at any time, and not only when an entry is applied.
+        self._unwritten = {m.id: (m, m.cursor, m.skipped) for m in group.members.values()}
+        self._copies: dict[int, list[object]] = {}
+        self._written: list[bytes] = []
+
+    def copy(self, events: Sequence[Event]) -> None:
+        """Copy the members that these events may change, which are not applied yet."""
+        if self._unwritten:
+            for event in events:
+                places = event.places if isinstance(event, Seen) else ()
+                for member in (*_concerned(event), *[place[0] for place in places]):
+                    if member in self._unwritten and member not in self._copies:
+                        self._copies[member] = _fields(*self._unwritten[member])
+
+    def write(self, most: int) -> bool:
+        """Write at most `most` members. Return True if there are more."""
+        fields = []
+        for member in tuple(islice(self._unwritten, most)):
+            place = self._unwritten.pop(member)
+            fields.append(self._copies.pop(member) if member in self._copies else _fields(*place))
+        if fields:
+            self._written.append(_json(fields)[1:-1])
+        return bool(self._unwritten)
+
+    def state(self) -> bytes:
+        """Write what is left, and return all of it, once."""
+        self.write(len(self._unwritten))
+        members = b",".join(self._written)
+        self._written.clear()
+        return b'%b,"members":[%b],%b' % (_json(self._head)[:-1], members, _json(self._tail)[1:])
+
+
+def _concerned(event: Event) -> tuple[int, int]:
+    return getattr(event, "member", 0), getattr(event, "reader", 0)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class SnapshotSaver:
     """Saves snapshots into a log, one at a time. `survive` is called while handling an unexpected exception."""
 
     _logger = Logger()
 
-    def __init__(self, snapshots: Snapshots, log: ILog, survive: Callable[[str], None]) -> None:
+    def __init__(self, snapshots: Snapshots, log: ILog, clock: IReactorTime, survive: Callable[[str], None]) -> None:
         self.unsaved = 0
         """The number of events since the last snapshot."""
         self._snapshots = snapshots
         self._log = log
+        self._clock = clock
         self._survive = survive
-        self._saving = False
+        self._lock = DeferredLock()
+
+    def save(self) -> None:
+        """Save a snapshot. Do nothing while one is being saved."""
+        if not self._lock.locked:
+            self.save_last()
+
+    def save_last(self) -> Deferred[None]:
+        """Save a snapshot after the one that is being saved. Fire when that is done."""
+        return self._lock.run(self._save)
 
     @inlineCallbacks
-    def save(self) -> Generator[Deferred[Any], Any, None]:
-        """Save a snapshot, and let the log forget what is no longer needed. Do nothing while one is being saved."""
-        if self._saving:
-            return
-        self._saving, self.unsaved = True, 0
+    def _save(self) -> Generator[Deferred[Any], Any, None]:
+        """Save a snapshot, and let the log forget what is no longer needed."""
+        self.unsaved = 0
         try:
-            position = self._snapshots.position
-            first, state = self._snapshots.dump()
-            yield self._log.save_snapshot(position, VERSION, state)
-            yield self._log.trim(first, position + 1)
+            dump = self._snapshots.dump()
+            while dump.write(SLICE):
+                yield deferLater(self._clock, 0)
+            yield self._log.save_snapshot(dump.position, VERSION, dump.state())
+            yield self._log.trim(dump.first, dump.position + 1)
         except LogError as error:
             self._logger.error("A snapshot could not be saved; the next attempt comes later: {error}", error=str(error))
         except Exception:
             self._survive("saving a snapshot")
-        finally:
-            self._saving = False

@@ -9,7 +9,7 @@ What all readers together are given in one turn is limited: the rest of them hav
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from operator import length_hint
 
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -27,7 +27,7 @@ ALL_LINES_AT_ONCE = 128
 """The most lines that a `FullSubscription` is given in one turn: its lines are larger when written."""
 
 WORK = 2_000
-CHUNK = 4096
+CHUNK = 2048
 RANGE = 8
 """The work of one turn: each line that is written counts 1; each range of lines RANGE more, because what lies between
 two ranges has to be found; and each CHUNK of bytes that a reader is given 1 more. The last reader may go beyond it.
@@ -35,6 +35,9 @@ two ranges has to be found; and each CHUNK of bytes that a reader is given 1 mor
 
 READERS = 2_000
 """The number of readers that are served in one turn of the reactor."""
+
+DROPPED = 256
+"""The most readers that are dropped at once."""
 
 Render = Callable[[Sequence[Run]], bytes]
 """A function of a front end that renders runs of lines, with their numbers for clients; nothing for no runs.
@@ -220,9 +223,10 @@ class Subscriptions:
             self.wake()
 
     def drop_stalled(self, seconds: float) -> None:
-        """Drop the readers that have been paused for so long."""
+        """Drop readers that have been paused for so long, at most DROPPED of them."""
         before = self._clock.seconds() - seconds
-        for subscription in [subscription for subscription, since in self._paused.items() if since <= before]:
+        stalled = takewhile(lambda item: item[1] <= before, self._paused.items())
+        for subscription, _ in list(islice(stalled, DROPPED)):
             self.close(subscription)
             subscription.reader.drop()
 

@@ -6,7 +6,9 @@ commands, which wait behind what was asked before and are judged when it is thei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from math import isfinite
 
 from groupchat.core.events import Event, Seen
@@ -21,6 +23,12 @@ CLOCK_SECONDS = 60.0
 AT_ONCE = 100
 """The most members that are made to leave in one second, for either reason: an entry is some hundreds of events."""
 
+CHECKED = 1_000
+"""The most members that are looked at in one second, to see who was heard and who is silent."""
+
+RECORDED = 1_000
+"""The most members in one record."""
+
 
 class Upkeep:
     """The upkeep of one group."""
@@ -33,11 +41,11 @@ class Upkeep:
         self._rules = rules
         self._hold = settings.hold
         self._recorder = Seat("")
+        self._most_recorded = RECORDED
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
-        self._silent: list[Member] = []
+        self._unchecked: deque[Member] = deque()  # those who are looked at in the next seconds
         self._ticked = 0.0
         self._minute = 0
-        self._minute_began = False
 
     def start(self, now: float) -> None:
         """Note that members can be heard from now on."""
@@ -53,17 +61,18 @@ class Upkeep:
         minute = int(now // 60)
         if minute != self._minute:
             self._minute = minute
-            self._minute_began = True
-            self._silent = [member for member in self._group.members.values() if self._is_silent(member, now)]
+            self._unchecked = self._unchecked or deque(self._group.members.values())
             self._group.history.forget(self._rules.oldest(now))
             self._rules.pace.forget(now)
-        yield from self._expire_some()
+        yield from self._check_some(now)
         yield from self._vacate_some(now)
-        yield self._recorder, RecordCursors()
+        for _ in range(0, len(self._group.moved), RECORDED):
+            yield self._recorder, RecordCursors()
 
     def last_record(self) -> tuple[Seat, InternalCommand]:
         """Return the command that records all cursors and last contacts before a stop."""
-        self._minute_began = True
+        self._most_recorded = len(self._group.members)
+        self._group.moved.update(filter(_is_unrecorded, self._group.members.values()))
         return self._recorder, RecordCursors()
 
     def event(self, seat: Seat, command: InternalCommand, now: float) -> Event | None:
@@ -83,11 +92,20 @@ class Upkeep:
     def _is_silent(self, member: Member, now: float) -> bool:
         return self._rules.is_silent(member, now) and not self._seats.is_connected(member)
 
-    def _expire_some(self) -> Iterator[tuple[Seat, InternalCommand]]:
-        some, self._silent = self._silent[:AT_ONCE], self._silent[AT_ONCE:]
-        for member in some:
-            if member.id in self._group.members:
+    def _check_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
+        """Look at some members, once a minute: record those who were heard, and let those leave who are silent."""
+        room = AT_ONCE
+        for _ in range(min(CHECKED, len(self._unchecked))):
+            member = self._unchecked.popleft()
+            if member.id not in self._group.members:
+                continue
+            if _is_unrecorded(member):
+                self._group.moved.add(member)
+            if self._is_silent(member, now):
                 yield self._seats.of(member), Expire()
+                room -= 1
+                if not room:
+                    break
 
     def _vacate_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
         over = [seat for seat, since in self._seats.held.items() if now - since >= self._hold and not seat.busy]
@@ -98,15 +116,16 @@ class Upkeep:
                 yield seat, Vacate()
 
     def _record(self, now: float) -> Seen | None:
-        """Record the cursors that moved and, once a minute, the contact of each member heard in another one."""
-        members: Iterable[Member] = self._group.moved
-        if self._minute_began:
-            self._minute_began = False
-            heard_of = [m for m in self._group.members.values() if m.contact // 60 > m.minute]
-            members = self._group.moved.union(heard_of)
-        places = tuple([(m.id, m.cursor, m.skipped, int(m.contact // 60), m.heard()) for m in members])
-        if not places:
+        """Record the cursors that moved, and the contacts of members who were heard, of some members."""
+        some = set(islice(self._group.moved, self._most_recorded))
+        if not some:
             return None
-        self._recording, self._group.moved = self._group.moved, set()
+        self._group.moved -= some
+        self._recording = some
         self.records += 1
-        return Seen(now, places)
+        return Seen(now, tuple([(m.id, m.cursor, m.skipped, int(m.contact // 60), m.heard()) for m in some]))
+
+
+def _is_unrecorded(member: Member) -> bool:
+    """Return True if a member was heard in another minute than those that are recorded."""
+    return member.contact // 60 > member.minute

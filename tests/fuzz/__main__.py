@@ -23,6 +23,10 @@ SETTLE_SECONDS = 30.0
 """The time in which the daemon has to close what clients left open."""
 
 
+REPORTS = 10
+"""How often it is reported how much memory the daemon uses."""
+
+
 @dataclass(slots=True)
 class Row:
     """The findings at one door."""
@@ -33,22 +37,28 @@ class Row:
     polls: int = 0
     late: int = 0
     worst: float = 0.0
+    worst_turn: float = 0.0
     faults: int = 0
 
-    def add(self, inputs: int, seconds: float, lateness: Lateness, faults: int) -> None:
+    def add(self, inputs: int, seconds: float, lateness: Lateness, turns: list[float], faults: int) -> None:
         self.inputs += inputs
         self.seconds += seconds
         self.polls += lateness.polls
         self.late += lateness.late
         self.worst = max(self.worst, lateness.worst)
+        self.worst_turn = max(self.worst_turn, *turns, 0.0)
         self.faults += faults
 
     def __str__(self) -> str:
         figures = f"{self.inputs:8} {self.seconds:8.1f} {self.polls:8} {self.late:11} {self.worst:10.1f}"
-        return f"{self.name:9} {figures} {self.faults:7}"
+        return f"{self.name:9} {figures} {self.worst_turn:9.1f} {self.faults:7}"
 
 
-HEADING = f"{'door':9} {'inputs':>8} {'seconds':>8} {'polls':>8} {'over 20 ms':>11} {'worst (ms)':>10} {'faults':>7}"
+HEADING = (
+    f"{'door':9} {'inputs':>8} {'seconds':>8} {'polls':>8} {'over 20 ms':>11} {'worst (ms)':>10} {'CPU (ms)':>9} "
+    f"{'faults':>7}"
+)
+"""Under "CPU" is the longest turn of the reactor, in CPU time; 0 if none was longer than `turns.LEAST`."""
 
 
 class Run:
@@ -59,6 +69,7 @@ class Run:
         self._seed = seed
         self._rows = {door: Row(door) for door in ["at rest", *doors]}
         self._doors = doors
+        self._memory: list[str] = []
         self._target = Target()
         self._watch = Watch(self._target.daemon.port)
 
@@ -66,8 +77,10 @@ class Run:
         """Run rounds for some time, at least one for each door, and print the table."""
         target = self._target
         end = monotonic() + seconds
+        report = end - seconds
+        target.turns()  # those of the start
         sleep(REST_SECONDS)
-        self._rows["at rest"].add(0, REST_SECONDS, self._watch.take(), 0)
+        self._rows["at rest"].add(0, REST_SECONDS, self._watch.take(), target.turns(), 0)
         memory, files = target.memory, target.open_files
         number = 0
         while monotonic() < end or not number:
@@ -77,9 +90,12 @@ class Run:
                     self._print()
                     return
             number += 1
+            if monotonic() >= report:
+                report += seconds / REPORTS
+                self._memory.append(self._remembered(end - seconds))
         self._settle(files)
         self._print()
-        print(f"memory {memory:.0f} MB before, {target.memory:.0f} MB after")
+        print(f"memory {memory:.0f} MB before, then", *self._memory, sep="\n  ")
         print(f"open files {files} before, {target.open_files} after")
 
     def _round(self, door: str, number: int) -> None:
@@ -99,7 +115,7 @@ class Run:
         found = found or self._target.trouble()
         if found:
             self._report(f"{name}: {found}")
-        self._rows[door].add(INPUTS, monotonic() - began, lateness, bool(found))
+        self._rows[door].add(INPUTS, monotonic() - began, lateness, self._target.turns(), bool(found))
 
     def _settle(self, files: int) -> None:
         """Let all clients go. It is a fault if the daemon has more files open than before."""
@@ -111,6 +127,11 @@ class Run:
             self._report(f"{self._seed}: {self._target.open_files} files are open, {files} were before")
         if trouble := self._target.trouble():
             self._report(f"{self._seed}: {trouble}")
+
+    def _remembered(self, began: float) -> str:
+        """Return how much memory the daemon uses now, and for what: it may grow as long as these do."""
+        minutes = (monotonic() - began) / 60
+        return f"after {minutes:5.1f} minutes {self._target.memory:4.0f} MB: {self._target.counts()}"
 
     def _report(self, fault: str) -> None:
         self.faults.append(fault)

@@ -9,13 +9,19 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 from tests.daemon import Daemon
 from tests.fuzz import datagrams, http, lines, quic
 from tests.fuzz.grammar import Dice
+from tests.fuzz.turns import TWISTD, turns
+from tests.fuzz.watch import PATIENCE
 from tests.fuzz.world import OPEN
 
-OPTIONS = ("--tcp", "0", "--web", "0", "--quic", "--files", "shared", "--hold", "5")
+KEEP = 2_000
+"""The number of lines that the daemon keeps: so few that its memory can be seen to grow no more in some minutes."""
+
+OPTIONS = ("--tcp", "0", "--web", "0", "--quic", "--files", "shared", "--hold", "5", "--keep-lines", str(KEEP))
 SOURCES = 32
 """The number of sockets that datagrams come from: members stay members over several rounds."""
 
@@ -32,8 +38,8 @@ class Target:
     """A daemon with all its doors, and the clients of one fuzzer."""
 
     def __init__(self) -> None:
-        self.daemon = Daemon(*OPTIONS)
-        self._read = 0  # characters of its output
+        self.daemon = Daemon(*OPTIONS, twistd=TWISTD)
+        self._read = self._timed = len(self.daemon.output)  # characters of its output; the turns of its start are over
         self._sockets = [self._socket(number) for number in range(SOURCES)]
         self._open: list[socket.socket] = []
 
@@ -61,6 +67,19 @@ class Target:
         if self.daemon.process.poll() is not None:
             return f"the daemon ended with status {self.daemon.process.returncode}:\n{printed}"
         return printed if _TROUBLE.search(printed) else ""
+
+    def turns(self) -> list[float]:
+        """Return the milliseconds of CPU time of the long turns since the last call."""
+        printed, self._timed = self.daemon.output[self._timed :], len(self.daemon.output)
+        return list(turns(printed))
+
+    def counts(self) -> str:
+        """Return in words what takes memory in the daemon: lines, members and files."""
+        with urlopen(f"http://127.0.0.1:{self.daemon.web[0]}/metrics", timeout=PATIENCE) as answer:
+            found = dict(re.findall(r"^groupchat_(members|appended_total) ([\d.e+]+)$", answer.read().decode(), re.M))
+        lines = min(int(float(found["appended_total"])), KEEP)
+        files = len(list(Path(self.daemon.directory.name, "shared").iterdir()))
+        return f"{lines} lines kept, {int(float(found['members']))} members, {files} files"
 
     @property
     def memory(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -20,7 +21,7 @@ from groupchat.files import IShelf
 from groupchat.frontends.connections.passwords import PasswordChecks
 from groupchat.frontends.connections.quotas import Quota
 from groupchat.frontends.connections.sockets import tune
-from groupchat.frontends.turn_budget import TurnBudget
+from groupchat.frontends.turn_budget import CLOSING, TurnBudget
 from groupchat.service.group_service import GroupService
 from groupchat.wire.lines import notes
 
@@ -162,14 +163,18 @@ class ConnectionRegistry(Factory):
         """Close, every second, connections that gave no name in time or do not read what was sent to them last."""
         try:
             now = self.clock.seconds()
-            for connection in _longer_than(self.limits.name_within, self._unnamed, now):
-                connection.close("You gave no name. Come back when you have one.")
-                self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a TLS handshake may never end
-            for connection in _longer_than(self.group_service.settings.stall, self._closing, now):
-                connection.drop()
+            unnamed = _longer_than(self.limits.name_within, self._unnamed, now)
+            self.budget.spread(CLOSING, [partial(self._close_unnamed, connection) for connection in unnamed])
+            closing = _longer_than(self.group_service.settings.stall, self._closing, now)
+            self.budget.spread(CLOSING, [partial(self._drop, connection) for connection in closing])
             self.passwords.forget_old()
         except Exception:
             self.group_service.survive("looking after connections")
+
+    def _close_unnamed(self, connection: IConnected) -> None:
+        if connection in self._unnamed:
+            connection.close("You gave no name. Come back when you have one.")
+            self.clock.callLater(STOP_SECONDS, self._drop, connection)  # a TLS handshake may never end
 
     def _drop(self, connection: IConnected) -> None:
         if connection in self.connections:

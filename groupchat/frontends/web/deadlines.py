@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+
+from groupchat.frontends.turn_budget import CLOSING, TurnBudget
 
 Call = Callable[[], None]
 
@@ -16,9 +20,10 @@ class Deadlines:
     `lag` says how late the reactor last called it, in seconds.
     """
 
-    def __init__(self, clock: IReactorTime, survive: Callable[[str], None]) -> None:
+    def __init__(self, clock: IReactorTime, budget: TurnBudget, survive: Callable[[str], None]) -> None:
         self.lag = 0.0
         self._clock = clock
+        self._budget = budget
         self._survive = survive
         self._deadlines: dict[Call, float] = {}
         self._ticker = LoopingCall(self._tick)
@@ -43,13 +48,17 @@ class Deadlines:
         else:
             self._deadlines.pop(call, None)
 
+    def _call(self, call: Call) -> None:
+        if self._deadlines.get(call, math.inf) <= self._clock.seconds():  # it may have been set again meanwhile
+            del self._deadlines[call]
+            call()
+
     def _tick(self) -> None:
         try:
             now = self._clock.seconds()
             self.lag = max(0.0, now - self._ticked - 1.0)
             self._ticked = now
-            for call in [call for call, at in self._deadlines.items() if at <= now]:
-                self._deadlines.pop(call, None)
-                call()
+            due = [call for call, at in self._deadlines.items() if at <= now]
+            self._budget.spread(CLOSING, [partial(self._call, call) for call in due])
         except Exception:
             self._survive("checking the deadlines of HTTP connections")

@@ -61,7 +61,7 @@ class Site:
         self.renderer = LineRenderer(self.group)
         self.uploads = Quota("sent", MAX_UPLOADS_EACH)
         self.backlog = Backlog()
-        self.deadlines = Deadlines(registry.clock, self.service.survive)
+        self.deadlines = Deadlines(registry.clock, registry.budget, self.service.survive)
         self.requests = 0
         self.stopping = False
         self._started = 0.0
