@@ -133,14 +133,14 @@ class HangUpTests(BackgroundCase):
         self.wait(lambda: daemon.output.count("There is no log file to reopen") == 2, "two lines in the log")
         self.assertIn("lobby closes: 1 members, 3 lines", daemon.stop())
 
-    def on_terminal(self, before: str = "") -> Terminal:
+    def on_terminal(self, before: str = "", twistd: str = "") -> Terminal:
         """Start a daemon on a terminal, in a shell that runs `before`."""
         command = " ".join(f"'{word}'" for word in TWISTD)
-        options = f"--nodaemon --pidfile= --rundir '{self.directory}' groupchat --port 0 --tcp 0"
+        options = f"--nodaemon --pidfile= {twistd} --rundir '{self.directory}' groupchat --port 0 --tcp 0"
         terminal = Terminal(["/bin/sh", "-c", f"{before}exec {command} {options}"])
         self.addCleanup(terminal.close)
-        terminal.wait(lambda: b"Ways to join" in terminal.screen, "start")
-        self.tcp = int(re.findall(rb"TCP port (\d+)", terminal.screen)[0])
+        terminal.wait(lambda: "Ways to join" in terminal.screen.decode() + self.logged(), "start")
+        self.tcp = int(re.findall(r"TCP port (\d+)", terminal.screen.decode() + self.logged())[0])
         return terminal
 
     def connected(self, name: str) -> LineMember:
@@ -169,14 +169,18 @@ class HangUpTests(BackgroundCase):
         self.assertEqual(self.kept()[:2], ["Alice has joined", "Alice: said by Alice"])
 
     def test_under_nohup_the_daemon_goes_on(self) -> None:
-        terminal = self.on_terminal("trap '' HUP; ")
-        self.connected("Alice")
-        terminal.hang_up()
-        terminal.process.send_signal(signal.SIGHUP)
-        self.connected("Bob")
-        terminal.process.send_signal(signal.SIGTERM)
-        self.assertEqual(terminal.process.wait(60), -signal.SIGTERM)
-        self.assertIn("Bob: said by Bob", self.kept())
+        for twistd in ("", f"--logfile '{self.log}'"):  # without a log file, it logs to a terminal that is gone
+            terminal = self.on_terminal("trap '' HUP; ", twistd)
+            self.connected("Alice")
+            terminal.hang_up()
+            terminal.process.send_signal(signal.SIGHUP)
+            if twistd:
+                self.wait(lambda: REOPENED in self.logged(), "opening anew")
+                self.assertNotIn("shutting down", self.logged())
+            self.connected("Bob")
+            terminal.process.send_signal(signal.SIGTERM)
+            self.assertEqual(terminal.process.wait(60), -signal.SIGTERM)
+        self.assertEqual(self.kept().count("Bob: said by Bob"), 2)
 
 
 class SecondSignalTests(BackgroundCase):
