@@ -223,7 +223,7 @@ def files(name: str, inputs: int) -> None:
 
 @cache
 def killed() -> tuple[dict[str, bytes], tuple[Served, ...]]:
-    """Return a killed daemon's files, by the ends of their names, and what is served after each commit."""
+    """Return the files of a killed daemon, by the ends of their names, and what is served after each commit."""
     with tempfile.TemporaryDirectory(prefix="groupchat-fuzz-", dir=MEMORY) as directory:
         path = Path(directory) / "sound"
         path.write_bytes(sound().data)
