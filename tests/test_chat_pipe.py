@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import Daemon, LineMember, UDPMember, running
+from tests.daemon import Daemon, LineMember, running
 from tests.members import LAST_OF_HELP
 from tests.test_client import (
     CLIENT,
@@ -104,7 +105,7 @@ class SayingTest(ChatCase):
         with lobby() as daemon:
             bob = self.join(daemon)
             for url in urls(daemon):
-                self.assertEqual(run(url, "--name", "Zoe", typed=b"one\n/quit\ntwo\n").returncode, 0)
+                self.assertEqual(run(url, "--name", "Zoe", typed=b"one\n/quit\ntwo\n").returncode, 1)
                 self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
 
     def test_ten_thousand_lines_are_each_said_once(self) -> None:
@@ -160,7 +161,7 @@ class SayingTest(ChatCase):
                     check=False,
                 )
                 self.assertEqual((done.returncode, done.stderr), (0, b""), url)
-                self.assertIn(b"* Here now: Bob.\n", done.stdout)
+                self.assertEqual(done.stdout, b"", url)
                 self.assertEqual(bob.receive_until("has left"), ["Zoe has joined", "Zoe has left the group"], url)
 
     def test_plain_changes_nothing_in_a_pipe(self) -> None:
@@ -206,7 +207,6 @@ class HearingTest(ChatCase):
             done = run(urls(daemon)[0], "--name", "Zoe", typed=b"one\n/users\n/history 2\n")
             self.assertEqual((done.returncode, done.stderr), (0, b""))
             answer = done.stdout.decode().splitlines()
-            self.assertEqual(answer[:1], ["* This is lobby, a group chat."])
             self.assertEqual(answer[-2:], ["* 2 Zoe has joined", "* 3 Zoe: one"])
             self.assertEqual([line.split("  ")[0] for line in answer[-5:-2]], ["* 2 here:", "* Bob", "* Zoe"])
 
@@ -241,6 +241,7 @@ class HearingTest(ChatCase):
             for url in urls(daemon):
                 with piped(url, "--name", "Zoe", "--poll", "0.1") as process:
                     bob.receive_until("Zoe has joined")
+                    bob.send("hi")
                     read_line(process)
                     assert process.stdout is not None
                     process.stdout.close()
@@ -249,6 +250,43 @@ class HearingTest(ChatCase):
                     assert process.stderr is not None
                     self.assertEqual(process.stderr.read(), b"", url)
                     bob.receive_until("Zoe has left the group")
+
+
+class OutputTest(ChatCase):
+    def ends(self, words: str, output: str, typed: bytes = b"") -> tuple[int, bytes]:
+        """Run the client with its output so redirected by a shell. Return its exit status, and its errors."""
+        command = ["sh", "-c", f'"{sys.executable}" -m groupchat {words} {output}']
+        done = run(command=command, typed=typed)
+        self.assertNotIn(b"Traceback", done.stderr)
+        return done.returncode, done.stderr
+
+    def test_output_that_cannot_be_written_ends_with_1(self) -> None:
+        with lobby() as daemon:
+            for words in ("--help", "--version", "chat --help", *[f"{url} --name Zoe" for url in urls(daemon)]):
+                for output in (">&-", ">/dev/full"):
+                    status, told = self.ends(words, output, b"/help\n")
+                    self.assertEqual((status, len(told.splitlines())), (1, 1), (words, output, told))
+
+    def test_a_closed_output_is_no_failure_without_output(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            for url in urls(daemon):
+                self.assertEqual(self.ends(f"{url} --name Zoe", ">&-", b"one\n"), (0, b""), url)
+                self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe: one"], url)
+
+    def test_lines_that_nobody_says_count_for_the_status(self) -> None:
+        with lobby() as daemon:
+            for url in urls(daemon):
+                done = run(url, "--name", "Zoe", typed=b"one\n/quit\ntwo\n")
+                self.assertEqual(done.returncode, 1, url)
+                self.assertIn(b'groupchat: Not said, as the chat ended before: "two"', done.stderr)
+
+    def test_a_byte_order_mark_does_not_publish_a_command(self) -> None:
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            done = run(urls(daemon)[0], "--name", "Zoe", typed="\ufeff/msg Bob: secret\n".encode())
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual(bob.receive_until("has left")[1:-1], ["Zoe (private): secret"])
 
 
 class JSONTest(ChatCase):
@@ -373,8 +411,9 @@ class StatusTest(ChatCase):
             bob = self.join(daemon)
             tcp, udp = urls(daemon)
             for url, number in zip([tcp, tcp, tcp, udp], [*ENDING, signal.SIGINT], strict=True):
-                with piped(url, "--name", "Zoe") as process:
+                with piped(url, "--name", "Zoe", "--poll", "0.1") as process:
                     bob.receive_until("Zoe has joined")
+                    bob.send("hi")
                     read_line(process)
                     process.send_signal(number)
                     self.assertEqual(process.wait(SECONDS), 128 + number, url)
@@ -413,7 +452,7 @@ class PasswordTest(ChatCase):
         with self.guarded() as daemon:
             bob = self.join(daemon, password="open sesame")
             bob.send(*self.MISLEADING)
-            for password in (b"open sesame", b"open sesame\n", b"open sesame\r\n"):
+            for password in (b"open sesame", b"open sesame\n", "\ufeffopen sesame\r\n".encode()):
                 options = ["--name", "Zoe", "--password-file", self.write(password), "--json"]
                 done = run(urls(daemon)[0], *options, typed=b"one\n")
                 self.assertEqual((done.returncode, done.stderr), (0, b""), password)
@@ -459,13 +498,13 @@ class PasswordTest(ChatCase):
 
 class MixedTest(ChatCase):
     def test_both_transports_are_in_one_conversation(self) -> None:
-        with lobby() as daemon, piped(urls(daemon)[1], "--name", "Ada", "--poll", "0.1") as ada:
-            watcher = UDPMember(daemon.port)
-            self.addCleanup(watcher.close)
-            read_until(ada, "* Nobody else is here yet.")
-            with piped(urls(daemon)[0], "--name", "Zoe") as zoe:
-                read_until(ada, "Zoe has joined")
-                type_in(ada, b"hi\n")
-                read_until(zoe, "Ada: hi")
-                type_in(zoe, b"hello\n")
-                read_until(ada, "Zoe: hello")
+        with lobby() as daemon:
+            bob = self.join(daemon)
+            with piped(urls(daemon)[1], "--name", "Ada", "--poll", "0.1") as ada:
+                bob.receive_until("Ada has joined")
+                with piped(urls(daemon)[0], "--name", "Zoe") as zoe:
+                    read_until(ada, "Zoe has joined")
+                    type_in(ada, b"hi\n")
+                    read_until(zoe, "Ada: hi")
+                    type_in(zoe, b"hello\n")
+                    read_until(ada, "Zoe: hello")

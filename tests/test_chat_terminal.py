@@ -139,6 +139,27 @@ class ConversationTest(ChatCase):
         shown = [row for row in client.rows() if "pasted" in row]
         self.assertEqual(shown, [f"Alice: {line}" for line in lines] * 2)
 
+    def test_pasted_commands_are_said_after_a_question(self) -> None:
+        client = self.chat()
+        bob = self.member()
+        begin, end = PASTE
+        for answer, said in (("no", []), ("yes", ["/quit", "hi"])):
+            client.type(f"{begin}/quit\nhi{end}{ENTER}")
+            client.types("1 of these 2 lines begins with /. Say all of them, as text (yes, no)?")
+            client.type(answer + ENTER)
+            client.types("Alice>")
+            self.assertEqual([bob.receive() for _ in said], [f"Alice: {line}" for line in said])
+
+    def test_a_command_behind_a_space_is_asked_about(self) -> None:
+        client = self.chat()
+        bob = self.member()
+        client.type(f" /msg Bob: secret{ENTER}")
+        client.matches(r'" /msg Bob: secret" does not begin with .*')
+        client.type(f"no{ENTER}")
+        client.shows("-- Not said.")
+        client.type(f"hi{ENTER}")
+        self.assertEqual(bob.receive(), "Alice: hi")
+
     def test_keys_work_during_a_burst_of_lines(self) -> None:
         client = self.chat()
         bob = self.member()
@@ -197,6 +218,8 @@ class KeysTest(ChatCase):
             self.daemon = self.start("--db", ":memory:", "--tcp", "0", "--password-file", file.name)
             client = self.terminal(self.url(), "--name", "Alice", "--no-times")
             client.types("What is the password?")
+            client.type(f"wrong horse{ENTER}")
+            client.types("That is not the password. What is it?")
             client.type(f"correct horse{ENTER}")
             client.types("Alice>")
             client.type(f"first{ENTER}")
@@ -240,6 +263,16 @@ class KeysTest(ChatCase):
             client.types("Alice> half a line")
             client.hang_up()
             self.assertEqual(client.process.wait(SECONDS), 129)
+            self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
+
+    def test_a_lost_terminal_leaves_though_sighup_is_ignored(self) -> None:
+        bob = self.member()
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        for scheme in ("tcp", "udp"):
+            client = self.chat("Alice", scheme)
+            client.hang_up()
+            self.assertEqual(client.process.wait(SECONDS), 1)
             self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
 
     def test_ctrl_c_ends_though_the_server_is_gone(self) -> None:

@@ -57,6 +57,12 @@ class ComingInTest(ChatCase):
         self.assertEqual(list(self.chat.names), ["Bob", "Al Fred"])
         self.assertEqual(self.view.name, "Zoe")
 
+    def test_the_greeting_is_shown_only_if_wanted(self) -> None:
+        self.chat = Chat("Zoe", self.view, people=False, greets=False)
+        self.chat.session = self.session
+        self.chat.joined("Zoe", ["Welcome.", "Here now: Bob."])
+        self.assertEqual((self.view.news(), list(self.chat.names)), ([], ["Bob"]))
+
     def test_without_one_it_asks(self) -> None:
         self.open("")
         self.chat.start()
@@ -179,6 +185,76 @@ class TypingTest(ChatCase):
         self.chat.back(0)
         self.chat.typed("two")
         self.assertEqual([line.waits for line in self.view.shown if line.kind == "own"], [True, False])
+
+
+HIDDEN = (" /msg Logger: secret", "\t/quit", "\ufeff/msg Logger: secret", "\u00a0\u200b /mgs Bob: oops")
+
+
+class HiddenCommandTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+
+    def test_a_command_behind_a_space_is_not_said_unasked(self) -> None:
+        for line in HIDDEN:
+            self.chat.typed(line)
+            self.assertEqual(self.session.news(), [], line)
+            self.view.answer("no")
+            self.assertEqual((self.session.news(), self.view.news()), ([], [("state", "Not said.")]))
+
+    def test_it_is_said_after_yes(self) -> None:
+        self.chat.typed(HIDDEN[0])
+        self.view.answer("what?")
+        self.assertEqual(len(self.view.questions), 2)
+        self.view.answer("yes")
+        self.assertEqual(self.session.news(), [("ask", Say(HIDDEN[0]))])
+
+    def test_other_texts_are_said_unasked(self) -> None:
+        for line in (" hi", "a /b", " //b", "\ufeffhi"):
+            self.chat.typed(line)
+        self.assertEqual((len(self.session.news()), self.view.questions), (4, []))
+
+    def test_in_a_pipe_nobody_is_asked(self) -> None:
+        self.open("Zoe", people=False)
+        self.join()
+        self.chat.typed(HIDDEN[0])
+        self.assertEqual(self.session.news(), [("ask", Say(HIDDEN[0]))])
+
+
+class PasteTest(ChatCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.join()
+
+    def test_pasted_lines_are_texts(self) -> None:
+        self.chat.pasted(["one", "", "two"])
+        self.assertEqual(self.session.news(), [("ask", Say("one")), ("ask", Say("two"))])
+
+    def test_pasted_commands_are_texts_after_one_question(self) -> None:
+        lines = ["/quit", "// a comment", "  /users", "hi"]
+        for answer, said in (("no", []), ("yes", [("ask", Say(line)) for line in lines])):
+            self.chat.pasted(lines)
+            self.assertEqual(self.session.news(), [])
+            self.assertIn("3 of these 4 lines begin with /", self.view.questions.pop())
+            self.view.answer(answer)
+            self.assertEqual((self.session.news(), self.view.questions), (said, []))
+
+    def test_a_question_of_the_session_waits_for_an_earlier_one(self) -> None:
+        self.chat.pasted(["/quit", "hi"])
+        self.chat.not_joined("It is in use.")
+        self.assertEqual(len(self.view.questions), 1)
+        self.view.answer("yes")
+        self.assertEqual(self.session.news(), [("ask", Say("/quit")), ("ask", Say("hi"))])
+        self.view.answer("Yan")
+        self.assertEqual(self.session.news(), [("join", "Yan")])
+
+    def test_a_new_question_of_the_session_replaces_its_last(self) -> None:
+        given: list[str] = []
+        self.chat.password_wanted(self.fail)
+        self.chat.password_wanted(given.append, again=True)
+        self.assertEqual(self.view.questions[1:], ["That is not the password. What is it?"])
+        self.view.answer("sesame")
+        self.assertEqual(given, ["sesame"])
 
 
 class AnswersTest(ChatCase):

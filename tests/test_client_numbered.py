@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from groupchat.client.commands import SessionCommand
 from groupchat.client.line_connection import MAX_LINE
-from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, NumberedSession
+from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, MAX_PASSWORDS, NumberedSession
 from groupchat.client.outbox import AT_ONCE
 from groupchat.client.reconnector import FIRST_PAUSE, LONGEST_PAUSE
 from groupchat.client.trust import UntrustedError
@@ -22,6 +22,7 @@ from tests.chatting import FakeEndpoint, Peer, Witness
 GREETING = ["* Welcome.", "* Here now: Bob."]
 ASKS_NAME = "* What is your name?"
 ASKS_PASSWORD = "* What is the password?"
+WRONG = "* That is not the password. What is it?"
 NO_SESSION = "no 0 There is no such session."
 
 
@@ -113,12 +114,25 @@ class ComingInTest(NumberedCase):
         self.passwords.pop()("sesame")
         self.assertEqual([told[0] for told in self.witness.told], ["ended"])
 
-    def test_a_wrong_password_is_the_end(self) -> None:
+    def test_a_wrong_password_is_asked_for_again(self) -> None:
         self.session.join("Zoe")
         peer = self.endpoint.accept()
         peer.send(ASKS_PASSWORD)
         self.passwords.pop()("open")
-        peer.send("* That is not the password. What is it?")
+        peer.send(WRONG)
+        self.passwords.pop()("sesame")
+        self.assertEqual(peer.sent(), ["open", "sesame"])
+        peer.send(ASKS_NAME)
+        self.assertEqual((len(peer.sent()), self.witness.news()), (1, []))
+
+    def test_wrong_passwords_are_bounded(self) -> None:
+        self.session.join("Zoe")
+        peer = self.endpoint.accept()
+        peer.send(ASKS_PASSWORD)
+        for _ in range(MAX_PASSWORDS):
+            self.passwords.pop()("open")
+            peer.send(WRONG)
+        self.assertEqual((self.passwords, peer.is_closed), ([], True))
         self.assertEqual(self.witness.news(), [("ended", "that is not the password")])
         self.assertTrue(peer.is_closed)
 

@@ -353,12 +353,14 @@ class BrokenFileTest(PlainCase):
 
     def test_an_output_that_cannot_be_written_is_told(self) -> None:
         self.join()
+        self.reply(b"Bob: hi")
         self.break_output()
         self.reply(b"close")
         self.assertEqual(self.complaints, ["standard output cannot be written to"])
         self.assertOver(1)
 
     def test_a_doubt_at_the_end_is_not_resent(self) -> None:
+        self.reply(b"Bob: hi")
         self.stdio.stuck = True
         self.end_of_input()
         self.plain.connectionLost(Failure(ConnectionLost()))

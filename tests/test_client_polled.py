@@ -9,7 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.client.commands import SessionCommand
 from groupchat.client.conversation import DatagramSender
-from groupchat.client.polled import AGAIN_SECONDS, REFUSED_JOIN, REFUSED_NAME, REFUSED_TEXT, PolledSession
+from groupchat.client.polled import (
+    AGAIN_SECONDS,
+    REFUSED_JOIN,
+    REFUSED_NAME,
+    REFUSED_TEXT,
+    SLOW_SECONDS,
+    SLOW_TRIES,
+    PolledSession,
+)
 from groupchat.core.commands import Poll, Rename, Say
 from tests.chatting import Witness
 from tests.node import Node
@@ -220,6 +228,25 @@ class SayingTest(PolledCase):
         self.assertEqual(self.witness.news(), [("refused", bad, REFUSED_TEXT)])
         self.exchange("2 good", "")
         self.assertEqual(self.witness.news(), [("answered", good, [])])
+
+    def test_a_text_too_early_is_sent_again_after_a_pause(self) -> None:
+        early, later = self.say("early", "later")
+        for _ in range(2):
+            self.exchange("2 early", "Illegal message")
+            self.exchange("5", "")
+            self.assertEqual((self.sent(), self.witness.news()), ([], []))
+            self.clock.advance(SLOW_SECONDS)
+        self.exchange("2 early", "")
+        self.exchange("2 later", "")
+        self.assertEqual(self.witness.news(), [("answered", early, []), ("answered", later, [])])
+
+    def test_a_text_refused_each_time_is_given_up(self) -> None:
+        [text] = self.say("text")
+        for _ in range(SLOW_TRIES + 1):
+            self.exchange("2 text", "Illegal message")
+            self.exchange("5", "")
+            self.clock.advance(SLOW_SECONDS)
+        self.assertEqual(self.witness.news(), [("refused", text, REFUSED_TEXT)])
 
     def test_a_name_that_is_taken_is_refused(self) -> None:
         self.session.ask(Rename("Bob"))

@@ -81,7 +81,7 @@ class DaemonTest(ProcessCase):
             bob.ask("1 Bob")
             done = run("127.0.0.1", daemon.port, typed="1 Zoë\n2 hi\n\n2 \x1b[2J\n5".encode())
             self.assertEqual(done.stdout.decode(), "Bob\nIllegal message\nIllegal message\nclose\n")
-            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual((done.returncode, done.stderr), (1, b""))
             self.assertEqual(bob.ask("5"), "Zoë has joined\nZoë: hi\nZoë has left the group")
 
     def test_a_session_on_a_terminal(self) -> None:

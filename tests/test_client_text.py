@@ -76,6 +76,11 @@ class LinesTest(TestCase):
         splitter.feed(b"x" * 9)
         self.assertEqual(splitter.finish(), [TooLong(9)])
 
+    def test_one_byte_order_mark_at_the_beginning_is_dropped(self) -> None:
+        splitter = LineSplitter(9)
+        found = [line for byte in "\ufeff\ufeffa\n\ufeffb\n".encode() for line in splitter.feed(bytes([byte]))]
+        self.assertEqual(found, ["\ufeffa".encode(), "\ufeffb".encode()])
+
     @given(st.lists(st.text("ab\r\n").map(str.encode)))
     def test_it_does_not_matter_how_the_input_is_cut(self, pieces: list[bytes]) -> None:
         whole, cut = LineSplitter(4), LineSplitter(4)

@@ -26,6 +26,10 @@ class WhereTest(TestCase):
             "tcp://host:": ServerURL("tcp", "host", 12_345),
             "tcp://[::1]:80": ServerURL("tcp", "::1", 80),
             "tcp://[fe80::1%eth0]": ServerURL("tcp", "fe80::1%eth0", 12_345),
+            "udp://[fe80::1%25eth0]:80": ServerURL("udp", "fe80::1%eth0", 80),
+            "tcp://[fe80::1%25]:80": ServerURL("tcp", "fe80::1%25", 80),
+            "tcp://[fe80::1%2525]:80": ServerURL("tcp", "fe80::1%25", 80),
+            "tcp://[fe80::1%2525x]:80": ServerURL("tcp", "fe80::1%25x", 80),
         }.items():
             self.assertEqual(parse_url(url), where)
 
@@ -62,7 +66,7 @@ class WhereTest(TestCase):
             self.assertEqual(str(self.assertRaises(ValueError, parse_url, url)), why, url)
 
     def test_it_is_written_as_it_is_read(self) -> None:
-        for url in ("udp://host:1", "tls://[::1]:12345"):
+        for url in ("udp://host:1", "tls://[::1]:12345", "tcp://[fe80::1%eth0]:1", "tcp://[fe80::1%2525x]:1"):
             self.assertEqual(str(parse_url(url)), url)
 
     @given(st.integers(1, 65_535))

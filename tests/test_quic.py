@@ -57,6 +57,23 @@ class PairTestCase(SynchronousTestCase):
         return pair
 
 
+class AddressesTests(PairTestCase):
+    def test_the_next_address_is_tried_if_a_handshake_fails(self) -> None:
+        pair = self.pair()
+        client, why = pair.client, "Could not find a common protocol version"
+        opened = client.open(Ear(), b"hello")
+        client._addresses = [client_module.ANYWHERE]
+        first = client._connection
+        assert first is not None
+        first.ended(first._connection, why)
+        second = client._connection
+        assert second is not None
+        self.assertIsNot(second, first)
+        self.assertNoResult(opened)
+        second.ended(second._connection, why)
+        self.assertIn(why, str(self.failureResultOf(opened, ConnectError).value))
+
+
 class StreamTests(PairTestCase):
     def test_data_arrives_and_both_ends_learn_of_the_end(self) -> None:
         server, client = Echo(), Ear()

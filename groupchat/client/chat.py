@@ -17,6 +17,7 @@ from groupchat.client.commands import (
     Send,
     SessionCommand,
     as_typed,
+    hides_command,
     parse,
 )
 from groupchat.client.files.progress import Bar
@@ -50,9 +51,12 @@ class State(Enum):
 
 
 class Chat:
-    """A SessionListener. `people` is true if a person reads and types; `status` is the exit status so far."""
+    """A SessionListener. `people` is true if a person reads and types; `status` is the exit status so far.
 
-    def __init__(self, name: str, view: View, *, people: bool) -> None:
+    With `greets`, the greeting of the server is shown: a job in the background would mail it each time.
+    """
+
+    def __init__(self, name: str, view: View, *, people: bool, greets: bool = True) -> None:
         self.session: Session  # set by the owner
         self.files: Sharing | None = None  # set by the owner
         self.status = 0
@@ -66,8 +70,9 @@ class Chat:
         self._view = view
         self._questions = Questions(view)
         self._people = people
+        self._greets = greets
         self._state = State.JOINING
-        self._leaving = False
+        self.is_leaving = False
 
     # Typing
 
@@ -79,7 +84,10 @@ class Chat:
 
     def typed(self, line: str) -> None:
         """Carry out one line, without its end."""
-        if not line.strip() or self._leaving:
+        if not line.strip() or self.is_leaving:
+            return
+        if self._people and hides_command(line):
+            self._ask_to_say(f'{quote(line)} does not begin with "/": everybody would read it. Say it', [line])
             return
         try:
             command = parse(replace_surrogates(line))
@@ -95,6 +103,33 @@ class Chat:
                 self._ask_files(command)
             case Say() | Whisper() | Rename() | Users() | Recall() | Poll():
                 self._ask_session(command)
+
+    def pasted(self, lines: Sequence[str]) -> None:
+        """Say several lines that were pasted. None of them is a command; if one looks like it, ask first."""
+        texts = [line for line in lines if line.strip()]
+        looks = sum(line.lstrip().startswith("/") for line in texts)
+        if looks:
+            begin = "begins" if looks == 1 else "begin"
+            self._ask_to_say(f"{looks} of these {len(texts)} lines {begin} with /. Say all of them, as text", texts)
+        else:
+            self._say(texts)
+
+    def _ask_to_say(self, question: str, texts: Sequence[str]) -> None:
+        def decide(answer: str) -> None:
+            match answer.strip().lower():
+                case "y" | "yes":
+                    self._say(texts)
+                case "n" | "no":
+                    self._show("state", "Not said.")
+                case _:
+                    self._ask_to_say(question, texts)
+
+        self._questions.ask(f"{question} (yes, no)?", decide, session_waits=False)
+
+    def _say(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            if not self.is_leaving:
+                self._ask_session(Say(replace_surrogates(text)))
 
     def _ask_session(self, command: SessionCommand) -> None:
         if type(command) not in self.session.unsupported:
@@ -136,8 +171,8 @@ class Chat:
 
     def leave(self) -> None:
         """Leave after all commands are answered. Where a person types, transfers are cancelled: they may take long."""
-        if not self._leaving:
-            self._leaving = True
+        if not self.is_leaving:
+            self.is_leaving = True
             if self._questions.pending:
                 self.session.stop()
                 self.ended(NOT_SAID if self.pending else "")
@@ -166,7 +201,7 @@ class Chat:
 
     def file_command_done(self) -> None:
         if self._state is not State.ENDED:
-            if self._leaving and not self._people and not self._files_pending:
+            if self.is_leaving and not self._people and not self._files_pending:
                 self.session.leave()
             self.proceed()
 
@@ -185,7 +220,8 @@ class Chat:
         for words in greeting:
             if words.startswith(HERE_NOW):
                 self.names.add(*words.removeprefix(HERE_NOW).rstrip(".").split(", "))
-        self.answer(*greeting)
+        if self._greets:
+            self.answer(*greeting)
         if self._people:
             self._show("state", f"You are {name}. /help tells what you can do.")
         commands, self._early_file_commands = self._early_file_commands, []
@@ -211,9 +247,11 @@ class Chat:
                 lambda _: self.session.join(self.name), lambda failure: self.fail(failure.getErrorMessage())
             )
 
-    def password_wanted(self, give: Callable[[str], None]) -> None:
+    def password_wanted(self, give: Callable[[str], None], *, again: bool = False) -> None:
+        """Ask for the password. `again` is true if the last one was wrong."""
         if self._can_answer:
-            self._questions.ask("What is the password?", give, secret=True)
+            question = "That is not the password. What is it?" if again else "What is the password?"
+            self._questions.ask(question, give, secret=True)
         else:
             self.fail("the group has a password: see --password-file")
 
@@ -316,7 +354,7 @@ class Chat:
 
     @property
     def _can_answer(self) -> bool:
-        return self._people and not self._leaving
+        return self._people and not self.is_leaving
 
     def _ask_name(self, question: str) -> None:
         def take(name: str) -> None:

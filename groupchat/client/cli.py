@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from groupchat import __version__
-from groupchat.client.process import open_standard_descriptors
+from groupchat.client.process import open_standard_descriptors, write_output
 from groupchat.client.text import clean, clean_line, quote
-from groupchat.client.url import ServerURL, parse_port, parse_url
+from groupchat.client.url import ServerURL, address, parse_port, parse_url
 
 DESCRIPTION = """\
 Chat with a groupchat server.
@@ -77,7 +77,8 @@ is its name, "direction" get or send, "state" began, waits, done, failed or
 stopped.
 
 exit status:
-  0    left as asked, or nobody reads the output any more
+  0    left as asked, or nobody reads the output any more, and all lines that
+       were read are said
   1    unknown host, nothing listening, a certificate that is not trusted, a
        request was not answered or refused, a line was not sent, the output
        could not be written, or, where nobody types, a name was refused
@@ -105,6 +106,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
+    def print_help(self, file: object = None) -> NoReturn:
+        """Print the help and exit. (argparse hides it if the help cannot be written.)"""
+        self.exit(write_output(self.format_help()))
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {clean_line(message)}; usage: {self.usage} (see {self.prog} --help)\n")
 
@@ -113,7 +118,7 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     """Return the parser of the command line, and those of the subcommands by name."""
     usage = "groupchat COMMAND, groupchat URL, or groupchat HOST PORT"
     parser = Parser(prog="groupchat", usage=usage, description=DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"groupchat {__version__}")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     adder = parser.add_subparsers(prog="groupchat", title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, words: str, description: str, usage: str) -> Parser:
@@ -207,7 +212,7 @@ def _server(parser: Parser, words: Sequence[str]) -> ServerURL:
             case [url]:
                 return parse_url(url)
             case [host, port] if "://" not in host:
-                literal = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+                literal = address(host[1:-1]) if host.startswith("[") and host.endswith("]") else host
                 return ServerURL("udp", literal, parse_port(port))
         raise ValueError("there is one URL, or a host and a port")
     except ValueError as why:
@@ -219,7 +224,7 @@ def _password(parser: Parser, path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        password = path.read_text("utf-8").removesuffix("\n")
+        password = path.read_text("utf-8-sig").removesuffix("\n")
     except (OSError, UnicodeError) as error:
         parser.error(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
     if not password or "\n" in password:
@@ -229,7 +234,6 @@ def _password(parser: Parser, path: Path | None) -> str:
 
 def _chat(parser: Parser, given: argparse.Namespace) -> int:
     url = _server(parser, given.url)
-    open_standard_descriptors()
     if url.scheme == "udp" and given.name is None:
         if given.json or given.plain or given.ca or given.trust_new or given.quic_port:
             parser.error("--name is needed for that")
@@ -268,7 +272,6 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
         path = Path(typed_path(given.path))
         if not is_safe(path.name):
             parser.error("a file needs a name that everybody can have: send a copy of it under another one")
-    open_standard_descriptors()
     from groupchat.client.files.oneshot import OneShot
 
     oneshot = OneShot(url, password, ca=given.ca, trust_new=given.trust_new)
@@ -286,7 +289,9 @@ def run(words: Sequence[str]) -> int:
     The words of a subcommand go to its own parser, which lets options stand anywhere.
     """
     parser, commands = make_parser()
-    if not words or words[0] in ("-h", "--help", "--version"):
+    if words[:1] == ["--version"]:
+        return write_output(f"groupchat {__version__}\n")
+    if not words or words[0] in ("-h", "--help"):
         parser.parse_args(words)
     command, *rest = words
     if command not in commands or (rest and rest[0].isdecimal()):  # a host may be called so
@@ -298,6 +303,7 @@ def run(words: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command. `arguments` are the process's own unless given. Always exits."""
+    open_standard_descriptors()
     try:
         status = run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:

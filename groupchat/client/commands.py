@@ -84,6 +84,12 @@ def parse(line: str) -> Command | FileCommand | lines.Help:
     return _OWN[verb](words) if verb in _OWN else lines.parse(f"{verb} {words}")
 
 
+def hides_command(line: str) -> bool:
+    """Return True if spaces, or characters that do not show, come before a command, so that it is said as a text."""
+    begin = next((at for at, character in enumerate(line) if character.isprintable() and not character.isspace()), 0)
+    return begin > 0 and line.startswith("/", begin) and not line.startswith("//", begin)
+
+
 def as_typed(command: SessionCommand) -> str:
     """Return a command as one types it: all but Poll are lines of the line protocol as well."""
     match command:

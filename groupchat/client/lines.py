@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Stands at the beginning of what Windows programs write. It is no part of the text: RFC 3629, section 6."""
+
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
@@ -16,9 +19,10 @@ class TooLong:
 
 
 class LineSplitter:
-    """Splits at LF or CRLF. It is fed in pieces of any size."""
+    """Splits at LF or CRLF. It is fed in pieces of any size. A byte-order mark before the first line is dropped."""
 
     def __init__(self, limit: int) -> None:
+        self._mark = BYTE_ORDER_MARK.encode()  # that may come now
         self._limit = limit
         self._rest = b""
         self._dropped = 0
@@ -36,7 +40,8 @@ class LineSplitter:
         return [self._line(rest)] if rest or self._dropped else []
 
     def _line(self, part: bytes) -> bytes | TooLong:
-        line = part.removesuffix(b"\r")
+        line = part.removesuffix(b"\r").removeprefix(self._mark)
+        self._mark = b""
         length, self._dropped = self._dropped + len(line), 0
         return line if length <= self._limit else TooLong(length)
 

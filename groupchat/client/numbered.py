@@ -25,7 +25,10 @@ from groupchat.core.commands import Poll, Rename
 
 NAME_QUESTION = b"* What is your name?"
 PASSWORD_QUESTION = b"* What is the password?"
-WRONG_PASSWORD = b"* That is not the password"
+WRONG_PASSWORD = b"* That is not the password. What is it?"
+
+MAX_PASSWORDS = 3
+"""Wrong passwords in a row after which the session ends."""
 
 MAX_WORDS = 10_000
 """The most lines that are kept of one answer, or of a greeting."""
@@ -55,7 +58,7 @@ class Phase(Enum):
 class NumberedSession:
     """A Session, and the LineHandler of its connections.
 
-    `ask_password` is called when the server wants a password, with the function that takes it.
+    `ask_password` is called with the function that takes the password, when the server wants it and if it was wrong.
     """
 
     unsupported: frozenset[type[SessionCommand]] = frozenset([Poll])
@@ -79,6 +82,7 @@ class NumberedSession:
         self._key = secrets.token_hex(16)
         self._name = ""
         self._password = ""
+        self._wrong = 0  # passwords in a row
         self._greeting: list[str] = []
         self._seen = 0  # the number of the last line
         self._words: list[str] = []  # of the answer that is coming
@@ -229,6 +233,7 @@ class NumberedSession:
 
     def _greeted(self, line: bytes) -> None:
         if line == NAME_QUESTION:
+            self._wrong = 0
             self._reconnector.stop_timer()
             self._phase = Phase.INTRODUCING
             self._introduce()
@@ -238,8 +243,13 @@ class NumberedSession:
                 self._give_password(self._password)
             else:
                 self._ask_password(self._give_password)
-        elif line.startswith(WRONG_PASSWORD):
-            self._end("that is not the password")
+        elif line == WRONG_PASSWORD:
+            self._password = ""
+            self._wrong += 1
+            if self._wrong < MAX_PASSWORDS:
+                self._ask_password(self._give_password)
+            else:
+                self._end("that is not the password")
         else:
             _keep(self._greeting, line.removeprefix(b"* "))
 

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from groupchat.client.chat import Chat
 from groupchat.client.files.progress import Bar
 from groupchat.client.lines import LineSplitter, TooLong
+from groupchat.client.text import quote
 from groupchat.client.view import Shown
 
 MAX_LINE = 65_507
@@ -42,6 +43,7 @@ class Piped(Protocol):
         self._json = json
         self._pipe = pipe  # the reader of the output may close it
         self._output_gone = False
+        self._has_output = False
         self._splitter = LineSplitter(MAX_LINE)
         self._lines: list[str] = []  # read, and not typed yet
         self._question: Callable[[str], None] | None = None
@@ -84,7 +86,7 @@ class Piped(Protocol):
         self.abandon()
 
     def _output_failed(self) -> None:
-        if not self._pipe:
+        if self._has_output and not self._pipe:  # a closed descriptor is lost even if nothing is written
             self.chat.status = self.chat.status or 1
             self._complain("standard output cannot be written to")
 
@@ -121,7 +123,7 @@ class Piped(Protocol):
 
     def proceed(self) -> None:
         """Type as many lines as may be typed now."""
-        while self._lines and (self._question is not None or self.chat.pending < AHEAD):
+        while self._lines and not self.chat.is_leaving and (self._question is not None or self.chat.pending < AHEAD):
             line = self._lines.pop(0)
             question, self._question = self._question, None
             if question is not None:
@@ -149,6 +151,7 @@ class Piped(Protocol):
             elif line.kind != "own":
                 written.append(line.line)
         if written and not self._closing:
+            self._has_output = True
             self._stdio.write("".join([f"{line}\n" for line in written]).encode())
 
     def ask(self, question: str, then: Callable[[str], None], *, secret: bool = False) -> None:
@@ -164,6 +167,8 @@ class Piped(Protocol):
 
     def close(self) -> None:
         if not self._closing:
+            if any(line.strip() for line in self._lines) and not self.chat.status:
+                self.chat.not_done(f"Not said, as the chat ended before: {quote(self._lines[0])}, and what follows.")
             self._closing = True
             if self._output_gone:  # `connectionLost` would not be called
                 self.abandon()

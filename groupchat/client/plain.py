@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from groupchat.client.conversation import ANSWER_SECONDS, TRIES, Conversation, DatagramSender
 from groupchat.client.lines import LineSplitter, TooLong
-from groupchat.client.messages import LEAVE, is_join, is_repeatable
+from groupchat.client.messages import LEAVE, is_repeatable
 from groupchat.client.process import complain, output_is_pipe
 from groupchat.client.stdio import run_on_stdio
 from groupchat.client.text import clean, quote
@@ -74,6 +74,7 @@ class Plain(Protocol):
         self._splitter = LineSplitter(MAX_REPLY)
         self._queue: deque[bytes | TooLong] = deque()
         self._output_gone = False
+        self._has_output = False
         self._output_full = False
         self._phase = Phase.READING
         self._hurried = False
@@ -124,10 +125,11 @@ class Plain(Protocol):
     def received(self, reply: bytes) -> None:
         text = clean(reply)
         if text:
+            self._has_output = True
             self._stdio.write(f"{text}\n".encode())
 
     def answered(self, request: bytes, reply: bytes) -> None:
-        if is_join(request) and reply == REFUSAL and not self._console.terminal:
+        if reply == REFUSAL and not self._console.terminal:
             self.status = self.status or FAILED  # a script looks at the status only
         if self._phase is Phase.LEAVING or (request == LEAVE and reply == CLOSE):
             self._end()
@@ -192,7 +194,7 @@ class Plain(Protocol):
         self.finish()
 
     def _output_failed(self) -> None:
-        if not self._console.pipe:
+        if self._has_output and not self._console.pipe:  # a closed descriptor is lost even if nothing is written
             self._fail("standard output cannot be written to")
 
     # The end

@@ -2,7 +2,8 @@
 
 Three rules. A text whose answer does not come is reported as unconfirmed and never sent again: it may have arrived.
 What certainly reached nobody is sent again. And `Illegal message` has two meanings, refused text or lost seat; a poll
-tells them apart, since a member's poll is legal.
+tells them apart, since a member's poll is legal. A refused text that is legal was too much at once: it is sent again
+after a pause.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ from groupchat.client.messages import LEAVE, POLL, is_join
 from groupchat.client.session import Ending, Seat, SessionListener
 from groupchat.client.text import clean
 from groupchat.core.commands import Poll, Recall, Rename, Say, Users, Whisper
+from groupchat.core.errors import IllegalMessage
 from groupchat.core.notices import is_line
+from groupchat.core.texts import check_text
 from groupchat.wire.datagrams import REFUSAL
 
 LONGEST_PAUSE = 4
 """The longest pause in seconds between two tries of a join or a poll."""
+
+SLOW_SECONDS = 1.0
+"""The pause after a text that was refused as it was too much at once."""
+
+SLOW_TRIES = 5
+"""The number of times such a text is sent."""
 
 AGAIN_SECONDS = 2.0
 """The pause before something that reached nobody is sent again."""
@@ -49,6 +58,9 @@ class PolledSession:
         self._queue: deque[SessionCommand] = deque()
         self._asked: SessionCommand | None = None  # the command that is outstanding, if any
         self._illegal: SessionCommand | None = None  # answered `Illegal message`; a poll tells why
+        self._is_certain = True  # that this answer was not one to an earlier request
+        self._tries = 0  # of the text that was too much at once
+        self._is_slow = False  # during the pause after it
         self._more = False  # more may wait at the server
         self._timer: IDelayedCall | None = None
         self._lost = False
@@ -97,7 +109,7 @@ class PolledSession:
 
     def _next(self) -> None:
         """Send what comes next, if nothing is outstanding."""
-        if self._ending is Ending.OVER or self.conversation.outstanding is not None:
+        if self._ending is Ending.OVER or self.conversation.outstanding is not None or self._is_slow:
             return
         self._stop_timer()
         if self._seat is not Seat.HELD:
@@ -125,6 +137,7 @@ class PolledSession:
 
     def _due(self) -> None:
         self._timer = None
+        self._is_slow = False
         self._more = True
         self._next()
 
@@ -155,8 +168,9 @@ class PolledSession:
             illegal, self._illegal = self._illegal, None
             self._more = bool(reply) or request != POLL
             if illegal is not None:
-                self._listener.refused(illegal, REFUSED_NAME if isinstance(illegal, Rename) else REFUSED_TEXT)
+                self._refused(illegal)
             if asked is not None:
+                self._tries = 0
                 if isinstance(asked, Rename):
                     self._name = asked.name
                 self._listener.answered(asked, [])
@@ -174,10 +188,23 @@ class PolledSession:
             here = clean(reply)
             self._listener.joined(self._name, [f"Here now: {here}." if here else "Nobody else is here yet."])
 
+    def _refused(self, command: SessionCommand) -> None:
+        """Report a command that a member may not send now. A text that is sent too early is sent again later."""
+        is_early = isinstance(command, Say) and _is_legal(command.text)
+        if is_early and self._is_certain and self._tries < SLOW_TRIES:
+            self._tries += 1
+            self._queue.appendleft(command)
+            self._is_slow = True
+            self._later(SLOW_SECONDS)
+        else:
+            self._tries = 0
+            self._listener.refused(command, REFUSED_NAME if isinstance(command, Rename) else REFUSED_TEXT)
+
     def _illegal_answered(self, request: bytes) -> None:
         """Poll after an illegal request. If the poll is illegal too, the seat is gone, and nothing took effect."""
         if request != POLL:
             self._illegal, self._asked = self._asked, None
+            self._is_certain = self.conversation.certain
             return
         self._seat = Seat.LOST
         for ask in (self._asked, self._illegal):
@@ -230,6 +257,14 @@ class PolledSession:
         if self._lost:
             self._lost = False
             self._listener.back(-1)
+
+
+def _is_legal(text: str) -> bool:
+    try:
+        check_text(text)
+    except IllegalMessage:
+        return False
+    return True
 
 
 def _request(ask: SessionCommand) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,10 +20,36 @@ def complain(problem: str) -> None:
 
 
 def open_standard_descriptors() -> None:
-    """Open those of the descriptors 0 to 2 that are closed, or a socket would get the number and be written to."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+    """Open those of the descriptors 0 to 2 that are closed, or a socket would get the number and be written to.
+
+    They are open for reading only: input is at its end, and what is written fails, as it does on a closed descriptor.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - until the end
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def write_output(text: str) -> int:
+    """Write a text to standard output. Return the exit status: 1 if it cannot be written, which is then said."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        if not isinstance(error, BrokenPipeError):  # the reader has closed the pipe, which is no error
+            complain(f"standard output: {error.strerror}")
+            return 1
+    return 0
+
+
+def discard_output() -> None:
+    """Discard what could not be written to standard output, or Python would fail once more when it ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @contextmanager

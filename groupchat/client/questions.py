@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 
@@ -11,24 +12,49 @@ from groupchat.client.trust import UnknownCertificateError, UntrustedError
 from groupchat.client.view import View
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    words: str
+    then: Callable[[str], None]
+    secret: bool
+    session_waits: bool
+
+
 class Questions:
-    """Asks questions in a view. `pending` is true while the session waits for an answer."""
+    """Asks questions in a view, one after the other. `pending` is true while the session waits for an answer."""
 
     def __init__(self, view: View) -> None:
-        self.pending = False
         self._view = view
+        self._questions: list[Question] = []  # the first is being asked
+
+    @property
+    def pending(self) -> bool:
+        return any(question.session_waits for question in self._questions)
 
     def ask(
         self, question: str, then: Callable[[str], None], *, secret: bool = False, session_waits: bool = True
     ) -> None:
-        """Ask a question, and call `then` with the answer. An answer to a `secret` one does not show."""
+        """Ask a question, and call `then` with the answer. An answer to a `secret` one does not show.
 
-        def answered(answer: str) -> None:
-            self.pending = False
-            then(replace_surrogates(answer))
+        The session waits for one answer at a time: its next question replaces an earlier one.
+        """
+        asked = self._questions[:1]
+        if session_waits:
+            self._questions = [earlier for earlier in self._questions if not earlier.session_waits]
+        self._questions.append(Question(question, then, secret, session_waits))
+        if self._questions[:1] != asked:
+            self._ask_first()
 
-        self.pending = session_waits
-        self._view.ask(question, answered, secret=secret)
+    def _ask_first(self) -> None:
+        question = self._questions[0]
+        self._view.ask(question.words, self._answered, secret=question.secret)
+
+    def _answered(self, answer: str) -> None:
+        question = self._questions.pop(0)
+        next_one = self._questions[:1]
+        question.then(replace_surrogates(answer))
+        if next_one and self._questions[:1] == next_one:
+            self._ask_first()
 
     def ask_trust(self, error: UnknownCertificateError, *, session_waits: bool) -> Deferred[None]:
         """Ask if a server is to be trusted. The Deferred fires once it is, and fails with UntrustedError if not."""

@@ -28,6 +28,7 @@ from groupchat.client.datagrams import ConnectedSocket, IDatagramSender
 from groupchat.client.text import clean
 from groupchat.client.trust import KnownServers, UntrustedError
 from groupchat.client.udp import UnreachableError, resolve
+from groupchat.client.url import ServerURL, without_zone
 from groupchat.quic import ALPN, ID_LENGTH, MAX_SEND_BUFFER, destination_id
 from groupchat.quic.connection import Connection
 from groupchat.quic.core import Core
@@ -66,7 +67,7 @@ class QuicClient:
         self.reactor = reactor
         self.host = host
         self.scheduler = Scheduler(reactor)
-        where = f"quic://[{host}]:{port}" if ":" in host else f"quic://{host}:{port}"
+        where = str(ServerURL("quic", host, port))
         self.certificate_check = CertificateCheck(host, where, known, ca)
         self._port = port
         self._connection: ServerConnection | None = None
@@ -284,7 +285,11 @@ class ServerConnection:
 
     def ended(self, connection: Connection, why: str) -> None:
         why = clean(why.encode(errors="replace")).replace("\n", " ")  # a reason that the server gave
-        self._client.fail(Failure(ConnectError(string=why or "the connection ended")))
+        why = why or "the connection ended"
+        if self.is_trusted:
+            self._client.fail(Failure(ConnectError(string=why)))
+        else:
+            self._client.unreachable(why)
 
     def survive(self, doing: str) -> None:
         """Do nothing: a bug ends the connection, which the user is told of."""
@@ -294,7 +299,7 @@ class CertificateCheck:
     """Decides if a server's certificate is trusted. With `ca`, that file of authorities alone decides."""
 
     def __init__(self, host: str, where: str, known: KnownServers, ca: Path | None) -> None:
-        self._host = host
+        self._host = without_zone(host)
         self._where = where
         self._known = known
         self._ca = ca

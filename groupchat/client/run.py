@@ -99,7 +99,8 @@ def _piped(options: ChatOptions) -> int:
 
     reactor: Any = installed
     piped = Piped(complain, reactor.stop, json=options.json, pipe=output_is_pipe())
-    chat = Chat(options.name, piped, people=os.isatty(0))
+    people = os.isatty(0)
+    chat = Chat(options.name, piped, people=people, greets=people or options.json)
     piped.chat = chat
     _open(options, reactor, chat)
     interrupts = Interrupts(reactor, chat, piped.abandon)
@@ -122,20 +123,26 @@ def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
 
     known = KnownServers(default_path(), trust_new=options.trust_new)
     password = options.password
+    is_given = False
 
     def current_password() -> str:
         return password
 
     def ask_password(give: Callable[[str], None]) -> None:
-        def take(given: str) -> None:
-            nonlocal password
-            password = given
-            give(given)
+        nonlocal is_given
+        again, is_given = is_given, True
 
-        if password:
-            give(password)
+        def take(typed: str) -> None:
+            nonlocal password
+            password = typed
+            give(typed)
+
+        if not options.password:
+            chat.password_wanted(take, again=again)
+        elif again:
+            chat.fail("that is not the password")
         else:
-            chat.password_wanted(take)
+            give(password)
 
     url = options.url
     files_url = ServerURL("quic", url.host, options.quic_port or url.port)
@@ -176,10 +183,9 @@ def _endpoint(options: ChatOptions, reactor: Any, known: KnownServers, quic: Laz
     try:
         match url.scheme:
             case "tcp":
-                from twisted.internet.endpoints import HostnameEndpoint
+                from groupchat.client import tcp
 
-                endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, url.host, url.port)
-                return endpoint
+                return tcp.endpoint(reactor, url.host, url.port)
             case "quic":
                 return quic.lines_endpoint()
         from groupchat.client import tls

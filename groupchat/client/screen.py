@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from zlib import crc32
 
 from prompt_toolkit import PromptSession
@@ -24,6 +24,8 @@ from prompt_toolkit.styles import Style
 from groupchat.client.chat import Chat
 from groupchat.client.completion import ChatCompleter
 from groupchat.client.files.progress import Bar, lines
+from groupchat.client.lines import BYTE_ORDER_MARK
+from groupchat.client.process import discard_output
 from groupchat.client.view import Shown
 
 LINES_AT_ONCE = 500
@@ -131,6 +133,15 @@ class Screen:
         output.flush()
         app.invalidate()
 
+    def _flush(self, flush: Callable[[], None]) -> None:
+        """Write to the terminal. If it is gone, leave: SIGHUP may be ignored."""
+        try:
+            flush()
+        except OSError:
+            discard_output()
+            self.chat.status = self.chat.status or 1
+            self.chat.leave()
+
     def _rendered(self, shown: Shown) -> str:
         at = time.strftime("%H:%M ") if self._times else ""
         waits = "  (waits for the server)" if shown.waits else ""
@@ -160,6 +171,7 @@ class Screen:
         if isinstance(output, Vt100_Output):
             output.enable_cpr = False  # not every terminal reports where the cursor is, and nothing here needs it
             output.get_rows_below_cursor_position = lambda: 1  # type: ignore[method-assign] # shows the toolbar without it
+            output.flush = partial(self._flush, output.flush)  # type: ignore[method-assign]
         keys = KeyBindings()
         keys.add("c-c")(lambda event: self.interrupted())
         return PromptSession(
@@ -210,12 +222,16 @@ class Screen:
         return True  # keep the buffer: a second reset would lose the history until it is drawn again
 
     def _typed(self, lines: str) -> None:
-        """Pass on what was typed or pasted: one line or several."""
-        for line in lines.encode("utf-8", "surrogateescape").decode("utf-8", "replace").splitlines():
+        """Pass on what was typed or pasted. Several lines were pasted."""
+        text = lines.encode("utf-8", "surrogateescape").decode("utf-8", "replace").removeprefix(BYTE_ORDER_MARK)
+        rows = [row for row in text.splitlines() if row.strip()]
+        if len(rows) > 1 and self._question is None:
+            self.chat.pasted(rows)
+        elif len(rows) > 1:
+            self.chat.problem("An answer is one line.")
+        elif rows:
             question, self._question = self._question, None
             if question is None:
-                self.chat.typed(line)
-            elif line.strip():
-                question.then(line.strip())
+                self.chat.typed(rows[0])
             else:
-                self._question = question
+                question.then(rows[0].strip())

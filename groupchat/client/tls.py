@@ -10,13 +10,14 @@ from OpenSSL import SSL
 from service_identity import CertificateError, VerificationError
 from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupchat.client import tcp
 from groupchat.client.trust import KnownServers, UntrustedError
-from groupchat.client.url import host_and_port
+from groupchat.client.url import host_and_port, without_zone
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -24,7 +25,7 @@ class TLSConnectionCreator:
     """Creates the TLS side of each connection to one server. With `ca`, only that file is trusted."""
 
     def __init__(self, host: str, port: int, known: KnownServers, ca: Path | None) -> None:
-        self.host = host
+        self.host = without_zone(host)
         self.server = host_and_port(host, port)
         self.known = known
         self.ca = ca
@@ -99,7 +100,7 @@ def endpoint(reactor: Any, host: str, port: int, known: KnownServers, ca: Path |
         creator.context()
     except SSL.Error as error:
         raise OSError(f"{ca} has no certificate in it that can be read") from error
-    wrapped: IStreamClientEndpoint = wrapClientTLS(creator, HostnameEndpoint(reactor, host, port))
+    wrapped: IStreamClientEndpoint = wrapClientTLS(creator, tcp.endpoint(reactor, host, port))
     return wrapped
 
 

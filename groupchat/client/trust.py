@@ -54,11 +54,14 @@ class KnownServers:
         self.path = path
         self._trust_new = trust_new
 
+    def _lines(self) -> list[str]:
+        return self.path.read_text("utf-8-sig").splitlines()
+
     def find(self, server: str) -> str | None:
         """Return the fingerprint of a server, SYSTEM, or None. Raises OSError if the file cannot be read."""
         found = None
         with suppress(FileNotFoundError):
-            for line in self.path.read_text().splitlines():
+            for line in self._lines():
                 name, _, fingerprint = line.partition(" ")
                 if name == server:
                     found = fingerprint.strip()
@@ -68,7 +71,7 @@ class KnownServers:
         """Store a fingerprint. Raises OSError if the file cannot be written."""
         lines = []
         with suppress(FileNotFoundError):
-            lines = [line for line in self.path.read_text().splitlines() if line.partition(" ")[0] != server]
+            lines = [line for line in self._lines() if line.partition(" ")[0] != server]
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=self.path.parent)
         with os.fdopen(descriptor, "w") as file:

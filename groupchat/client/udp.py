@@ -79,12 +79,25 @@ class Demultiplexer(DatagramProtocol):
         self._receiver.refused("nothing is listening")
 
 
+class ZoneSocket(socket.socket):
+    """A socket that connects to IPv6 addresses with a zone, such as `fe80::1%eth0`. Python's own drops the zone."""
+
+    def connect(self, address: Any) -> None:
+        host, port = address
+        *_, where = socket.getaddrinfo(host, port, self.family, self.type, flags=socket.AI_NUMERICHOST)[0]
+        super().connect(where)
+
+
 class ConnectedPort(Port):
     """A port that stays open when a datagram is refused.
 
     Reactors on poll and epoll take the error event of a refused datagram for a lost connection, and never call
     `connectionRefused`. To the server a new port would be a new member, so this one is kept.
     """
+
+    def createInternetSocket(self) -> socket.socket:
+        made: socket.socket = super().createInternetSocket()
+        return ZoneSocket(made.family, made.type, made.proto, made.detach())
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if reason is not None and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 DEFAULT_PORT = 12345
 SCHEMES = ("udp", "tcp", "tls", "quic")
 
+_ESCAPED_ZONE = re.compile("%25(?=.)")  # %25 alone is the zone 25
+
 
 @dataclass(frozen=True, slots=True)
 class ServerURL:
-    """The URL of a server. `host` is a name, or an address without brackets."""
+    """The URL of a server. `host` is a name, or an address without brackets. An IPv6 address may have a %zone."""
 
     scheme: str
     host: str
@@ -22,7 +25,17 @@ class ServerURL:
 
 def host_and_port(host: str, port: int) -> str:
     """Return `HOST:PORT`, with an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"[{_ESCAPED_ZONE.sub('%2525', host, 1)}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def without_zone(host: str) -> str:
+    """Return a host without the %zone of its address: certificates have none."""
+    return host.partition("%")[0] if ":" in host else host
+
+
+def address(literal: str) -> str:
+    """Return an address that stood in brackets. Its zone may follow %, or %25 as in RFC 6874: `fe80::1%25eth0`."""
+    return _ESCAPED_ZONE.sub("%", literal, 1)
 
 
 def parse_url(url: str) -> ServerURL:
@@ -37,7 +50,7 @@ def parse_url(url: str) -> ServerURL:
         host, closed, port = rest[1:].partition("]")
         if not closed or (port and not port.startswith(":")):
             raise ValueError("an IPv6 address stands in brackets: [::1]:12345")
-        port = port.removeprefix(":")
+        host, port = address(host), port.removeprefix(":")
     elif rest.count(":") > 1:
         raise ValueError("an IPv6 address stands in brackets: [::1]:12345")
     else:

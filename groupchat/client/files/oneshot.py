@@ -25,7 +25,7 @@ from groupchat.client.files.requests import ListedFile
 from groupchat.client.files.sharing import PROGRESS_SECONDS, done_in_words, kept_in_words, listed_in_words
 from groupchat.client.files.transfers import ENDS, Transfer, Transfers
 from groupchat.client.lazy_quic import LazyQUIC
-from groupchat.client.process import LAST_SECONDS, complain, ending_signals
+from groupchat.client.process import LAST_SECONDS, complain, ending_signals, write_output
 from groupchat.client.trust import KnownServers, UnknownCertificateError, default_path
 from groupchat.client.url import ServerURL
 
@@ -53,7 +53,7 @@ class OneShot:
                 self._fail(_reason(error))
             else:
                 entry = _as_json if as_json else listed_in_words
-                self._write("".join([f"{entry(file)}\n" for file in found]))
+                self._status = write_output("".join([f"{entry(file)}\n" for file in found]))
 
         return self._run(work)
 
@@ -102,16 +102,6 @@ class OneShot:
         timer.start()
         self._transfers.stop()
         self._work.cancel()
-
-    def _write(self, text: str) -> None:
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:  # the reader has closed the pipe, which is no error
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        except OSError as error:
-            self._fail(f"standard output: {error.strerror}")
 
     def _fail(self, why: str) -> None:
         self._status = self._status or 1
