@@ -16,6 +16,8 @@ from tests.web import HOST, KEY, Line, WebTestCase, parse
 
 OTHER = "ee" * 16
 
+OTHER_KEY = "ff" * 16
+
 
 class JoiningTests(WebTestCase):
     def test_a_client_without_a_key_is_nobody(self) -> None:
@@ -26,6 +28,7 @@ class JoiningTests(WebTestCase):
                 "group": "lobby",
                 "name": None,
                 "id": None,
+                "last_id": 0,
                 "head": 1,
                 "files": True,
                 "max_file": 5_000_000,
@@ -42,7 +45,7 @@ class JoiningTests(WebTestCase):
     def test_joining_without_a_key_creates_one(self) -> None:
         (cookie,) = self.post("/name", "Alice", key="").cookies
         name, key = cookie.partition(";")[0].split("=")
-        self.assertEqual(name, COOKIE)
+        self.assertEqual(name, f"http-{COOKIE}")
         self.assertRegex(key, "^[0-9a-f]{32}$")
         self.assertEqual(cookie.partition("; ")[2], "Path=/; Max-Age=31536000; HttpOnly; SameSite=Strict")
         self.assertEqual(self.get("/me", key=key).json["name"], "Alice")
@@ -235,6 +238,27 @@ class LookingTests(WebTestCase):
         bob, alice = reply["members"]
         self.assertEqual((bob["name"], bob["how"]), ("Bob", "polling"))
         self.assertEqual((alice["name"], alice["id"], alice["how"], alice["behind"]), ("Alice", member_id, "away", 0))
+
+    def test_the_last_contact_of_an_absent_member_is_told(self) -> None:
+        self.join("Alice")
+        self.join("Carol", OTHER_KEY)
+        stream = self.events()
+        self.pass_time(100)
+        stream.line.lose()
+        went = self.lobby.clock.seconds()
+        self.pass_time(100)
+        contacts = {
+            member["name"]: member["last_contact"] for member in self.get("/members", OTHER_KEY).json["members"]
+        }
+        self.assertEqual((contacts["Alice"], contacts["Carol"]), (went, went + 100))
+
+    def test_the_highest_id_that_was_used_is_told(self) -> None:
+        self.join()
+        self.assertEqual(self.get("/me").json["last_id"], 0)
+        for used, highest in [(7, 7), (3, 7), (10**12, 10**12)]:
+            body = json.dumps({"text": "hi", "id": used})
+            self.assertEqual(self.post("/messages", body, Content_Type="application/json").status, 200)
+            self.assertEqual(self.get("/me").json["last_id"], highest)
 
     def test_only_members_read_the_conversation(self) -> None:
         for path in ["/members", "/history", "/events"]:

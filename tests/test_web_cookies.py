@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from groupchat.core.limits import Limits
+from groupchat.frontends.web import guard
 from groupchat.frontends.web.guard import TrustedHosts
 from tests.web import KEY, Reply, WebTestCase
 
@@ -18,7 +19,7 @@ PLANTED = "ee" * 16
 JOIN_ID = "3735928559-195948557-4276996862-2882343476"
 
 
-def key_in(reply: Reply, name: str = "groupchat") -> str:
+def key_in(reply: Reply, name: str = "http-groupchat") -> str:
     """Return the key in the only cookie that an answer sets."""
     (cookie,) = reply.cookies
     found, _, rest = cookie.partition("=")
@@ -98,6 +99,28 @@ class AuthorTests(CookieTestCase):
         body = json.dumps({"text": "hi", "as": "1"})
         self.refused(self.post("/messages?name=cron", body, "", Content_Type="application/json"), 403)
         self.assertEqual(self.told(), [])
+
+
+class PlainTests(CookieTestCase):
+    """A browser that has a cookie from TLS takes no other of that name without TLS."""
+
+    def test_the_cookies_with_and_without_tls_have_different_names(self) -> None:
+        names = {guard.own_name(name, secure=secure) for name in ("groupchat", "trust") for secure in (True, False)}
+        self.assertEqual(len(names | {"groupchat", "trust"}), 6)
+        self.assertEqual(self.who(key_in(self.post("/name", "Alice", ""))), "Alice")
+
+    def test_the_cookie_of_an_earlier_version_is_read(self) -> None:
+        old, new = (key_in(self.post("/name", name, "")) for name in ("Alice", "Carol"))
+        cookies = {f"groupchat={old}": "Alice", f"groupchat={old}; http-groupchat={new}": "Carol"}
+        for cookie, name in cookies.items():
+            self.assertEqual(self.ask("GET", "/me", Cookie=cookie).json["name"], name)
+
+    def test_a_browser_that_keeps_no_cookie_is_told_its_key(self) -> None:
+        reply = self.name("Alice", JOIN_ID)
+        self.assertEqual(reply.json["key"], key_in(reply))
+        self.assertEqual(self.who("", Authorization=f"Bearer {reply.json['key']}"), "Alice")
+        self.assertNotIn("key", self.name("Ali", key=reply.json["key"]).json)
+        self.assertNotIn("key", self.name("Cron", Authorization=f"Bearer {KEY}").json)
 
 
 class RepeatTests(CookieTestCase):

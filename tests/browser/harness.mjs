@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createSocket } from "node:dgram";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,6 +14,8 @@ import { chromium } from "playwright-core";
 const SECONDS = 90;
 const TWISTD = ["-c", "from twisted.scripts.twistd import run; run()", "--nodaemon", "--pidfile=", "groupchat"];
 const QUIET = ["quic", "background-networking", "component-update", "sync", "gpu"].map((what) => `--disable-${what}`);
+const LAN = "--host-resolver-rules=MAP *.lan 127.0.0.1";
+const ARGUMENTS = ["--no-sandbox", "--no-first-run", LAN, ...QUIET];
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -76,6 +78,7 @@ export class Daemon {
       assert.equal(this.process.exitCode, null, this.output);
       this.ports = { web: port("http://127.0.0.1:"), tcp: port("TCP port "), udp: port("UDP port ") };
       this.url = `http://127.0.0.1:${this.ports.web}/`;
+      this.lan = `http://group.lan:${this.ports.web}/`; // no secure context, unlike 127.0.0.1
       return Object.values(this.ports).every(Boolean) && fetch(`${this.url}healthz`).then((answer) => answer.status !== 503, () => false);
     });
   }
@@ -133,9 +136,22 @@ let browser = null;
 export async function openBrowser() {
   browser ??= await chromium.launch({
     executablePath: process.env.CHROMIUM,
-    args: ["--no-sandbox", "--no-first-run", ...QUIET],
+    args: ARGUMENTS,
   });
   return browser;
+}
+
+/** A browser whose settings deny the storage of any data, cookies among them. */
+export async function browserWithoutStorage(t) {
+  const directory = await mkdtemp(join(tmpdir(), "groupchat-profile-"));
+  await mkdir(join(directory, "Default"));
+  await writeFile(join(directory, "Default", "Preferences"), JSON.stringify({ profile: { default_content_setting_values: { cookies: 2 } } }));
+  const context = await chromium.launchPersistentContext(directory, { executablePath: process.env.CHROMIUM, args: ARGUMENTS });
+  atEnd(t, async () => {
+    await context.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+  return context;
 }
 
 export async function closeBrowser() {
@@ -144,6 +160,7 @@ export async function closeBrowser() {
 
 /** Messages in the browser's console when a test stops the server, or something is refused. */
 export const AWAY = /net::ERR_/;
+const NO_TLS = /Cross-Origin-Opener-Policy header has been ignored/;
 export const REFUSED = /status of 4(01|03|09|13|29)/;
 
 /** A person with a browser profile. At the end of the test its console may only have errors that `allow` matches. */
@@ -152,7 +169,8 @@ export async function person(t, { allow = null, keep = null, ...options } = {}) 
   const wrong = [];
   context.setDefaultTimeout(SECONDS * 1000);
   context.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !allow?.test(message.text())) wrong.push(message.text());
+    const isAllowed = [NO_TLS, allow].some((one) => one?.test(message.text()));
+    if (["error", "warning"].includes(message.type()) && !isAllowed) wrong.push(message.text());
   });
   context.on("weberror", (error) => wrong.push(error.error().stack));
   atEnd(t, async () => {
@@ -161,6 +179,13 @@ export async function person(t, { allow = null, keep = null, ...options } = {}) 
   });
   return { context, page: await context.newPage() };
 }
+
+/** Make a page hidden or visible, as a browser does when the person goes to another tab. */
+export const hide = (page, hidden) =>
+  page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
 
 /** The page of a person who has joined. */
 export async function joined(t, daemon, name, options) {

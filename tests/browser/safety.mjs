@@ -108,12 +108,12 @@ test("a link before thousands of brackets is found quickly", async (t) => {
 });
 
 const PLANTED = "ee".repeat(16);
-const who = async (daemon, key) => (await (await daemon.request("me", { headers: { Cookie: `groupchat=${key}` } })).json()).name;
+const who = async (daemon, key) => (await (await daemon.request("me", { headers: { Cookie: `http-groupchat=${key}` } })).json()).name;
 
 test("whoever plants a cookie does not know the key of the member", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page, context } = await person(t);
-  const plant = () => context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  const plant = () => context.addCookies([{ name: "http-groupchat", value: PLANTED, url: daemon.url }]);
   await plant();
   await page.goto(daemon.url);
   await page.locator("#entry").waitFor();
@@ -135,7 +135,7 @@ test("the page is on a planted seat only if it shows that name", async (t) => {
   await daemon.request("name", { method: "POST", body: "Mallory", headers: { Authorization: `Bearer ${PLANTED}` } });
   await page.goto(daemon.url);
   await page.locator("#entry").waitFor();
-  await context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await context.addCookies([{ name: "http-groupchat", value: PLANTED, url: daemon.url }]);
   await page.locator("#entry").fill("Alice");
   await page.keyboard.press("Enter");
   await page.locator("#chat").waitFor();
@@ -150,7 +150,7 @@ test("a cookie planted later does not make others the author", async (t) => {
   await daemon.request("name", { method: "POST", body: "Mallory", headers: { Authorization: `Bearer ${PLANTED}` } });
   await sees(page, "Mallory has joined");
   await page.locator("#people .person", { hasText: "Bob" }).click();
-  await context.addCookies([{ name: "groupchat", value: PLANTED, url: daemon.url }]);
+  await context.addCookies([{ name: "http-groupchat", value: PLANTED, url: daemon.url }]);
   await say(page, "a secret");
   await until("the page shows who it is now", async () => (await page.locator("#self").textContent()) === "Mallory");
   await page.locator("#waiting .failure").waitFor();

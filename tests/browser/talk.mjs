@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, enter, joined, person, REFUSED, say, sees, shown, until } from "./harness.mjs";
+import { closeBrowser, Daemon, enter, hide, joined, person, REFUSED, say, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -169,16 +169,11 @@ test("the title counts messages while the page is hidden", async (t) => {
   const daemon = await Daemon.start(t, "--db", ":memory:");
   const { page } = await joined(t, daemon, "Alice");
   const bob = await daemon.telnet(t, "Bob");
-  const hide = (hidden) =>
-    page.evaluate((value) => {
-      Object.defineProperty(document, "hidden", { value, configurable: true });
-      document.dispatchEvent(new Event("visibilitychange"));
-    }, hidden);
-  await hide(true);
+  await hide(page, true);
   bob.send("one", "two");
   await until("the title counts them", async () => (await page.title()) === "(2) lobby");
   assert.equal(await page.locator("#log .new").count(), 1);
-  await hide(false);
+  await hide(page, false);
   assert.equal(await page.title(), "lobby");
   assert.equal(await page.locator("#spoken p", { hasText: "Bob: two" }).count(), 1);
 });

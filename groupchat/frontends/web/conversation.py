@@ -48,6 +48,7 @@ def me(site: Site, request: Request) -> Answer:
     value = {
         "group": site.service.settings.name,
         **_who(member),
+        "last_id": member.ids.last if member is not None and member.ids is not None else 0,
         "head": _head(site),
         "files": site.has_files,
         "max_file": site.max_file,
@@ -69,13 +70,13 @@ async def name(site: Site, request: Request) -> Answer:
     """Join; or rename a member.
 
     A browser joins with a new key, since another program may have planted its cookie, and know the key in that. An id
-    says that it joins, whatever its cookie says.
+    says that it joins, whatever its cookie says. The answer has the key, for a browser that does not keep the cookie.
     """
     body = _body(request, "name")
     _check_author(request.member, body)
-    wanted, key, headers = _field(body, "name"), request.key, list[tuple[bytes, bytes]]()
+    wanted, key, headers, new = _field(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
     if not request.script_key and ("id" in body or request.member is None):
-        key = _new_key(body.get("id"))
+        new["key"] = key = _new_key(body.get("id"))
         headers.append(guard.set_cookie(COOKIE, key, secure=request.secure))
     if not key:
         raise Refusal(400, "A key is 32 hex digits, made at random.")
@@ -96,7 +97,7 @@ async def name(site: Site, request: Request) -> Answer:
     member = site.group.by_secret.get(secret)
     if member is None:
         raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
-    return answers.of({**_who(member), "head": _head(site)}, headers=headers)
+    return answers.of({**_who(member), "head": _head(site), **new}, headers=headers)
 
 
 def _check_author(member: Member | None, body: Mapping[str, Any]) -> None:
@@ -172,6 +173,7 @@ def members(site: Site, request: Request) -> Answer:
             **_who(member),
             "how": "polling" if member.address else "live" if site.service.seats.is_connected(member) else "away",
             "since": member.since or None,
+            "last_contact": max(member.contact, member.logged),
             "behind": group.behind(member),
         }
         for member, _ in zip(group.members.values(), range(MAX_USERS), strict=False)

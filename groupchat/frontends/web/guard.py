@@ -34,6 +34,9 @@ COOKIE_SECONDS = 365 * 24 * 3600
 HOST_PREFIX = "__Host-"
 """Browsers take a cookie whose name begins with this from the very host alone, and over TLS: RFC 6265bis, 4.1.3.2."""
 
+PLAIN_PREFIX = "http-"
+"""Cookies without TLS begin with this: a browser that has a cookie from TLS takes no other of that name without TLS."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrustedHosts:
@@ -117,10 +120,23 @@ def cookie(header: str, name: str) -> str:
     return ""
 
 
-def set_cookie(name: str, value: str, *, secure: bool, seconds: int = COOKIE_SECONDS) -> tuple[bytes, bytes]:
+def own_name(name: str, *, secure: bool) -> str:
+    """Return the name under which a cookie is set, with TLS or without."""
+    return (HOST_PREFIX if secure else PLAIN_PREFIX) + name
+
+
+def set_cookie(name: str, value: str, *, secure: bool) -> tuple[bytes, bytes]:
     """Return a Set-Cookie header: scripts cannot read the cookie, and requests from other sites do not carry it."""
-    prefix, end = (HOST_PREFIX, "; Secure") if secure else ("", "")
-    words = f"{prefix}{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{end}"
+    return _cookie(own_name(name, secure=secure), value, COOKIE_SECONDS, "; Secure" if secure else "")
+
+
+def delete_cookie(name: str) -> tuple[bytes, bytes]:
+    """Return a Set-Cookie header that removes the cookie of exactly this name."""
+    return _cookie(name, "", 0)
+
+
+def _cookie(name: str, value: str, seconds: int, end: str = "") -> tuple[bytes, bytes]:
+    words = f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{end}"
     return b"Set-Cookie", words.encode()
 
 

@@ -101,9 +101,9 @@ class Request(http.Request):
         return self.text("Authorization") or ""
 
     def cookie_values(self, name: str) -> tuple[str, str]:
-        """Return the value of a cookie that only this host can set, over TLS, and of one that others can; or empty."""
+        """Return the value of a cookie, which over TLS only this host can set, and of that of earlier versions."""
         header = "; ".join(self.fields("Cookie"))
-        return guard.cookie(header, guard.HOST_PREFIX + name) if self.secure else "", guard.cookie(header, name)
+        return guard.cookie(header, guard.own_name(name, secure=self.secure)), guard.cookie(header, name)
 
     @property
     def script_key(self) -> str:
@@ -125,7 +125,7 @@ class Request(http.Request):
         if own or not old or self.key != old or self.member is None:
             return ()
         new = guard.set_cookie(COOKIE, old, secure=True)
-        return new, guard.set_cookie(COOKIE, "", secure=False, seconds=0)
+        return new, guard.delete_cookie(COOKIE)
 
     @property
     def secret(self) -> str:

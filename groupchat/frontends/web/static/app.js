@@ -3,8 +3,10 @@
 // Lines have numbers, and are requested after the last one seen. Texts have ids, and wait in the outbox until the server
 // has them. So nothing is lost or doubled by a reload, a broken connection or a restart.
 
-import { ask, follow, pause, Refused } from "./net.js";
-import { get, Outbox, set } from "./outbox.js";
+import { ask, follow, hasKey, leave, pause, Refused, useKey, watchLate } from "./net.js";
+import { Outbox } from "./outbox.js";
+import { get, set } from "./store.js";
+import { Tabs } from "./tabs.js";
 import { $, bubble, Log, make, notice, put, style } from "./log.js";
 import { closeSheet, question, Side, Uploads } from "./side.js";
 
@@ -15,7 +17,7 @@ const MOST_PASTED = 100; // lines: a member may say as many at once
 const FORBIDDEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+/g;
 
 const me = {}; // see GET /me
-const mine = new Set(get("mine", [])); // the member ids that this browser had
+const mine = new Set([].concat(get("mine", []))); // the member ids that this browser had
 const isOwn = (line) => mine.has(line.by);
 const isAway = () => document.hidden;
 const text = $("text");
@@ -23,7 +25,10 @@ const text = $("text");
 let cursor = 0; // the number of the last line received
 let connected = false;
 let seated = false; // has been a member since the page was loaded
-let stream = new AbortController();
+let stream = new AbortController(); // ends the session on this page: of the stream, or of listening to another tab
+let listening = false; // to the tab that has the stream
+let reason = ""; // why there is no connection
+let knewPassword = false; // the server has just accepted it
 let hurry = () => {}; // ends the pause before the next try
 let unread = 0; // messages that came while the page was hidden
 let fresh = 0; // messages that came while it was scrolled up
@@ -33,6 +38,7 @@ const log = new Log(isOwn, older, () => refresh());
 const outbox = new Outbox(showWaiting);
 const side = new Side(me);
 const uploads = new Uploads(me);
+const tabs = new Tabs(() => stream.abort(), heard);
 
 /** Call `act`; if the server refuses, call `onRefused` with the error. */
 async function trying(act, onRefused) {
@@ -49,14 +55,16 @@ async function connect() {
 		const session = async () => {
 			if (!(await sit(seated && !get("left") && get("name")))) return false;
 			await catchUp();
+			if (!hasKey()) await tabs.start();
 			stream = new AbortController();
-			await follow(cursor, stream.signal, opened, received);
+			const { leads } = tabs;
+			await (leads ? follow(cursor, stream.signal, opened, received) : listen(stream.signal));
 			failures = 0;
-			wait = 0.5;
+			wait = leads === tabs.leads ? 0.5 : 0;
 			return true;
 		};
 		const goesOn = await trying(session, (error) => {
-			if (error.status === 401) return showDoor("password");
+			if (error.status === 401) return showDoor("password", knewPassword ? NO_COOKIE : "");
 			if (error.status === 409) return showDoor("name", error.message);
 			wait = Math.max(Math.min(LONGEST_WAIT, 2 ** failures / 2), error.after);
 			if (error.status !== 403) trouble(error.passing ? "No connection." : error.message);
@@ -68,30 +76,52 @@ async function connect() {
 	}
 }
 
-let joinId; // made at random, for all tabs: if the answer to a join is lost, the server knows its repeat by this
-const nextId = () => set("join", (joinId = crypto.getRandomValues(new Uint32Array(4)).join("-")));
+/** Make an id for the next join, from all tabs: if the answer to a join is lost, the server knows its repeat by this. */
+const nextId = () => set("join", crypto.getRandomValues(new Uint32Array(4)).join("-"));
 
 /** Ask who we are; if nobody, join with `name`. Return false if the person has to do that. */
 async function sit(name) {
-	if (!get("join", joinId)) nextId();
-	const id = get("join", joinId); // before asking: another tab may join meanwhile
+	if (!/^[\d-]{16,}$/.test(get("join"))) nextId();
+	const id = get("join"); // before asking: another tab may join meanwhile
 	Object.assign(me, await ask("me"));
+	knewPassword = false;
 	put("group", put("door-title", me.group));
 	$("attach").hidden = !me.files;
 	refresh();
-	if (!me.name && name) {
-		Object.assign(me, await ask("name", { name, id }));
-		nextId();
-		set("left", null);
-	}
+	if (!me.name && name) await join(name, id);
 	if (!me.name) return showDoor("name");
 	seated = true;
+	outbox.used = Math.max(outbox.used, me.last_id);
 	mine.add(me.id);
 	set("mine", [...mine].slice(-50));
 	named(me.name);
 	showChat();
 	return true;
 }
+
+/** Join. If the browser does not keep the cookie of the new seat, go on with its key as long as the page is open. */
+async function join(name, id) {
+	const { key, ...joined } = await ask("name", { name, id });
+	Object.assign(me, await ask("me"));
+	if (me.id !== joined.id && key) {
+		useKey(key);
+		tabs.stop();
+		Object.assign(me, joined);
+	}
+	nextId();
+	set("left", null);
+	showUnkept();
+}
+
+function showUnkept() {
+	const lost = [...(hasKey() ? ["your seat"] : []), ...(set("kept", true) ? [] : ["drafts", "messages that wait"])];
+	const words = `This browser keeps nothing for this page. If you close or reload it, you lose: ${lost.join(", ")}.`;
+	if (!lost.length || $("unkept-text").textContent === words) return; // it is said once
+	put("unkept-text", words);
+	$("unkept").hidden = false;
+}
+
+$("unkept-close").onclick = () => ($("unkept").hidden = true);
 
 /** Fetch what the stream does not send: at first the last lines, later those that came without a seat. */
 async function catchUp() {
@@ -118,10 +148,13 @@ async function catchUp() {
 }
 
 function opened() {
+	if (connected) return;
 	connected = true;
-	if (!$("banner").hidden) speak("Connected again.");
+	if (reason) speak("Connected again.");
+	reason = "";
 	$("banner").hidden = true;
 	side.changed(true);
+	tell();
 	send();
 }
 
@@ -131,8 +164,38 @@ function received(type, data) {
 	if (type === "stopping") trouble("The server is being stopped.");
 	if (type === "gone") stream.abort();
 	if (type !== "message") return;
-	if (!batch.length) queueMicrotask(() => take(batch.splice(0)));
+	if (!batch.length)
+		queueMicrotask(() => {
+			const lines = batch.splice(0);
+			tabs.post({ is: "lines", id: me.id, after: cursor, lines });
+			take(lines);
+		});
 	batch.push(JSON.parse(data));
+}
+
+// With other tabs
+
+/** Tell the other tabs how this one is connected, and up to which line it knows the conversation. */
+const tell = () => tabs.leads && tabs.post({ is: "here", id: me.id, after: cursor, connected, reason });
+
+/** Take lines from the tab that has the stream, until `signal` is aborted. */
+async function listen(signal) {
+	const over = new Promise((done) => (signal.onabort = done));
+	listening = true;
+	tabs.ask();
+	await over;
+	listening = false;
+}
+
+function heard({ is, id, after, lines, connected: isConnected, reason: why }) {
+	if (is === "who") tell();
+	if (is === "hurry") hurry();
+	if (is === "used") outbox.used = Math.max(outbox.used, id);
+	if (!listening || !["here", "lines"].includes(is)) return;
+	if (is === "here" && !isConnected) return why && trouble(why);
+	if (id !== me.id || after > cursor) return stream.abort(); // to ask who we are, and for the lines between
+	if (lines) take(lines);
+	opened();
 }
 
 async function rest(seconds) {
@@ -147,14 +210,41 @@ async function rest(seconds) {
 
 function trouble(why) {
 	connected = false;
-	put("trouble", why);
-	$("banner").hidden = false;
-	if ($("chat").hidden && $("door").hidden) showDoor("wait", why);
+	reason = why;
+	warn(why);
+	tell();
 }
 
-$("now").onclick = () => hurry();
-addEventListener("online", () => hurry());
+function warn(why, canHurry = true) {
+	put("trouble", why);
+	if (listening || !canHurry) put("when", "");
+	$("now").hidden = !canHurry;
+	$("banner").hidden = false;
+	if ($("chat").hidden && $("door").hidden) showDoor("wait", why);
+	else if (!canHurry && $("chat").hidden) put("door-why", why);
+}
+
+// A browser opens few connections to one server. While all are taken, a request waits, and nothing else would say so.
+const LATE = "The server has not answered for some seconds. Is this page open in many tabs, or are many files on their way? Close some.";
+
+watchLate((isLate) => {
+	if (isLate) return reason || warn(LATE, false);
+	$("banner").hidden = !reason;
+	if (reason) warn(reason);
+});
+
+const hurryAll = () => {
+	hurry();
+	tabs.post({ is: "hurry" });
+};
+
+$("now").onclick = hurryAll;
+addEventListener("online", hurryAll);
 addEventListener("offline", () => stream.abort());
+addEventListener("pagehide", () => {
+	tabs.stop();
+	if (hasKey() && me.name) leave();
+});
 
 // Receiving
 
@@ -177,7 +267,7 @@ function take(lines) {
 	refresh();
 	if (strange.length > 5) speak(`${others.length} new messages`);
 	else strange.forEach((line) => speak(inWords(line)));
-	if (isAway() && others.length) notify(others);
+	if (isAway() && others.length && tabs.leads) notify(others);
 }
 
 function inWords(line) {
@@ -226,10 +316,17 @@ $("jump").onclick = () => {
 document.addEventListener("visibilitychange", () => {
 	if (isAway()) return log.mark(0);
 	hurry();
+	tabs.take();
+	log.nameDays();
 	unread = 0;
 	refresh();
 	side.changed();
 });
+
+setInterval(() => {
+	log.nameDays();
+	send(); // what a closed tab has left
+}, 30_000);
 
 const canNotify = "Notification" in window && isSecureContext;
 const wantsNotices = () => canNotify && Notification.permission === "granted" && get("notify", false);
@@ -267,7 +364,7 @@ let sending = false;
 async function send() {
 	if (sending) return;
 	sending = true;
-	for (let item; connected && (item = outbox.next()); ) if (isToSay(item)) await sendOne(item);
+	for (let item; connected && (item = outbox.next(tabs.leads)); ) if (isToSay(item)) await sendOne(item);
 	sending = false;
 }
 
@@ -323,21 +420,27 @@ function failure(item) {
 		text.focus();
 		outbox.remove(item);
 	};
-	again.onclick = async () => {
+	again.onclick = () => {
 		remove.onclick();
-		await outbox.add(item.text, item.to, cursor); // with a new id: the old one was refused
-		send();
+		sendLater(item.text, item.to); // with a new id: the old one was refused
 	};
 	return make("div.failure", {}, make("span", { role: "alert" }, `Not sent. ${item.failed}`), again, remove);
 }
 
-async function say(...texts) {
-	const all = texts.map((one) => one.replace(FORBIDDEN, " ").trim()).filter(Boolean);
-	log.mark(0);
-	await Promise.all(all.map((one) => outbox.add(one, to, cursor)));
-	log.toEnd();
+/** Show a text as waiting, and send it in its turn. */
+async function sendLater(text, to) {
+	tabs.post({ is: "used", id: await outbox.add(text, to, cursor) });
 	send();
 }
+
+function say(...texts) {
+	const all = texts.map((one) => one.replace(FORBIDDEN, " ").trim()).filter(Boolean);
+	log.mark(0);
+	all.forEach((one) => sendLater(one, to));
+	log.toEnd();
+}
+
+addEventListener("beforeunload", (event) => outbox.items.some((item) => !item.stored && !item.said) && event.preventDefault());
 
 // Writing
 
@@ -481,6 +584,8 @@ for (const type of ["dragenter", "dragleave", "dragover", "drop"])
 
 // The door: the password, the name
 
+const NO_COOKIE = "That is the password, but this browser does not keep the cookie that says so. Allow cookies for this page.";
+
 const entry = $("entry");
 const enter = $("enter-button");
 let asked = "";
@@ -488,6 +593,7 @@ let asked = "";
 function showDoor(what, why = "") {
 	const password = what === "password";
 	asked = what;
+	if (what !== "wait") tabs.stop();
 	closeSheet();
 	$("chat").hidden = true;
 	$("door").hidden = false;
@@ -512,6 +618,7 @@ $("enter").onsubmit = async (event) => {
 		async () => {
 			put("door-why", "");
 			await (asked === "password" ? ask("password", value) : sit(value.trim()));
+			knewPassword = asked === "password";
 			connect();
 		},
 		(error) => {
@@ -531,6 +638,7 @@ function named(name) {
 
 function showChat() {
 	if (!$("chat").hidden) return;
+	showUnkept();
 	$("door").hidden = true;
 	$("chat").hidden = false;
 	showNotify();
@@ -570,7 +678,7 @@ $("leave").onclick = async () => {
 };
 
 const draft = get("draft");
-if (draft) text.value = draft.text;
+text.value = draft?.text ?? "";
 writeTo(draft?.to ?? null);
 showWaiting();
 connect();

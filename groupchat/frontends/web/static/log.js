@@ -20,13 +20,16 @@ const day = (at, before = 0) => {
 	date.setDate(date.getDate() - before);
 	return date.toDateString();
 };
-export const time = (at) => clock.format(at * 1000);
+const time = (at) => clock.format(at * 1000);
 
 function dayInWords(at) {
 	const now = Date.now() / 1000;
 	if (day(at) === day(now)) return "Today";
 	return day(at) === day(now, 1) ? "Yesterday" : calendar.format(at * 1000);
 }
+
+/** Return a time, with the day if that is not today. */
+export const moment = (at) => (day(at) === day(Date.now() / 1000) ? "" : `${dayInWords(at).replace("Yes", "yes")}, `) + time(at);
 
 /** Return the words of a notice after the name; empty for other lines. */
 export const notice = (line) =>
@@ -190,6 +193,14 @@ export class Log {
 		else if (atEnd && this._to - this._from < MOST_ROWS + STEP) this._down();
 	}
 
+	/** Name the days anew: after midnight, today is yesterday. */
+	nameDays() {
+		for (const one of this._list.querySelectorAll(".day")) {
+			const words = dayInWords(one.dataset.at);
+			if (one.textContent !== words) one.textContent = words;
+		}
+	}
+
 	/** Draw "New" above this line; 0 removes it. */
 	mark(number) {
 		const old = this._new;
@@ -211,7 +222,7 @@ export class Log {
 		const isNew = line.number === this._new;
 		const newDay = !before || day(before.at) !== day(line.at);
 		const row = make(words ? "li.notice" : own ? "li.own" : "li.other");
-		if (newDay) row.append(make("div.day", {}, dayInWords(line.at)));
+		if (newDay) row.append(make("div.day", { "data-at": line.at }, dayInWords(line.at)));
 		if (isNew) row.append(make("div.new", {}, "New"));
 		if (words) {
 			row.append(make("p", {}, ...(line.name ? [bdi(line.name), " "] : []), words));

@@ -1,6 +1,7 @@
 // The network: requests, the stream of lines, and uploads.
 
 const PATIENCE = 20_000; // ms for an answer
+const LATE = 4_000; // ms after which an answer that has not begun is late
 const SILENCE = 40_000; // ms without a heartbeat after which a stream counts as broken
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -13,10 +14,28 @@ export class Refused extends Error {
 	}
 }
 
-async function request(path, options) {
-	const response = await fetch(path, { cache: "no-store", redirect: "error", ...options }).catch(() => {
-		throw new Refused(0, "The server cannot be reached.");
-	});
+const authorization = {}; // for a browser that does not keep the cookie
+
+/** Send this key with all requests, instead of the cookie. */
+export const useKey = (key) => (authorization.Authorization = `Bearer ${key}`);
+export const hasKey = () => "Authorization" in authorization;
+
+const late = new Set(); // the timers of requests whose answers are late
+let onLate = () => {};
+
+/** Call `tell` with true when an answer is late, and with false when no answer is any more. */
+export const watchLate = (tell) => (onLate = tell);
+
+async function request(path, { headers, ...options }) {
+	const timer = setTimeout(() => onLate(Boolean(late.add(timer))), LATE);
+	const response = await fetch(path, { cache: "no-store", redirect: "error", headers: { ...headers, ...authorization }, ...options })
+		.catch(() => {
+			throw new Refused(0, "The server cannot be reached.");
+		})
+		.finally(() => {
+			clearTimeout(timer);
+			if (late.delete(timer)) onLate(late.size > 0);
+		});
 	if (response.ok) return response;
 	const { error } = await response.json().catch(() => ({}));
 	throw new Refused(response.status, error, Number(response.headers.get("Retry-After")) || 0);
@@ -54,6 +73,9 @@ function eventReader(onEvent) {
 	};
 }
 
+/** Leave when the page is closed: nobody could come back with the key. */
+export const leave = () => fetch("leave", { method: "POST", keepalive: true, headers: authorization }).catch(() => {});
+
 /** Follow the conversation after line `after`, until the stream ends or `signal` is aborted. EventSource would not say why
  * it was refused, nor that heartbeats stopped. */
 export async function follow(after, signal, onOpen, onEvent) {
@@ -74,6 +96,8 @@ export async function follow(after, signal, onOpen, onEvent) {
 			if (done) return;
 			feed(decoder.decode(value, { stream: true }));
 		}
+	} catch (error) {
+		if (!signal.aborted) throw error;
 	} finally {
 		clearTimeout(watch);
 		stop();
@@ -90,6 +114,7 @@ export function upload(file, name, onProgress) {
 	});
 	wire.open("PUT", `files/${encodeURIComponent(name)}`);
 	wire.responseType = "json";
+	if (hasKey()) wire.setRequestHeader("Authorization", authorization.Authorization);
 	wire.send(file);
 	return { promise, cancel: () => wire.abort() };
 }

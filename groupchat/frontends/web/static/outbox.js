@@ -1,65 +1,50 @@
-// Texts that are written and not yet sent. They survive reloads, and all tabs share them: each is an entry of localStorage,
-// under an id that the server accepts once, whichever tab sends it. If that is full, they last as long as the page.
+// Texts that are written and not yet sent. They survive reloads, and all tabs share them: each is stored under an id that
+// the server accepts once, whichever tab sends it. If nothing can be stored, they last as long as the page.
 
-const GROUP = "groupchat.";
+import { pause } from "./net.js";
+import { all, get, set, watch } from "./store.js";
+
 const OUT = "out.";
+const PATIENCE = 1000; // ms for the database: in some browsers it never answers
 
-export function get(key, otherwise = null) {
-	try {
-		return JSON.parse(localStorage.getItem(GROUP + key)) ?? otherwise;
-	} catch {
-		return otherwise;
-	}
-}
+const open = () =>
+	new Promise((done, fail) => {
+		const asking = indexedDB.open("groupchat");
+		asking.onupgradeneeded = () => asking.result.createObjectStore("ids");
+		asking.onsuccess = () => done(asking.result);
+		asking.onerror = fail;
+	});
 
-/** Store a value; null removes it. Return false if that failed. */
-export function set(key, value) {
-	try {
-		if (value === null) localStorage.removeItem(GROUP + key);
-		else localStorage.setItem(GROUP + key, JSON.stringify(value));
-		return true;
-	} catch {
-		return false;
-	}
-}
-
-const opened = new Promise((done) => {
-	const asking = indexedDB.open("groupchat");
-	asking.onupgradeneeded = () => asking.result.createObjectStore("ids");
-	asking.onsuccess = () => done(asking.result);
-	asking.onerror = () => done(null);
-});
-let last = 0;
-
-/** Return the next id. It counts up, since the server remembers only the last 64, and starts from the time of day, so that
- * it grows even if the browser forgot the last one. The transaction keeps two tabs from taking the same id. */
-async function nextId() {
-	const db = await opened;
-	const id = new Promise((done, fail) => {
-		const transaction = db.transaction("ids", "readwrite");
-		const ids = transaction.objectStore("ids");
+/** Count the last id up from `lowest` at least, in a transaction, so that two tabs never take the same. */
+async function countUp(opened, lowest) {
+	const transaction = (await opened).transaction("ids", "readwrite");
+	const ids = transaction.objectStore("ids");
+	return new Promise((done, fail) => {
 		let id;
 		const found = ids.get("last");
-		found.onsuccess = () => ids.put((id = (found.result || Date.now()) + 1), "last");
+		found.onsuccess = () => ids.put((id = Math.max(found.result || 0, lowest) + 1), "last");
 		transaction.oncomplete = () => done(id);
 		transaction.onabort = fail;
 	});
-	return id.catch(() => (last = (last || Date.now()) + 1));
 }
 
-/** The texts that wait, oldest first: {id, text, to, at, after, tried, failed, said, shown}.
+/** The texts that wait, oldest first: {id, text, to, at, after, tried, failed, said, shown, own}.
  *
- * `after`: the last line when it was written. `tried`: the member id under which it was sent, so that it may have been said.
- * `failed`: why it was refused. `said`: the server has it, and its line is to come. `shown`: a line like it has come.
+ * `id`: 0 for a moment at first. `after`: the last line when it was written. `tried`: the member id under which it was sent,
+ * so that it may have been said. `failed`: why it was refused. `said`: the server has it, and its line is to come. `shown`:
+ * a line like it has come. `own`: it was written in this tab.
  */
 export class Outbox {
 	constructor(onChange) {
 		this.items = [];
+		this.used = 0; // the highest id that was used, as far as this tab knows
 		this._changed = onChange;
 		this._order = Promise.resolve();
+		this._opened = open();
+		this._opened.catch(() => {});
 		this._load();
-		addEventListener("storage", ({ key }) => {
-			if (key && !key.startsWith(GROUP + OUT)) return;
+		watch(OUT, (isCleared) => {
+			if (isCleared) this.items.forEach((item) => item.id && !item.said && this.change(item, {}));
 			this._load();
 			onChange();
 		});
@@ -67,10 +52,7 @@ export class Outbox {
 
 	_load() {
 		const stored = new Map();
-		for (const key of Object.keys(localStorage)) {
-			const item = key.startsWith(GROUP + OUT) && get(key.slice(GROUP.length));
-			if (item) stored.set(item.id, item);
-		}
+		for (const item of all(OUT)) if (item?.id && item.text) stored.set(item.id, item);
 		// Known texts stay the same objects: one may be being sent. One that is no longer stored was sent by another tab.
 		this.items = this.items.filter((item) => item.said || !item.stored || stored.has(item.id));
 		for (const item of this.items) {
@@ -78,26 +60,39 @@ export class Outbox {
 			stored.delete(item.id);
 		}
 		this.items.push(...stored.values());
-		this.items.sort((one, other) => one.id - other.id);
+		this.items.sort((one, other) => (one.id || Number.MAX_VALUE) - (other.id || Number.MAX_VALUE));
 	}
 
-	/** Texts keep the order of these calls. */
+	/** Add a text, which is shown at once. Texts keep the order of these calls. Fire with its id, when it can be sent. */
 	add(text, to, after) {
+		const item = { id: 0, text, to, after, at: Date.now() / 1000, own: true };
+		this.items.push(item);
+		this._changed();
 		this._order = this._order.then(async () => {
-			const item = { id: await nextId(), text, to, after, at: Date.now() / 1000 };
-			this.items.push(item);
-			this.change(item, {});
+			item.id = await this._nextId();
+			if (this.items.includes(item)) this.change(item, {});
+			return item.id;
 		});
 		return this._order;
 	}
 
-	next() {
-		return this.items.find((item) => !item.said && !item.failed);
+	/** Return the next id, which is higher than all that were used: of lower ones, the server knows the last 64. */
+	async _nextId() {
+		const known = () => Math.max(this.used, Number(get("last")) || 0);
+		const counted = this._opened && (await Promise.race([countUp(this._opened, known()), pause(PATIENCE)]).catch(() => 0));
+		if (!counted) this._opened = null; // it is not asked again
+		set("last", (this.used = counted || known() + 1));
+		return this.used;
+	}
+
+	/** Return the next text to send: any, or only one that was written in this tab. */
+	next(any) {
+		return this.items.find((item) => item.id && !item.said && !item.failed && (any || item.own));
 	}
 
 	change(item, what) {
 		Object.assign(item, what);
-		const { said, shown, ...rest } = item;
+		const { said, shown, own, ...rest } = item;
 		item.stored = set(OUT + item.id, { ...rest, stored: true });
 		this._changed();
 	}
@@ -111,7 +106,7 @@ export class Outbox {
 	}
 
 	remove(item) {
-		this.items = this.items.filter(({ id }) => id !== item.id);
+		this.items = this.items.filter((one) => one !== item);
 		set(OUT + item.id, null);
 		this._changed();
 	}

@@ -1,7 +1,7 @@
 // Beside the conversation: people, files, questions, and uploads.
 
 import { ask, Refused, upload } from "./net.js";
-import { $, bdi, card, face, icon, make, put, time } from "./log.js";
+import { $, bdi, card, face, icon, make, moment, put } from "./log.js";
 
 const UPLOADS_AT_ONCE = 2;
 const MOST_FILES = 50;
@@ -53,8 +53,8 @@ function place() {
 	(wide.matches ? $("side") : sheet).append($("panel"));
 }
 
-function how({ how, since, behind }) {
-	const words = how === "away" && since ? `away since ${time(since)}` : how;
+function how({ how, last_contact: at, behind }) {
+	const words = how === "away" && at ? `away since ${moment(at)}` : how;
 	return behind ? `${words} · ${behind} behind` : words;
 }
 
@@ -185,6 +185,7 @@ export class Uploads {
 			if (file.size > most) throw new Refused(413, `Larger than ${inWords(most)}, the limit of this server.`);
 			await file.slice(0, 1).arrayBuffer(); // a folder cannot be read
 			if (entry.over) return;
+			state.textContent = "Waiting for a connection";
 			entry.wire = upload(file, name, ({ loaded, total }) => {
 				bar.value = total ? loaded / total : 1;
 				state.textContent = loaded < total ? `${inWords(loaded)} of ${inWords(total)}` : "Storing";
