@@ -17,8 +17,8 @@ HERE = Path(__file__).parent / "browser"
 STATIC = HERE.parent.parent / "groupchat" / "frontends" / "web" / "static"
 SECONDS = 600
 MAX_BYTES = 72_000
-"""The bound of all files of the page, which are 27 KB when sent with gzip. One stream for all tabs, and a page that works
-without storage and cookies, take 11 KB of it."""
+"""The bound of all files of the page, which are 27 KB when sent with gzip. One stream for all tabs, and a page that
+works without storage and cookies, take 11 KB of it."""
 
 
 class BrowserTestCase(TestCase):
