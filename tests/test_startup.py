@@ -360,7 +360,15 @@ class CheckTests(SynchronousTestCase):
 
 class MakefileTests(SynchronousTestCase):
     def test_make_run_takes_more_options(self) -> None:
-        command = [need("make", "make"), "-n", "run", "PORT=1", "WEB=2", "OPTIONS=--web-host chat.example.org"]
+        command = [
+            need("make", "make"),
+            "-n",
+            "--no-print-directory",
+            "run",
+            "PORT=1",
+            "WEB=2",
+            "OPTIONS=--web-host chat.example.org",
+        ]
         shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
         self.assertRegex(shown, r"--port 1 --tcp 1 --quic --web 2 --files shared --web-host chat\.example\.org\n\Z")
 

@@ -56,7 +56,9 @@ class UDPServiceTests(TestCase):
     @inlineCallbacks
     def receive(self) -> Any:
         """Return the next datagram."""
-        yield self.until(lambda: bool(select.select([self.socket], [], [], 0)[0]))
+        arrivals = select.poll()
+        arrivals.register(self.socket, select.POLLIN)
+        yield self.until(lambda: bool(arrivals.poll(0)))
         return self.socket.recv(65_535)
 
     def assertNothingReceived(self) -> None:
