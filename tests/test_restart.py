@@ -233,7 +233,9 @@ class RandomRestartTests(Directory):
                 node.settle()
                 again = self.after_a_kill(node, keep=keep, release=0)
                 self.assertEqual(self.state(again), self.state(node), f"seed {seed}")
+                node.stop()  # so that its files are closed: there are hundreds
                 node = again
+            node.stop()
 
     def test_the_file_does_not_grow_for_ever(self) -> None:
         self.patch(service_module, "SNAPSHOT_EVENTS", 100)
