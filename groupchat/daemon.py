@@ -18,7 +18,8 @@ from typing import Any
 from twisted.application import service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from groupchat.core.errors import GroupchatError
 
@@ -141,6 +142,29 @@ class InOrder(service.MultiService):
                 yield maybeDeferred(child.stopService)
             except Exception:
                 self._logger.failure("While stopping")
+
+
+@implementer(ILogObserver)
+class LastProblem(service.Service):
+    """Keeps the last warning or error that was logged, while it runs."""
+
+    _SEVERE = frozenset((LogLevel.warn, LogLevel.error, LogLevel.critical))
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = 0.0
+
+    def startService(self) -> None:
+        super().startService()
+        globalLogPublisher.addObserver(self)
+
+    def stopService(self) -> None:
+        super().stopService()
+        globalLogPublisher.removeObserver(self)
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") in self._SEVERE:
+            self.text, self.at = formatEvent(event), event["log_time"]
 
 
 def fail() -> None:

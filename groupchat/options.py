@@ -14,6 +14,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from groupchat import __version__
+from groupchat.core.errors import IllegalMessage
 from groupchat.core.limits import (
     BURST,
     EVERYWHERE,
@@ -26,6 +27,7 @@ from groupchat.core.limits import (
     Network,
     Settings,
 )
+from groupchat.core.names import nickname
 from groupchat.core.numbers import whole
 from groupchat.core.texts import one_line
 from groupchat.wire.datagrams import MAX_REPLY, REFUSAL
@@ -84,6 +86,11 @@ GROUPS: dict[str, list[Option]] = {
     "Who may take part": [
         Option("password-file", "File with the password of the group. Plain UDP does not ask for it.", "FILE"),
         Option(
+            "operator-file",
+            "File with the passwords that /operator takes, one a line; NAME:PASSWORD is for one member.",
+            "FILE",
+        ),
+        Option(
             "allow-udp",
             "Networks whose datagrams are accepted, such as 10.0.0.0/8,::1/128. Without it: all networks, or none if "
             "there is a password, which datagrams cannot carry.",
@@ -114,6 +121,12 @@ GROUPS: dict[str, list[Option]] = {
             "full|normal",
             "full",
         ),
+        Option(
+            "control",
+            "Unix socket over which groupchat-admin asks the daemon; without it, the name of --db and .control.",
+            "PATH",
+        ),
+        Option("control-group", "Group of users who may use that socket, too.", "NAME"),
         _whole("keep-lines", "Number of lines that are kept.", DEFAULTS.keep, 1),
         _whole("keep-days", "Number of days for which lines are kept; 0 is no limit.", DEFAULTS.keep_days),
     ],
@@ -266,17 +279,22 @@ class Options(usage.Options):
         self["udp-networks"] = _networks("allow-udp", self["allow-udp"], otherwise)
         self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
+        self["operators"] = _operators(Path(self["operator-file"])) if self["operator-file"] else ()
         _check_interface(self["interface"])
         _check_pidfile(self.parent["pidfile"] if self.parent else "")
 
     def _check_what_needs_what(self) -> None:
         if self["password-file"] and not (self["tcp"] or self["quic"] or self["web"]):
             raise usage.UsageError("--password-file needs --tcp, --quic or --web: datagrams cannot carry a password.")
+        if self["operator-file"] and not (self["tcp"] or self["quic"] or self["web"]):
+            raise usage.UsageError("--operator-file needs --tcp, --quic or --web: datagrams cannot carry a password.")
         if self["files"] is not None and not (self["quic"] or self["web"]):
             raise usage.UsageError("--files needs --quic or --web.")
         if self["certificate"] is not None and not self["quic"]:
             raise usage.UsageError("--certificate needs --quic.")
-        for name in ("certificate", "files"):
+        if self["control-group"] is not None and self["control"] is None and self["db"] == ":memory:":
+            raise usage.UsageError("--control-group needs --control if --db is :memory:.")
+        for name in ("certificate", "files", "control", "control-group"):
             if self[name] == "":
                 raise usage.UsageError(f"--{name} needs a path.")
 
@@ -343,3 +361,27 @@ def _password(path: Path) -> bytes:
     if not 0 < len(password) <= MAX_PASSWORD or b"\n" in password:
         raise usage.UsageError(f"--password-file {path} must have one line in it, of 1 to {MAX_PASSWORD} bytes.")
     return password
+
+
+def _operators(path: Path) -> tuple[bytes, ...]:
+    """Return the passwords of operators, each after the key of the name that it is for, which may be empty: `KEY:`."""
+    try:
+        lines = one_line(path.read_bytes()).splitlines()
+    except OSError as error:
+        raise usage.UsageError(f"--operator-file {path} cannot be read: {error.strerror}.") from None
+    found = tuple(_operator(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    if not found:
+        raise usage.UsageError(f"--operator-file {path} has no password in it.")
+    return found
+
+
+def _operator(path: Path, number: int, line: bytes) -> bytes:
+    name, colon, password = line.partition(b":")
+    name, password = (name.strip(), password.strip()) if colon else (b"", line.strip())
+    where = f"--operator-file {path}, line {number}"
+    if not 0 < len(password) <= MAX_PASSWORD or password.lower() == b"off":
+        raise usage.UsageError(f"{where}: a password has 1 to {MAX_PASSWORD} bytes, and is not `off`.")
+    try:
+        return (nickname(name.decode()).key.encode() if name else b"") + b":" + password
+    except (IllegalMessage, UnicodeDecodeError):
+        raise usage.UsageError(f"{where}: what is before the first : must be the name of a member.") from None

@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +23,20 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger, textFileLogObserver
 from twisted.python.failure import Failure
 
+from groupchat.control import ControlFactory, ControlService, check_usable
+from groupchat.control.requests import Daemon, ask
 from groupchat.core.errors import CannotOpen, CannotStart, GroupchatError
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
-from groupchat.daemon import Door, InOrder, allow_open_files, fail, limit_collections, limit_sockets, ways_in
+from groupchat.daemon import (
+    Door,
+    InOrder,
+    LastProblem,
+    allow_open_files,
+    fail,
+    limit_collections,
+    limit_sockets,
+    ways_in,
+)
 from groupchat.files import NoShelf
 from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
@@ -39,9 +51,11 @@ from groupchat.log.memory import MemoryLog
 from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
 from groupchat.options import MB, Options
+from groupchat.service.audit import Audit, path_of
 from groupchat.service.group_service import GroupService
 from groupchat.signals import LogFile, Signals
 from groupchat.startup import Ports, expiry, exposure, rehearse
+from groupchat.systemd import Systemd
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
@@ -89,8 +103,11 @@ def _daemon(options: Options) -> service.IService:
     for warning in warnings:
         _logger.warn("{warning}", warning=warning)
 
-    group_service = GroupService(_settings(options), _log(options, reactor), reactor, fail)
+    audit = Audit(None if options["db"] == ":memory:" else path_of(Path(options["db"])))
+    group_service = GroupService(_settings(options), _log(options, reactor), reactor, fail, audit)
     shelf = _shelf(options, group_service, reactor)
+    if shelf is not None:
+        group_service.eraser.remove_file = shelf.remove
     registry = ConnectionRegistry(group_service, _limits(options), reactor, LinesProtocol, shelf)
     quic = None if certificate is None else _quic(certificate, registry)
     make_protocol = partial(
@@ -103,7 +120,10 @@ def _daemon(options: Options) -> service.IService:
     shelf_service = None if shelf is None else ShelfService(shelf)
     streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
     # They start in this order, and stop in reverse: what uses something stops before it.
-    parts = [group_service, shelf_service, udp, quic, streams, web]
+    problem = LastProblem()
+    control = _control(options, group_service, partial(_facts, options, registry, problem), reactor)
+    systemd = Systemd(os.environ, reactor, group_service.ask_log, partial(_in_a_line, group_service))
+    parts = [problem, group_service, shelf_service, control, udp, quic, streams, web, systemd]
 
     def started() -> None:
         limit_collections()
@@ -112,6 +132,13 @@ def _daemon(options: Options) -> service.IService:
 
     observer = None if log_file is None else textFileLogObserver(log_file.file)
     return InOrder([part for part in parts if part is not None], fail, started, observer)
+
+
+def _in_a_line(group_service: GroupService) -> str:
+    members = group_service.group.members.values()
+    live = sum(map(group_service.seats.is_connected, members))
+    stored = "messages are stored" if group_service.is_well() else "MESSAGES CANNOT BE STORED"
+    return f"{len(members)} members, {live} live, {group_service.group.history.head} lines; {stored}"
 
 
 def _settings(options: Options) -> Settings:
@@ -143,6 +170,7 @@ def _limits(options: Options) -> Limits:
         max_per_host=options["max-per-host"],
         name_within=options["timeout"],
         password=options["password"],
+        operators=options["operators"],
     )
 
 
@@ -157,6 +185,39 @@ def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf
     )
     members = group_service.group.members
     return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
+
+
+def _control_path(options: Options) -> Path | None:
+    """Return the path of the control socket, or None if there is none."""
+    if options["control"] is not None:
+        return Path(options["control"])
+    return None if options["db"] == ":memory:" else Path(f"{options['db']}.control")
+
+
+def _control(
+    options: Options, group_service: GroupService, facts: Callable[[], Mapping[str, Any]], reactor: Any
+) -> ControlService | None:
+    path = _control_path(options)
+    if path is None:
+        return None
+    daemon = Daemon(group_service, group_service.audit, reactor, facts, reactor.stop, reactor.seconds())
+    factory = ControlFactory(partial(ask, daemon), reactor, group_service.survive)
+    return ControlService(path, options["control-group"] or "", factory, reactor)
+
+
+def _facts(options: Options, registry: ConnectionRegistry, problem: LastProblem) -> Mapping[str, Any]:
+    """Return what the parts outside of the group have to say for the status."""
+    facts: dict[str, Any] = {"connections": len(registry.connections), "connections_refused": registry.refused}
+    if options["db"] != ":memory:":
+        with suppress(OSError):
+            room = os.statvfs(Path(options["db"]).parent)
+            facts["disk_free"] = room.f_bavail * room.f_frsize
+            facts["disk_used"] = sum(
+                os.stat(path).st_size for path in (options["db"], f"{options['db']}-wal") if os.path.exists(path)
+            )
+    if problem.text:
+        facts |= {"problem": problem.text, "problem_at": problem.at}
+    return facts
 
 
 def _quic(certificate: Callable[[], Certificate], registry: ConnectionRegistry) -> QuicService:
@@ -287,6 +348,9 @@ def _check_files(options: Options, log_path: Path | None) -> Iterator[str]:
         path = Path(options["db"])
         _check_database(path, options["durability"].upper())
         yield from exposure("the group", path, shared)
+    control = _control_path(options)
+    if control is not None:
+        check_usable(control, options["control-group"] or "")
     kept = _kept_certificate(options)
     if options["quic"] and options["certificate"] is None and kept is not None and os.path.exists(kept):
         from groupchat.quic.certificate import load
@@ -321,7 +385,11 @@ def _check_database(path: Path, synchronous: str) -> None:
 
 def _exposures(options: Options, rundir: str) -> Iterator[str]:
     """Yield a warning for each secret file that is read before the fork and that others can read."""
-    secrets = [("the password", options["password-file"]), ("the key for QUIC", options["certificate"])]
+    secrets = [
+        ("the password", options["password-file"]),
+        ("the passwords of operators", options["operator-file"]),
+        ("the key for QUIC", options["certificate"]),
+    ]
     for where in (*options["tcp"], *options["web"]):
         secrets += [("the key for TLS", key) for key in re.findall(r":privateKey=((?:[^:\\]|\\.)*)", where)]
     shared = None if options["files"] is None else Path(rundir, options["files"])

@@ -35,6 +35,7 @@ class Connection:
         self._told: list[tuple[str, Command | None]] = []
         self.why: list[str] = []
         self.lines: list[str] = []
+        self.end: IllegalMessage | None = None
         self.drops = 0
         self.seat = Seat(host)
         self.seat.client = self
@@ -49,7 +50,8 @@ class Connection:
     def dropped(self, seat: Seat, command: Command) -> None:
         self._told.append(("dropped", command))
 
-    def displaced(self, why: str) -> None:
+    def displaced(self, why: IllegalMessage) -> None:
+        self.end = why
         self._told.append(("displaced", None))
 
     def told(self) -> list[tuple[str, Command | None]]:
@@ -75,7 +77,7 @@ class Connection:
 
     def resume(self, secret: str) -> None:
         """Resume a session. Raises IllegalMessage."""
-        self.seat = self._service.resume(secret, self)
+        self.seat = self._service.resume(secret, self.seat.host, self)
 
     def hang_up(self, *, hold: bool) -> None:
         self._service.hang_up(self.seat, hold=hold)

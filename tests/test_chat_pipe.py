@@ -508,3 +508,27 @@ class MixedTest(ChatCase):
                     read_until(zoe, "Ada: hi")
                     type_in(zoe, b"hello\n")
                     read_until(ada, "Zoe: hello")
+
+
+class RemovedTest(ChatCase):
+    """A member that an operator removes."""
+
+    def test_it_ends_with_the_reason_and_stays_away(self) -> None:
+        lost = (
+            "your seat is gone and the server refuses your name: you were removed, or somebody else has that name now"
+        )
+        passwords = str(self.write(b"Bob:open sesame\n"))
+        with lobby("--operator-file", passwords) as daemon:
+            bob = self.join(daemon)
+            bob.send("/operator open sesame")
+            bob.receive_until("You are an operator now")
+            for url, why in zip(urls(daemon), ("You were removed: too loud", lost), strict=True):
+                command = [*CLIENT, url, "--name", "Zoe", "--poll", "0.1"]
+                pipe = subprocess.PIPE
+                with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT) as client:
+                    bob.receive_until("Zoe has joined")
+                    bob.send("/remove zoe too loud")
+                    self.assertEqual(client.wait(SECONDS), 1)
+                    self.assertEqual(client.stderr.read().decode() if client.stderr else "", f"groupchat: {why}\n")
+            bob.send("/users")
+            self.assertEqual(bob.receive_until("operator, live")[-2], "* Only you are here:")

@@ -234,6 +234,26 @@ class KeysTest(ChatCase):
             client.types("Alice> first!")
             self.assertNotIn("horse", client.text())
 
+    def test_arrow_up_recalls_no_password_of_an_operator(self) -> None:
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("correct horse")
+            file.flush()
+            self.daemon = self.start("--db", ":memory:", "--tcp", "0", "--operator-file", file.name)
+            client = self.chat()
+            client.type(f"first{ENTER}")
+            client.shows("Alice: first")
+            client.type(f" /operator wrong horse{ENTER}")
+            client.shows("-- Not said: a line begins with /operator, and might tell a password.")
+            client.type(f"/operator{ENTER}")
+            client.types("What is the password of an operator?")
+            client.type(f"correct horse{ENTER}")
+            client.shows("-- You are an operator now: /help lists what you can do.")
+            client.type(f"/operator correct horse{ENTER}")
+            client.shows(*["-- You are an operator now: /help lists what you can do."] * 2)
+            client.type(UP)
+            client.types("Alice> first")
+            self.assertNotIn("horse", client.text())
+
     def test_ways_to_end(self) -> None:
         bob = self.member()
         ways: list[tuple[Callable[[ScreenTerminal], None], int]] = [

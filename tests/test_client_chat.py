@@ -6,11 +6,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.chat import Chat
-from groupchat.client.commands import HELP
+from groupchat.client.chat import WOULD_TELL, Chat
+from groupchat.client.commands import HELP, HELP_OF_OPERATORS
 from groupchat.client.trust import KnownServers, UnknownCertificateError, UntrustedError
 from groupchat.client.view import Shown
 from groupchat.core.commands import Poll, Recall, Rename, Say, Users, Whisper
+from groupchat.wire.operators import OperatorLine
 from tests.chatting import FakeSession, FakeView
 
 
@@ -410,3 +411,42 @@ class EndTest(ChatCase):
         self.chat.leave()
         self.assertEqual(self.session.told[-1], ("leave",))
         self.assertEqual(self.view.closed, 0)
+
+
+class OperatorTest(ChatCase):
+    def test_commands_go_to_the_server_and_answers_are_shown(self) -> None:
+        self.join()
+        self.chat.typed("/Mute Bob: loud")
+        command = OperatorLine("/mute", "Bob: loud")
+        self.assertEqual(self.session.told, [("ask", command)])
+        self.chat.answered(command, ["Bob may only read now."])
+        self.assertEqual(self.view.news(), [("answer", "Bob may only read now.")])
+
+    def test_help_lists_them_for_operators_only(self) -> None:
+        self.join()
+        for words, shown in [("x", HELP_OF_OPERATORS), ("off", HELP)]:
+            self.chat.typed(f"/operator {words}")
+            self.chat.answered(OperatorLine("/operator", words), [])
+            self.chat.typed("/help")
+            self.assertEqual(self.view.news(), [("answer", line) for line in shown])
+
+    def test_without_a_password_it_is_asked_for_and_hidden(self) -> None:
+        self.join()
+        self.chat.typed("/operator")
+        self.assertEqual(self.view.questions, ["What is the password of an operator?"])
+        self.view.answer("sesame")
+        self.assertEqual(self.session.told, [("ask", OperatorLine("/operator", "sesame"))])
+
+    def test_the_password_is_never_shown(self) -> None:
+        self.join()
+        command = OperatorLine("/operator", "sesame")
+        self.chat.typed("/operator sesame")
+        self.chat.refused(command, "That is not the password of an operator.")
+        self.chat.unconfirmed(command)
+        for slip in (" /operator sesame", "//operator sesame", "\t/OPERATOR sesame"):
+            self.chat.typed(slip)
+            self.chat.pasted(["hello", slip])
+        news = self.view.news()
+        self.assertNotIn("sesame", str(news))
+        self.assertEqual(news[2:], [("problem", WOULD_TELL)] * 6)
+        self.assertEqual(self.session.told, [("ask", command)])

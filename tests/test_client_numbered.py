@@ -729,3 +729,29 @@ class OlderServerTest(NumberedCase):
         self.assertEqual(self.witness.news(), [("back", 0)])
         self.lose(peer)
         self.resume(1_000_000)
+
+
+class RemovedTest(NumberedCase):
+    def test_it_ends_with_the_reason_and_never_comes_back(self) -> None:
+        peer = self.enter()
+        peer.send("no 0 removed")
+        self.assertEqual(self.witness.news(), [])
+        peer.send("* You were removed: spam")
+        peer.lose()
+        self.clock.pump([1] * 100)
+        self.assertEqual(self.witness.news(), [("ended", "You were removed: spam")])
+        self.assertEqual(self.endpoint.attempts, [])
+
+    def test_it_ends_without_a_reason_too(self) -> None:
+        peer = self.enter()
+        peer.send("no 0 removed")
+        peer.lose()
+        self.clock.pump([1] * 100)
+        self.assertEqual(self.witness.news(), [("ended", "You were removed.")])
+
+    def test_it_ends_if_it_was_removed_while_it_was_away(self) -> None:
+        self.lose(self.enter())
+        peer = self.call_again()
+        peer.send(*GREETING, ASKS_NAME, "no 0 removed", "* You may not be in this group: spam")
+        self.clock.pump([1] * 100)
+        self.assertEqual(self.witness.news(), [("ended", "You may not be in this group: spam")])

@@ -11,6 +11,7 @@ from groupchat.client.commands import SessionCommand
 from groupchat.client.conversation import DatagramSender
 from groupchat.client.polled import (
     AGAIN_SECONDS,
+    LOST_SEAT,
     REFUSED_JOIN,
     REFUSED_NAME,
     REFUSED_TEXT,
@@ -294,16 +295,14 @@ class GoneTest(PolledCase):
         self.exchange("5", "Illegal message")
         self.assertEqual(self.sent(), ["1 Yan"])
 
-    def test_rejoining_under_a_taken_name_is_refused(self) -> None:
+    def test_it_ends_if_rejoining_is_refused(self) -> None:
         [one] = self.say("one")
         self.exchange("2 one", "Illegal message")
         self.exchange("5", "Illegal message")
         self.exchange("1 Zoe", "Illegal message")
-        self.assertEqual([told[0] for told in self.witness.news()], ["not_joined"])
-        self.session.join("Yan")
-        self.exchange("1 Yan", "")
-        self.exchange("2 one", "")
-        self.assertEqual(self.witness.news(), [("rejoined", "Yan"), ("answered", one, [])])
+        self.assertEqual(self.witness.news(), [("refused", one, "there is no seat"), ("ended", LOST_SEAT)])
+        self.clock.pump([1] * 100)
+        self.assertEqual(self.sent(), [])
 
 
 class LeavingTest(PolledCase):
@@ -351,9 +350,7 @@ class LeavingTest(PolledCase):
         self.assertEqual(self.witness.news(), [("ended", why)])
 
     def test_while_it_has_no_name(self) -> None:
-        self.enter()
-        self.clock.advance(POLL_SECONDS)
-        self.exchange("5", "Illegal message")
+        self.session.join("Zoe")
         self.exchange("1 Zoe", "Illegal message")
         self.session.leave()
         self.assertEqual([told[0] for told in self.witness.news()], ["not_joined", "ended"])

@@ -53,6 +53,8 @@ class OptionsTests(TestCase):
                 "proxies": (),
                 "quic": 0,
                 "certificate": None,
+                "control": None,
+                "control-group": None,
                 "files": None,
                 "max-file-size": 1_000,
                 "files-quota": 10_000,
@@ -60,6 +62,8 @@ class OptionsTests(TestCase):
                 "keep-free": 500,
                 "password-file": None,
                 "password": None,
+                "operator-file": None,
+                "operators": (),
                 "allow-udp": None,
                 "udp-networks": EVERYWHERE,
                 "name": "lobby",
@@ -117,6 +121,8 @@ class OptionsTests(TestCase):
             ["--password-file", "/no/such/file", "--tcp", "0"],
             ["--password-file", "/", "--tcp", "0"],
             ["--password-file"],
+            ["--operator-file", "/no/such/file", "--tcp", "0"],
+            ["--operator-file", "/", "--tcp", "0"],
             ["--interface", "localhost"],
             ["--interface", "1.2.3"],
             ["--interface", "fe80::1%lo"],
@@ -188,6 +194,30 @@ class OptionsTests(TestCase):
 
     def test_a_password_that_nothing_asks_for_is_refused(self) -> None:
         arguments = ["--password-file", self.password(b"secret\n")]
+        self.assertIn("--tcp", str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code))
+
+    def test_passwords_of_operators(self) -> None:
+        for content, passwords in [
+            (b"secret\n", (b":secret",)),
+            (b"\xef\xbb\xbf one \r\n\n\nTwo Words\r\n", (b":one", b":Two Words")),
+            (b"Alice : open\nBOB:a:b\n:c:d", (b"alice:open", b"bob:a:b", b":c:d")),
+        ]:
+            options = self.parsed("--tcp", "0", "--operator-file", self.password(content))
+            self.assertEqual(options["operators"], passwords)
+        self.assertEqual(self.parsed()["operators"], ())
+
+    def test_a_bad_file_of_operators_is_refused_with_its_line(self) -> None:
+        for content, why in [
+            (b"\n", "has no password in it"),
+            (b"one\nOFF\n", "line 2: a password has 1 to 256 bytes, and is not `off`"),
+            (b"Alice:\n", "line 1: a password"),
+            (b"x" * 257, "line 1: a password"),
+            (b"one\n\n/x:two\n", "line 3: what is before the first : must be the name of a member"),
+            (b"\xff:two\n", "line 1: what is before"),
+        ]:
+            arguments = ["--tcp", "0", "--operator-file", self.password(content)]
+            self.assertIn(why, str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code))
+        arguments = ["--operator-file", self.password(b"secret\n")]
         self.assertIn("--tcp", str(self.assertRaises(SystemExit, Options().parseOptions, arguments).code))
 
     def test_networks_whose_datagrams_are_accepted(self) -> None:
@@ -346,11 +376,11 @@ class ServiceTests(TestCase):
         options = Options()
         options.parseOptions(["--port", "0", "--name", "friends"])
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
-        self.assertEqual(children, ["GroupService", "UDPService"])
+        self.assertEqual(children, ["LastProblem", "GroupService", "ControlService", "UDPService", "Systemd"])
         options = Options()
         options.parseOptions(["--port", "0", "--tcp", "0", "--tcp", "tcp:0", "--max-connections", "1"])
         children = [type(child).__name__ for child in makeService(options)]  # type: ignore[attr-defined]
-        self.assertEqual(children, ["GroupService", "UDPService", "StreamService"])
+        self.assertEqual(children[-3:], ["UDPService", "StreamService", "Systemd"])
 
     def test_arguments_that_are_no_options_are_refused(self) -> None:
         self.assertRaises(usage.UsageError, Options().parseArgs, "x")

@@ -9,6 +9,7 @@ from groupchat.core.commands import Command
 from groupchat.core.limits import HISTORY, MAX_ANSWER, MAX_HISTORY, MAX_LINE, MAX_USERS
 from groupchat.wire import lines as wire_lines
 from groupchat.wire.lines import HELP, Help
+from groupchat.wire.operators import OperatorLine
 from tests.lobby import Lobby, LobbyTestCase
 
 
@@ -132,8 +133,10 @@ class WrongLineTests(LobbyTestCase):
         self.assertEqual(self.lobby.watch(), ["Alice: three"])
 
 
-def _buggy(parse: Callable[[str, int], Command | Help]) -> Callable[[str, int], Command | Help]:
-    def parse_or_fail(line: str, client_id: int = 0) -> Command | Help:
+def _buggy(
+    parse: Callable[[str, int], Command | Help | OperatorLine],
+) -> Callable[[str, int], Command | Help | OperatorLine]:
+    def parse_or_fail(line: str, client_id: int = 0) -> Command | Help | OperatorLine:
         if line == "bug":
             raise ZeroDivisionError
         return parse(line, client_id)

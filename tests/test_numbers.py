@@ -33,8 +33,11 @@ TOO_LARGE = [MANY, "1" + "0" * 4_310, "0" * 4_310 + "1", "9" * 20, "9" * 19, str
 NO_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "0x1", "1_0", " 1", "1 ", "\u0661", "\u00b2", "nan", "inf"]
 
 BOUNDED = {
+    "core.moderation": {"address", "network.network_address"},
     "core.numbers": {"text"},
+    "systemd": {"microseconds"},
     "wire.lines": {"number", "count"},
+    "wire.operators": {"lasts[1]", "numbers[1]", "numbers[2] or numbers[1]"},
     "wire.files": {"digits", "at"},
     "frontends.web.chunks": {"size[1]"},
     "frontends.web.preconditions": {"version.at"},
@@ -42,7 +45,7 @@ BOUNDED = {
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},
     "client.files.requests": {"count", "entry[1]", "entry[3]", "clamp_time(int(entry[3]))", "begin", "size", "offset"},
-    "admin.cli": {"ago[1]"},
+    "admin.arguments": {"found[1]"},
     "tap": {"where"},
     # The rest are no text from outside.
     "core.budget": {"lacking"},

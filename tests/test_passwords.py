@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.limits import ALL_PASSWORD_CHECKS, PASSWORD_CHECKS
-from groupchat.frontends.connections.passwords import PasswordChecks
+from groupchat.frontends.connections.passwords import OperatorPasswords, PasswordChecks
 
 AT_ONCE = PASSWORD_CHECKS[0]
 HOST = "10.0.0.1"
@@ -16,7 +16,7 @@ HOST = "10.0.0.1"
 class PasswordChecksTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.checks = PasswordChecks(self.clock, b"sesame")
+        self.checks = PasswordChecks(self.clock, [b"sesame"])
         self.done: list[tuple[object, bool]] = []  # the connections whose password was checked, and if it was right
 
     def check(self, host: str, connection: object, given: bytes = b"wrong") -> Deferred[bool]:
@@ -158,3 +158,27 @@ class PasswordChecksTests(SynchronousTestCase):
         self.guess(HOST, AT_ONCE)
         self.clock.rightNow -= 1000
         self.assertEqual(self.guess(HOST, 1), 0)
+
+
+class OperatorPasswordsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.passwords = OperatorPasswords(Clock(), (b":sesame", b"alice:open", b":a:b"))
+
+    def is_right(self, name: str, given: bytes) -> bool:
+        return self.successResultOf(self.passwords.check_of(HOST, object(), name, given))
+
+    def test_a_password_without_a_name_is_for_all(self) -> None:
+        for name in ("Alice", "Bob"):
+            self.assertTrue(self.is_right(name, b"sesame"))
+            self.assertTrue(self.is_right(name, b" a:b "))
+            for wrong in (b"", b":", b":sesame", b"Sesame", b"a", b"alice:open", b"\xff"):
+                self.assertFalse(self.is_right(name, wrong), wrong)
+
+    def test_a_password_with_a_name_is_for_its_member(self) -> None:
+        self.assertTrue(self.is_right("ALICE", b"open"))
+        self.assertFalse(self.is_right("Bob", b"open"))
+
+    def test_without_passwords_all_are_wrong(self) -> None:
+        self.passwords = OperatorPasswords(Clock(), ())
+        self.assertFalse(self.passwords.exist)
+        self.assertFalse(self.is_right("Alice", b""))

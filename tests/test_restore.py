@@ -405,7 +405,8 @@ class RestoreCommandTests(Files):
         self.assertEqual(self.numbers(), "1 to 2000001")
         names = {path.name for path in self.directory.iterdir()}
         self.assertEqual(
-            names, {"backup", *(f"group.sqlite{end}" for end in ("", ".highest", ".replaced-1", ".replaced-2"))}
+            names,
+            {"backup", *(f"group.sqlite{end}" for end in ("", ".audit", ".highest", ".replaced-1", ".replaced-2"))},
         )
 
     def test_the_number_beside_a_lost_or_damaged_file_counts(self) -> None:

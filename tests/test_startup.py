@@ -245,16 +245,18 @@ class WarningTests(BackgroundCase):
         both.write_bytes(key.read_bytes() + certificate.read_bytes())
         (self.directory / "password").write_text("open sesame\n")
         self.log.touch()
-        for path in (key, both, self.directory / "password", self.log):
+        (self.directory / "operators").write_text("sesame\n")
+        for path in (key, both, self.directory / "password", self.directory / "operators", self.log):
             path.chmod(0o644)
         found = self.warnings(
             "--tcp", f"ssl:0:privateKey={key}:certKey={certificate}", "--quic", "--certificate", "both.pem",
-            "--password-file", "password",
+            "--password-file", "password", "--operator-file", "operators",
         )  # fmt: skip
         self.assertEqual(
             found,
             [
                 "Every user of this machine can read the password, password: chmod o-r password",
+                "Every user of this machine can read the passwords of operators, operators: chmod o-r operators",
                 "Every user of this machine can read the key for QUIC, both.pem: chmod o-r both.pem",
                 f"Every user of this machine can read the key for TLS, {key}: chmod o-r {key}",
                 f"Every user of this machine can read the log, {self.log}: chmod o-r {self.log}",

@@ -27,6 +27,8 @@ class TextTests(TestCase):
             "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
             "\xa0x",
             "5",
+            "/operators",
+            "say /operator x",
         ]:
             self.assertEqual(check_text(text), text)
 
@@ -37,6 +39,11 @@ class TextTests(TestCase):
         for code in [*range(9), *range(10, 32), *range(0x7F, 0xA0), *SEPARATING]:
             with self.assertRaises(IllegalMessage):
                 self.fail(f"{check_text(f'a{chr(code)}b')!r} was allowed")
+
+    def test_no_text_begins_with_operator(self) -> None:
+        for text in ["/operator x", " /operator x", "\t\xa0/OPERATOR", "//operator x", "\u200b /operator x"]:
+            self.assertRaises(IllegalMessage, check_text, text)
+            self.assertRaises(IllegalMessage, check_text, "/" * 4_000 + text)
 
     @given(st.text())
     def test_any_text_is_refused_or_one_safe_line(self, text: str) -> None:

@@ -30,6 +30,7 @@ class JoiningTests(WebTestCase):
                 "id": None,
                 "last_id": 0,
                 "head": 1,
+                "topic": "",
                 "files": True,
                 "max_file": 5_000_000,
                 "max_text": 4096,

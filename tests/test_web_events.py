@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
+from groupchat.core.commands import Erase, Remove
 from groupchat.core.limits import MAX_WEB_STREAMS, WEB_BEAT_SECONDS
+from groupchat.frontends.web.request import COOKIE
 from tests.lobby import Lobby, late_lobby
 from tests.web import KEY, Events, WebTestCase, parse
 
@@ -104,6 +108,30 @@ class EventTests(WebTestCase):
         for events in (one, two):
             self.assertEqual(events.blocks()[-1], {"event": "gone", "data": '"You have left the group."'})
             self.assertTrue(events.line.is_over)
+
+    def test_who_was_removed_is_told_to_stay_away(self) -> None:
+        one, two = self.events(), self.events()
+        self.lobby.service.operate(Remove("Alice", by="root", why="spam"))
+        self.lobby.settle()
+        for events in (one, two):
+            self.assertEqual(events.blocks()[-1], {"event": "removed", "data": '"You were removed: spam"'})
+            self.assertTrue(events.line.is_over)
+        self.refused(self.post("/messages", "hi"), 403)
+        self.refused(self.ask("POST", "/name", "Al", Cookie=f"http-{COOKIE}={KEY}"), 409, "spam")
+
+    def test_what_is_erased_is_forgotten_at_once(self) -> None:
+        events = self.events()
+        self.lobby.ask(1, "2 secret")
+        self.assertEqual(events.texts(), ["Bob said secret"])
+        number = self.get("/me").json["head"]
+        self.lobby.service.operate(Erase(number, number, by="root"))
+        self.lobby.settle()
+        (block,) = events.blocks()
+        self.assertEqual(block["event"], "erased")
+        self.assertEqual(json.loads(block["data"]), {"first": number, "last": number, "by": None})
+        (line,) = self.get(f"/history?after={number - 1}").json["lines"]
+        self.assertEqual((line["kind"], line["text"]), ("server", "a line was removed"))
+        self.assertNotIn("Bob said secret", self.events("/events?after=0").texts())
 
     def test_a_session_can_be_resumed_over_tcp(self) -> None:
         events = self.events()

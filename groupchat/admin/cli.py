@@ -1,30 +1,32 @@
-"""The command `groupchat-admin`, with which an operator looks at the file that a group is kept in.
+"""The command `groupchat-admin`, with which an operator looks after a group, and the file that it is kept in.
 
-Two rules. Reading changes nothing and holds up nobody: the file is opened read-only, also beside a running daemon, and
-the daemon's lock is not taken. And printed text, which may come from anybody, cannot drive a terminal.
+Two rules. Reading the file changes nothing and holds up nobody: it is opened read-only, also beside a running daemon,
+and the daemon's lock is not taken. And printed text, which may come from anybody, cannot drive a terminal. What
+operators do to the group is in operate.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import signal
 import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
 from inspect import cleandoc
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
 from groupchat import __version__
+from groupchat.admin import arguments, operate
+from groupchat.admin.arguments import Parser
+from groupchat.admin.backups import name_of, prune
 from groupchat.admin.copies import copy, new_file, remove
+from groupchat.admin.daemon import NotDone, audit_of, user
+from groupchat.admin.output import as_json, complain, local, print_table, safe, utc
 from groupchat.admin.repair import repair as mend
 from groupchat.admin.replay import Replay
 from groupchat.admin.restore import restore as put_back
@@ -33,13 +35,14 @@ from groupchat.core.errors import LogError
 from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.notices import Kind
-from groupchat.core.texts import FORBIDDEN
 from groupchat.log import tables
 from groupchat.log.reader import Reader
 
 DESCRIPTION = """\
-Look at the file that a group is kept in, back it up, or save what is sound in a damaged one. A daemon may be using the
-file: it is not changed, and nobody has to wait. Only to restore a backup, stop the daemon.
+See who is in a group, remove, mute and ban, erase lines, and look after the file that the group is kept in.
+
+The running daemon is asked over its control socket, FILE.control. If no daemon runs, the file is used itself; standard
+error says which. The file is groupchat.sqlite in this directory, unless --db names another one.
 """
 
 EPILOG = """\
@@ -122,7 +125,7 @@ def history(given: argparse.Namespace) -> int:
     # Read a little at a time: a long transaction would make the -wal grow as long as somebody pages through the output.
     for number, line in Replay(Reader(given.file).read).lines():
         if line.at >= given.since:
-            print(_json_line(number, line) if given.json else f"{_local(line.at)}  {safe(line.line())}")
+            print(_json_line(number, line) if given.json else f"{local(line.at)}  {safe(line.line())}")
     return 0
 
 
@@ -139,10 +142,10 @@ def _kind(line: Line) -> str:
 def _json_line(number: int, line: Line) -> str:
     found: dict[str, object] = {
         "number": number,
-        "at": _utc(line.at),
+        "at": utc(line.at),
         "kind": _kind(line),
         "member": str(line.member) if line.member else None,
-        "name": line.name,
+        "name": getattr(line, "name", ""),
     }
     if isinstance(line, Said | Whispered | GuestSaid):
         found["text"] = line.text
@@ -152,7 +155,7 @@ def _json_line(number: int, line: Line) -> str:
         found["new"] = line.new
     elif isinstance(line, Shared):
         found["file"], found["size"] = line.file, line.size
-    return _json({**found, "line": line.line()})
+    return as_json({**found, "line": line.line()})
 
 
 def members(given: argparse.Namespace) -> int:
@@ -167,9 +170,9 @@ def members(given: argparse.Namespace) -> int:
     found = [(m, group.behind(m)) for m in group.members.values()]
     if given.json:
         for member in found:
-            print(_json(_described(*member)))
+            print(as_json(_described(*member)))
     else:
-        _print_table([("ADDRESS", "SINCE", "LAST CONTACT", "BEHIND", "NAME"), *(_row(*member) for member in found)])
+        print_table([("ADDRESS", "SINCE", "LAST CONTACT", "BEHIND", "NAME"), *(_row(*member) for member in found)])
     return 0
 
 
@@ -183,36 +186,44 @@ def _described(member: Member, behind: int) -> dict[str, object]:
     port = None if member.address is None else member.address[1]
     found = {"member": str(member.id), "name": member.name, "host": member.host, "port": port}
     # The time of a join is not known if it happened under an older groupchat.
-    times = {"since": _utc(member.since) if member.since else None, "last_contact": _utc(member.logged // 60 * 60)}
+    times = {"since": utc(member.since) if member.since else None, "last_contact": utc(member.logged // 60 * 60)}
     return {**found, **times, "behind": behind}
 
 
 def _row(member: Member, behind: int) -> Sequence[str]:
     host = f"[{member.host}]" if ":" in member.host else member.host
     address = host if member.address is None else f"{host}:{member.address[1]}"
-    since = _local(member.since) if member.since else "unknown"
-    return safe(address), since, _local(member.logged)[: -len(":00")], str(behind), safe(member.name)
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns. The last one is not padded: only a terminal knows the width of a name."""
-    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
-    for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]))
+    since = local(member.since) if member.since else "unknown"
+    return safe(address), since, local(member.logged)[: -len(":00")], str(behind), safe(member.name)
 
 
 def backup(given: argparse.Namespace) -> int:
     """Copy FILE, as it is at this moment, to the new file TO, which only you can read.
 
     A daemon that uses FILE keeps running. The copy gets its name only after it was checked and is on the disk. Do not
-    copy the file of a running daemon in any other way.
+    copy the file of a running daemon in any other way. If TO is a directory, the copy is named after FILE and the time.
+
+    The audit trail, FILE.audit, remembers where each backup is. With --keep 14 only the newest 14 that are in the
+    same directory stay; older ones that this command made are removed.
 
     To restore it: "groupchat-admin restore --help".
     """
+    to = name_of(given.file, given.to)
     reader = Reader(given.file)
-    with new_file(given.to) as part:
+    with new_file(to) as part:
         reader.read(lambda connection: copy(connection, part))
+    _record(given, "backup", to=str(to.resolve()))
+    if given.keep is not None:
+        prune(audit_of(given.file), given.file, to, given.keep)
     return 0
+
+
+def _record(given: argparse.Namespace, did: str, **facts: str) -> None:
+    """Record in the audit trail what was done. Whoever may only read the file cannot, and is told."""
+    try:
+        audit_of(given.file).record(did, user(), time.time(), **facts)
+    except OSError as error:
+        complain(f"that is not in the audit trail: {error.filename or given.file}: {error.strerror}")
 
 
 def restore(given: argparse.Namespace) -> int:
@@ -224,6 +235,7 @@ def restore(given: argparse.Namespace) -> int:
     the old one and, if you are root, its owner.
     """
     print(*put_back(given.backup, given.file), sep="\n")
+    _record(given, "restore", backup=str(given.backup.resolve()))
     return 0
 
 
@@ -245,78 +257,43 @@ def repair(given: argparse.Namespace) -> int:
     return 0
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
-
-
-def safe(text: str) -> str:
-    """Return the text with escapes, which JSON has too, in place of characters that could drive a terminal."""
-    return FORBIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _json(found: dict[str, object]) -> str:
-    return safe(_ENCODER.encode(found))
-
-
-def _utc(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _local(at: float) -> str:
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
-
-
-def complain(problem: str) -> None:
-    with suppress(OSError):
-        print(f"groupchat-admin: {safe(problem)}", file=sys.stderr, flush=True)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that prints an error in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split())
-        self.exit(2, f"{self.prog}: {safe(message)}; {usage} (see {self.prog} --help)\n")
-
-
-def moment(text: str) -> float:
-    """Return the time that an argument of --since means. Raise ArgumentTypeError."""
-    if ago := re.fullmatch(r"([0-9]{1,9})([mhd])", text):
-        return time.time() - int(ago[1]) * {"m": 60, "h": 3_600, "d": 86_400}[ago[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 2026-11-21, 2026-11-21T10:15, 90m, 12h, 7d") from None
-
-
 def make_parser() -> Parser:
     style: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = Parser(prog="groupchat-admin", description=DESCRIPTION, epilog=EPILOG, **style)
     parser.add_argument("--version", action="version", version=f"groupchat {__version__}")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--db", metavar="FILE", type=Path, help="the file of the group (groupchat.sqlite)")
+    which.add_argument("--control", metavar="PATH", type=Path, help="the control socket of the daemon (FILE.control)")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(function: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
         description = cleandoc(function.__doc__ or "")
-        command = commands.add_parser(function.__name__, help=summary, description=description, **style)
+        command = commands.add_parser(function.__name__.rstrip("_"), help=summary, description=description, **style)
         command.set_defaults(function=function)
-        if function is restore:
-            command.add_argument("backup", metavar="BACKUP", type=Path, help="the backup")
-        optional: dict[str, Any] = {"nargs": "?", "default": Path("groupchat.sqlite")} if function is restore else {}
-        command.add_argument("file", metavar="FILE", type=Path, help="the file that the group is kept in", **optional)
         return command
 
-    examine = add(check, "print what is in FILE, and check that it is sound")
+    def add_for_file(function: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        command = add(function, summary)
+        if function is restore:
+            command.add_argument("backup", metavar="BACKUP", type=Path, help="the backup")
+        words = "the file that the group is kept in (that of --db)"
+        command.add_argument("file", metavar="FILE", type=Path, nargs="?", help=words)
+        return command
+
+    operate.add_commands(add)
+    examine = add_for_file(check, "print what is in FILE, and check that it is sound")
     examine.add_argument("--files", metavar="DIRECTORY", type=Path, help="the directory of shared files")
-    lines = add(history, "print the lines that are kept")
+    lines = add_for_file(history, "print the lines that are kept")
     since = "only newer lines: since a local date or time, or within 90m, 12h, 7d (minutes, hours, days)"
-    lines.add_argument("--since", metavar="WHEN", type=moment, default=float("-inf"), help=since)
-    for command in (lines, add(members, "print the members, and how far behind they are")):
+    lines.add_argument("--since", metavar="WHEN", type=arguments.moment, default=float("-inf"), help=since)
+    for command in (lines, add_for_file(members, "print the members, and how far behind they are")):
         command.add_argument("--json", action="store_true", help="one JSON object a line")
-    add(restore, "put a copy of BACKUP in the place of FILE")
-    for command in (
-        add(backup, "copy FILE, even while a daemon uses it"),
-        add(repair, "write what is sound in a damaged FILE to a new file"),
-    ):
-        command.add_argument("to", metavar="TO", type=Path, help="the new file")
+    add_for_file(restore, "put a copy of BACKUP in the place of FILE")
+    copying = add_for_file(backup, "copy FILE, even while a daemon uses it")
+    copying.add_argument("to", metavar="TO", type=Path, help="the new file, or a directory")
+    copying.add_argument("--keep", metavar="N", type=arguments.number, help="remove older backups, so that N stay")
+    mending = add_for_file(repair, "write what is sound in a damaged FILE to a new file")
+    mending.add_argument("to", metavar="TO", type=Path, help="the new file")
     return parser
 
 
@@ -324,11 +301,13 @@ def _run(given: argparse.Namespace) -> int:
     """Run a command, and return the exit status. A closed pipe (as by `head`) is no error."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8" if getattr(given, "json", False) else None, errors="backslashreplace")
+    if getattr(given, "file", None) is None:
+        given.file = given.db or Path("groupchat.sqlite")
     try:
         status: int = given.function(given)
         print(end="", flush=True)
         return status
-    except (LogError, ValueError, OverflowError) as error:  # the last two for impossible times
+    except (LogError, NotDone, ValueError, OverflowError) as error:  # the last two for impossible times
         complain(str(error))
         return 1
     except BrokenPipeError:
@@ -342,5 +321,5 @@ def _run(given: argparse.Namespace) -> int:
     return status
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    sys.exit(_run(make_parser().parse_args(arguments)))
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    sys.exit(_run(make_parser().parse_args(argv)))

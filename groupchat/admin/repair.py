@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 from groupchat.core.errors import LogError
-from groupchat.core.events import Event, Joined, Raised, Seen
+from groupchat.core.events import Event, Joined, Line, Seen
 from groupchat.core.group import Group
 from groupchat.log import Entry
 from groupchat.log.database import Database
@@ -101,7 +101,7 @@ class Fold:
             if lost > 0:  # more lines than could be told
                 self._group.skip(lost)
             self._group.apply(event)
-        elif self._group.apply(event) is None and not isinstance(event, Raised):
+        elif self._group.apply(event) is None and isinstance(event, Line):
             if self.lossy and not isinstance(event, Joined):
                 self._snapshots.keep(event)
             else:

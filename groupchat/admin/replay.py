@@ -41,7 +41,7 @@ class Replay:
         """Return the number of lines, refused ones included, in the entries that the snapshot covers."""
         assert self.snapshot is not None
         events = tables.count_events(connection, self.position, self.snapshot.position)
-        return events.total() - events["seen"] - events["raised"]
+        return sum(events[kind] for kind in tables.LINES)
 
     def lines(self) -> Iterator[tuple[int, Line]]:
         """Yield the lines that are kept, each with its number. Raises LogError."""

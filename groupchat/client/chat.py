@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail
 
 from groupchat.client.commands import (
     HELP,
+    HELP_OF_OPERATORS,
     Cancel,
     FileCommand,
     Get,
@@ -17,6 +18,7 @@ from groupchat.client.commands import (
     Send,
     SessionCommand,
     as_typed,
+    gives_password,
     hides_command,
     parse,
 )
@@ -32,12 +34,14 @@ from groupchat.core.commands import Files, Leave, Poll, Recall, Rename, Say, Use
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.notices import Kind
 from groupchat.wire.lines import Help
+from groupchat.wire.operators import OperatorLine
 
 if TYPE_CHECKING:
     from groupchat.client.files.sharing import Sharing
 
 HERE_NOW = "Here now: "
 HOW_TO_TRUST = "To trust it: --trust-new, or --ca FILE."
+WOULD_TELL = "Not said: a line begins with /operator, and might tell a password."
 NOT_SAID = "what was typed was not said"
 
 
@@ -73,6 +77,7 @@ class Chat:
         self._greets = greets
         self._state = State.JOINING
         self.is_leaving = False
+        self._is_operator = False
 
     # Typing
 
@@ -86,6 +91,9 @@ class Chat:
         """Carry out one line, without its end."""
         if not line.strip() or self.is_leaving:
             return
+        if gives_password(line) and not line.lower().startswith("/operator"):
+            self.not_done(WOULD_TELL)
+            return
         if self._people and hides_command(line):
             self._ask_to_say(f'{quote(line)} does not begin with "/": everybody would read it. Say it', [line])
             return
@@ -96,17 +104,28 @@ class Chat:
             return
         match command:
             case Help():
-                self.answer(*HELP)
+                self.answer(*(HELP_OF_OPERATORS if self._is_operator else HELP))
             case Leave():
                 self.leave()
             case Files() | Get() | Send() | ListTransfers() | Cancel():
                 self._ask_files(command)
-            case Say() | Whisper() | Rename() | Users() | Recall() | Poll():
+            case OperatorLine("/operator", "") if self._people:
+                self._ask_password(command)
+            case Say() | Whisper() | Rename() | Users() | Recall() | Poll() | OperatorLine():
                 self._ask_session(command)
+
+    def _ask_password(self, command: OperatorLine) -> None:
+        def take(password: str) -> None:
+            self._ask_session(OperatorLine(command.verb, password))
+
+        self._questions.ask("What is the password of an operator?", take, secret=True, session_waits=False)
 
     def pasted(self, lines: Sequence[str]) -> None:
         """Say several lines that were pasted. None of them is a command; if one looks like it, ask first."""
         texts = [line for line in lines if line.strip()]
+        if any(map(gives_password, texts)):
+            self.not_done(WOULD_TELL)
+            return
         looks = sum(line.lstrip().startswith("/") for line in texts)
         if looks:
             begin = "begins" if looks == 1 else "begin"
@@ -265,17 +284,20 @@ class Chat:
             self._show("state", f"You are {command.name} now.")
         elif isinstance(command, Users | Recall):
             self.answer(*(words or ["There is nothing yet."]))
+        elif isinstance(command, OperatorLine):
+            if command.verb == "/operator":
+                self._is_operator = command.words.strip().lower() != "off"
+            self.answer(*words)
         self.proceed()
 
     def refused(self, command: SessionCommand, why: str) -> None:
         self.unanswered -= 1
-        self.not_done(f"Not done: {quote(as_typed(command))}: {why}")
+        self.not_done(f"Not done: {_quoted(command)}: {why}")
         self.proceed()
 
     def unconfirmed(self, command: SessionCommand) -> None:
         self.unanswered -= 1
-        what = quote(as_typed(command))
-        self.not_done(f"Not confirmed, and not sent again: {what}. The others may have seen it, or not.")
+        self.not_done(f"Not confirmed, and not sent again: {_quoted(command)}. The others may have seen it, or not.")
         self.proceed()
 
     def lost(self, why: str) -> None:
@@ -294,6 +316,7 @@ class Chat:
 
     def rejoined(self, name: str) -> None:
         self._state = State.ONLINE
+        self._is_operator = False
         self._is_named(name)
         self._show("state", f"back, but your seat was gone: joined again as {name}. You may have missed something.")
 
@@ -362,3 +385,9 @@ class Chat:
             self.session.join(name)
 
         self._questions.ask(question, take)
+
+
+def _quoted(command: SessionCommand) -> str:
+    """Return a command as it was typed, but without a password."""
+    typed = as_typed(command)
+    return quote("/operator ..." if gives_password(typed) else typed)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from groupchat.core.commands import POLL, Command, Files, Poll, Recall, Rename, Say, Users, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.wire import lines
+from groupchat.core.texts import names_operator
+from groupchat.wire import lines, operators
+from groupchat.wire.operators import OperatorLine
 
 HELP = [
     *lines.HELP[:-2],
@@ -24,7 +26,9 @@ HELP = [
 ]
 """The help of the server, with the commands of the client before /quit."""
 
-COMMANDS = tuple(line.split()[0] for line in HELP if line[0] == "/")
+HELP_OF_OPERATORS = [*HELP[:-1], *operators.HELP, HELP[-1]]
+
+COMMANDS = tuple(dict.fromkeys([*(line.split()[0] for line in HELP if line[0] == "/"), *operators.VERBS]))
 
 _WITHOUT_ARGUMENT = {"/users", "/files", "/transfers", "/poll", "/help", "/quit"}
 
@@ -53,7 +57,7 @@ class Cancel:
     name: str
 
 
-SessionCommand = Say | Whisper | Rename | Users | Recall | Poll
+SessionCommand = Say | Whisper | Rename | Users | Recall | Poll | OperatorLine
 """Commands for a session."""
 
 FileCommand = Files | Get | Send | ListTransfers | Cancel
@@ -71,7 +75,7 @@ _OWN: dict[str, Callable[[str], FileCommand | Poll]] = {
 _LACKING = {"/get": "Write /get and the name of a file: see /files.", "/send": "Write /send and the path of a file."}
 
 
-def parse(line: str) -> Command | FileCommand | lines.Help:
+def parse(line: str) -> Command | FileCommand | OperatorLine | lines.Help:
     """Return what a line that is not empty asks for. Raises IllegalMessage, saying what to type instead."""
     if not line.startswith("/") or line.startswith("//"):
         return lines.parse(line)
@@ -84,13 +88,18 @@ def parse(line: str) -> Command | FileCommand | lines.Help:
     return _OWN[verb](words) if verb in _OWN else lines.parse(f"{verb} {words}")
 
 
+def gives_password(line: str) -> bool:
+    """Return True if a line has a password of operators in it, which must not be shown, kept, or said."""
+    return names_operator(line)
+
+
 def hides_command(line: str) -> bool:
     """Return True if spaces, or characters that do not show, come before a command, so that it is said as a text."""
     begin = next((at for at, character in enumerate(line) if character.isprintable() and not character.isspace()), 0)
     return begin > 0 and line.startswith("/", begin) and not line.startswith("//", begin)
 
 
-def as_typed(command: SessionCommand) -> str:
+def as_typed(command: SessionCommand) -> str:  # noqa: PLR0911 - one for each
     """Return a command as one types it: all but Poll are lines of the line protocol as well."""
     match command:
         case Say(text):
@@ -101,6 +110,8 @@ def as_typed(command: SessionCommand) -> str:
             return f"/name {name}"
         case Recall(count):
             return f"/history {count}"
+        case OperatorLine(verb, words):
+            return f"{verb} {words}".rstrip()
         case Users():
             return "/users"
         case Poll():

@@ -12,6 +12,7 @@ from groupchat.client.commands import COMMANDS
 from groupchat.client.recent import RecentNames
 from groupchat.core.filenames import folded
 
+TAKES_NAME = ("/msg", "/remove", "/mute", "/unmute", "/ban", "/unban")
 TAKES_FILE_NAME = ("/get", "/cancel")
 
 
@@ -42,9 +43,9 @@ class ChatCompleter(Completer):
 
     def _member_names(self, typed: str) -> Iterator[Completion]:
         command, _, words = typed.partition(" ")
-        whole = command == "/msg" and ":" not in words
+        whole = command in TAKES_NAME and ":" not in words
         word = words if whole else typed.rpartition(" ")[2]
-        end = ": " if whole or word == typed else " "
+        end = ": " if (command == "/msg" and whole) or word == typed else " "
         for name in reversed(self._chat.names):
             if word and name != self._chat.name and name.casefold().startswith(word.casefold()):
                 yield Completion(name + end, -len(word))

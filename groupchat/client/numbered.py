@@ -27,6 +27,8 @@ NAME_QUESTION = b"* What is your name?"
 PASSWORD_QUESTION = b"* What is the password?"
 WRONG_PASSWORD = b"* That is not the password. What is it?"
 
+REMOVED = "removed"
+
 MAX_PASSWORDS = 3
 """Wrong passwords in a row after which the session ends."""
 
@@ -53,6 +55,8 @@ class Phase(Enum):
     """The server has asked for a name: it takes a new session or an old one."""
     OPEN = auto()
     """The session runs over this connection."""
+    REMOVED = auto()
+    """An operator removed the member: the reason comes next, and then the end."""
 
 
 class NumberedSession:
@@ -163,7 +167,9 @@ class NumberedSession:
         self._words = []
         if self._ending is Ending.OVER or self._ended_by(reason):
             return
-        if self._seat is not Seat.NONE:
+        if phase is Phase.REMOVED:
+            self._end("You were removed.")
+        elif self._seat is not Seat.NONE:
             if not self._lost_told:
                 self._lost_told = True
                 self._listener.lost(explain(reason.value))
@@ -200,7 +206,9 @@ class NumberedSession:
             if self._ending is Ending.OVER or connection is not self._reconnector.connection:
                 return
             number, _, rest = line.partition(b" ")
-            if self._phase is Phase.OPEN and _is_number(number):
+            if self._phase is Phase.REMOVED:
+                self._end(clean(line.removeprefix(b"* ")))
+            elif self._phase is Phase.OPEN and _is_number(number):
                 self._seen = max(self._seen, int(number))
                 received.append((int(number), clean(rest)))
             elif self._phase is Phase.OPEN and line.startswith(b"* "):
@@ -322,7 +330,9 @@ class NumberedSession:
     def _answered(self, verb: bytes, number: int, why: str) -> None:
         words, self._words = self._words, []
         if number == 0:
-            if verb == b"busy":
+            if verb == b"no" and why == REMOVED:
+                self._phase = Phase.REMOVED
+            elif verb == b"busy":
                 self._reconnector.call_later(BUSY_SECONDS, self._introduce)
             elif self._phase is not Phase.OPEN:
                 self._seat_refused(why)

@@ -22,6 +22,7 @@ from groupchat.core.errors import IllegalMessage
 from groupchat.core.notices import is_line
 from groupchat.core.texts import check_text
 from groupchat.wire.datagrams import REFUSAL
+from groupchat.wire.operators import OperatorLine
 
 LONGEST_PAUSE = 4
 """The longest pause in seconds between two tries of a join or a poll."""
@@ -36,6 +37,7 @@ AGAIN_SECONDS = 2.0
 """The pause before something that reached nobody is sent again."""
 
 REFUSED_JOIN = "the name is in use or not allowed, or it accepts no datagrams from your network (--allow-udp)"
+LOST_SEAT = "your seat is gone and the server refuses your name: you were removed, or somebody else has that name now"
 REFUSED_NAME = "it is in use, or not one that the server allows"
 REFUSED_TEXT = "it is too long, has something in it that may not be said, or it was too much at once"
 
@@ -43,7 +45,7 @@ REFUSED_TEXT = "it is too long, has something in it that may not be said, or it 
 class PolledSession:
     """A Session, and the ConversationListener of its conversation."""
 
-    unsupported: frozenset[type[SessionCommand]] = frozenset([Whisper, Users, Recall])
+    unsupported: frozenset[type[SessionCommand]] = frozenset([Whisper, Users, Recall, OperatorLine])
 
     def __init__(
         self, clock: IReactorTime, sender: DatagramSender, listener: SessionListener, poll_seconds: float
@@ -178,6 +180,11 @@ class PolledSession:
 
     def _join_answered(self, reply: bytes) -> None:
         if reply == REFUSAL:
+            if self._seat is Seat.LOST:
+                for ask in self._queue:
+                    self._listener.refused(ask, "there is no seat")
+                self._end(LOST_SEAT)
+                return
             name, self._name = self._name, ""
             self._listener.not_joined(f"The server refuses {name}: {REFUSED_JOIN}.")
             return

@@ -22,6 +22,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from groupchat.client.chat import Chat
+from groupchat.client.commands import gives_password
 from groupchat.client.completion import ChatCompleter
 from groupchat.client.files.progress import Bar, lines
 from groupchat.client.lines import BYTE_ORDER_MARK
@@ -214,7 +215,7 @@ class Screen:
     def _accept(self, buffer: Buffer) -> bool:
         """Handle Enter. The prompt stays, so that the terminal itself never echoes a key between two prompts."""
         lines = buffer.text
-        if self._question is None:  # an answer may be a password
+        if self._question is None and not any(map(gives_password, lines.splitlines())):  # an answer may be one, too
             buffer.append_to_history()
         buffer.reset()
         buffer.load_history_if_not_yet_loaded()

@@ -101,10 +101,112 @@ class Files:
     id: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
+class OperatorCommand:
+    """A command for operators. `by` is the user of the machine who gives it; empty for a member, who has to be one.
+
+    `why` is what the operator says to that.
+    """
+
+    id: int = 0
+    by: str = ""
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Remove(OperatorCommand):
+    """Remove the member with this name."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class Mute(OperatorCommand):
+    """Let the member with this name only read."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class Unmute(OperatorCommand):
+    """End the mute of who has, or had, this name."""
+
+    name: str
+
+
+@dataclass(slots=True)
+class Ban(OperatorCommand):
+    """Ban an address, a network, or a name with the key of the member who has it; for good, or for some seconds.
+
+    Everybody is banned only if the operator is `sure`.
+    """
+
+    whom: str
+    seconds: float | None = None
+    sure: bool = False
+
+
+@dataclass(slots=True)
+class Unban(OperatorCommand):
+    """End the bans of an address, a network or a name."""
+
+    whom: str
+
+
+@dataclass(slots=True)
+class Erase(OperatorCommand):
+    """Erase the texts and the files in lines: of all, or of the `member` with this name; only so many lines at once.
+
+    The service sets `upto` to the last line that it looked at, and `count` to how many are erased.
+    """
+
+    first: int
+    last: int
+    member: str = ""
+    upto: int = 0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class SetTopic(OperatorCommand):
+    """Give the group another topic, or none."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Announce(OperatorCommand):
+    """Tell everybody something in the name of the server."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class Change(OperatorCommand):
+    """Give a fact of the group another value."""
+
+    fact: str
+    value: str
+
+
+@dataclass(slots=True)
+class Promote:
+    """Become an operator: the front end has checked the password."""
+
+    id: int = 0
+
+
+@dataclass(slots=True)
+class Demote:
+    """Be an operator no longer."""
+
+    id: int = 0
+
+
 Query = Poll | Users | Recall | Files
 """A command that changes nothing. It is answered after the commands before it have taken effect."""
 
-Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | Query
+Command = Join | Say | Whisper | Rename | Leave | Share | SayAsGuest | OperatorCommand | Promote | Demote | Query
 
 LEAVE: Final = Leave()
 POLL: Final = Poll()

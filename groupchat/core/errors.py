@@ -21,6 +21,17 @@ class NotNow(IllegalMessage):
     """A request that may succeed later: there is too much to do at once, or it cannot be stored."""
 
 
+class Excluded(IllegalMessage):
+    """Somebody may not be in the group now. Its client stops: it does not join again by itself."""
+
+
+class RemovedByOperator(Excluded):
+    """An operator removed the member."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"You were removed: {why}" if why else "You were removed.")
+
+
 class TooFast(NotNow):
     """A request that exceeds a rate limit."""
 

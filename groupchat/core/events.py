@@ -4,6 +4,8 @@ An event is a fact, and can be read alone: it carries its author's id and the na
 between nodes (the time, a new member's id, the key of a name) is put into it before it is appended to the log, so that
 every node which folds the same log comes to the same state.
 
+A text, or the name of a file, that is empty was erased: see `Erased`.
+
 Times are seconds since the epoch. Member ids are random integers of 63 bits, never used again.
 """
 
@@ -12,7 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, dataclass_transform
 
-from groupchat.core.notices import JOINED, LEFT, PRIVATE, RENAMED, SHARED, size_in_words
+from groupchat.core.notices import (
+    ERASED,
+    JOINED,
+    LEFT,
+    NO_TOPIC,
+    PRIVATE,
+    REMOVED,
+    RENAMED,
+    SERVER,
+    SHARED,
+    TOPIC,
+    size_in_words,
+)
 
 Address = tuple[str, int]
 """The host and port of a member's datagrams. A link-local IPv6 host has its zone: `fe80::1%2`."""
@@ -57,7 +71,7 @@ class Said:
     id: int = 0
 
     def line(self) -> str:
-        return f"{self.name}: {self.text}"
+        return f"{self.name}: {self.text}" if self.text else ERASED
 
 
 @_event
@@ -73,7 +87,7 @@ class Whispered:
     id: int = 0
 
     def line(self) -> str:
-        return f"{self.name}{PRIVATE}: {self.text}"
+        return f"{self.name}{PRIVATE}: {self.text}" if self.text else ERASED
 
 
 @_event
@@ -118,7 +132,7 @@ class Shared:
     at: float
 
     def line(self) -> str:
-        return f"{self.name}{SHARED}{self.file} ({size_in_words(self.size)})"
+        return f"{self.name}{SHARED}{self.file} ({size_in_words(self.size)})" if self.file else ERASED
 
 
 @_event
@@ -133,7 +147,49 @@ class GuestSaid:
     at: float
 
     def line(self) -> str:
-        return f"{self.name}: {self.text}"
+        return f"{self.name}: {self.text}" if self.text else ERASED
+
+
+@_event
+class Removed:
+    """An operator removed a member. `by` is who did it, and `why` what it said to that, perhaps nothing."""
+
+    member: int
+    name: str
+    by: str
+    why: str
+    at: float
+
+    def line(self) -> str:
+        return f"{SERVER}{self.name}{REMOVED}"
+
+
+@_event
+class Noticed:
+    """An operator told everybody something in the name of the server."""
+
+    member: ClassVar[int] = 0
+
+    text: str
+    by: str
+    at: float
+
+    def line(self) -> str:
+        return SERVER + self.text
+
+
+@_event
+class Topic:
+    """The group has another topic; none if the text is empty."""
+
+    member: ClassVar[int] = 0
+
+    text: str
+    by: str
+    at: float
+
+    def line(self) -> str:
+        return f"{SERVER}{TOPIC}{self.text}" if self.text else SERVER + NO_TOPIC
 
 
 Place = tuple[int, int, int, int, int]
@@ -151,6 +207,95 @@ class Seen:
 
 
 @_event
+class Muted:
+    """A member may only read until it is unmuted. For `subject` see moderation.py; `shown` is its name."""
+
+    subject: str
+    shown: str
+    host: str
+    by: str
+    why: str
+    at: float
+
+
+@_event
+class Unmuted:
+    """The mute of a subject has ended."""
+
+    subject: str
+    by: str
+    at: float
+
+
+@_event
+class Banned:
+    """Nobody whom this subject concerns may be in the group until this time. `shown` is a name, or is empty."""
+
+    subject: str
+    shown: str
+    until: int
+    by: str
+    why: str
+    at: float
+
+
+FOREVER = 2**53
+"""The time at which a ban ends that never does."""
+
+
+@_event
+class Unbanned:
+    """The ban of a subject has ended."""
+
+    subject: str
+    by: str
+    at: float
+
+
+@_event
+class Promoted:
+    """A member became an operator, for as long as it has its seat."""
+
+    member: int
+    name: str
+    at: float
+
+
+@_event
+class Demoted:
+    """A member is no operator any more."""
+
+    member: int
+    name: str
+    at: float
+
+
+@_event
+class Changed:
+    """An operator gave a fact of the group (see facts.py) another value, written as in an option."""
+
+    fact: str
+    value: str
+    by: str
+    at: float
+
+
+@_event
+class Erased:
+    """The texts in the lines from `first` to `last` are to be gone: from memory, and from every file.
+
+    If `member` is not 0, only those by this member are.
+    """
+
+    first: int
+    last: int
+    member: int
+    by: str
+    why: str
+    at: float
+
+
+@_event
 class Raised:
     """The lines after this have numbers above `to`: the log was replaced by an older copy. See numbering.py."""
 
@@ -158,10 +303,10 @@ class Raised:
     to: int
 
 
-Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid
-"""The events that have a number and read as a line."""
+Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid | Removed | Noticed | Topic
+"""The events that have a number, and read as a line."""
 
-Record = Seen | Raised
-"""The events that are no lines, and have no number."""
+Record = Seen | Muted | Unmuted | Banned | Unbanned | Promoted | Demoted | Changed | Erased | Raised
+"""The events without one, which are no lines."""
 
 Event = Line | Record

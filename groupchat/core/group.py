@@ -9,30 +9,46 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from groupchat.core.events import (
     Address,
+    Banned,
+    Changed,
+    Demoted,
+    Erased,
     Event,
     GuestSaid,
     Joined,
     Left,
+    Muted,
+    Noticed,
+    Promoted,
     Raised,
+    Removed,
     Renamed,
     Said,
     Seen,
     Shared,
+    Topic,
+    Unbanned,
+    Unmuted,
     Whispered,
 )
 from groupchat.core.history import History
 from groupchat.core.ids import Ids
+from groupchat.core.moderation import Decision, Moderation
 from groupchat.core.networks import network_of
+from groupchat.core.notices import ERASED, Kind, Line, read
 from groupchat.core.numbering import Numbering
 from groupchat.core.skeletons import Skeletons
 
 Outcome = int | None
-"""The number of an event; None if it was refused, or is a Record, which has no number."""
+"""The number of an event; 0 if it took effect and has none, as a Record; None if it was refused."""
+
+TEXTS = (Kind.SAID, Kind.PRIVATE, Kind.SHARED)
+"""The kinds of lines that can be erased: what is in the others is known from the names of the members."""
 
 MANY = 1_000_000
 """The number of minutes in which a member was heard that was there before they were counted."""
@@ -74,6 +90,7 @@ class Member:
         "minute",
         "minutes",
         "name",
+        "operator",
         "own",
         "paced",
         "secret",
@@ -92,6 +109,7 @@ class Member:
         self.ids: Ids | None = None  # those of its client that took effect; None before the first
         self.joined = self.cursor = number
         self.since = joined.at
+        self.operator = False
         self.own = 0
         self.skipped = skipped
         self.logged = joined.at
@@ -123,6 +141,8 @@ class Group:
         self.by_secret: dict[str, Member] = {}
         self.per_host: Counter[str] = Counter()  # how many members each network has
         self.whispered = 0  # how many lines were whispers so far
+        self.moderation = Moderation()
+        self.erased: list[int] = []  # the lines that were erased here, and may still have their texts in the log
         self.moved: set[Member] = set()  # members whose cursors, or contacts, are to be recorded
         # A table, because a match statement makes a Said 12 % slower.
         self._fold: dict[type[Event], Callable[[Any], Outcome]] = {
@@ -134,6 +154,17 @@ class Group:
             Shared: self._shared,
             GuestSaid: self._by_guest,
             Seen: self._seen,
+            Removed: self._removed,
+            Noticed: self._by_server,
+            Topic: self._titled,
+            Muted: self._decided,
+            Unmuted: self._decided,
+            Banned: self._decided,
+            Unbanned: self._decided,
+            Promoted: self._promoted,
+            Demoted: self._promoted,
+            Changed: self._decided,
+            Erased: self._erased,
             Raised: self._raised,
         }
 
@@ -197,6 +228,19 @@ class Group:
         member = self._author(event)
         if member is None:
             return None
+        self._drop(member)
+        return self.history.append(member.id, event.line(), event.at)
+
+    def _removed(self, event: Removed) -> Outcome:
+        member = self._author(event)
+        if member is None:
+            return None
+        self._drop(member)
+        port = None if member.address is None else member.address[1]
+        self.moderation.removed(event, member.secret, member.host, port)
+        return self._by_server(event)
+
+    def _drop(self, member: Member) -> None:
         del self.members[member.id]
         self._forget(member)
         self.moved.discard(member)
@@ -208,7 +252,52 @@ class Group:
         self.per_host[network] -= 1
         if not self.per_host[network]:
             del self.per_host[network]
-        return self.history.append(member.id, event.line(), event.at)
+
+    def _by_server(self, event: Removed | Noticed | Topic) -> Outcome:
+        return self.history.append(0, event.line(), event.at)
+
+    def _titled(self, event: Topic) -> Outcome:
+        self.moderation.apply(event)
+        return self._by_server(event)
+
+    def _decided(self, event: Decision) -> Outcome:
+        self.moderation.apply(event)
+        return 0
+
+    def _promoted(self, event: Promoted | Demoted) -> Outcome:
+        member = self._author(event)
+        if member is None:
+            return None
+        member.operator = type(event) is Promoted
+        return 0
+
+    def _erased(self, event: Erased) -> Outcome:
+        self.erase(event)
+        return 0
+
+    def erase(self, event: Erased) -> None:
+        """Put a notice in place of the texts of some lines, and note that they are to be erased in the log as well."""
+        lines = range(event.first, event.last + 1)
+        numbers = self.texts(self.history.by(event.member, lines) if event.member else lines)
+        if numbers:
+            self.history.erase(numbers, ERASED)
+            self.erased += numbers
+
+    def texts(self, lines: Iterable[int]) -> list[int]:
+        """Return those of these lines that are kept, and are a text or a file which somebody said or shared."""
+        first, head = self.history.first, self.history.head
+        return [number for number in lines if first <= number <= head and self._line(number).kind in TEXTS]
+
+    def last_author(self, name: str) -> int:
+        """Return the id of the member that used this name last, as the kept lines have it; 0 if there is none."""
+        for number in range(self.history.head, self.history.first - 1, -1):
+            author = self.history.author(number)
+            if author and self._line(number).name == name:
+                return author
+        return 0
+
+    def _line(self, number: int) -> Line:
+        return read(bytes(self.history.read(number - 1, number, 1)[0]).decode())
 
     def _index(self, member: Member) -> None:
         """Make a member known by its name."""
@@ -250,7 +339,7 @@ class Group:
         self.numbering.raise_to(self.history.head, event.to)
         return None
 
-    def _author(self, event: Whispered | Renamed | Left | Shared) -> Member | None:
+    def _author(self, event: Whispered | Renamed | Left | Shared | Removed | Promoted | Demoted) -> Member | None:
         """Return the author of an event, if it is still a member and still has the name in the event."""
         member = self.members.get(event.member)
         return member if member is not None and member.name == event.name else None

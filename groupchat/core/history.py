@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from groupchat.core.visibility import LeftOut, Visibility
 
@@ -133,6 +135,60 @@ class History:
         self._stored += shift
         self._visibility.renumber(shift)
 
+    def erase(self, numbers: Sequence[int], line: str) -> None:
+        """Put this line in place of some others, of which the numbers, authors and readers remain.
+
+        The numbers are in order. All lines after the first of them move, in one pass.
+        """
+        new = line.encode() + b"\n"
+        old, longer = self._bounds, 0
+        indexes = [number - self._stored for number in numbers]
+        bounds = old[: indexes[0] + 1]
+        for index, following in pairwise([*indexes, len(old) - 1]):
+            longer += len(new) - (old[index + 1] - old[index])
+            bounds += [bound + longer for bound in old[index + 1 : following + 1]]
+        self._put(new, [(old[index], old[index + 1]) for index in indexes])
+        self._bounds = bounds
+
+    def _put(self, new: bytes, places: Sequence[tuple[int, int]]) -> None:
+        """Put these bytes in place of those between each two of these bounds."""
+        ends, moved = array("Q"), 0
+        rest = deque(places)
+        for index, end in enumerate([*self._ends, self._base + len(self._text)]):
+            text = self._blocks[index] if index < len(self._blocks) else self._text
+            at = begin = end - len(text)
+            pieces: list[bytes | bytearray] = []
+            while rest and rest[0][0] < end:
+                start, stop = rest.popleft()
+                pieces += [text[at - begin : start - begin], new]
+                at = stop
+            if pieces:
+                changed = b"".join([*pieces, text[at - begin :]])
+                moved += len(changed) - len(text)
+                if index < len(self._blocks):
+                    self._blocks[index] = changed
+                else:
+                    self._text[:] = changed
+            ends.append(end + moved)
+        self._ends = ends[:-1]
+        self._base = ends[-1] - len(self._text)
+
+    def place(self, number: int) -> tuple[int, int] | None:
+        """Return where a line is in the log: the position of its entry, and its index, from the end, in its lines.
+
+        Return None if the line is not kept. Lines before it in the entry may no longer be.
+        """
+        if not self.first <= number <= self.head:
+            return None
+        index = number - self._stored
+        position = self._entries[index]
+        return position, index - bisect_right(self._entries, position)
+
+    def by(self, author: int, lines: range) -> Sequence[int]:
+        """Return those of these lines that are by an author."""
+        own = self._visibility.own.get(author, array("Q"))
+        return own[bisect_left(own, lines.start) : bisect_left(own, lines.stop)]
+
     def is_by(self, author: int, number: int) -> bool:
         """Return True if a line is by this author."""
         return self._authors[number - self._stored] == author
@@ -144,6 +200,10 @@ class History:
     def at(self, number: int) -> float:
         """Return the time of a line."""
         return self._times[number - self._stored]
+
+    def first_at(self, at: float) -> int:
+        """Return the first kept line that is not older than this time; one more than the last if there is none."""
+        return self._stored + bisect_left(self._times, at, self.first - self._stored)
 
     def reader(self, number: int) -> int:
         """Return the reader of a whisper, 0 for any other line."""

@@ -1,7 +1,7 @@
 """The limits of the daemon: those that an operator can choose, then the fixed ones.
 
-Elsewhere are the limits of texts, names and datagrams, which are part of their grammar (texts.py, names.py,
-filenames.py, wire/datagrams.py), the windows of a QUIC connection (quic/), and how much a module does at once.
+Elsewhere are the limits of texts and datagrams, which are part of their grammar (texts.py, filenames.py,
+wire/datagrams.py), the windows of a QUIC connection (quic/), and how much a module does at once.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Limits:
     max_per_host: int = 1_000  # connections of one host; 0 is no limit
     name_within: int = 60  # seconds in which a connection has to give the password and a name
     password: bytes | None = None
+    operators: tuple[bytes, ...] = ()  # the passwords of operators, each after the key of a name and a colon
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ Network = IPv4Network | IPv6Network
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 """The networks from which datagrams are accepted by default."""
+
+# Names
+
+MAX_CHARACTERS = 32
+"""The longest name, in characters."""
 
 # Datagrams
 
@@ -75,6 +81,17 @@ QUEUE = 16
 
 QUEUED = 10_000
 """Commands that may wait in all."""
+
+# Operators
+
+MAX_BANS = 10_000
+"""Bans in force, and mutes."""
+
+MAX_ERASED = 1_000
+"""Lines that are looked at to be erased in one turn."""
+
+MAX_TOPIC = 400
+"""The longest topic, in characters."""
 
 # Lines
 

@@ -20,10 +20,10 @@ from precis_i18n.profile import Profile
 
 from groupchat.core.confusables import TABLE
 from groupchat.core.errors import IllegalMessage
+from groupchat.core.limits import MAX_CHARACTERS
 from groupchat.core.notices import PHRASES
 from groupchat.core.skeletons import IGNORABLE, skeleton
 
-MAX_CHARACTERS = 32
 MAX_RAW_CHARACTERS = 4 * MAX_CHARACTERS
 """The longest name that is normalised to see if that makes it short enough."""
 

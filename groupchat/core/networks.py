@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 _PREFIX = 64
 
@@ -31,3 +31,16 @@ def network_of(host: str) -> str:
         return str(number.ipv4_mapped)
     network = IPv6Address(int(number) >> _PREFIX << _PREFIX)
     return f"{network}/{_PREFIX}{percent}{zone}"
+
+
+def parsed(network: str) -> IPv4Network | IPv6Network:
+    """Return an address or a network as a network. Raise ValueError if it is none.
+
+    An IPv6 address has no zone then, and one of IPv4 that is mapped into IPv6 is one of IPv4.
+    """
+    address, slash, prefix = network.partition("/")
+    found = ip_network(address.partition("%")[0] + slash + prefix, strict=False)
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is not None and found.prefixlen >= 96:
+        found = ip_network((mapped, found.prefixlen - 96), strict=False)
+    return found

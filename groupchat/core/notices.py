@@ -12,6 +12,10 @@ JOINED = " has joined"
 LEFT = " has left the group"
 RENAMED = " changed his name to "
 SHARED = " shared "
+REMOVED = " was removed"
+TOPIC = "The topic is: "
+NO_TOPIC = "There is no topic any more"
+ERASED = SERVER + "a line was removed"
 
 PHRASES = (JOINED.strip(), LEFT.strip(), RENAMED.strip(), SHARED.rstrip())
 """The phrases that tell a notice from a text. No name may contain one.

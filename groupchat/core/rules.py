@@ -10,11 +10,12 @@ import secrets
 
 from groupchat.core.commands import Command, Join, Rename, Say, SayAsGuest, Share, Whisper
 from groupchat.core.errors import IllegalMessage
-from groupchat.core.events import GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
+from groupchat.core.events import Banned, GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
-from groupchat.core.limits import MAX_SIZE, Settings
-from groupchat.core.names import MAX_CHARACTERS, Nickname, nickname, normalised
+from groupchat.core.limits import MAX_CHARACTERS, MAX_SIZE, Settings
+from groupchat.core.names import Nickname, nickname, normalised
+from groupchat.core.operating import OperatorRules
 from groupchat.core.pace import Pace
 from groupchat.core.room import Room
 from groupchat.core.skeletons import skeletons
@@ -39,7 +40,9 @@ class Rules:
         self.room = Room(group, settings)
         self._naming: dict[object, tuple[str, str]] = {}  # the skeletons of names that are being taken, by who asks
         self._wanted: dict[str, str] = {}  # the key of the name, for each of them
+        self.operating = OperatorRules(group)
         self._group = group
+        self._moderation = group.moderation
         self._settings = settings
 
     def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
@@ -47,7 +50,9 @@ class Rules:
 
         Raises Unanswered, too.
         """
+        self._moderation.check(host, port, command.secret, now)
         wanted = nickname(command.name)
+        self._moderation.check_name(wanted.shown, wanted.key, now)
         holder = self._group.by_key.get(wanted.key)
         leaves = [] if holder is None else [self._release(holder, host, now)]
         self._check_looks(wanted, holder)
@@ -83,10 +88,13 @@ class Rules:
 
     def say(self, member: Member, command: Say, now: float) -> Said:
         text = check_text(command.text)
+        if self._moderation.is_restricting:
+            self._check_saying(member)
         self.pace.take(member, now)
         return Said(member.id, member.name, text, now, command.id)
 
     def whisper(self, member: Member, command: Whisper, now: float) -> Whispered:
+        self._check_writing(member)
         self.pace.take(member, now)
         reader, text = self._addressed(command.words)
         if reader is member:
@@ -113,8 +121,10 @@ class Rules:
             return None
 
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
+        self._check_writing(member)
         self.pace.take(member, now)  # first, because even an illegal name is expensive to check
         wanted = nickname(command.name)
+        self._moderation.check_name(wanted.shown, wanted.key, now)
         if wanted.shown == member.name:
             raise IllegalMessage(f"You are {member.name} already.")
         holder = self._group.by_key.get(wanted.key)
@@ -132,24 +142,27 @@ class Rules:
             raise IllegalMessage("A file cannot have that size.")
         if command.member:
             member = self._sharer(command.member)
+            self._check_saying(member)
             self.pace.take(member, now)
             return Shared(member.id, member.name, "", file, command.size, now)
         self.pace.take_from(host, now)
-        guest = self._guest(command.guest)
+        guest = self._guest(command.guest, host, now)
         return Shared(0, guest.shown, guest.key, file, command.size, now)
 
     def may_share(self, host: str, member_id: int, guest: str, now: float) -> None:
         """Raise IllegalMessage if this member, or else this guest, may not share a file now."""
         if member_id:
-            self.pace.check(self._sharer(member_id), now)
+            member = self._sharer(member_id)
+            self._check_saying(member)
+            self.pace.check(member, now)
         else:
             self.pace.check_guest(host, now)
-            self._guest(guest)
+            self._guest(guest, host, now)
 
     def say_as_guest(self, host: str, command: SayAsGuest, now: float) -> GuestSaid:
         text = check_text(command.text)
         self.pace.take_from(host, now)  # first, as for a rename
-        guest = self._guest(command.name)
+        guest = self._guest(command.name, host, now)
         return GuestSaid(guest.shown, guest.key, text, now)
 
     def _sharer(self, member_id: int) -> Member:
@@ -158,14 +171,41 @@ class Rules:
             raise IllegalMessage("You are no longer in the group: join again.")
         return member
 
-    def _guest(self, name: str) -> Nickname:
+    def _guest(self, name: str, host: str, now: float) -> Nickname:
         """Return the nickname of a guest, which no member may have."""
+        self._moderation.check(host, None, None, now)
+        self._moderation.check_guest(host)
+        self._check_post()
         wanted = nickname(name)
+        self._moderation.check_name(wanted.shown, wanted.key, now)
         holder = self._group.by_key.get(wanted.key)
         if holder is not None:
             raise _in_use(holder)
         self._check_looks(wanted)
         return wanted
+
+    def _check_writing(self, member: Member) -> None:
+        """Raise IllegalMessage for a member that may only read."""
+        self._moderation.check_writing(member.secret, member.host)
+
+    def _check_saying(self, member: Member) -> None:
+        """Raise IllegalMessage for a member that may not say something to all."""
+        self._check_writing(member)
+        if not member.operator:
+            self._check_post()
+
+    def _check_post(self) -> None:
+        if self._moderation.facts.get("post") == "operators":
+            raise IllegalMessage("Only operators say something to all here.")
+
+    def ban(self, member: Member, now: float) -> Banned | None:
+        """Return the ban, if any, that concerns a member."""
+        if not self._moderation.bans:
+            return None
+        port = None if member.address is None else member.address[1]
+        return self._moderation.ban_of(member.host, port, member.secret, now) or self._moderation.ban_of_name(
+            member.name, member.key, now
+        )
 
     def is_silent(self, member: Member, now: float) -> bool:
         """Return True if a member has been silent for so long that it leaves by itself."""

@@ -13,6 +13,8 @@ MAX_BYTES = 4096
 # C0 but TAB, DEL and C1; line and paragraph separators; bidirectional embeddings, overrides and isolates.
 FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+_OPERATOR = re.compile(r"/operator(?!\w)", re.IGNORECASE)
+
 
 def one_line(data: bytes) -> bytes:
     """Return what a file or a body with one line says: without a byte-order mark, and without the end of the line."""
@@ -29,4 +31,15 @@ def check_text(text: str) -> str:
     # isprintable() is much faster than the search, and is false for every forbidden character.
     if not text.isprintable() and FORBIDDEN.search(text):
         raise IllegalMessage("That text has control characters in it.")
+    # Nearly every text begins with a letter or a digit, and then nothing more is looked at.
+    if not text[0].isalnum() and names_operator(text):
+        raise IllegalMessage("That text begins with /operator: it would tell everybody a password.")
     return text
+
+
+def names_operator(text: str) -> bool:
+    """Return True if a text begins with /operator, perhaps behind blanks, slashes or characters that do not show."""
+    found = _OPERATOR.search(text)
+    return found is not None and not any(
+        one.isprintable() and not one.isspace() and one != "/" for one in text[: found.start()]
+    )

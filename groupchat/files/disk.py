@@ -319,6 +319,13 @@ class Disk:
         os.rename(part.name, name, src_dir_fd=self.folder, dst_dir_fd=self.directory)
         return True
 
+    def remove(self, name: str) -> None:
+        """Remove a file of this name for good. What is no regular file is left as it is."""
+        with suppress(FileNotFoundError):
+            if stat.S_ISREG(os.stat(name, dir_fd=self.directory, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=self.directory)
+                sync_folder(self.directory)
+
     def withdraw(self, entry: Entry, part: Part) -> bool:
         """Turn a file into a part again. Returns False if the file is no longer there, or is another one."""
         with suppress(FileNotFoundError):

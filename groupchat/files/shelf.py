@@ -165,6 +165,17 @@ class Shelf:
             return await self._threads.run(catalog.disk.open, other)
 
     @returns_deferred
+    async def remove(self, name: str) -> None:
+        """Remove a file of this name, if there is one."""
+        catalog = self._contents().catalog
+        async with catalog.lock:
+            if is_listed(name):
+                await self._threads.run(catalog.disk.remove, name)
+            if (indexed := catalog.files.get(name)) is not None:
+                catalog.remove(indexed.entry)
+                await catalog.save()
+
+    @returns_deferred
     async def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> IReceiving:
         expected = Expected(check_name(name), size, sha256)
         return await self._contents().uploads.receive(expected, owner)

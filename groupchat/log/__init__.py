@@ -97,5 +97,17 @@ class ILog(Interface):
         with Misplaced from then on, and so does this, saying what to do, whenever there is news of it.
         """
 
+    def replace(position: int, events: Sequence[Event]) -> Deferred[None]:
+        """Store these events in place of those of an entry, which `read` returned: what is erased has no text in them.
+
+        They are as many, and of the same kinds. Fail with Unavailable as `append` does.
+        """
+
+    def purge() -> Deferred[None]:
+        """Fire when no file has anything any more that was replaced, also before the log was opened.
+
+        Fail with Unavailable if that has to be tried again later. It may take some seconds, while nothing is stored.
+        """
+
     def close() -> Deferred[None]:
         """Finish the appends under way, end every tail, and close the log. From then on `append` is Unavailable."""

@@ -190,10 +190,16 @@ class Database:
         """Commit all or nothing. Raise Unavailable if it is nothing and may work later; any other error is fatal."""
         self._check_place()
         cursor = self._connection.cursor()
-        try:
+        with self._temporary():
             cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             cursor.execute("COMMIT")
+
+    @contextmanager
+    def _temporary(self) -> Iterator[None]:
+        """Raise Unavailable for an error after which the file surely is as it was, and may be written to later."""
+        try:
+            yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if self._connection.in_transaction:
                 self._connection.rollback()
@@ -259,6 +265,37 @@ class Database:
         with self._explaining():
             return read(self._connection, after, limit)
 
+    def replace(self, position: int, events: Sequence[Event]) -> None:
+        """Put these events in place of those of an entry, and note that the file is to be purged."""
+        self._connection.execute("PRAGMA secure_delete=ON")
+        with self._transaction() as cursor:
+            (entry_id,) = cursor.execute("SELECT id FROM entry WHERE position = ?", (position,)).fetchone()
+            found = cursor.execute("SELECT slot FROM event WHERE position = ? ORDER BY slot", (position,)).fetchall()
+            rows = [to_row(position, slot, event) for (slot,), event in zip(found, events, strict=True)]
+            cursor.execute("DELETE FROM event WHERE position = ?", (position,))
+            cursor.executemany(_INSERT_SAID, [row for row in rows if row[2] == "said"])
+            cursor.executemany(_INSERT, [row for row in rows if row[2] != "said"])
+            checksum = entry_checksum(entry_id, rows)
+            cursor.execute("UPDATE entry SET checksum = ? WHERE position = ?", (checksum, position))
+            cursor.execute("INSERT OR IGNORE INTO purge VALUES (1)")
+
+    def purge(self) -> None:
+        """Make sure that nothing that was replaced is left: in free space, in the file's WAL, or in copies of upgrades.
+
+        Without VACUUM some of it would stay in the slack of pages, whatever `secure_delete` says.
+        """
+        if self._connection.execute("SELECT one FROM purge").fetchone() is None:
+            return
+        for copy in upgrade_copies(self.path):
+            copy.unlink()
+        with self._temporary():
+            self._connection.execute("VACUUM")
+            busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Unavailable(f"{self.path} is being read by another program")
+        with self._transaction() as cursor:
+            cursor.execute("DELETE FROM purge")
+
     def save_snapshot(self, position: int, version: int, state: bytes) -> None:
         with self._transaction() as cursor:
             row = position, version, state, snapshot_checksum(position, version, state)
@@ -308,6 +345,11 @@ class Database:
                 where = "position >= ? AND position < ? AND kind = 'seen'"
                 cursor.execute(f"DELETE FROM event WHERE {where}", (self._seen_from, before))  # noqa: S608 - no input
             self._seen_from = before
+
+
+def upgrade_copies(path: Path) -> list[Path]:
+    """Return the copies of a file that were kept when it was upgraded."""
+    return [copy for version in UPGRADES if (copy := path.with_name(f"{path.name}.v{version}")).exists()]
 
 
 def backup(connection: sqlite3.Connection, to: Path, progress: Callable[[int, int, int], None] | None = None) -> None:

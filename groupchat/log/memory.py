@@ -48,6 +48,11 @@ class Store:
         while self._entries and self._entries[0].position < before:
             self._ids.discard(self._entries.popleft().entry_id)
 
+    def replace(self, position: int, events: Sequence[Event]) -> None:
+        index = position - (self.head - len(self._entries)) - 1
+        if index >= 0:
+            self._entries[index] = Entry(position, self._entries[index].entry_id, events)
+
     def read(self, after: int, limit: int) -> list[Entry]:
         """Return at most `limit` entries. Raise Trimmed if an entry after `after` is gone."""
         skipped = after - (self.head - len(self._entries))
@@ -142,6 +147,12 @@ class MemoryLog:
 
     def load_highest(self) -> Deferred[int]:
         return succeed(0)
+
+    def replace(self, position: int, events: Sequence[Event]) -> Deferred[None]:
+        return execute(self._store.replace, position, events)
+
+    def purge(self) -> Deferred[None]:
+        return succeed(None)
 
     def trim(self, before: int, seen_before: int) -> Deferred[None]:
         self._store.trim(before)

@@ -41,4 +41,7 @@ CREATE TABLE beginning (
     checksum INTEGER NOT NULL
 ) STRICT;
 
+-- One row after something was erased, until the file was rewritten without what is left of it in free space.
+CREATE TABLE purge (one INTEGER PRIMARY KEY CHECK (one = 1)) STRICT;
+
 INSERT INTO beginning VALUES (1, 1, position_checksum(1));

@@ -140,6 +140,12 @@ class SqliteLog:
     def load_highest(self) -> Deferred[int]:
         return self._call(lambda database: highest.load(database.path))
 
+    def replace(self, position: int, events: Sequence[Event]) -> Deferred[None]:
+        return self._call(lambda database: database.replace(position, events))
+
+    def purge(self) -> Deferred[None]:
+        return self._call(Database.purge)
+
     @inlineCallbacks
     def trim(self, before: int, seen_before: int) -> Any:
         yield self._call(lambda database: database.forget_seen(seen_before))

@@ -8,31 +8,83 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zlib import crc32
 
 from groupchat.core.errors import CannotOpen, Damaged
-from groupchat.core.events import Event, GuestSaid, Joined, Left, Raised, Renamed, Said, Seen, Shared, Whispered
+from groupchat.core.events import (
+    Banned,
+    Changed,
+    Demoted,
+    Erased,
+    Event,
+    GuestSaid,
+    Joined,
+    Left,
+    Line,
+    Muted,
+    Noticed,
+    Promoted,
+    Raised,
+    Removed,
+    Renamed,
+    Said,
+    Seen,
+    Shared,
+    Topic,
+    Unbanned,
+    Unmuted,
+    Whispered,
+)
 from groupchat.log import Entry, Snapshot
 
 APPLICATION_ID = 0x67726F75  # "grou"
 VERSION = 5
 
-KINDS: dict[type[Event], str] = {
-    Said: "said",
-    Whispered: "whispered",
-    Joined: "joined",
-    Renamed: "renamed",
-    Left: "left",
-    Shared: "shared",
-    GuestSaid: "told",
-    Seen: "seen",
-    Raised: "raised",
+_COLUMNS: dict[str, tuple[Callable[..., Event], tuple[str, ...]]] = {
+    "said": (Said, ("member", "name", "text", "at", "client_id")),
+    "whispered": (Whispered, ("member", "name", "reader", "key", "text", "at", "client_id")),
+    "joined": (Joined, ("member", "name", "key", "at", "host", "port", "secret")),
+    "renamed": (Renamed, ("member", "name", "text", "key", "at", "client_id")),
+    "left": (Left, ("member", "name", "at")),
+    "shared": (Shared, ("member", "name", "key", "text", "size", "at")),
+    "told": (GuestSaid, ("name", "key", "text", "at")),
+    "seen": (Seen, ("at", "places")),
+    "raised": (Raised, ("at", "size")),
+    "removed": (Removed, ("member", "name", "key", "text", "at")),
+    "noticed": (Noticed, ("text", "key", "at")),
+    "topic": (Topic, ("text", "key", "at")),
+    "muted": (Muted, ("secret", "name", "host", "key", "text", "at")),
+    "unmuted": (Unmuted, ("secret", "key", "at")),
+    "banned": (Banned, ("secret", "name", "size", "key", "text", "at")),
+    "unbanned": (Unbanned, ("secret", "key", "at")),
+    "promoted": (Promoted, ("member", "name", "at")),
+    "demoted": (Demoted, ("member", "name", "at")),
+    "changed": (Changed, ("name", "text", "key", "at")),
+    "erased": (Erased, ("client_id", "size", "member", "key", "text", "at")),
 }
+"""The kinds of rows: each event, and the columns of its fields in their order."""
+
+KINDS: dict[Callable[..., Event], str] = {event: kind for kind, (event, _) in _COLUMNS.items()}
 """The `kind` of each event, as it stands in the file."""
+
+LINES = [KINDS[event] for event in get_args(Line)]
+"""The kinds of the events that are lines."""
+
+_NONE: dict[str, object] = {
+    "at": 0.0,
+    "port": None,
+    "secret": None,
+    "client_id": 0,
+    "member": 0,
+    "size": 0,
+    "reader": 0,
+}
+"""What a NULL in a column means, if it is not an empty text. These are stored as NULL."""
 
 _FIELDS = ("member", "name", "text", "client_id", "key", "host", "port", "places", "reader", "secret", "size")
 SAID_COLUMNS = "position, slot, kind, at, member, name, text, client_id"
@@ -228,56 +280,26 @@ def to_row(position: int, slot: int, event: Event) -> Row:
     """Return the row of an event, in the order of COLUMNS; of a Said in that of SAID_COLUMNS."""
     if type(event) is Said:
         return position, slot, "said", event.at, event.member, event.name, event.text, event.id or None
-    return position, slot, KINDS[type(event)], event.at, *map(_fields(position, slot, event).get, _FIELDS)
+    kind = KINDS[type(event)]
+    values = [getattr(event, field.name) for field in fields(event)]
+    found = {column: value or None for column, value in zip(_COLUMNS[kind][1], values, strict=True)}
+    if type(event) is Seen:
+        packed = b"".join([_PLACE.pack(*place) for place in event.places])
+        found["places"] = with_checksum(position, slot, event.at, packed)
+    return position, slot, kind, event.at, *map(found.get, _FIELDS)
 
 
-def _fields(position: int, slot: int, event: Event) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
-    """Return the columns that depend on the kind of an event, without those that are NULL."""
-    match event:
-        case Whispered(member, name, reader, to, text, _, client_id):
-            found = {"member": member, "name": name, "reader": reader, "key": to, "text": text}
-            return {**found, "client_id": client_id or None}
-        case Joined(member, name, key, _, host, port, secret):
-            return {"member": member, "name": name, "key": key, "host": host, "port": port, "secret": secret}
-        case Renamed(member, name, new, key, _, client_id):
-            return {"member": member, "name": name, "text": new, "key": key, "client_id": client_id or None}
-        case Left(member, name):
-            return {"member": member, "name": name}
-        case Shared(member, name, key, file, size):
-            return {"member": member or None, "name": name, "key": key or None, "text": file, "size": size}
-        case GuestSaid(name, key, text):
-            return {"name": name, "key": key, "text": text}
-        case Raised(_, to):
-            return {"size": to}
-        case Seen(at, places):
-            packed = b"".join([_PLACE.pack(*place) for place in places])
-            return {"places": with_checksum(position, slot, at, packed)}
-    raise TypeError(f"not an event with fields of its own: {event!r}")
-
-
-def to_event(row: Row) -> Event:  # noqa: C901, PLR0911 - one for each kind
+def to_event(row: Row) -> Event:
     """Return the event of a row. Raise any exception if the row cannot be right."""
-    if row[2] == "said":
-        return Said(row[4], row[5], row[6], row[3], row[7] or 0)
-    position, slot, kind, at, member, name, text, client_id, key, host, port, places, reader, secret, size = row
-    match kind:
-        case "whispered":
-            return Whispered(member, name, reader, key, text, at, client_id or 0)
-        case "joined":
-            return Joined(member, name, key, at, host or "", port, secret)
-        case "renamed":
-            return Renamed(member, name, text, key, at, client_id or 0)
-        case "left":
-            return Left(member, name, at)
-        case "shared":
-            return Shared(member or 0, name, key or "", text, size, at)
-        case "told":
-            return GuestSaid(name, key, text, at)
-        case "raised":
-            return Raised(at, size)
-        case "seen":
-            bare = places[: -_CHECKSUM.size]
-            if with_checksum(position, slot, at, bare) != places:
-                raise ValueError("a wrong checksum")
-            return Seen(at, tuple(_PLACE.iter_unpack(bare)))
-    raise ValueError(f"unknown kind of event {kind!r}")
+    position, slot, kind, at, *others = row
+    event, columns = _COLUMNS[kind]
+    if kind == "said":
+        member, name, text, client_id = others[:4]
+        return Said(member, name, text, at, client_id or 0)
+    found = dict(zip(_FIELDS, others, strict=True), at=at)
+    if kind == "seen":
+        bare = found["places"][: -_CHECKSUM.size]
+        if with_checksum(position, slot, at, bare) != found["places"]:
+            raise ValueError("a wrong checksum")
+        return Seen(at, tuple(_PLACE.iter_unpack(bare)))
+    return event(*[found[column] or _NONE.get(column, "") for column in columns])

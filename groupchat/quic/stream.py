@@ -45,6 +45,8 @@ class StreamTransport:
     when there may be something to send, and `survive` while an exception of the protocol is being handled.
     """
 
+    way = "quic"
+
     def __init__(
         self, core: Core, stream_id: int, changed: Callable[[], object], survive: Callable[[str], object]
     ) -> None:

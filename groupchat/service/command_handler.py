@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from groupchat.core.commands import Command, Join, Leave, Poll, Rename, Say, SayAsGuest, Share, Whisper
+from groupchat.core.commands import (
+    Command,
+    Demote,
+    Join,
+    Leave,
+    OperatorCommand,
+    Poll,
+    Promote,
+    Rename,
+    Say,
+    SayAsGuest,
+    Share,
+    Whisper,
+)
 from groupchat.core.errors import IllegalMessage, NotNow, Unanswered
 from groupchat.core.events import Event, Joined, Left, Shared
 from groupchat.core.group import Member
@@ -61,6 +74,8 @@ class CommandHandler:
                 return self._share(seat, task, now)
             case SayAsGuest():
                 return self._rules.say_as_guest(seat.host, task, now)
+            case OperatorCommand():
+                return self._operate(seat, task, now)
             case InternalCommand():
                 return self._internal(seat, task, now)
         if seat.member is None:
@@ -81,8 +96,22 @@ class CommandHandler:
                 return renamed
             case Leave():
                 return self._rules.leave(member, now)
+            case Promote() | Demote():
+                return self._rules.operating.promote(member, command, now)
         self._rules.pace.take(member, now)  # asking to see something counts like saying something
         return None
+
+    def _operate(self, seat: Seat, command: OperatorCommand, now: float) -> Event | None:
+        member = seat.member
+        if not command.by and (member is None or not member.operator):
+            raise IllegalMessage("Only an operator can do that: become one with /operator PASSWORD.")
+        if member is not None and self._rules.is_done(member, command):
+            return None
+        by = command.by or (member.name if member else "")
+        *first, last = self._rules.operating.events(command, by, now)
+        for event in first:
+            self._add_first(event)
+        return last
 
     def _internal(self, seat: Seat, command: InternalCommand, now: float) -> Event:
         event = self._upkeep.event(seat, command, now)

@@ -11,7 +11,7 @@ refused: its client is told that it was dropped, and may send it again. Over UDP
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any
 
@@ -21,18 +21,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from groupchat.core.commands import Command, Leave
-from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow
-from groupchat.core.events import Address, Event, Joined, Left, Raised, Said, Seen
+from groupchat.core.commands import Command, Leave, OperatorCommand
+from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow, RemovedByOperator
+from groupchat.core.events import Address, Banned, Erased, Event, Joined, Left, Line, Removed, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
 from groupchat.log import Entry, ILog, Snapshot
 from groupchat.service.appender import Appender
+from groupchat.service.audit import AUDITED, Audit
 from groupchat.service.command_handler import CommandHandler
 from groupchat.service.command_queue import CommandQueue
 from groupchat.service.entry_queue import EntryQueue
+from groupchat.service.eraser import Eraser
 from groupchat.service.highest import HighestNumber
 from groupchat.service.seats import IClient, IConnection, Seat, Seats, Vacate, Waiter
 from groupchat.service.snapshots import Snapshots, SnapshotSaver
@@ -46,19 +49,45 @@ PLACES = 8
 """The number of recorded cursors that counts as one event more, for the room that they take in the log."""
 
 
+@implementer(IClient)
+class _Operator:
+    """The client for one command of an operator of this machine."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[None] = Deferred()
+
+    def answered(self, seat: Seat, command: Command) -> None:
+        self.done.callback(None)
+
+    def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
+        self.done.errback(why)
+
+    def dropped(self, seat: Seat, command: Command) -> None:
+        self.done.errback(NotNow("The server cannot store that now: try again."))
+
+
 class GroupService(service.Service):
     """One group, served from one log. `fatal` is called once, when the state can no longer be trusted."""
 
     _logger = Logger()
 
-    def __init__(self, settings: Settings, log: ILog, clock: IReactorTime, fatal: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: ILog,
+        clock: IReactorTime,
+        fatal: Callable[[], None],
+        audit: Audit | None = None,
+    ) -> None:
         self.settings = settings
+        self.audit = audit or Audit(None)
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
         self._saver = SnapshotSaver(self._snapshots, log, clock, self.survive)
         self._highest = HighestNumber(self.group, log, clock.seconds)
+        self.eraser = Eraser(self.group, self._snapshots, log, clock, self.survive)
         self._rules = Rules(self.group, settings)
         self._log = log
         self.seconds = clock.seconds
@@ -69,6 +98,8 @@ class GroupService(service.Service):
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
         self._entries = EntryQueue(clock, self._on_entry)
+        self.when_erased: list[Callable[[Erased], None]] = []
+        """Functions that are called when lines were erased: whatever was made of them is to be forgotten."""
         self._survived = float("-inf")  # when a bug was last logged
         self._day = 0.0
         self._checking = False
@@ -100,12 +131,14 @@ class GroupService(service.Service):
             self._upkeep.start(now)
             self._hold_all()
             self._ticker.start(1.0, now=False)
+            self.eraser.run()
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """Wait for what is under way, record all cursors, save a snapshot, and close the log."""
         super().stopService()
         started = self._ticker.running
+        self.eraser.stop()
         if started:
             self._ticker.stop()
         if started and (yield self.drain()) and not self._queue.closed:
@@ -130,6 +163,10 @@ class GroupService(service.Service):
     def is_well(self) -> bool:
         """Return True if commands can be done: the state can be trusted, and the log stores what is appended."""
         return self._ticker.running and not self._queue.closed and not self._appender.failing
+
+    def ask_log(self) -> Deferred[int]:
+        """Fire, or fail, when the log has come round to this question."""
+        return self._log.head()
 
     def probe(self) -> Deferred[None]:
         """Find out if a log that failed stores again: see Appender. Fire when `is_well` can be asked."""
@@ -163,25 +200,34 @@ class GroupService(service.Service):
         pace, now = self._rules.pace, self.seconds()
         return pace.wait_to_join(host, now) if member is None else pace.wait(member, count, now)
 
+    def operate(self, command: OperatorCommand) -> Deferred[None]:
+        """Do a command of an operator of this machine. Fire when it is done; fail with IllegalMessage."""
+        client = _Operator()
+        seat = Seat("")
+        seat.client = client
+        self.submit(seat, command)
+        return client.done
+
     def may_share(self, host: str, member_id: int, guest: str) -> None:
         """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""
         if self._queue.closed:
             raise NotNow("The server cannot take that now.")
         self._rules.may_share(host, member_id, guest, self.seconds())
 
-    def resume(self, secret: str, client: IConnection) -> Seat:
+    def resume(self, secret: str, host: str, client: IConnection) -> Seat:
         """Continue a session on another connection, and return its seat. Raise IllegalMessage if there is none.
 
         Commands under way from there are answered to the new client. The old one, if there is one, is told.
         """
         member = self.group.by_secret.get(secret)
+        self.group.moderation.check(host, None, secret, self.seconds())
         if member is None:
             raise IllegalMessage("There is no such session: it was ended, or not resumed in time. Join again.")
         seat = self.seats.of(member)
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
         member.contact = self.seconds()
-        self._displace(old, "This session goes on on another connection.")
+        self._displace(old, IllegalMessage("This session goes on on another connection."))
         return seat
 
     def hang_up(self, seat: Seat, *, hold: bool) -> None:
@@ -224,7 +270,7 @@ class GroupService(service.Service):
 
     def _on_entry(self, entry: Entry) -> None:
         """Fold one entry of the log, and answer those of its commands that were submitted here."""
-        waiters = self._appender.arrived(entry.entry_id) or repeat(None)
+        waiters = self._waiters(entry)
         if self._queue.closed:
             return
         for event, waiter in zip(self._snapshots.begin(entry), waiters, strict=False):
@@ -236,10 +282,12 @@ class GroupService(service.Service):
             if outcome is None:
                 if type(event) is Seen:
                     self._saver.unsaved += len(event.places) // PLACES
-                elif type(event) is not Raised:
+                elif isinstance(event, Line):
                     self._snapshots.refused(entry, event)
             if waiter is not None:
                 self._queue.settle(waiter, outcome)
+        if self.group.erased and self._ticker.running:
+            self.eraser.run()
         self._appender.check_drained()
         self.subscriptions.wake()
         self._saver.unsaved += len(entry.events)
@@ -250,11 +298,16 @@ class GroupService(service.Service):
         """Fold one event, and update the seats if it makes somebody join or leave."""
         if type(event) is Said:
             return self.group.apply(event)
-        leaver = self.group.members.get(event.member) if type(event) is Left else None
+        leaver = self.group.members.get(event.member) if isinstance(event, Left | Removed) else None
         outcome = self.group.apply(event)
+        if type(event) is Banned:
+            self._upkeep.search_for_banned()
+        elif type(event) is Erased:
+            for erased in self.when_erased:
+                erased(event)
         if outcome is not None:
             if leaver is not None:
-                self._left(leaver, waiter)
+                self._left(leaver, event, waiter)
             elif type(event) is Joined:
                 member = self.group.members[event.member]
                 self.seats.joined(member, waiter[0] if waiter else None)
@@ -262,7 +315,24 @@ class GroupService(service.Service):
                     self._rules.pace.joined(member, self.seconds())
         return outcome
 
-    def _left(self, leaver: Member, waiter: Waiter | None) -> None:
+    def _waiters(self, entry: Entry) -> Iterable[Waiter | None]:
+        """Return who waits for each event of an entry. Record what operators did here."""
+        waiters = self._appender.arrived(entry.entry_id)
+        if waiters is None:
+            return repeat(None)
+        self._audit(entry)
+        return waiters
+
+    def _audit(self, entry: Entry) -> None:
+        """Record what operators did, at the node where it was done."""
+        try:
+            for event in entry.events:
+                if type(event) in AUDITED:
+                    self.audit.event(event)
+        except OSError as why:
+            self._logger.error("The audit trail cannot be written: {why}", why=str(why))
+
+    def _left(self, leaver: Member, event: Event, waiter: Waiter | None) -> None:
         """Free the seat of a member that left. If its connection did not ask for that on this node, it is told."""
         seat = self.seats.live.get(leaver.id)
         self.seats.left(leaver)
@@ -271,9 +341,12 @@ class GroupService(service.Service):
         asked = waiter is not None and isinstance(waiter[1], Leave)
         if seat is not None and not asked:
             client, seat.client = seat.client, None
-            self._displace(client, "You are no longer in the group: join again.")
+            if type(event) is Removed:
+                self._displace(client, RemovedByOperator(event.why))
+            else:
+                self._displace(client, IllegalMessage("You are no longer in the group: join again."))
 
-    def _displace(self, client: IClient | None, why: str) -> None:
+    def _displace(self, client: IClient | None, why: IllegalMessage) -> None:
         """Tell a connection that it has lost its seat."""
         connection = IConnection(client, None)
         if connection is not None:

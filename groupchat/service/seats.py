@@ -32,7 +32,7 @@ class IClient(Interface):
 class IConnection(IClient):
     """A client whose seat another connection can take over."""
 
-    def displaced(why: str) -> None:
+    def displaced(why: IllegalMessage) -> None:
         """The client has lost its seat, with all that is under way from there."""
 
 
@@ -46,6 +46,10 @@ class Expire(InternalCommand):
 
 class Vacate(InternalCommand):
     """Make the member leave if it has no new connection."""
+
+
+class Expel(InternalCommand):
+    """Remove the member if it is banned."""
 
 
 class RecordCursors(InternalCommand):

@@ -18,13 +18,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from groupchat.core.errors import CannotOpen, LogError
-from groupchat.core.events import Event, Joined, Line, Record, Seen, Whispered
+from groupchat.core.events import Erased, Event, Joined, Line, Record, Seen, Whispered
 from groupchat.core.group import MANY, Group, Member
 from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
-VERSION = 3
+VERSION = 4
 
 SLICE = 500
 """The number of members that are written in one turn of the reactor."""
@@ -41,6 +41,7 @@ class Snapshots:
         self._group = group
         self._covered = 0  # the last position that the loaded snapshot covers; 0 once that entry was passed
         self._head = 0  # the number of the last line that the loaded snapshot covers
+        self._erased: list[Erased] = []  # in the covered entries, whose lines have other numbers until all were passed
         self._refused: set[tuple[int, int]] = set()  # refused events: position of the entry, index in `_lines`
         self._dump: Dump | None = None  # the last one
 
@@ -56,6 +57,7 @@ class Snapshots:
             self._group.whispered = _whole(state.get("whispered", 0))
             for line, to in state.get("raised", ()):
                 self._group.numbering.raise_to(_whole(line, most=self._head), _whole(to))
+            self._group.moderation.load(state.get("moderation", {}))
             upgrades = _UPGRADES[snapshot.version - 1 :]
             for fields in state["members"]:
                 self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
@@ -72,6 +74,8 @@ class Snapshots:
             _whole(number, most=2**31 - 1)
         if not (0 <= m.since <= LATEST and 0 <= m.logged <= LATEST):
             raise ValueError("not a time")
+        if type(m.operator) is not bool:
+            raise ValueError("neither an operator nor none")
         if m.id in self._group.members or m.key in self._group.by_key:
             raise ValueError("two members with one id or name")
         self._group.add(m)
@@ -91,8 +95,9 @@ class Snapshots:
         if entry.position > self._covered:
             self.caught_up()
             return entry.events
-        for line in self._taken(entry):
+        for line in self.taken(entry):
             self.keep(line)
+        self._erased += [event for event in entry.events if type(event) is Erased]
         return ()
 
     def keep(self, line: Line) -> None:
@@ -117,9 +122,9 @@ class Snapshots:
     def fold(self, entry: Entry) -> list[Line]:
         """Apply an entry, and return its lines without the refused ones."""
         for event in self.begin(entry):
-            if self._group.apply(event) is None and not isinstance(event, Record):
+            if self._group.apply(event) is None and isinstance(event, Line):
                 self.refused(entry, event)
-        return self._taken(entry)
+        return self.taken(entry)
 
     def caught_up(self) -> None:
         """Note that the entries which the snapshot covers have all been passed. Raise CannotOpen."""
@@ -129,6 +134,8 @@ class Snapshots:
             self._group.history.renumber(self._head)
             self.position = max(self.position, self._covered)
             self._covered = 0
+            for erased in self._erased:
+                self._group.erase(erased)
 
     def dump(self) -> Dump:
         """Begin to dump the state as it is now."""
@@ -137,7 +144,7 @@ class Snapshots:
         self._dump = Dump(self._group, self.position, first, self._refused)
         return self._dump
 
-    def _taken(self, entry: Entry) -> list[Line]:
+    def taken(self, entry: Entry) -> list[Line]:
         """Return the lines of an entry without the refused ones."""
         return [line for index, line in enumerate(_lines(entry)) if (entry.position, index) not in self._refused]
 
@@ -157,14 +164,15 @@ def _lines(entry: Entry) -> list[Line]:
 def _fields(m: Member, cursor: int, skipped: int) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
-    return [*identity, m.joined, m.since, cursor, skipped, m.own, m.logged, ids.last, ids.mask, m.minute, m.minutes]
+    places = [m.joined, m.since, cursor, skipped, m.own, m.logged]
+    return [*identity, *places, ids.last, ids.mask, m.minute, m.minutes, m.operator]
 
 
 def _member(fields: list[Any]) -> Member:
     member_id, name, key, host, port, secret, number, since, cursor, skipped, *others = fields
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
     member.cursor = cursor
-    member.own, member.logged, last, mask, member.minute, member.minutes = others
+    member.own, member.logged, last, mask, member.minute, member.minutes, member.operator = others
     member.ids = Ids(_whole(last), _whole(mask, most=2**WINDOW - 1)) if last else None
     return member
 
@@ -181,7 +189,12 @@ def _from_version_2(fields: list[Any]) -> list[Any]:
     return [*fields, int(logged // 60), MANY]
 
 
-_UPGRADES = (_from_version_1, _from_version_2)
+def _from_version_3(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 4 has them: before, there were no operators."""
+    return [*fields, False]
+
+
+_UPGRADES = (_from_version_1, _from_version_2, _from_version_3)
 
 
 class Dump:
@@ -194,7 +207,7 @@ class Dump:
     def __init__(self, group: Group, position: int, first: int, refused: Collection[tuple[int, int]]) -> None:
         self.position = position
         self.first = first
-        self._head = {"first": first, "head": group.history.head}
+        self._head = {"first": first, "head": group.history.head, "moderation": group.moderation.dump()}
         self._tail = {"raised": group.numbering.raises(), "refused": sorted(refused), "whispered": group.whispered}
         # A cursor moves at any time, and not only when an entry is applied.
         self._unwritten = {m.id: (m, m.cursor, m.skipped) for m in group.members.values()}

@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from itertools import islice
 from math import isfinite
 
-from groupchat.core.events import Event, Seen
+from groupchat.core.events import Event, Removed, Seen
 from groupchat.core.group import Member
 from groupchat.core.limits import Settings
 from groupchat.core.rules import Rules
-from groupchat.service.seats import Expire, InternalCommand, RecordCursors, Seat, Seats, Vacate
+from groupchat.service.seats import Expel, Expire, InternalCommand, RecordCursors, Seat, Seats, Vacate
 
 CLOCK_SECONDS = 60.0
 """If a tick is later than this, the clock was set or the machine was asleep."""
 
 AT_ONCE = 100
-"""The most members that are made to leave in one second, for either reason: an entry is some hundreds of events."""
+"""The most members that are made to leave in one second, for any one reason: an entry is some hundreds of events."""
+
+SEARCHED_AT_ONCE = 1_000
+"""The members that are compared with the bans in one second."""
 
 CHECKED = 1_000
 """The most members that are looked at in one second, to see who was heard and who is silent."""
@@ -44,6 +47,7 @@ class Upkeep:
         self._most_recorded = RECORDED
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
         self._unchecked: deque[Member] = deque()  # those who are looked at in the next seconds
+        self._suspects: list[Member] = []  # of whom it is not known yet if a ban concerns them
         self._ticked = 0.0
         self._minute = 0
 
@@ -51,6 +55,11 @@ class Upkeep:
         """Note that members can be heard from now on."""
         self._ticked = self._rules.listening = now
         self._minute = int(now // 60)
+        self.search_for_banned()
+
+    def search_for_banned(self) -> None:
+        """Look at all members, within the next seconds, for those that are banned: there is a new ban."""
+        self._suspects = list(self._group.members.values())
 
     def tick(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
         """Yield the internal commands that are due, each with its seat."""
@@ -64,6 +73,8 @@ class Upkeep:
             self._unchecked = self._unchecked or deque(self._group.members.values())
             self._group.history.forget(self._rules.oldest(now))
             self._rules.pace.forget(now)
+            self._group.moderation.forget(now)
+        yield from self._expel_some(now)
         yield from self._check_some(now)
         yield from self._vacate_some(now)
         for _ in range(0, len(self._group.moved), RECORDED):
@@ -82,6 +93,9 @@ class Upkeep:
             return self._record(now)
         if member is None:
             return None
+        if isinstance(command, Expel):
+            ban = self._rules.ban(member, now)
+            return ban and Removed(member.id, member.name, ban.by, ban.why, now)
         over = seat.client is None if isinstance(command, Vacate) else self._is_silent(member, now)
         return self._rules.leave(member, now) if over else None
 
@@ -91,6 +105,13 @@ class Upkeep:
 
     def _is_silent(self, member: Member, now: float) -> bool:
         return self._rules.is_silent(member, now) and not self._seats.is_connected(member)
+
+    def _expel_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
+        some, self._suspects = self._suspects[:SEARCHED_AT_ONCE], self._suspects[SEARCHED_AT_ONCE:]
+        banned = [member for member in some if member.id in self._group.members and self._rules.ban(member, now)]
+        self._suspects += banned[AT_ONCE:]
+        for member in banned[:AT_ONCE]:
+            yield self._seats.of(member), Expel()
 
     def _check_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
         """Look at some members, once a minute: record those who were heard, and let those leave who are silent."""

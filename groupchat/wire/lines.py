@@ -4,7 +4,8 @@
     -> Name                     join
     -> text                     say it to the others; `//text` says `/text`
     -> /msg Name: text          say it to one member only (or `/msg Name text`: the longest name that matches)
-    -> /name New   /users   /files   /history 20   /help   /quit
+    -> /name New   /users   /files   /history 20   /topic   /help   /quit
+    -> /operator PASSWORD       and what operators may do: see operators.py
     <- line                     an event, in the words of the five messages; and `Name (private): text`
     <- * words                  a notice of the server: no name begins with `*`
 
@@ -12,7 +13,7 @@ A program asks for a numbered session instead of giving a name:
 
     -> /numbered KEY Name       <- session NUMBER COUNT Name    KEY: 32 random hex digits, a secret
     -> /resume KEY NUMBER       <- session NUMBER COUNT Name    NUMBER: of the last line that was seen; COUNT wait
-                                <- no 0 why
+                                <- no 0 why                 `no 0 removed`: it may not come back, and why follows
     -> ID line                  <- ok ID, or: no ID why         ID: 1 to 2**63 - 1, another for each line
                                 <- busy ID why                  not done now: send it again a little later
                                 <- = words                      the answer to a question, before the ok
@@ -34,6 +35,11 @@ from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename,
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE
+from groupchat.wire import operators
+from groupchat.wire.operators import OperatorLine
+
+REMOVED = b"no 0 removed\n"
+"""What a program is told before its connection is closed for good."""
 
 HELP = """\
 What you type goes to all the others. A line that begins with / is a command:
@@ -42,9 +48,16 @@ What you type goes to all the others. A line that begins with / is a command:
 /msg Name: text    say something to one member only
 /name New          change your name
 /history 20        the last lines again
+/topic             what the group is about
 /quit              leave (so does Ctrl-D)
 A line that begins with // is said with one /.
 """.splitlines()
+
+
+def help_for(*, operator: bool) -> list[str]:
+    """Return the list of commands, with those for operators before the last line."""
+    return [*HELP[:-1], *operators.HELP, HELP[-1]] if operator else HELP
+
 
 _TIMING_MARK = b"\xff\xfd\x06"
 NO_TIMING_MARK = b"\xff\xfc\x06"
@@ -270,14 +283,17 @@ def numbered(line: str) -> tuple[int, str]:
     return int(number), rest
 
 
-def parse(line: str, client_id: int = 0) -> Command | Help:
+def parse(line: str, client_id: int = 0) -> Command | Help | OperatorLine:
     """Parse a line of a member. Raises IllegalMessage."""
     if not line.startswith("/"):
         return Say(line, client_id)
     if line.startswith("//"):
         return Say(line[1:], client_id)
     verb, _, rest = line.partition(" ")
-    asked = _COMMANDS.get(verb.lower())
+    verb = verb.lower()
+    if verb in operators.VERBS:
+        return OperatorLine(verb, rest, client_id)
+    asked = _COMMANDS.get(verb)
     if asked is None:
         raise IllegalMessage("There is no such command: see /help. To say a line that begins with /, write two.")
     return asked(rest, client_id)

@@ -14,6 +14,11 @@ GRAMMAR = Grammar(
             *(b"/msg <name>: <text>", b"/msg Witness: <text>", b"/msg <name> <text>", b"/name <name>", b"/users"),
             *(
                 b"/history <number>",
+                b"/operator <text>",
+                b"/ban <name> <number>d <text>",
+                b"/erase <number>-<number>",
+                b"/remove <name>: <text>",
+                b"/topic",
                 b"/files",
                 b"/help",
                 b"/quit",

@@ -1,4 +1,4 @@
-"""Checks of the group's password: one queue for each host, served in turn by connection.
+"""Checks of passwords, the group's and those of operators: one queue for each host, served in turn by connection.
 
 Wrong passwords take tokens, from a bucket of the host and from one of all hosts together; right ones take none. While a
 bucket is empty, passwords wait, right or wrong: nobody can tell which it is by the time that passes. A connection that
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
@@ -18,10 +19,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from groupchat.core.limits import ALL_PASSWORD_CHECKS, PASSWORD_CHECKS
+from groupchat.core.names import normalised
 from groupchat.core.networks import network_of
 from groupchat.core.pace import Bucket
 
-Waiting = deque[tuple[bytes, "Deferred[bool]"]]
+Waiting = deque[tuple[tuple[bytes, ...], "Deferred[bool]"]]
 
 
 @dataclass(eq=False, slots=True)
@@ -34,11 +36,11 @@ class Queue:
 
 
 class PasswordChecks:
-    """The checks of one group. There is no password if `password` is None, and then nothing may be checked."""
+    """Checks of passwords. If there are no `passwords`, all are wrong."""
 
-    def __init__(self, clock: IReactorTime, password: bytes | None) -> None:
+    def __init__(self, clock: IReactorTime, passwords: Sequence[bytes]) -> None:
         self._clock = clock
-        self._hash = sha256(password or b"").digest()
+        self._hashes = [sha256(password).digest() for password in passwords]
         self._all = Bucket(ALL_PASSWORD_CHECKS, ALL_PASSWORD_CHECKS)
         self._queues: dict[str, Queue] = {}  # by network: those in which something waits, or was wrong not long ago
         self._plan: list[tuple[float, int, str]] = []  # a heap of when each queue is served next, in this order
@@ -46,8 +48,8 @@ class PasswordChecks:
         self._timer: IDelayedCall | None = None
         self._is_stopped = False
 
-    def check(self, host: str, connection: object, given: bytes) -> Deferred[bool]:
-        """Return a Deferred that fires with True if this is the password: at once, or when its turn comes.
+    def check(self, host: str, connection: object, *given: bytes) -> Deferred[bool]:
+        """Return a Deferred that fires with True if this is a password, or one of these: at once, or in its turn.
 
         Cancel it when the connection ends, since only connections bound the queues: then it fires with False.
         """
@@ -111,7 +113,9 @@ class PasswordChecks:
         given, done = waiting.popleft()
         if waiting:
             queue.connections[connection] = waiting  # behind all others
-        is_right = hmac.compare_digest(sha256(given).digest(), self._hash)
+        hashes = [sha256(one).digest() for one in given]
+        found = [hmac.compare_digest(one, other) for one in hashes for other in self._hashes]
+        is_right = any(found)  # all were compared, so that the time tells nothing
         if not is_right:
             queue.bucket.take(now)
             self._all.take(now)
@@ -124,3 +128,19 @@ class PasswordChecks:
         if self._plan:
             pause = max(self._plan[0][0] - now, self._all.wait(now))
             self._timer = self._clock.callLater(pause, self._serve)
+
+
+class OperatorPasswords(PasswordChecks):
+    """Checks of the passwords of operators, with limits of their own.
+
+    Each of the `passwords` is `KEY:password`, for the member whose name has this key only, or `:password`, for all.
+    """
+
+    def __init__(self, clock: IReactorTime, passwords: Sequence[bytes]) -> None:
+        super().__init__(clock, passwords)
+        self.exist = bool(passwords)
+
+    def check_of(self, host: str, connection: object, name: str, given: bytes) -> Deferred[bool]:
+        """Check if this password makes the member with this name an operator: see `check`."""
+        given = given.strip()
+        return self.check(host, connection, b":" + given, normalised(name).key.encode() + b":" + given)

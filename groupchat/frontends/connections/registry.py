@@ -18,7 +18,7 @@ from zope.interface import Attribute, Interface, implementer
 from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, Limits
 from groupchat.core.networks import network_of
 from groupchat.files import IShelf
-from groupchat.frontends.connections.passwords import PasswordChecks
+from groupchat.frontends.connections.passwords import OperatorPasswords, PasswordChecks
 from groupchat.frontends.connections.quotas import Quota
 from groupchat.frontends.connections.sockets import tune
 from groupchat.frontends.turn_budget import CLOSING, TurnBudget
@@ -65,7 +65,8 @@ class ConnectionRegistry(Factory):
         self.limits = limits
         self.clock = clock
         self.shelf = shelf
-        self.passwords = PasswordChecks(clock, limits.password)
+        self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password])
+        self.operators = OperatorPasswords(clock, limits.operators)
         self.downloads = Quota("fetched", MAX_DOWNLOADS_HOST)
         self.ready = False
         self._make = make
@@ -73,12 +74,16 @@ class ConnectionRegistry(Factory):
         self.total = 0
         self.refused = 0
         self.budget = TurnBudget(clock, group_service.survive)
-        self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
+        self.forget_greeting()
+        group_service.when_erased.append(lambda erased: self.forget_greeting())
         self._per_host: Counter[str] = Counter()  # by network
         self._unnamed: dict[IConnected, float] = {}  # since when, in this order
         self._closing: dict[IConnected, float] = {}  # since when, in this order
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
+
+    def forget_greeting(self) -> None:
+        self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
 
     def start(self) -> None:
         self.ready = True
@@ -168,6 +173,7 @@ class ConnectionRegistry(Factory):
             closing = _longer_than(self.group_service.settings.stall, self._closing, now)
             self.budget.spread(CLOSING, [partial(self._drop, connection) for connection in closing])
             self.passwords.forget_old()
+            self.operators.forget_old()
         except Exception:
             self.group_service.survive("looking after connections")
 
@@ -186,6 +192,7 @@ class ConnectionRegistry(Factory):
         if self._ticker.running:
             self._ticker.stop()
         self.passwords.stop()
+        self.operators.stop()
         yield self.group_service.drain()
         yield self._wait_while(self.group_service.subscriptions.are_behind)
         for connection in tuple(self.connections):

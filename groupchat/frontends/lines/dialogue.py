@@ -10,20 +10,33 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred, inlineCallbacks
 from zope.interface import Attribute, implementer
 
-from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename, Users, Whisper
-from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.commands import (
+    Command,
+    Demote,
+    Files,
+    Join,
+    Leave,
+    OperatorCommand,
+    Promote,
+    Recall,
+    Rename,
+    Users,
+    Whisper,
+)
+from groupchat.core.errors import Excluded, IllegalMessage, NotNow
 from groupchat.core.group import Member
-from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, NAME_ATTEMPTS, PASSWORD_ATTEMPTS, QUEUE
-from groupchat.core.names import MAX_CHARACTERS
-from groupchat.frontends.connections import ConnectionRegistry, IConnected
+from groupchat.core.limits import LISTING_SECONDS, MAX_ANSWER, MAX_CHARACTERS, NAME_ATTEMPTS, PASSWORD_ATTEMPTS, QUEUE
+from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
 from groupchat.frontends.lines.answers import Answers
+from groupchat.frontends.lines.operating import IReading, Operating, done
 from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render
 from groupchat.wire import lines as wire_lines
 from groupchat.wire.lines import Help, Resume
+from groupchat.wire.operators import OperatorLine
 
 
 class Phase(Enum):
@@ -48,7 +61,7 @@ class NotUnderstood(NamedTuple):
     why: IllegalMessage
 
 
-class ILinesConnection(IConnected):
+class ILinesConnection(IReading):
     """The connection on which a dialogue takes place."""
 
     is_open = Attribute("True while something can be sent.")
@@ -63,9 +76,6 @@ class ILinesConnection(IConnected):
     def discard_input(then: Callable[[], None]) -> None:
         """Discard the input until none has come for a while, and call this then."""
 
-    def read_soon() -> None:
-        """Read lines in the next turn of the reactor."""
-
 
 @implementer(IConnection)
 class Dialogue:
@@ -73,6 +83,8 @@ class Dialogue:
 
     def __init__(self, registry: ConnectionRegistry, connection: ILinesConnection) -> None:
         self._answers = Answers(connection.give)
+        self.way = ""
+        """How it is connected: tcp, tls, quic."""
         self.has_long_answer = False
         """True once a long answer was asked for in this turn of the reactor: nothing more is read in it."""
         self._registry = registry
@@ -85,6 +97,7 @@ class Dialogue:
         self._greeted = 0  # the last line when the greeting was written
         self._seat: Seat | None = None
         self._unanswered: dict[int, Command] = {}  # by identity
+        self._operating = Operating(registry, connection, self._answers, self._submit)
 
     @property
     def numbered(self) -> bool:
@@ -104,7 +117,7 @@ class Dialogue:
 
     def is_ready(self) -> bool:
         """Return True if the next line can be read."""
-        if self._phase in WAITING or self.has_long_answer:
+        if self._phase in WAITING or self._operating.is_busy or self.has_long_answer:
             return False
         # A resumed session may have commands of an earlier connection in its queue.
         queued = 0 if self._seat is None else len(self._seat.queue or ())
@@ -112,12 +125,13 @@ class Dialogue:
 
     def is_idle(self) -> bool:
         """Return True if everything that was read is answered."""
-        return not self._unanswered and self._phase not in (Phase.CHECKING, Phase.REFUSING)
+        is_busy = self._operating.is_busy or self._phase in (Phase.CHECKING, Phase.REFUSING)
+        return not self._unanswered and not is_busy
 
     @property
     def is_in_queue(self) -> bool:
         """True while a password waits to be checked."""
-        return self._phase is Phase.CHECKING
+        return self._phase is Phase.CHECKING or self._operating.is_checking
 
     def line_received(self, raw: bytes) -> bool:
         """Read a line. Return False if it has to wait, and is to be received again."""
@@ -152,6 +166,8 @@ class Dialogue:
         seat, self._seat = self._seat, None
         if seat is not None and seat.client is self:
             self._service.hang_up(seat, hold=self.numbered)
+        self._operating.stop()
+        del self._operating  # it knows this dialogue: a circle
         check, self._check = self._check, None
         if check is not None:
             check.cancel()
@@ -241,7 +257,7 @@ class Dialogue:
 
     def _take_over(self, secret: str, number: int) -> None:
         """Resume a session after a client's last number. Raises IllegalMessage if there is no session."""
-        self._seat = self._service.resume(secret, self)
+        self._seat = self._service.resume(secret, self._connection.host, self)
         member = self._seat.member
         assert member is not None
         self._enter(member, max(self._group.numbering.line(number), member.joined))
@@ -265,7 +281,7 @@ class Dialogue:
 
     def _ask(self, raw: bytes) -> bool:
         client_id = 0
-        asked: Command | Help | NotUnderstood
+        asked: Command | Help | OperatorLine | NotUnderstood
         try:
             line = wire_lines.decode(raw)
             if self.numbered:
@@ -273,25 +289,34 @@ class Dialogue:
             asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
             asked = NotUnderstood(client_id, why)
-        if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall):
+        if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall | OperatorLine):
             return False  # answers come in order, and only one long answer is held at a time
         self._spend(raw, asked)
         match asked:
             case Help():
-                self._answers.reply(asked.id, wire_lines.HELP)
+                self._answers.reply(asked.id, wire_lines.help_for(operator=self._member.operator))
             case NotUnderstood():
                 self._answers.refuse(asked.id, asked.why)
+            case OperatorLine():
+                self._operating.ask(asked, self._member)
             case _:
                 self._submit(asked)
         return True
 
-    def _spend(self, raw: bytes, asked: Command | Help | NotUnderstood) -> None:
+    def _spend(self, raw: bytes, asked: Command | Help | OperatorLine | NotUnderstood) -> None:
         """Count the work of a line that costs more than others."""
         if isinstance(asked, Users | Files | Recall):
             self.has_long_answer = True
             self._registry.budget.spend(LISTING)
-        elif isinstance(asked, Whisper | Rename):  # a name may end at any space
+        elif isinstance(asked, Whisper | Rename | OperatorLine):  # a name may end at any space
             self._registry.budget.spend(NAMES * (1 + raw.count(b" ", 0, MAX_CHARACTERS)))
+
+    @property
+    def _member(self) -> Member:
+        """The member, in the conversation."""
+        assert self._seat is not None
+        assert self._seat.member is not None
+        return self._seat.member
 
     def _submit(self, command: Command) -> None:
         assert self._seat is not None
@@ -314,11 +339,14 @@ class Dialogue:
             case Recall() if member is not None:
                 found = self._group.history.last(command.lines, member.id, MAX_ANSWER)
                 last = self._group.numbering.numbered(found)
-                self._answers.reply(command.id, listings.history(last, numbered=self.numbered))
+                words = listings.history(last, numbered=self.numbered, operator=member.operator)
+                self._answers.reply(command.id, words)
             case Rename() if member is not None:
                 self._answers.confirm(command.id, f"You are {member.name} now.")
             case Whisper():
                 self._answers.confirm(command.id, f"Only {command.to} will see that.")
+            case OperatorCommand() | Promote() | Demote():
+                self._answers.reply(command.id, done(command))
             case _:
                 self._answers.confirm(getattr(command, "id", 0))
         self._connection.read_soon()
@@ -338,9 +366,15 @@ class Dialogue:
     def dropped(self, seat: Seat, command: Command) -> None:
         self.refused(seat, command, NotNow(CANNOT))
 
-    def displaced(self, why: str) -> None:
+    def displaced(self, why: IllegalMessage) -> None:
         self._seat = None
-        self._connection.close(why)
+        self._operating.stop()
+        self._close(why)
+
+    def _close(self, why: IllegalMessage) -> None:
+        if self.numbered and isinstance(why, Excluded):
+            self._connection.give(wire_lines.REMOVED)  # so that the client does not join again by itself
+        self._connection.close(str(why))
 
     @inlineCallbacks
     def _list_files(self, command: Files) -> Generator[Deferred[listings.Words], listings.Words, None]:
@@ -363,7 +397,9 @@ class Dialogue:
 
     def _refuse_name(self, why: IllegalMessage) -> None:
         """Refuse a name, or a session. Only programs may send more without waiting: each opening says what it is."""
-        if isinstance(why, NotNow) or self._may_try_again(NAME_ATTEMPTS):
+        if isinstance(why, Excluded):
+            self._close(why)
+        elif isinstance(why, NotNow) or self._may_try_again(NAME_ATTEMPTS):
             if self.numbered:
                 self._answers.refuse(0, why)
             else:

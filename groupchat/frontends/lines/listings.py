@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from groupchat.core.limits import GREETING_LINES, MAX_ANSWER, MAX_FILES_SHOWN, MAX_NAMES, MAX_USERS
-from groupchat.core.notices import size_in_words
+from groupchat.core.notices import TOPIC, size_in_words
 from groupchat.files import File
 from groupchat.service.group_service import GroupService
 from groupchat.wire.datagrams import list_of_names
@@ -24,9 +24,16 @@ def greeting(service: GroupService) -> Words:
     said: Words = ["Said last:", *[b"  " + line for _, line in last]] if last else []
     return [
         f"This is {service.settings.name}, a group chat.",
+        *([topic(service)] if group.moderation.topic else []),
         *said,
         f"Here now: {names}." if count else "Nobody is here yet.",
     ]
+
+
+def topic(service: GroupService) -> str:
+    """Return the answer to /topic."""
+    text = service.group.moderation.topic
+    return TOPIC + text if text else "There is no topic."
 
 
 def users(service: GroupService, now: float) -> Words:
@@ -39,6 +46,7 @@ def users(service: GroupService, now: float) -> Words:
             found.append(f"and {len(members) - MAX_USERS} more")
             break
         how = "polling" if member.address else "live" if service.seats.is_connected(member) else "away"
+        how = f"operator, {how}" if member.operator else how
         since = _moment(member.since).removeprefix(f"{today} ") if member.since else "long ago"
         found.append(f"{member.name}  {how}, joined {since}, {service.group.behind(member)} behind")
     return found
@@ -58,8 +66,10 @@ def _moment(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
-def history(last: Sequence[tuple[int, bytes | bytearray]], *, numbered: bool) -> Words:
-    """Return the last lines as they came; for a program, with their numbers."""
+def history(last: Sequence[tuple[int, bytes | bytearray]], *, numbered: bool, operator: bool) -> Words:
+    """Return the last lines as they came; for a program, or an operator, with their numbers."""
     if numbered:
         return [b"%d %s" % line for line in last]
+    if operator and last:
+        return [b"  %d  %s" % line for line in last]
     return [b"  " + line for _, line in last] or ["There is nothing yet."]

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -95,6 +95,8 @@ class LinesProtocol(Protocol):
     def connectionMade(self) -> None:
         self._write = writer(self.transport)
         self.transport.registerProducer(self, True)
+        is_tls = ISSLTransport.providedBy(self.transport)
+        self.dialogue.way = getattr(self.transport, "way", "tls" if is_tls else "tcp")
         self._registry.opened(self, self.transport)
         self.dialogue.begin()
 

@@ -50,6 +50,7 @@ def me(site: Site, request: Request) -> Answer:
         **_who(member),
         "last_id": member.ids.last if member is not None and member.ids is not None else 0,
         "head": _head(site),
+        "topic": site.group.moderation.topic,
         "files": site.has_files,
         "max_file": site.max_file,
         "max_text": MAX_BYTES,
@@ -74,6 +75,7 @@ async def name(site: Site, request: Request) -> Answer:
     """
     body = _body(request, "name")
     _check_author(request.member, body)
+    site.group.moderation.check(request.peer, None, request.secret or None, site.service.seconds())
     wanted, key, headers, new = _field(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
     if not request.script_key and ("id" in body or request.member is None):
         new["key"] = key = _new_key(body.get("id"))
@@ -84,7 +86,7 @@ async def name(site: Site, request: Request) -> Answer:
     if secret not in site.group.by_secret:
         session, done = site.sessions.join(secret, wanted, request.peer)
     else:
-        session = site.sessions.use(secret)
+        session = site.sessions.use(secret, request.peer)
         done = session.submit(site.service, Rename(wanted))
     try:
         await done
@@ -150,7 +152,7 @@ def _saying(text: str, to: Any, client_id: int) -> Command:
 
 
 async def _submit(site: Site, request: Request, command: Command) -> None:
-    session = site.sessions.use(request.secret)
+    session = site.sessions.use(request.secret, request.peer)
     try:
         await session.submit(site.service, command)
     finally:
@@ -175,6 +177,8 @@ def members(site: Site, request: Request) -> Answer:
             "since": member.since or None,
             "last_contact": max(member.contact, member.logged),
             "behind": group.behind(member),
+            "operator": member.operator,
+            "muted": group.moderation.mute(member.secret, member.host) is not None,
         }
         for member, _ in zip(group.members.values(), range(MAX_USERS), strict=False)
     ]

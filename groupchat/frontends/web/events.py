@@ -11,6 +11,7 @@ import json
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from groupchat.core.errors import IllegalMessage, RemovedByOperator
 from groupchat.core.limits import WEB_BEAT_SECONDS
 from groupchat.frontends.connections import writer
 from groupchat.frontends.web import answers
@@ -39,7 +40,7 @@ def events(site: Site, request: Request) -> None:
     last = request.text("Last-Event-ID")
     group = site.group
     after = number(last, 0) if last else request.number("after", group.numbering.after(group.history.head))
-    session = site.sessions.use(request.secret)
+    session = site.sessions.use(request.secret, request.peer)
     try:
         session.check_streams()
         if request.method == b"HEAD":
@@ -84,9 +85,10 @@ class EventStream:
         if not self._channel.is_full:
             self._write(b":\n\n")
 
-    def gone(self, why: str) -> None:
+    def gone(self, why: IllegalMessage) -> None:
         """Tell the client that the session ended, and close."""
-        self._end(b"event: gone\ndata: %s\n\n" % json.dumps(why).encode())
+        event = b"removed" if isinstance(why, RemovedByOperator) else b"gone"
+        self._end(b"event: %s\ndata: %s\n\n" % (event, json.dumps(str(why)).encode()))
 
     def stop(self) -> None:
         """Tell the client that the daemon stops, and close."""

@@ -25,6 +25,7 @@ from groupchat.service.seats import IConnection, Seat
 class Session:
     """The client on one seat. `requests` are under way; `over` is called when there are no requests or streams left."""
 
+    way = "web"
     __slots__ = ("_over", "_waiting", "requests", "seat", "streams")
 
     def __init__(self, over: Callable[[Session], None]) -> None:
@@ -73,7 +74,7 @@ class Session:
 
     def answered(self, seat: Seat, command: Command) -> None:
         if isinstance(command, Leave):
-            self._end_streams("You have left the group.")
+            self._end_streams(IllegalMessage("You have left the group."))
         self._settle(command, None)
 
     def refused(self, seat: Seat, command: Command, why: IllegalMessage) -> None:
@@ -82,18 +83,18 @@ class Session:
     def dropped(self, seat: Seat, command: Command) -> None:
         self._settle(command, NotNow(CANNOT))
 
-    def displaced(self, why: str) -> None:
+    def displaced(self, why: IllegalMessage) -> None:
         self.seat = None
         self._end_streams(why)
         for command, _ in tuple(self._waiting.values()):
-            self._settle(command, NotNow(why))
+            self._settle(command, NotNow(str(why)))
 
     def _settle(self, command: Command, why: IllegalMessage | None) -> None:
         found = self._waiting.pop(id(command), None)
         if found is not None:
             found[1].callback(None) if why is None else found[1].errback(why)
 
-    def _end_streams(self, why: str) -> None:
+    def _end_streams(self, why: IllegalMessage) -> None:
         streams, self.streams = self.streams, {}
         for stream in streams:
             stream.gone(why)
@@ -111,17 +112,24 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def tell(self, event: bytes) -> None:
+        """Send an event on every stream."""
+        for session in self._sessions.values():
+            for stream in tuple(session.streams):
+                stream.give(event)
+
     def streams(self) -> int:
         return sum(len(session.streams) for session in self._sessions.values())
 
-    def use(self, secret: str) -> Session:
+    def use(self, secret: str, host: str) -> Session:
         """Return the session of a member for one request, which must call `released`. Raise IllegalMessage."""
+        self._group.moderation.check(host, None, secret, self._service.seconds())
         session = self._sessions.get(secret)
         if session is None or session.member is None:
             if secret not in self._group.by_secret:
                 raise IllegalMessage("You are not in the group: join first.")
             session = self._new(secret)
-            session.seat = self._service.resume(secret, session)
+            session.seat = self._service.resume(secret, host, session)
         session.requests += 1
         return session
 
@@ -138,7 +146,7 @@ class Sessions:
     def touch(self, member: Member) -> None:
         """Hold the seat of a member from now on, if it is held: the member has asked something."""
         if member.secret is not None and not self._service.seats.is_connected(member):
-            self.use(member.secret).released()
+            self.use(member.secret, member.host).released()
 
     def _new(self, secret: str) -> Session:
         def over(session: Session) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from groupchat.core.events import Erased
 from groupchat.core.limits import MAX_UPLOADS_EACH
 from groupchat.files import IShelf, NoShelf
 from groupchat.frontends.connections import ConnectionRegistry, Quota
@@ -59,6 +61,7 @@ class Site:
         self.access = Access(hosts or TrustedHosts(), registry)
         self.sessions = Sessions(self.service)
         self.renderer = LineRenderer(self.group)
+        self.service.when_erased.append(self._erased)
         self.uploads = Quota("sent", MAX_UPLOADS_EACH)
         self.backlog = Backlog()
         self.deadlines = Deadlines(registry.clock, registry.budget, self.service.survive)
@@ -75,6 +78,13 @@ class Site:
     def stall(self) -> float:
         """The seconds after which a client that neither sends nor takes anything is disconnected."""
         return float(self.service.settings.stall)
+
+    def _erased(self, event: Erased) -> None:
+        """Forget the lines as they were, and tell every page."""
+        self.renderer.line.cache_clear()
+        number = self.group.numbering.of
+        value = {"first": number(event.first), "last": number(event.last), "by": str(event.member or "") or None}
+        self.sessions.tell(b"event: erased\ndata: %s\n\n" % json.dumps(value).encode())
 
     def start(self) -> None:
         self._started = self.clock.seconds()

@@ -37,7 +37,7 @@ def upload(site: Site, request: Request) -> None:
 
 
 async def _receive(site: Site, request: Request, receiving: Upload, owner: FileOwner) -> Answer:
-    session = site.sessions.use(request.secret) if owner.member else None
+    session = site.sessions.use(request.secret, request.peer) if owner.member else None
     try:
         if request.is_conditional:
             request.check_version(await _version(site, request.name))

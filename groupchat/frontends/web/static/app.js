@@ -32,6 +32,7 @@ let knewPassword = false; // the server has just accepted it
 let hurry = () => {}; // ends the pause before the next try
 let unread = 0; // messages that came while the page was hidden
 let fresh = 0; // messages that came while it was scrolled up
+let expelled = ""; // why an operator removed us
 let to = null; // the recipient of a private message
 
 const log = new Log(isOwn, older, () => refresh());
@@ -89,7 +90,7 @@ async function sit(name) {
 	$("attach").hidden = !me.files;
 	refresh();
 	if (!me.name && name) await join(name, id);
-	if (!me.name) return showDoor("name");
+	if (!me.name) return showDoor("name", expelled);
 	seated = true;
 	outbox.used = Math.max(outbox.used, me.last_id);
 	mine.add(me.id);
@@ -160,9 +161,22 @@ function opened() {
 
 const batch = [];
 
+/** Forget what an operator erased, here and in the other tabs. */
+function erased(what) {
+	log.erase(what);
+	$("spoken").replaceChildren();
+	if (tabs.leads) tabs.post({ is: "erased", what });
+}
+
 function received(type, data) {
 	if (type === "stopping") trouble("The server is being stopped.");
 	if (type === "gone") stream.abort();
+	if (type === "removed") {
+		expelled = JSON.parse(data);
+		set("left", true); // so that no tab joins again
+		stream.abort();
+	}
+	if (type === "erased") erased(JSON.parse(data));
 	if (type !== "message") return;
 	if (!batch.length)
 		queueMicrotask(() => {
@@ -187,7 +201,8 @@ async function listen(signal) {
 	listening = false;
 }
 
-function heard({ is, id, after, lines, connected: isConnected, reason: why }) {
+function heard({ is, id, after, lines, connected: isConnected, reason: why, what }) {
+	if (is === "erased") erased(what);
 	if (is === "who") tell();
 	if (is === "hurry") hurry();
 	if (is === "used") outbox.used = Math.max(outbox.used, id);

@@ -193,6 +193,17 @@ export class Log {
 		else if (atEnd && this._to - this._from < MOST_ROWS + STEP) this._down();
 	}
 
+	/** Put a notice in place of what was said or shared in the lines from `first` to `last`, by one member or by all. */
+	erase({ first, last, by }) {
+		const gone = (line) => line.number >= first && line.number <= last && (by ?? line.by) === line.by && !notice(line);
+		this.lines.forEach((line, index) => {
+			if (!gone(line)) return;
+			Object.assign(line, { kind: "server", by: "0", name: "", text: "* a line was removed" });
+			this._redraw(index);
+			this._redraw(index + 1);
+		});
+	}
+
 	/** Name the days anew: after midnight, today is yesterday. */
 	nameDays() {
 		for (const one of this._list.querySelectorAll(".day")) {

@@ -1,0 +1,98 @@
+"""Tells systemd how the daemon is: sd_notify(3), over the socket in NOTIFY_SOCKET. Without that, nothing is done.
+
+    READY=1        all doors are open
+    STATUS=...     members, lines, and whether messages are stored: `systemctl status` shows it
+    WATCHDOG=1     the reactor and the log's thread came round: without it for WatchdogSec, systemd restarts the daemon
+    STOPPING=1     it stops in order
+
+A log that answers with an error, as on a full disk, is alive: a daemon that still answers polls is not restarted.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from typing import Any
+
+from twisted.application import service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+SILENT_SECONDS = 30.0
+"""Seconds without an answer of the log's thread after which the watchdog is told nothing."""
+
+MOST_SECONDS = 10.0
+"""The longest time between two reports, in seconds."""
+
+
+class Systemd(service.Service):
+    """Reports on the daemon. It must be the last to start, and the first to stop.
+
+    `ask_log` returns a Deferred that fires, or fails, when the log's thread has come round; `status` returns a line.
+    """
+
+    _logger = Logger()
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        clock: IReactorTime,
+        ask_log: Callable[[], Deferred[Any]],
+        status: Callable[[], str],
+    ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._interval = min(MOST_SECONDS, _watchdog_seconds(environment) / 3)
+        self._clock = clock
+        self._ask_log = ask_log
+        self._status = status
+        self._answered = 0.0  # when the log's thread answered last
+        self._is_asking = False
+        self._ticker = LoopingCall(self._report)
+        self._ticker.clock = clock
+
+    def startService(self) -> None:
+        super().startService()
+        if self._address:
+            self._answered = self._clock.seconds()
+            self._notify("READY=1")
+            self._ticker.start(self._interval)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._ticker.running:
+            self._ticker.stop()
+            self._notify("STOPPING=1", "STATUS=Stopping: lines are sent, and connections closed")
+
+    def _report(self) -> None:
+        if not self._is_asking:
+            self._is_asking = True
+            self._ask_log().addBoth(self._came_round)
+        is_alive = self._clock.seconds() - self._answered < SILENT_SECONDS
+        self._notify(f"STATUS={self._status()}", *(["WATCHDOG=1"] if is_alive else []))
+
+    def _came_round(self, _: object) -> None:
+        self._is_asking = False
+        self._answered = self._clock.seconds()
+
+    def _notify(self, *words: str) -> None:
+        """Send assignments. If systemd cannot be reached, the watchdog will see to it."""
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with (
+            suppress(OSError),
+            closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)) as sender,
+        ):
+            sender.setblocking(False)
+            sender.sendto("\n".join(words).encode(), address)
+
+
+def _watchdog_seconds(environment: Mapping[str, str]) -> float:
+    """Return the time within which systemd wants to hear of this process; infinity if it does not."""
+    pid = environment.get("WATCHDOG_PID", str(os.getpid()))
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    if pid != str(os.getpid()) or not (microseconds.isascii() and microseconds.isdigit() and len(microseconds) < 20):
+        return float("inf")
+    return max(1.0, int(microseconds) / 1e6)
