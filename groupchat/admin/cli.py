@@ -257,7 +257,8 @@ def repair(given: argparse.Namespace) -> int:
     return 0
 
 
-def make_parser() -> Parser:
+def make_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and those of the commands by name."""
     style: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = Parser(prog="groupchat-admin", description=DESCRIPTION, epilog=EPILOG, **style)
     parser.add_argument("--version", action="version", version=f"groupchat {__version__}")
@@ -294,7 +295,7 @@ def make_parser() -> Parser:
     copying.add_argument("--keep", metavar="N", type=arguments.number, help="remove older backups, so that N stay")
     mending = add_for_file(repair, "write what is sound in a damaged FILE to a new file")
     mending.add_argument("to", metavar="TO", type=Path, help="the new file")
-    return parser
+    return parser, commands.choices
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -322,4 +323,4 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    sys.exit(_run(make_parser().parse_args(argv)))
+    sys.exit(_run(make_parser()[0].parse_args(argv)))
