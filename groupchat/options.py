@@ -91,6 +91,12 @@ GROUPS: dict[str, list[Option]] = {
             "FILE",
         ),
         Option(
+            "reserved-names",
+            'Names that nobody may take, nor any that looks like them; --reserved-names "" is none.',
+            "NAMES",
+            ",".join(DEFAULTS.reserved_names),
+        ),
+        Option(
             "allow-udp",
             "Networks whose datagrams are accepted, such as 10.0.0.0/8,::1/128. Without it: all networks, or none if "
             "there is a password, which datagrams cannot carry.",
@@ -173,6 +179,11 @@ GROUPS: dict[str, list[Option]] = {
             "release",
             "Seconds of silence after which a UDP name is free for another port of the same host; 0 is never.",
             DEFAULTS.release,
+        ),
+        _whole(
+            "reserve",
+            "Days for which the name and the place of a member with a key are kept for it after it left; 0 is never.",
+            DEFAULTS.reserve,
         ),
         _whole("idle-days", "Days of silence after which a member leaves; 0 is never.", DEFAULTS.idle),
     ],
@@ -278,6 +289,7 @@ class Options(usage.Options):
         otherwise = () if self["password-file"] else EVERYWHERE
         self["udp-networks"] = _networks("allow-udp", self["allow-udp"], otherwise)
         self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
+        self["reserved-names"] = _names(self["reserved-names"])
         self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
         self["operators"] = _operators(Path(self["operator-file"])) if self["operator-file"] else ()
         _check_interface(self["interface"])
@@ -351,6 +363,13 @@ def _networks(name: str, given: str | None, otherwise: Sequence[Network]) -> Seq
         return [ipaddress.ip_network(network.strip()) for network in given.split(",")]
     except ValueError as why:
         raise usage.UsageError(f"--{name} must be networks like 10.0.0.0/8,::1/128: {why}.") from None
+
+
+def _names(given: str) -> tuple[str, ...]:
+    try:
+        return tuple(nickname(name).key for name in given.split(",") if name.strip())
+    except IllegalMessage as why:
+        raise usage.UsageError(f"--reserved-names must be names with commas between: {why}") from None
 
 
 def _password(path: Path) -> bytes:

@@ -152,6 +152,8 @@ def _settings(options: Options) -> Settings:
         hold=options["hold"],
         stall=options["timeout"],
         idle=options["idle-days"],
+        reserve=options["reserve"],
+        reserved_names=options["reserved-names"],
         keep=options["keep-lines"],
         keep_days=options["keep-days"],
     )

@@ -157,6 +157,11 @@ def bans(given: Given) -> int:
     return 0
 
 
+def release(given: Given) -> int:
+    """Free a name that is reserved for somebody who left, and who may have lost the key or the cookie."""
+    return _do(given, "release", name=given.name)
+
+
 def erase(given: Given) -> int:
     """Erase a line, a range of lines, or all lines of a member that are kept. "log" shows their numbers.
 
@@ -249,6 +254,7 @@ def add_commands(add: Callable[[Callable[[Given], int], str], argparse.ArgumentP
     for command in (banning, add(unban, "end a ban")):
         command.add_argument("whom", metavar="NAME|ADDRESS|NETWORK")
     listings.append(add(bans, "print the bans and mutes"))
+    add(release, "free a name that is reserved for somebody who left").add_argument("name", metavar="NAME")
     erasing = add(erase, "erase lines for good")
     erasing.add_argument("lines", metavar="NUMBER|FIRST-LAST", type=arguments.lines, nargs="?")
     erasing.add_argument("--member", metavar="NAME", help="all lines of this member, who may have left")
