@@ -92,7 +92,7 @@ GROUPS: dict[str, list[Option]] = {
         ),
         Option(
             "reserved-names",
-            'Names that nobody may take, nor any that looks like them; --reserved-names "" is none.',
+            'Names that nobody may take, nor any that looks like them, with commas between; "" is none.',
             "NAMES",
             ",".join(DEFAULTS.reserved_names),
         ),
