@@ -288,7 +288,7 @@ class Dialogue:
                 client_id, line = wire_lines.numbered(line)
             asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
-            asked = NotUnderstood(client_id, why)
+            asked = NotUnderstood(client_id or (wire_lines.id_of(raw) if self.numbered else 0), why)
         if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall | OperatorLine):
             return False  # answers come in order, and only one long answer is held at a time
         self._spend(raw, asked)
