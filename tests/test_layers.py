@@ -50,7 +50,7 @@ LAYERS = {
 INTERFACES_ONLY = {"log", "files"}
 """Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
 
-SHARED_BY_FRONTENDS = {"turn_budget", "connections", "guests", "transfers"}
+SHARED_BY_FRONTENDS = {"turn_budget", "connections", "guests", "operators", "transfers"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
 
 IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}

@@ -30,7 +30,8 @@ from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
 from groupchat.frontends.lines.answers import Answers
-from groupchat.frontends.lines.operating import IReading, Operating, done
+from groupchat.frontends.lines.operating import IReading, Operating
+from groupchat.frontends.operators import done
 from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from groupchat.frontends.connections import ConnectionRegistry
+from groupchat.frontends.operators import NO_PASSWORDS
 from groupchat.frontends.web import guard
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.guard import PasswordCookie, TrustedHosts
@@ -54,7 +55,16 @@ class Access:
 
     def is_password(self, request: Request, given: bytes) -> Deferred[bool]:
         """Check a password: see PasswordChecks. A check that waits ends with the connection."""
-        check = self._registry.passwords.check(request.peer, request.channel, given)
+        return self._until_lost(request, self._registry.passwords.check(request.peer, request.channel, given))
+
+    def is_operator(self, request: Request, name: str, given: bytes) -> Deferred[bool]:
+        """Check if this password makes the member with this name an operator: see OperatorPasswords."""
+        operators = self._registry.operators
+        if not operators.exist:
+            raise Refusal(403, NO_PASSWORDS)
+        return self._until_lost(request, operators.check_of(request.peer, request.channel, name, given))
+
+    def _until_lost(self, request: Request, check: Deferred[bool]) -> Deferred[bool]:
         if not check.called:
             request.notifyFinish().addErrback(lambda _: check.cancel())
         return check
