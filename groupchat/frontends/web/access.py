@@ -16,10 +16,18 @@ class Access:
     """The rules of one site. `cookie` is for clients that gave the password; None if the group has no password."""
 
     def __init__(self, hosts: TrustedHosts, registry: ConnectionRegistry) -> None:
-        self.hosts = hosts
-        password = registry.limits.password
-        self.cookie = None if password is None else PasswordCookie(password)
         self._registry = registry
+        self._password: bytes | None = None
+        self.cookie: PasswordCookie | None = None
+        self.configure(hosts)
+
+    def configure(self, hosts: TrustedHosts) -> None:
+        """Use other hosts from now on, and the password that the registry has now."""
+        self.hosts = hosts
+        password = self._registry.limits.password
+        if password != self._password:  # a cookie takes some time to make
+            self._password = password
+            self.cookie = None if password is None else PasswordCookie(password)
 
     def resolve_proxy(self, request: Request) -> None:
         """Set where a request comes from if a trusted proxy forwarded it."""

@@ -66,22 +66,22 @@ class WebService(PortsService):
 
     def __init__(self, site: Site, endpoints: Sequence[IStreamServerEndpoint]) -> None:
         super().__init__(WebFactory(site), endpoints)
-        self._site = site
+        self.site = site
 
     def open(self) -> None:
         health.load()
-        self._site.start()
+        self.site.start()
         self._logger.info(
             "Group {group} has its page at {where}",
-            group=self._site.service.settings.name,
+            group=self.site.service.settings.name,
             where=", ".join(map(_url, self.ports)),
         )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         yield super().stopService()
-        self._site.stop()
-        self._logger.info("The page is closed after {requests} requests", requests=self._site.requests)
+        self.site.stop()
+        self._logger.info("The page is closed after {requests} requests", requests=self.site.requests)
 
 
 def _url(port: IListeningPort) -> str:

@@ -75,6 +75,11 @@ class Site:
         self.stopping = False
         self._started = 0.0
 
+    def configure(self, hosts: TrustedHosts, max_file: int) -> None:
+        """Use other settings from now on."""
+        self.max_file = max_file
+        self.access.configure(hosts)
+
     @property
     def is_resuming(self) -> bool:
         """True as long as a session from before the start may be resumed."""
