@@ -176,7 +176,9 @@ async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Ite
             kind = ban.subject.partition(" ")[0]
             yield {"whom": whom, "kind": kind, "until": until, "by": ban.by, "why": ban.why, "at": ban.at}
     for mute in tuple(decisions.mutes.values()):
-        yield {"whom": mute.shown, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
+        kind, _, value = mute.subject.partition(" ")
+        whom = f"{mute.shown}, and all without a key at {value}" if kind == "net" else mute.shown
+        yield {"whom": whom, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
 
 
 async def erase(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
