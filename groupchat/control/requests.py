@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -25,7 +26,7 @@ from groupchat.core.commands import (
 )
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import FOREVER
-from groupchat.core.group import Group, Member
+from groupchat.core.group import Member
 from groupchat.service.audit import Audit
 from groupchat.service.group_service import GroupService
 
@@ -138,32 +139,23 @@ def _described(daemon: Daemon, member: Member) -> Item:
 
 async def log(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
     """Show the last lines and, with `follow`, those that come; private ones are not shown."""
-    group = daemon.service.group
-    after = max(group.history.head - _number(request, "lines", LINES, 0, 100_000), group.history.first - 1)
+    numbering, history = daemon.service.group.numbering, daemon.service.group.history
+    after = max(history.head - _number(request, "lines", LINES, 0, 100_000), history.first - 1)
     while True:
-        for item in _lines(group, after):
-            after = item["line"]
-            yield {"number": group.numbering.of(after), **{key: item[key] for key in ("at", "text")}}
-        if after < group.history.head and not group.history.withheld(0).count(after, group.history.head):
+        runs, is_all = history.take(history.withheld(0).shown(after, history.head), MAX_ANSWER, AT_ONCE)
+        for number in chain.from_iterable(runs):
+            if number >= history.first:  # or it was trimmed meanwhile
+                line, after = history.read(number - 1, number, MAX_ANSWER)
+                yield {"number": numbering.of(number), "at": history.at(number), "text": bytes(line).decode()}
+        if not is_all:
             await deferLater(daemon.clock, 0)
         elif request.get("follow") is True:
             await deferLater(daemon.clock, FOLLOW_SECONDS)
         else:
             break
-        if after < group.history.first - 1:
-            yield {"lost": group.history.first - 1 - after}
-            after = group.history.first - 1
-
-
-def _lines(group: Group, after: int) -> Iterator[dict[str, Any]]:
-    """Yield the next lines after a line that anybody may read."""
-    history = group.history
-    shown, _ = history.take(history.withheld(0).shown(after, history.head), MAX_ANSWER, AT_ONCE)
-    for run in shown:
-        for number in run:
-            if number >= history.first:
-                line, _ = history.read(number - 1, number, MAX_ANSWER)
-                yield {"line": number, "at": history.at(number), "text": bytes(line).decode()}
+        if after < history.first - 1:
+            yield {"lost": history.first - 1 - after}
+            after = history.first - 1
 
 
 async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -184,25 +176,15 @@ async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Ite
 async def erase(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
     """Erase lines, a portion a turn; the last item comes when no file has their texts any more."""
     service = daemon.service
-    member = _text(request, "member", "")
+    member, why = _text(request, "member", ""), _text(request, "why", "")
     numbering, history = service.group.numbering, service.group.history
-    first = _number(request, "first", numbering.of(history.first), 1) if not member else numbering.of(history.first)
-    last = _number(request, "last", first, 1) if not member else numbering.of(history.head)
-    count, refused = 0, ""
-    while first <= last:
-        command = Erase(first, last, member, by=user, why=_text(request, "why", ""))
-        try:
-            await service.operate(command)
-            count += command.count
-        except IllegalMessage as why:
-            refused = str(why)
-            if not command.upto:
-                break
-        yield {"erased": count, "upto": command.upto}
-        first = command.upto + 1
-    if not count:
-        raise IllegalMessage(refused)
-    await service.eraser.done()
+    first, last = numbering.of(history.first), numbering.of(history.head)
+    if not member:
+        first = _number(request, "first", first, 1)
+        last = _number(request, "last", first, 1)
+    count = 0
+    async for count, upto in service.erase(Erase(first, last, member, by=user, why=why)):
+        yield {"erased": count, "upto": upto}
     yield {"erased": count, "done": True, "copies": [*daemon.audit.backups(), *daemon.audit.kept_aside()]}
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -102,6 +102,7 @@ class Control(LineOnlyReceiver):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0  # Twisted leaves it as it was
         self._owner.connections.discard(self)
         self._waiting.clear()
         for waiting in (self._answering, self._room):
@@ -134,24 +135,22 @@ class Control(LineOnlyReceiver):
         self._stop_waiting()
         answering = ensureDeferred(self._answer(self._waiting.pop(0)))
         self._answering = answering  # before it fires, which may be now
-        answering.addErrback(self._failed)
         answering.addCallback(self._answered)
 
     async def _answer(self, line: bytes) -> None:
-        async for item in self._owner.ask(_request(line), self._user):
-            self._send({"item": item})
-            if self._room is not None:
-                self._wait()
-                await self._room
-                self._stop_waiting()
-        self._send({"done": True})
-
-    def _failed(self, failure: Failure) -> None:
-        if not self.connected:  # the peer has gone, and with it the question
-            return
-        if failure.check(IllegalMessage):
-            self._send({"error": str(failure.value)})
-        else:
+        try:
+            async for item in self._owner.ask(_request(line), self._user):
+                self._send({"item": item})
+                if self._room is not None:
+                    self._wait()
+                    await self._room
+                    self._stop_waiting()
+            self._send({"done": True})
+        except IllegalMessage as why:
+            self._send({"error": str(why)})
+        except CancelledError:
+            pass  # the peer has gone, and with it the question
+        except Exception:
             self._owner.survive("answering on the control socket")
             self._send({"error": "The daemon failed to do that: its log says why."})
 
