@@ -38,7 +38,7 @@ from groupchat.core.events import (
 )
 from groupchat.core.group import Group, Member
 from groupchat.core.limits import MAX_BANS, MAX_ERASED, MAX_TOPIC
-from groupchat.core.names import Nickname, nickname, normalised
+from groupchat.core.names import normalised
 from groupchat.core.texts import check_text
 
 
@@ -116,7 +116,7 @@ class OperatorRules:
         try:
             subject = moderation.of_network(command.whom)
         except ValueError:
-            name = _name(command.whom)
+            name = normalised(command.whom)
             yield Banned(f"name {name.key}", name.shown, until, by, why, now)
             member = self._group.by_key.get(name.key)
             if member is not None and member.secret is not None:
@@ -138,9 +138,9 @@ class OperatorRules:
         try:
             subjects = [moderation.of_network(whom)]
         except ValueError:
-            wanted = _name(whom)
+            wanted = normalised(whom)
             bans = self._moderation.bans.values()
-            subjects = [ban.subject for ban in bans if ban.shown and _name(ban.shown).key == wanted.key]
+            subjects = [ban.subject for ban in bans if ban.shown and normalised(ban.shown).key == wanted.key]
         found = [subject for subject in subjects if subject in self._moderation.bans]
         if not found:
             raise IllegalMessage(f"{whom.strip()} is not banned.")
@@ -181,14 +181,6 @@ class OperatorRules:
 
     def _change(self, command: Change, by: str, now: float) -> Changed:
         return Changed(command.fact, facts.check(command.fact, command.value), by, now)
-
-
-def _name(name: str) -> Nickname:
-    """Return a name that may be legal for nobody new, but was in an older version."""
-    try:
-        return nickname(name)
-    except IllegalMessage:
-        return normalised(name)
 
 
 def _reason(why: str) -> str:
