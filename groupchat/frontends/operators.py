@@ -1,16 +1,10 @@
-"""What the front ends share for operators of the chat: the answers to their commands, and an erasure in portions."""
+"""What the front ends share for operators of the chat: the answers to their commands, and an erasure."""
 
 from __future__ import annotations
-
-from collections.abc import Generator
-from typing import Any
-
-from twisted.internet.defer import Deferred, inlineCallbacks
 
 from groupchat.core.commands import Ban, Command, Demote, Erase, Mute, Promote, Unban, Unmute
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.group import Group
-from groupchat.core.limits import MAX_ERASED
 from groupchat.core.names import normalised
 from groupchat.service.group_service import GroupService
 
@@ -44,27 +38,10 @@ def done(command: Command) -> list[str]:  # noqa: PLR0911 - one for each
     return []
 
 
-@inlineCallbacks
-def erase(service: GroupService, asked: Erase, by: str) -> Generator[Deferred[Any], Any, list[str]]:
-    """Erase a range of lines, a portion at a time, until no file has their texts any more. Return the answer.
-
-    Raise IllegalMessage if there was none. `by` is the name of the operator.
-    """
-    count, first, refused = 0, asked.first, IllegalMessage("")
-    while first <= asked.last:
-        portion = Erase(first, asked.last, by=by, why=asked.why)
-        try:
-            yield service.operate(portion)
-            count += portion.count
-        except IllegalMessage as why:
-            refused = why
-            if not portion.upto:
-                break
-        first = portion.upto + 1
-    if not count:
-        raise refused
-    yield service.eraser.done()
+async def erase(service: GroupService, wanted: Erase) -> list[str]:
+    """Erase a range of lines, until no file has their texts any more. Return the answer. Raise IllegalMessage."""
+    count = [count async for count, _ in service.erase(wanted)][-1]
     words = [f"Erased: {count} {'text' if count == 1 else 'texts'}. The daemon has no file with it any more."]
-    if any(record.get("did") == "backup" for record in service.audit.last(MAX_ERASED)):
+    if service.audit.backups() or service.audit.kept_aside():
         words.append("Backups that were made before may have it: ask whoever runs this group.")
     return words

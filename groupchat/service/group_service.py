@@ -11,7 +11,7 @@ refused: its client is told that it was dropped, and may send it again. Over UDP
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any
 
@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core import facts
-from groupchat.core.commands import Command, Leave, OperatorCommand
+from groupchat.core.commands import Command, Erase, Leave, OperatorCommand
 from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow, RemovedByOperator
 from groupchat.core.events import Address, Banned, Changed, Erased, Event, Joined, Left, Line, Removed, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
@@ -221,6 +221,30 @@ class GroupService(service.Service):
         seat.client = client
         self.submit(seat, command)
         return client.done
+
+    async def erase(self, wanted: Erase) -> AsyncIterator[tuple[int, int]]:
+        """Erase lines, a portion a turn, until no file has their texts any more.
+
+        Yield after each portion how many were erased so far, and the number of the line up to which this is done.
+        Raise IllegalMessage if there was none, or NotNow if the log fails: then what was not yielded is not done.
+        """
+        count, first, refused = 0, wanted.first, IllegalMessage("There is no such line.")
+        while first <= wanted.last:
+            portion = Erase(first, wanted.last, wanted.member, by=wanted.by, why=wanted.why)
+            try:
+                await self.operate(portion)
+                count += portion.count
+            except NotNow:
+                raise
+            except IllegalMessage as why:
+                refused = why
+                if not portion.upto:
+                    break  # there are no more lines
+            yield count, portion.upto
+            first = portion.upto + 1
+        if not count:
+            raise refused
+        await self.eraser.done()
 
     def may_share(self, host: str, member_id: int, guest: str) -> None:
         """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""

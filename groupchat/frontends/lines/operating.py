@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from groupchat.core.commands import Command, Erase, Promote
 from groupchat.core.errors import IllegalMessage, NotNow
@@ -69,7 +69,8 @@ class Operating:
             case GivePassword():
                 self._check_password(line.id, member.name, asked.password)
             case Erase() if member.operator:
-                self._erase(asked, member.name)
+                asked.by = member.name
+                ensureDeferred(self._erase(asked))
             case _:
                 self._submit(asked)
 
@@ -91,11 +92,10 @@ class Operating:
             self._answers.refuse(client_id, IllegalMessage(WRONG))
         self._connection.read_soon()
 
-    @inlineCallbacks
-    def _erase(self, asked: Erase, by: str) -> Generator[Deferred[list[str]], list[str], None]:
+    async def _erase(self, asked: Erase) -> None:
         self._is_erasing = True
         try:
-            self._answers.reply(asked.id, (yield erase(self._service, asked, by)))
+            self._answers.reply(asked.id, await erase(self._service, asked))
         except IllegalMessage as why:
             self._answers.refuse(asked.id, why)
         except Exception:

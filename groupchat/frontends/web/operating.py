@@ -54,7 +54,8 @@ async def moderate(site: Site, request: Request) -> Answer:
     assert not isinstance(asked, Promote | Demote | wire.GivePassword)
     asked.why = field_of(body, "why") if "why" in body else asked.why
     if isinstance(asked, Erase):
-        return _said(await operators.erase(site.service, asked, member.name))
+        asked.by = member.name
+        return _said(await operators.erase(site.service, asked))
     await submit(site, request, asked)
     return _said(operators.done(asked))
 
