@@ -211,7 +211,10 @@ class ListeningTests(TestCase):
         self.assertEqual(path.read_text(), "precious")
 
     async def asked(self, ask: Ask) -> tuple[dict[str, Any], list[str]]:
-        """Ask for something and go as soon as there is an answer. Return it, and the bugs that were logged."""
+        """Ask for something, go as soon as there is an answer, and wait until the daemon has noticed.
+
+        Return the answer, and the bugs that were logged.
+        """
         bugs: list[str] = []
         factory = ControlFactory(ask, reactor, lambda doing: bugs.append(type(Failure().value).__name__))
         service = ControlService(self.path, "", factory, reactor)
@@ -222,7 +225,10 @@ class ListeningTests(TestCase):
             connection.connect(str(self.path))
             connection.send(b'{"version": 1, "do": "x"}\n')
             answer = json.loads(await deferToThread(connection.recv, 65_536))
-        await deferLater(reactor, 0.1)
+        until = time.monotonic() + SECONDS
+        while factory.connections:
+            self.assertLess(time.monotonic(), until)
+            await deferLater(reactor, 0.1)
         return answer, bugs
 
     async def test_a_bug_is_logged_and_answered(self) -> None:

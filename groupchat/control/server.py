@@ -14,6 +14,7 @@ import grp
 import json
 import os
 import pwd
+import select
 import socket
 import stat
 import struct
@@ -52,6 +53,9 @@ MAX_CONNECTIONS = 32
 SECONDS = 60.0
 """Seconds after which a connection is closed that asks for nothing, or does not read its answer."""
 
+WATCH_SECONDS = 1.0
+"""Seconds between two looks whether a peer is still there."""
+
 Item = Mapping[str, Any]
 Ask = Callable[[dict[str, Any], str], AsyncIterator[Item]]
 """A function that is given a request and who asks, and yields items: see requests.py."""
@@ -69,6 +73,7 @@ class Control(LineOnlyReceiver):
         self._owner = factory
         self._user = ""
         self._timer: IDelayedCall | None = None
+        self._watcher: IDelayedCall | None = None
         self._answering: Deferred[None] | None = None
         self._waiting: list[bytes] = []
         self._room: Deferred[None] | None = None  # while the peer does not read
@@ -79,6 +84,7 @@ class Control(LineOnlyReceiver):
         self._user = _user(self.transport.getHandle())
         self.transport.registerProducer(self, True)
         self._wait()
+        self._watch_later()
         if len(self._owner.connections) > MAX_CONNECTIONS:
             self._end("There are too many connections to the control socket.")
 
@@ -109,6 +115,20 @@ class Control(LineOnlyReceiver):
             if waiting is not None:
                 waiting.cancel()
         self._stop_waiting()
+        if self._watcher is not None and self._watcher.active():
+            self._watcher.cancel()
+
+    def _watch_later(self) -> None:
+        self._watcher = self._owner.clock.callLater(WATCH_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        """Notice that the peer has gone. While it is answered, nothing may be read or written that would tell."""
+        hang_up = select.poll()
+        hang_up.register(self.transport.getHandle(), 0)
+        if hang_up.poll(0):
+            self.transport.abortConnection()
+        else:
+            self._watch_later()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None and self._timer.active():
