@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from groupchat.core.commands import Ban, Leave, Mute, OperatorCommand, Promote, Remove, Rename, Say
 from groupchat.core.limits import Limits
@@ -14,17 +15,18 @@ from tests.node import Node
 DAY = 86_400
 
 
+@implementer(ILogObserver)
 class Logged:
     """The lines of the log, while a test runs."""
 
     def __init__(self) -> None:
         self._events: list[LogEvent] = []
-        globalLogPublisher.addObserver(self._append)
+        globalLogPublisher.addObserver(self)
 
     def stop(self) -> None:
-        globalLogPublisher.removeObserver(self._append)
+        globalLogPublisher.removeObserver(self)
 
-    def _append(self, event: LogEvent) -> None:
+    def __call__(self, event: LogEvent) -> None:
         self._events.append(event)
 
     def lines(self, kind: str = "") -> list[str]:

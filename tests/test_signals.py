@@ -84,7 +84,7 @@ class RotationTests(BackgroundCase):
         self.assertEqual(alice.ask("3 Al"), "")
         shutil.copy(self.log, older[1])
         os.truncate(self.log, 0)
-        self.assertEqual(alice.ask("4"), "C")
+        self.assertEqual(alice.ask("4"), "close")
         self.end(pid)
         texts = [[json.loads(line)["text"] for line in path.read_text().splitlines()] for path in (*older, self.log)]
         self.assertIn("127.0.0.1 (udp): Alice joined", texts[0])
