@@ -10,6 +10,7 @@ from groupchat.core.limits import Limits
 from groupchat.service.access_log import AT_ONCE, AWAY_SECONDS, PASSWORDS_AT_ONCE, RATE, SUMMARY_SECONDS
 from tests.connections import KEY, Connection, SessionTestCase
 from tests.lobby import Lobby, LobbyTestCase
+from tests.logs import LateLog
 from tests.node import Node
 
 DAY = 86_400
@@ -174,10 +175,9 @@ class AccessLogTests(SessionTestCase):
 
     def test_a_start_does_not_log_what_was_before_it(self) -> None:
         self.node.ask(1, "1 Bob")
-        self.node.service.stopService()
-        self.tick(1)
+        self.settle()
         self.log.lines()
-        self.use(Node(self.node.log, self.clock))
+        self.use(Node(LateLog(self.store, self.clock, self.delay), self.clock))
         self.settle()
         self.assertIn("Bob", [member.name for member in self.group.members.values()])
         self.assertEqual(self.log.lines(), [])
