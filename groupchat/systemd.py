@@ -3,6 +3,7 @@
     READY=1        all doors are open
     STATUS=...     members, lines, and whether messages are stored: `systemctl status` shows it
     WATCHDOG=1     the reactor and the log's thread came round: without it for WatchdogSec, systemd restarts the daemon
+    RELOADING=1    it reads its settings anew, until READY=1
     STOPPING=1     it stops in order
 
 A log that answers with an error, as on a full disk, is alive: a daemon that still answers polls is not restarted.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from typing import Any
@@ -67,6 +69,15 @@ class Systemd(service.Service):
             self._ticker.stop()
             self._notify("STOPPING=1", "STATUS=Stopping: lines are sent, and connections closed")
 
+    def reload(self, read: Callable[[], None]) -> None:
+        """Have the settings read anew. Tell when that begins, by the clock that systemd has, and when it is done."""
+        if not self.running:
+            read()
+            return
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        read()
+        self._notify("READY=1")
+
     def _report(self) -> None:
         if not self._is_asking:
             self._is_asking = True
@@ -80,6 +91,8 @@ class Systemd(service.Service):
 
     def _notify(self, *words: str) -> None:
         """Send assignments. If systemd cannot be reached, the watchdog will see to it."""
+        if not self._address:
+            return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with (
             suppress(OSError),

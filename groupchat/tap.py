@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +25,10 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from groupchat import __version__
+from groupchat.configuration import Configuration
 from groupchat.control import ControlFactory, ControlService, check_usable
 from groupchat.control.requests import Daemon, ask
-from groupchat.core.errors import CannotOpen, CannotStart, GroupchatError
+from groupchat.core.errors import CannotListen, CannotOpen, CannotStart, GroupchatError
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.daemon import (
     Door,
@@ -42,7 +43,7 @@ from groupchat.daemon import (
 from groupchat.files import NoShelf
 from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
-from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
+from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService, TLSEndpoint
 from groupchat.frontends.lines import LinesProtocol
 from groupchat.frontends.transfers.server import TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
@@ -62,6 +63,7 @@ from groupchat.systemd import Systemd
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
+    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService
     from groupchat.quic.certificate import Certificate
 
@@ -91,6 +93,12 @@ def _daemon(options: Options) -> service.IService:
             [_endpoint(option, where, reactor, options["interface"], ports) for where in options[option]]
             for option in ("tcp", "web")
         )
+    tls = [
+        (option, endpoint)
+        for option, those in (("tcp", endpoints), ("web", web_endpoints))
+        for endpoint in those
+        if isinstance(endpoint, TLSEndpoint)
+    ]
     certificate = _certificate(options) if options["quic"] else None
     warnings = [warning for until in ports.expiries for warning in expiry("A certificate for TLS", until)]
     warnings += _exposures(options, "." if twistd is None else twistd["rundir"])
@@ -124,8 +132,13 @@ def _daemon(options: Options) -> service.IService:
     streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
     # They start in this order, and stop in reverse: what uses something stops before it.
     problem = LastProblem()
-    control = _control(options, group_service, partial(_facts, options, registry, problem), reactor)
+    live = Live(group_service, registry, shelf, udp, quic, web, tls)
+    configuration = Configuration(options, group_service.group.moderation.facts, live.prepare)
+    status = partial(_facts, options, registry, problem)
+    control = _control(options, group_service, configuration, status, reactor)
     systemd = Systemd(os.environ, reactor, group_service.ask_log, partial(_in_a_line, group_service))
+    if twistd is not None:
+        signals.reload = partial(systemd.reload, configuration.hang_up)
     parts = [problem, group_service, shelf_service, control, udp, quic, streams, web, systemd]
 
     def started() -> None:
@@ -190,14 +203,17 @@ def _limits(options: Options) -> Limits:
 def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf | None:
     if options["files"] is None:
         return None
-    limits = FileLimits(
+    members = group_service.group.members
+    return Shelf(Path(options["files"]), _file_limits(options), reactor, members.__contains__)
+
+
+def _file_limits(options: Options) -> FileLimits:
+    return FileLimits(
         max_file=options["max-file-size"] * MB,
         max_total=options["files-quota"] * MB,
         max_member=options["member-quota"] * MB,
         keep_free=options["keep-free"] * MB,
     )
-    members = group_service.group.members
-    return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
 
 
 def _control_path(options: Options) -> Path | None:
@@ -208,12 +224,16 @@ def _control_path(options: Options) -> Path | None:
 
 
 def _control(
-    options: Options, group_service: GroupService, facts: Callable[[], Mapping[str, Any]], reactor: Any
+    options: Options,
+    group_service: GroupService,
+    configuration: Configuration,
+    facts: Callable[[], Mapping[str, Any]],
+    reactor: Any,
 ) -> ControlService | None:
     path = _control_path(options)
     if path is None:
         return None
-    daemon = Daemon(group_service, group_service.audit, reactor, facts, reactor.stop, reactor.seconds())
+    daemon = Daemon(group_service, group_service.audit, reactor, facts, reactor.stop, reactor.seconds(), configuration)
     factory = ControlFactory(partial(ask, daemon), reactor, group_service.survive)
     return ControlService(path, options["control-group"] or "", factory, reactor)
 
@@ -251,14 +271,92 @@ def _quic(certificate: Callable[[], Certificate], registry: ConnectionRegistry) 
 
 
 def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
-    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
 
-    max_file = min(options[name] for name in ("max-file-size", "files-quota", "member-quota")) * MB
+    return WebService(Site(registry, routes(), registry.shelf, _max_file(options), _hosts(options)), endpoints)
+
+
+def _max_file(options: Options) -> int:
+    most: int = min(options[name] for name in ("max-file-size", "files-quota", "member-quota"))
+    return most * MB
+
+
+def _hosts(options: Options) -> TrustedHosts:
+    from groupchat.frontends.web.guard import TrustedHosts
+
     names = [*options["web-host"], socket.gethostname()]
-    hosts = TrustedHosts(frozenset(name.lower() for name in names), tuple(options["proxies"]))
-    return WebService(Site(registry, routes(), registry.shelf, max_file, hosts), endpoints)
+    return TrustedHosts(frozenset(name.lower() for name in names), tuple(options["proxies"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The parts of the daemon whose settings can change while it runs. `tls` has endpoints, each with its option."""
+
+    group_service: GroupService
+    registry: ConnectionRegistry
+    shelf: Shelf | None
+    udp: UDPService
+    quic: QuicService | None
+    web: WebService | None
+    tls: Sequence[tuple[str, TLSEndpoint]]
+
+    def prepare(self, options: Options) -> tuple[Callable[[], None], list[str]]:
+        """Read the certificates: see configuration.Prepare. One that only root may read stays as it was."""
+        certificate = self._certificate(options)
+        contexts = dict(self._contexts(options))
+        renewed = [option for option, endpoint in self.tls if endpoint in contexts]
+        if certificate is not None:
+            renewed.append("certificate")
+        return partial(self._use, options, certificate, contexts), renewed
+
+    def _certificate(self, options: Options) -> Certificate | None:
+        """Return the certificate for QUIC if it is another one than now."""
+        from groupchat.quic.certificate import load
+
+        given = options["certificate"]
+        path = _kept_certificate(options) if given is None else options.path(given)
+        if self.quic is None or path is None or not (given or path.exists()):
+            return None
+        now = self.quic.certificate()
+        try:
+            found = load(path)
+        except CannotListen as why:
+            if isinstance(why.__cause__, PermissionError):
+                options.unreadable.append("certificate")
+                return None
+            raise
+        return None if found.certificate == now.certificate else found
+
+    def _contexts(self, options: Options) -> Iterator[tuple[TLSEndpoint, Any]]:
+        """Yield the endpoints for TLS whose certificates are other ones than now."""
+        for option, endpoint in self.tls:
+            try:
+                context = endpoint.load(options.endpoint(endpoint.where))
+            except PermissionError:
+                options.unreadable.append(option)
+                continue
+            except Exception as error:  # OpenSSL raises whatever it likes
+                raise CannotListen(f"--{option} {endpoint.where}: {_described(error)}") from error
+            if endpoint.is_new(context):
+                yield endpoint, context
+
+    def _use(self, options: Options, certificate: Certificate | None, contexts: Mapping[TLSEndpoint, Any]) -> None:
+        self.group_service.configure(_settings(options))
+        limits = _limits(options)
+        self.registry.configure(limits)
+        if self.quic is not None:
+            self.quic.quic.limits = limits
+            if certificate is not None:
+                self.quic.renew(certificate)
+        for port in self.udp.ports:
+            port.protocol.configure(options["max-reply"], options["udp-networks"])
+        if self.shelf is not None:
+            self.shelf.configure(_file_limits(options))
+        if self.web is not None:
+            self.web.site.configure(_hosts(options), _max_file(options))
+        for endpoint, context in contexts.items():
+            endpoint.use(context)
 
 
 def _doors(options: Options, udp: UDPService, lines: StreamService, web: WebService | None) -> Iterator[Door]:
@@ -308,7 +406,8 @@ def _endpoint(option: str, where: str, reactor: Any, interface: str | None, port
             sys.exit(f"twistd groupchat: cannot listen on TCP port {where}: {_why_not(error, option)}")
         return bare
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
+        make = TLSEndpoint if where.startswith("ssl:") else serverFromString
+        endpoint: IStreamServerEndpoint = make(reactor, where)
         problems: list[Failure] = []
         maybeDeferred(serverFromString(ports, where).listen, Factory()).addErrback(problems.append)
         for problem in problems:

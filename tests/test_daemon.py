@@ -44,6 +44,7 @@ class OptionsTests(TestCase):
         self.assertEqual(
             {name: value for name, value in options.items() if name != "version"},
             {
+                "config": None,
                 "port": 12345,
                 "interface": None,
                 "tcp": [],

@@ -64,6 +64,19 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.manager.told()[0], "STOPPING=1")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_reload_is_told_from_its_begin_to_its_end(self) -> None:
+        service = self.begin()
+        self.manager.told()
+        during: list[str] = []
+        service.reload(lambda: during.extend(self.manager.told()))
+        self.assertEqual(during[0], "RELOADING=1")
+        self.assertRegex(during[1], r"\AMONOTONIC_USEC=\d+\Z")
+        self.assertEqual(self.manager.told(), ["READY=1"])
+        service.stopService()
+        self.manager.told()
+        service.reload(lambda: None)
+        self.assertEqual(self.manager.told(), [])
+
     def test_the_watchdog_is_fed_in_time(self) -> None:
         self.begin(WATCHDOG_USEC="6000000")
         self.manager.told()

@@ -117,7 +117,7 @@ class EventTests(WebTestCase):
             self.assertEqual(events.blocks()[-1], {"event": "removed", "data": '"You were removed: spam"'})
             self.assertTrue(events.line.is_over)
         self.refused(self.post("/messages", "hi"), 403)
-        self.refused(self.ask("POST", "/name", "Al", Cookie=f"http-{COOKIE}={KEY}"), 409, "spam")
+        self.refused(self.ask("POST", "/name", "Al", Cookie=f"http-{COOKIE}={KEY}"), 403, "spam")
 
     def test_what_is_erased_is_forgotten_at_once(self) -> None:
         events = self.events()

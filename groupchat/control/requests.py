@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from groupchat import __version__
+from groupchat.core import facts
 from groupchat.core.commands import (
     Announce,
     Ban,
@@ -44,6 +45,16 @@ AT_ONCE = 500
 HOUR = 3_600.0
 
 
+class IConfiguration(Protocol):
+    """What the daemon runs with: see configuration.py."""
+
+    def listing(self) -> Iterator[Item]: ...
+
+    def reload(self) -> list[Item]: ...
+
+    def set(self, name: str, value: str) -> list[Item]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """What the requests are about. `facts` returns more for `status`, `stop` ends the daemon.
@@ -57,6 +68,7 @@ class Daemon:
     facts: Callable[[], Mapping[str, Any]]
     stop: Callable[[], None]
     started: float | None
+    configuration: IConfiguration | None = None
 
 
 async def ask(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -164,7 +176,9 @@ async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Ite
             kind = ban.subject.partition(" ")[0]
             yield {"whom": whom, "kind": kind, "until": until, "by": ban.by, "why": ban.why, "at": ban.at}
     for mute in tuple(decisions.mutes.values()):
-        yield {"whom": mute.shown, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
+        kind, _, value = mute.subject.partition(" ")
+        whom = f"{mute.shown}, and all without a key at {value}" if kind == "net" else mute.shown
+        yield {"whom": whom, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
 
 
 async def erase(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -198,6 +212,46 @@ async def audit(daemon: Daemon, request: Request, user: str) -> AsyncIterator[It
         yield record
 
 
+async def config(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """List the settings in force; of a file without a daemon, only the facts of the group are known."""
+    known = daemon.service.group.moderation.facts
+    items = [{"name": name, "value": value, "source": "fact"} for name, value in known.items()]
+    for item in items if daemon.configuration is None else daemon.configuration.listing():
+        yield item
+
+
+async def reload(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """Read the settings anew, and show what changed."""
+    if daemon.configuration is None:
+        raise IllegalMessage("Only a running daemon can reload.")
+    changes = daemon.configuration.reload()
+    done = [change["name"] for change in changes if change["state"] in ("changed", "renewed")]
+    _record(daemon, "reload", user, changed=done)
+    for change in changes:
+        yield change
+
+
+async def set_(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """Change a fact of the group; or an option, until the daemon restarts."""
+    name, value, why = _text(request, "name"), _text(request, "value"), _text(request, "why", "")
+    if name in facts.FACTS:
+        await daemon.service.operate(Change(name, value, by=user, why=why))
+        return
+    if daemon.configuration is None:
+        raise IllegalMessage(f"Only a running daemon has {name[:64]}. Without one: {', '.join(facts.FACTS)}.")
+    changes = daemon.configuration.set(name, value)
+    _record(daemon, "set", user, name=name, text=value, why=why)
+    for change in changes:
+        yield change
+
+
+def _record(daemon: Daemon, did: str, user: str, **fields: Any) -> None:
+    try:
+        daemon.audit.record(did, user, daemon.service.seconds(), **fields)
+    except OSError as error:
+        raise IllegalMessage(f"It is done, but the audit trail cannot be written: {error.strerror}.") from error
+
+
 async def stop(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
     daemon.audit.record("stop", user, daemon.service.seconds())
     daemon.clock.callLater(0, daemon.stop)
@@ -219,6 +273,9 @@ _ANSWERS: dict[str, Callable[[Daemon, Request, str], AsyncIterator[Item]]] = {
     "bans": bans,
     "erase": erase,
     "audit": audit,
+    "config": config,
+    "reload": reload,
+    "set": set_,
     "stop": stop,
 }
 
@@ -230,7 +287,6 @@ _COMMANDS: dict[str, Callable[[Request], OperatorCommand]] = {
     "unmute": lambda request: Unmute(_text(request, "name")),
     "ban": _ban,
     "unban": lambda request: Unban(_text(request, "whom")),
-    "set": lambda request: Change(_text(request, "name"), _text(request, "value")),
 }
 
 

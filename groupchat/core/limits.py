@@ -51,6 +51,9 @@ class FileLimits:
     keep_free: int = 500_000_000  # on the disk
 
 
+MOST = 1_000_000_000
+"""The greatest value of a setting that is a number."""
+
 Network = IPv4Network | IPv6Network
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))

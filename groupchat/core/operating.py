@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from groupchat.core import moderation
+from groupchat.core import facts, moderation
 from groupchat.core.commands import (
     Announce,
     Ban,
@@ -40,9 +40,6 @@ from groupchat.core.group import Group, Member
 from groupchat.core.limits import MAX_BANS, MAX_ERASED, MAX_TOPIC
 from groupchat.core.names import Nickname, nickname, normalised
 from groupchat.core.texts import check_text
-
-POST = {"everybody", "operators"}
-"""Who may say something to all: the values of the fact `post`."""
 
 
 class OperatorRules:
@@ -183,11 +180,7 @@ class OperatorRules:
         return Topic(text, by, now)
 
     def _change(self, command: Change, by: str, now: float) -> Changed:
-        if command.fact != "post":
-            raise IllegalMessage(f"There is no fact {command.fact}.")
-        if command.value not in POST:
-            raise IllegalMessage(f"post is one of: {', '.join(sorted(POST))}.")
-        return Changed(command.fact, command.value, by, now)
+        return Changed(command.fact, facts.check(command.fact, command.value), by, now)
 
 
 def _name(name: str) -> Nickname:

@@ -116,11 +116,18 @@ class FiveMessages(DatagramProtocol):
         self.history = group_service.group.history
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
-        self._max_reply = max_reply
         self._budget = Budget(group_service.seconds)
         self._spent = self._budget.spent  # nearly always empty: then nothing has to be counted
         self._quic = quic
+        self.configure(max_reply, networks)
+
+    def configure(self, max_reply: int, networks: Sequence[Network]) -> None:
+        """Use other settings from now on, also for the members that there are."""
+        self._max_reply = max_reply
         self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
+        for address, seat in self._kept_seats.items():
+            if not self._is_allowed(address[0]):
+                seat.client = None  # so that the next datagram from there is looked at
 
     def logPrefix(self) -> str:
         """Return what Twisted calls this in the log."""

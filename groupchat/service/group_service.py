@@ -23,9 +23,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupchat.core import facts
 from groupchat.core.commands import Command, Leave, OperatorCommand
 from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow, RemovedByOperator
-from groupchat.core.events import Address, Banned, Erased, Event, Joined, Left, Line, Removed, Said, Seen
+from groupchat.core.events import Address, Banned, Changed, Erased, Event, Joined, Left, Line, Removed, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
@@ -81,6 +82,8 @@ class GroupService(service.Service):
         audit: Audit | None = None,
     ) -> None:
         self.settings = settings
+        """The settings in force: `configure` replaces them."""
+        self._chosen = settings  # as the options say; the facts of the group win over them
         self.audit = audit or Audit(None)
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
@@ -95,7 +98,7 @@ class GroupService(service.Service):
         self.seconds = clock.seconds
         """Return the time."""
         self._fatal = fatal
-        self._upkeep = Upkeep(self.seats, self._rules, settings)
+        self._upkeep = Upkeep(self.seats, self._rules)
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
@@ -117,6 +120,7 @@ class GroupService(service.Service):
         yield self._log.open(self._break)
         snapshot: Snapshot | None = yield self._log.load_snapshot()
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
+        self._use_facts()
         gc.disable()  # the garbage collector would take a fifth of the time, and nearly all objects are kept
         try:
             yield self._log.tail(after, self._entries.add)
@@ -157,6 +161,16 @@ class GroupService(service.Service):
             lines=self.group.history.head,
             records=self._upkeep.records,
         )
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from now on. The facts of the group win over them."""
+        self._chosen = settings
+        self._use_facts()
+
+    def _use_facts(self) -> None:
+        self.settings = facts.settings(self._chosen, self.group.moderation.facts)
+        self._rules.configure(self.settings)
+        self.group.history.keep(self.settings.keep)
 
     def drain(self) -> Deferred[bool]:
         """Fire with True when no command is under way, or with False after DRAIN_SECONDS."""
@@ -306,11 +320,7 @@ class GroupService(service.Service):
         outcome = self.group.apply(event)
         if type(event) in LOGGED and outcome is not None and self._ticker.running:
             self.access_log.event(event, leaver, waiter)
-        if type(event) is Banned:
-            self._upkeep.search_for_banned()
-        elif type(event) is Erased:
-            for erased in self.when_erased:
-                erased(event)
+        self._use_decision(event)
         if outcome is not None:
             if leaver is not None:
                 self._left(leaver, event, waiter)
@@ -320,6 +330,16 @@ class GroupService(service.Service):
                 if waiter:
                     self._rules.pace.joined(member, self.seconds())
         return outcome
+
+    def _use_decision(self, event: Event) -> None:
+        """Do what follows from an operator's decision, if the event is one."""
+        if type(event) is Banned:
+            self._upkeep.search_for_banned()
+        elif type(event) is Changed:
+            self._use_facts()
+        elif type(event) is Erased:
+            for erased in self.when_erased:
+                erased(event)
 
     def _waiters(self, entry: Entry) -> Iterable[Waiter | None]:
         """Return who waits for each event of an entry. Record what operators did here."""

@@ -132,7 +132,7 @@ class Snapshots:
             if self._head < self._group.history.head:
                 raise CannotOpen(_DAMAGED)  # they have more lines than there were
             self._group.history.renumber(self._head)
-            self.position = max(self.position, self._covered)
+            self.position = self._group.history.entry = max(self.position, self._covered)
             self._covered = 0
             for erased in self._erased:
                 self._group.erase(erased)

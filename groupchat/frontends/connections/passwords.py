@@ -51,13 +51,17 @@ class PasswordChecks:
     ) -> None:
         self._wrong = wrong
         self._clock = clock
-        self._hashes = [sha256(password).digest() for password in passwords]
+        self.replace(passwords)
         self._all = Bucket(ALL_PASSWORD_CHECKS, ALL_PASSWORD_CHECKS)
         self._queues: dict[str, Queue] = {}  # by network: those in which something waits, or was wrong not long ago
         self._plan: list[tuple[float, int, str]] = []  # a heap of when each queue is served next, in this order
         self._order = count()
         self._timer: IDelayedCall | None = None
         self._is_stopped = False
+
+    def replace(self, passwords: Sequence[bytes]) -> None:
+        """Let other passwords be the right ones from now on, also for checks that wait."""
+        self._hashes = [sha256(password).digest() for password in passwords]
 
     def check(self, host: str, connection: object, *given: bytes) -> Deferred[bool]:
         """Return a Deferred that fires with True if this is a password, or one of these: at once, or in its turn.
@@ -148,13 +152,8 @@ class OperatorPasswords(PasswordChecks):
     Each of the `passwords` is `KEY:password`, for the member whose name has this key only, or `:password`, for all.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        passwords: Sequence[bytes],
-        wrong: Callable[[str, Any], None] = lambda host, connection: None,
-    ) -> None:
-        super().__init__(clock, passwords, wrong)
+    def replace(self, passwords: Sequence[bytes]) -> None:
+        super().replace(passwords)
         self.exist = bool(passwords)
 
     def check_of(self, host: str, connection: object, name: str, given: bytes) -> Deferred[bool]:

@@ -64,6 +64,7 @@ class ConnectionRegistry(Factory):
     ) -> None:
         self.group_service = group_service
         self.limits = limits
+        """The limits in force: `configure` replaces them."""
         self.clock = clock
         self.shelf = shelf
         self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password], self._wrong)
@@ -82,6 +83,13 @@ class ConnectionRegistry(Factory):
         self._closing: dict[IConnected, float] = {}  # since when, in this order
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
+
+    def configure(self, limits: Limits) -> None:
+        """Use other limits and passwords from now on. Connections that there are already stay."""
+        self.limits = limits
+        self.passwords.replace([] if limits.password is None else [limits.password])
+        self.operators.replace(limits.operators)
+        self.forget_greeting()  # it has the name of the group
 
     def forget_greeting(self) -> None:
         self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line

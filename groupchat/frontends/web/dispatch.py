@@ -18,6 +18,8 @@ def dispatch(site: Site, request: Request) -> None:
     _check_head(site, request)
     site.access.check_origin(request)
     route = _find_route(site, request)
+    if request.path != b"/healthz":
+        _check_ban(site, request, route)
     check = None if route.open else site.access.check_password(request)
     if check is None:
         _begin(site, request, route)
@@ -38,6 +40,13 @@ def _begin(site: Site, request: Request, route: Route) -> None:
     request.handler = route.handler
     if request.length != 0:
         request.proceed()
+
+
+def _check_ban(site: Site, request: Request, route: Route) -> None:
+    """Raise Excluded if the address is banned, or the key. Who has such a key may load the page, which tells why."""
+    moderation = site.group.moderation
+    if moderation.bans:
+        moderation.check(request.peer, None, None if route.open else request.secret or None, site.service.seconds())
 
 
 def _check_head(site: Site, request: Request) -> None:
