@@ -123,6 +123,6 @@ def _shown(options: Options, name: str) -> str:
     value = options[name]
     if isinstance(value, list):
         return ",".join(value)
-    if name == "quic":
+    if name in ("quic", "log-json"):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -146,6 +146,7 @@ GROUPS: dict[str, list[Option]] = {
             "PATH",
         ),
         Option("control-group", "Group of users who may use that socket, too.", "NAME"),
+        Option("log-json", "Log one JSON object a line, instead of text."),
         _whole("keep-lines", "Number of lines that are kept.", DEFAULTS.keep, 1),
         _whole("keep-days", "Number of days for which lines are kept; 0 is no limit.", DEFAULTS.keep_days),
     ],
@@ -214,7 +215,7 @@ RENAMED = {
 NEEDS_RESTART = frozenset(
     (
         *("config", "port", "interface", "tcp", "web", "quic"),
-        *("db", "durability", "control", "control-group", "files"),
+        *("db", "durability", "control", "control-group", "files", "log-json"),
     )
 )
 """The options that cannot change while the daemon runs."""
@@ -235,6 +236,7 @@ class Options(usage.Options):
     )
     optFlags = [
         ["quic", None, "Lines and files over QUIC as well, which is reliable and encrypted UDP, on the same port."],
+        ["log-json", None, "Log one JSON object a line, instead of text."],
     ]
     optParameters = [
         [option.name, option.short, option.default, option.help] for option in _ALL if option.value and not option.many

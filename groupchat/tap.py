@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +21,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, textFileLogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from groupchat import __version__
 from groupchat.configuration import Configuration
 from groupchat.control import ControlFactory, ControlService, check_usable
 from groupchat.control.requests import Daemon, ask
@@ -52,6 +53,7 @@ from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
+from groupchat.observers import observer_for
 from groupchat.options import MB, Options
 from groupchat.service.audit import Audit, path_of
 from groupchat.service.group_service import GroupService
@@ -142,9 +144,19 @@ def _daemon(options: Options) -> service.IService:
     def started() -> None:
         limit_collections()
         limit_sockets(reactor, udp.ports)
-        _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
+        group = group_service.group
+        _logger.info(
+            "groupchat {version} runs the group {name} of {file}: {members} members, {lines} lines",
+            version=__version__,
+            name=options["name"],
+            file=options["db"] if options["db"] == ":memory:" else os.path.abspath(options["db"]),
+            members=len(group.members),
+            lines=group.history.head - group.history.first + 1,
+        )
+        doors = list(_doors(options, udp, lines, web))
+        _logger.info("{ways}", ways=ways_in(options["name"], doors), doors=list(map(asdict, doors)))
 
-    observer = None if log_file is None else textFileLogObserver(log_file.file)
+    observer = None if twistd is None else _observer(options, twistd, log_file)
     return InOrder([part for part in parts if part is not None], fail, started, observer)
 
 
@@ -513,6 +525,15 @@ def _log_file(twistd: Mapping[str, Any]) -> LogFile | None:
         return LogFile(path, owner)
     except OSError as error:
         raise CannotStart(f"--logfile {path}: {error.strerror or error}.") from error
+
+
+def _observer(options: Options, twistd: Mapping[str, Any], log_file: LogFile | None) -> ILogObserver | None:
+    """Return what writes the log; None if twistd was told to log elsewhere. Raise CannotStart."""
+    if twistd["syslog"] or twistd["logger"]:
+        if options["log-json"]:
+            raise CannotStart("--log-json is for a log file, or standard output: not with --syslog or --logger.")
+        return None
+    return observer_for(sys.stdout if log_file is None else log_file.file, as_json=bool(options["log-json"]))
 
 
 def _check_udp_port(interface: str, port: int) -> None:

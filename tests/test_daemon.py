@@ -53,6 +53,7 @@ class OptionsTests(TestCase):
                 "trust-proxy": None,
                 "proxies": (),
                 "quic": 0,
+                "log-json": 0,
                 "certificate": None,
                 "control": None,
                 "control-group": None,

@@ -60,6 +60,7 @@ class FileTests(FileCase):
             "tcp": [12345, "tcp:2"],
             "web": "8080",
             "quic": True,
+            "log-json": True,
             "certificate": "key.pem",
             "web-host": ["a.example", "b.example"],
             "allow-udp": ["10.0.0.0/8", "::1/128"],
@@ -77,7 +78,7 @@ class FileTests(FileCase):
         values["max-reply"] = 100
         options = self.parsed("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         found = {**options, "tcp": [12345, "tcp:2"], "web": "8080", "allow-udp": ["10.0.0.0/8", "::1/128"]}
-        self.assertEqual({name: found[name] for name in values}, {**values, "quic": 1})
+        self.assertEqual({name: found[name] for name in values}, {**values, "quic": 1, "log-json": 1})
         self.assertEqual(options["tcp"], ["12345", "tcp:2"])
         self.assertEqual([str(network) for network in options["udp-networks"]], ["10.0.0.0/8", "::1/128"])
         listed = {option.name for options in GROUPS.values() for option in options}

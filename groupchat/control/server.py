@@ -219,6 +219,10 @@ class ControlFactory(Factory):
         self.survive = survive
         self.connections: set[Control] = set()
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "The control socket"
+
     def buildProtocol(self, addr: object) -> Control:
         return Control(self)
 

@@ -31,6 +31,7 @@ from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
 from groupchat.log import Entry, ILog, Snapshot
+from groupchat.service.access_log import LOGGED, AccessLog
 from groupchat.service.appender import Appender
 from groupchat.service.audit import AUDITED, Audit
 from groupchat.service.command_handler import CommandHandler
@@ -86,6 +87,7 @@ class GroupService(service.Service):
         self.audit = audit or Audit(None)
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
+        self.access_log = AccessLog(self.seats, lambda: self.settings, clock.seconds)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
         self._saver = SnapshotSaver(self._snapshots, log, clock, self.survive)
@@ -151,6 +153,7 @@ class GroupService(service.Service):
             yield self._saver.save_last()
             yield self._highest.save()
         yield self._log.close()
+        self.access_log.sum_up()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
             name=self.settings.name,
@@ -265,6 +268,7 @@ class GroupService(service.Service):
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
         member.contact = self.seconds()
+        self.access_log.resumed(seat, member, host, displaced=old is not None)
         self._displace(old, IllegalMessage("This session goes on on another connection."))
         return seat
 
@@ -338,13 +342,9 @@ class GroupService(service.Service):
             return self.group.apply(event)
         leaver = self.group.members.get(event.member) if isinstance(event, Left | Removed) else None
         outcome = self.group.apply(event)
-        if type(event) is Banned:
-            self._upkeep.search_for_banned()
-        elif type(event) is Changed:
-            self._use_facts()
-        elif type(event) is Erased:
-            for erased in self.when_erased:
-                erased(event)
+        if type(event) in LOGGED and outcome is not None and self._ticker.running:
+            self.access_log.event(event, leaver, waiter)
+        self._use_decision(event)
         if outcome is not None:
             if leaver is not None:
                 self._left(leaver, event, waiter)
@@ -354,6 +354,16 @@ class GroupService(service.Service):
                 if waiter:
                     self._rules.pace.joined(member, self.seconds())
         return outcome
+
+    def _use_decision(self, event: Event) -> None:
+        """Do what follows from an operator's decision, if the event is one."""
+        if type(event) is Banned:
+            self._upkeep.search_for_banned()
+        elif type(event) is Changed:
+            self._use_facts()
+        elif type(event) is Erased:
+            for erased in self.when_erased:
+                erased(event)
 
     def _waiters(self, entry: Entry) -> Iterable[Waiter | None]:
         """Return who waits for each event of an entry. Record what operators did here."""
@@ -429,6 +439,7 @@ class GroupService(service.Service):
             now = self.seconds()
             for seat, command in self._upkeep.tick(now):
                 self._queue.submit(seat, command)
+            self.access_log.tick(now)
             self._check_log()
             self._highest.save_if_changed()
             self.subscriptions.drop_stalled(self.settings.stall)

@@ -13,7 +13,7 @@ from twisted.application import service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IReactorSocket, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IOpenSSLContextFactory, IReactorSocket, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
@@ -54,7 +54,7 @@ class PortEndpoint:
         return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
 
-@implementer(IStreamServerEndpoint)
+@implementer(IStreamServerEndpoint, IOpenSSLContextFactory)
 class TLSEndpoint:
     """A port for TLS, as the string of a Twisted endpoint describes it. Its certificate can be replaced.
 

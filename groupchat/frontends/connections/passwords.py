@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,7 +24,8 @@ from groupchat.core.names import normalised
 from groupchat.core.networks import network_of
 from groupchat.core.pace import Bucket
 
-Waiting = deque[tuple[tuple[bytes, ...], "Deferred[bool]"]]
+Waiting = deque[tuple[str, tuple[bytes, ...], "Deferred[bool]"]]
+"""The passwords of one connection: the host each came from, what was given, and what fires when it is checked."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,9 +38,18 @@ class Queue:
 
 
 class PasswordChecks:
-    """Checks of passwords. If there are no `passwords`, all are wrong."""
+    """Checks of passwords. If there are no `passwords`, all are wrong.
 
-    def __init__(self, clock: IReactorTime, passwords: Sequence[bytes]) -> None:
+    `wrong` is told the host and the connection of each wrong one.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        passwords: Sequence[bytes],
+        wrong: Callable[[str, Any], None] = lambda host, connection: None,
+    ) -> None:
+        self._wrong = wrong
         self._clock = clock
         self.replace(passwords)
         self._all = Bucket(ALL_PASSWORD_CHECKS, ALL_PASSWORD_CHECKS)
@@ -64,14 +75,14 @@ class PasswordChecks:
         waiting = queue.connections.setdefault(connection, deque())
 
         def forget(done: Deferred[bool]) -> None:
-            if (given, done) in waiting:
-                waiting.remove((given, done))
+            if (host, given, done) in waiting:
+                waiting.remove((host, given, done))
                 if not waiting:
                     del queue.connections[connection]
             done.callback(False)
 
         done: Deferred[bool] = Deferred(forget)
-        waiting.append((given, done))
+        waiting.append((host, given, done))
         if not queue.is_planned and not self._is_stopped:
             self._add_to_plan(network, queue, self._clock.seconds())
             self._serve()
@@ -114,7 +125,7 @@ class PasswordChecks:
     def _check_next(self, queue: Queue, now: float) -> tuple[Deferred[bool], bool]:
         connection, waiting = next(iter(queue.connections.items()))
         del queue.connections[connection]
-        given, done = waiting.popleft()
+        host, given, done = waiting.popleft()
         if waiting:
             queue.connections[connection] = waiting  # behind all others
         hashes = [sha256(one).digest() for one in given]
@@ -123,6 +134,7 @@ class PasswordChecks:
         if not is_right:
             queue.bucket.take(now)
             self._all.take(now)
+            self._wrong(host, connection)
         return done, is_right
 
     def _set_timer(self, now: float) -> None:

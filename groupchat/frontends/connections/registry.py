@@ -36,6 +36,7 @@ class IConnected(Interface):
     """A connection in the registry."""
 
     host = Attribute("The address of the other side, without the port.")
+    way = Attribute("How it came: tcp, tls, quic or web.")
 
     def close(*why: str) -> None:
         """Say why, and close once that is sent."""
@@ -66,8 +67,8 @@ class ConnectionRegistry(Factory):
         """The limits in force: `configure` replaces them."""
         self.clock = clock
         self.shelf = shelf
-        self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password])
-        self.operators = OperatorPasswords(clock, limits.operators)
+        self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password], self._wrong)
+        self.operators = OperatorPasswords(clock, limits.operators, partial(self._wrong, whose=" of an operator"))
         self.downloads = Quota("fetched", MAX_DOWNLOADS_HOST)
         self.ready = False
         self._make = make
@@ -164,6 +165,9 @@ class ConnectionRegistry(Factory):
             self.named(connection)
             check.addCallback(self._checked, connection)
         return check
+
+    def _wrong(self, host: str, connection: Any, whose: str = "") -> None:
+        self.group_service.access_log.wrong_password(host, connection.way, whose)
 
     def _checked(self, is_right: bool, connection: IConnected) -> bool:
         if connection in self.connections and connection not in self._closing:

@@ -57,6 +57,7 @@ class State(Enum):
 class Channel(HTTPChannel):
     """See HTTPChannel. `is_full` is True while the client does not take what was written."""
 
+    way = "web"
     transport: Any
     requestFactory: Any = Request
     maxHeaders = MAX_WEB_HEADERS
