@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -80,13 +81,25 @@ class Environment:
         """The interpreter, which takes no package from PYTHONPATH or the current directory."""
         return [str(self._bin / "python"), "-I"]
 
+    def installer(self, wheel: Path) -> list[str]:
+        """Return the command that installs a wheel in place of the one that is there."""
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python[0]]
+        return [*pip, "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel)]
+
     def install(self, wheel: Path) -> None:
-        """Install a wheel in place of the one that is there."""
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(self._bin / "python")]
-        done = _run(*pip, "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
+        done = _run(*self.installer(wheel))
         assert not done.returncode, done.stderr.decode()
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run Python with these words and this standard input, and with a home of its own."""
         return subprocess.run(
-            [*self.python, *words], capture_output=True, text=True, check=False, timeout=SECONDS, cwd=self._bin
+            [*self.python, *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            cwd=self._bin,
+            env={name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+            | {"HOME": str(self._bin.parent)},
         )
