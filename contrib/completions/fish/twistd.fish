@@ -1,6 +1,7 @@
 # Made by tools/completions.py: do not edit.
 
 
+complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l config -r -F -d 'TOML file in which every option has its own name'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -s p -l port -x -d 'UDP port of the five messages and QUIC'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -s i -l interface -x -d 'IP address to listen on'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l tcp -x -d 'Live lines: a TCP port, or a Twisted endpoint such as ssl:12346:privateKey=key.pem:certKey=cert.pem'
