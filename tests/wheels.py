@@ -16,6 +16,7 @@ from tests.programs import need, unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 300.0
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[bytes]:
@@ -56,8 +57,7 @@ def this_tree(directory: Path) -> None:
 
 def build(tree: Path, to: Path) -> Path:
     """Build the wheel of a tree, and return its path. setuptools comes from the registry of packages."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
-    done = _run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(to), str(tree))
+    done = _run(*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(to), str(tree))
     if done.returncode:
         unavailable("no wheel can be built here:\n" + done.stderr.decode()[-2000:])
     (wheel,) = to.glob("*.whl")
@@ -83,8 +83,17 @@ class Environment:
 
     def installer(self, wheel: Path) -> list[str]:
         """Return the command that installs a wheel in place of the one that is there."""
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python[0]]
-        return [*pip, "install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel)]
+        return [
+            *PIP,
+            "--python",
+            self.python[0],
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--force-reinstall",
+            str(wheel),
+        ]
 
     def install(self, wheel: Path) -> None:
         done = _run(*self.installer(wheel))
