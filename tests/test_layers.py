@@ -29,7 +29,7 @@ LAYERS = {
     "daemon": {"core"},
     "signals": set(),
     "startup": {"core"},
-    "systemd": set(),
+    "systemd": {"core"},
     "tap": {
         "options",
         "configuration",
