@@ -40,6 +40,7 @@ DEFAULTS = Settings()
 LIMITS = Limits()
 FILES = FileLimits()
 MB = 1_000_000
+DEFAULT_PORT = 12_345
 MAX_PASSWORD = 256
 
 T = TypeVar("T")
@@ -83,7 +84,14 @@ GROUPS: dict[str, list[Option]] = {
         Option("config", "TOML file in which every option has its own name; the command line wins.", "FILE"),
     ],
     "Where to listen": [
-        Option("port", "UDP port of the five messages and QUIC; 0 takes a free one.", "N", "12345", (0, 65_535), "p"),
+        Option(
+            "port",
+            "UDP port of the five messages and QUIC; 0 takes a free one.",
+            "N",
+            str(DEFAULT_PORT),
+            (0, 65_535),
+            "p",
+        ),
         Option("interface", "IP address to listen on; all addresses, IPv4 and IPv6, without it.", "IP", short="i"),
         Option(
             "tcp",

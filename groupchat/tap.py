@@ -29,6 +29,7 @@ from groupchat.configuration import Configuration
 from groupchat.control import ControlFactory, ControlService, check_usable
 from groupchat.control.requests import Daemon, ask
 from groupchat.core.errors import CannotListen, CannotOpen, CannotStart, GroupchatError
+from groupchat.core.group import Group
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.daemon import (
     Door,
@@ -43,7 +44,7 @@ from groupchat.daemon import (
 from groupchat.files import NoShelf
 from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
-from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService, TLSEndpoint
+from groupchat.frontends.connections import ConnectionRegistry, PassedPort, PortEndpoint, StreamService, TLSEndpoint
 from groupchat.frontends.lines import LinesProtocol
 from groupchat.frontends.transfers.server import TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
@@ -54,12 +55,12 @@ from groupchat.log.memory import MemoryLog
 from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
 from groupchat.observers import observer_for
-from groupchat.options import MB, Options
+from groupchat.options import DEFAULT_PORT, MB, Options
 from groupchat.service.audit import Audit, path_of
 from groupchat.service.group_service import GroupService
 from groupchat.signals import LogFile, Signals
 from groupchat.startup import Ports, expiry, exposure, rehearse
-from groupchat.systemd import Systemd
+from groupchat.systemd import Systemd, passed_sockets, passed_to_this
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
@@ -85,13 +86,16 @@ def _daemon(options: Options) -> service.IService:
     from twisted.internet import reactor
 
     twistd: Mapping[str, Any] | None = options.parent
+    passed = _passed(options)
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
-    for interface in interfaces:
+    for interface in () if passed["udp"] else interfaces:
         _check_udp_port(interface, options["port"])
-    with Ports(None if twistd is None or twistd["chroot"] else twistd["rundir"]) as ports:
+    streams = {option: list(_streams(options[option], passed[option], reactor)) for option in ("tcp", "web")}
+    held = {given.getsockname()[1] for option in streams for given in passed[option]}
+    with Ports(None if twistd is None or twistd["chroot"] else twistd["rundir"], held) as ports:
         endpoints, web_endpoints = (
-            [_endpoint(option, where, reactor, options["interface"], ports) for where in options[option]]
-            for option in ("tcp", "web")
+            [_endpoint(option, where, listener, options["interface"], ports) for where, listener in those]
+            for option, those in streams.items()
         )
     tls = [
         (option, endpoint)
@@ -124,12 +128,12 @@ def _daemon(options: Options) -> service.IService:
     make_protocol = partial(
         FiveMessages, group_service, options["max-reply"], options["udp-networks"], None if quic is None else quic.take
     )
-    udp = UDPService(reactor, group_service, options["port"], interfaces, make_protocol)
+    udp = UDPService(reactor, group_service, options["port"], passed["udp"] or interfaces, make_protocol)
     lines = StreamService(registry, endpoints)
     web = _web(options, registry, web_endpoints) if web_endpoints else None
 
     shelf_service = None if shelf is None else ShelfService(shelf)
-    streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
+    connections = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
     # They start in this order, and stop in reverse: what uses something stops before it.
     problem = LastProblem()
     live = Live(group_service, registry, shelf, udp, quic, web, tls)
@@ -139,25 +143,28 @@ def _daemon(options: Options) -> service.IService:
     systemd = Systemd(os.environ, reactor, group_service.ask_log, partial(_in_a_line, group_service))
     if twistd is not None:
         signals.reload = partial(systemd.reload, configuration.hang_up)
-    parts = [problem, group_service, shelf_service, control, udp, quic, streams, web, systemd]
+    parts = [problem, group_service, shelf_service, control, udp, quic, connections, web, systemd]
 
     def started() -> None:
         limit_collections()
         limit_sockets(reactor, udp.ports)
-        group = group_service.group
-        _logger.info(
-            "groupchat {version} runs the group {name} of {file}: {members} members, {lines} lines",
-            version=__version__,
-            name=options["name"],
-            file=options["db"] if options["db"] == ":memory:" else os.path.abspath(options["db"]),
-            members=len(group.members),
-            lines=group.history.head - group.history.first + 1,
-        )
-        doors = list(_doors(options, udp, lines, web))
-        _logger.info("{ways}", ways=ways_in(options["name"], doors), doors=list(map(asdict, doors)))
+        _introduce(options, group_service.group, list(_doors(options["quic"], streams, udp, lines, web)))
 
     observer = None if twistd is None else _observer(options, twistd, log_file)
     return InOrder([part for part in parts if part is not None], fail, started, observer)
+
+
+def _introduce(options: Options, group: Group, doors: list[Door]) -> None:
+    """Log which group runs, and the ways to join it."""
+    _logger.info(
+        "groupchat {version} runs the group {name} of {file}: {members} members, {lines} lines",
+        version=__version__,
+        name=options["name"],
+        file=options["db"] if options["db"] == ":memory:" else os.path.abspath(options["db"]),
+        members=len(group.members),
+        lines=group.history.head - group.history.first + 1,
+    )
+    _logger.info("{ways}", ways=ways_in(options["name"], doors), doors=list(map(asdict, doors)))
 
 
 def _in_a_line(group_service: GroupService) -> str:
@@ -359,17 +366,49 @@ class Live:
             endpoint.use(context)
 
 
-def _doors(options: Options, udp: UDPService, lines: StreamService, web: WebService | None) -> Iterator[Door]:
+def _passed(options: Options) -> dict[str, list[socket.socket]]:
+    """Return the sockets that systemd passed, unless Twisted's own endpoint `systemd:` is to take them."""
+    if any(where.startswith("systemd:") for where in (*options["tcp"], *options["web"])):
+        return passed_sockets([], [])
+    passed = passed_sockets(*passed_to_this())
+    numbers = {given.getsockname()[1] for given in passed["udp"]}
+    if len(numbers) > 1 or (numbers and options["port"] not in (*numbers, 0, DEFAULT_PORT)):
+        raise CannotStart(f"systemd passes UDP port {min(numbers)}: the sockets named udp and --port need the same.")
+    return passed
+
+
+def _streams(wheres: Sequence[str], passed: Sequence[socket.socket], reactor: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an option listens on: the endpoint in words, and its reactor, or what stands in for that.
+
+    A socket that was passed needs no option, unless it is for TLS.
+    """
+    by_number: dict[str, list[PassedPort]] = {}
+    for given in passed:
+        by_number.setdefault(str(given.getsockname()[1]), []).append(PassedPort(reactor, given))
+    for where in wheres:
+        found = re.fullmatch(r"(?:(?:tcp6?|ssl):)?(?:port=)?0*(\d+)(:.*)?", where)
+        ports = by_number.pop(found[1], []) if found else []
+        yield from ((where if ":" in where else f"tcp:{where}", port) for port in ports)
+        if not ports:
+            yield where, reactor
+    yield from ((f"tcp:{number}", port) for number, ports in by_number.items() for port in ports)
+
+
+def _doors(
+    has_quic: bool,
+    streams: Mapping[str, list[tuple[str, Any]]],
+    udp: UDPService,
+    lines: StreamService,
+    web: WebService | None,
+) -> Iterator[Door]:
     """Return the ports that are open, those that are easiest to use first."""
-    interface = options["interface"] or ""
     if web is not None:
-        for where, port in zip(options["web"], web.ports, strict=True):
+        for (where, _), port in zip(streams["web"], web.ports, strict=True):
             yield from _door("https" if where.startswith("ssl:") else "http", port)
-    for where, port in zip(options["tcp"], lines.ports, strict=True):
+    for (where, _), port in zip(streams["tcp"], lines.ports, strict=True):
         yield from _door("tls" if where.startswith("ssl:") else "tcp", port)
-    if options["quic"]:
-        yield Door("quic", interface, udp.number)
-    yield Door("udp", interface, udp.number)
+    for scheme in ("quic", "udp") if has_quic else ("udp",):
+        yield from _door(scheme, udp.ports[0])
 
 
 def _door(scheme: str, port: IListeningPort) -> Iterator[Door]:

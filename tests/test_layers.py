@@ -30,7 +30,7 @@ LAYERS = {
     "observers": {"core"},
     "signals": set(),
     "startup": {"core"},
-    "systemd": set(),
+    "systemd": {"core"},
     "tap": {
         "options",
         "configuration",

@@ -218,6 +218,35 @@ class EventTests(WebTestCase):
         self.successResultOf(stopped)
         self.lobby.registry.start()
 
+    def test_who_connects_and_asks_nothing_is_dropped_at_a_stop(self) -> None:
+        old = self.line()
+        self.pass_time(1)
+        new = self.line()
+        self.site.stop()
+        stopped = self.lobby.registry.stop()
+        self.assertEqual((old.is_over, new.is_over), (True, False))
+        self.lobby.clock.pump([0.1] * 40)
+        self.assertTrue(new.is_dropped)
+        for line in self.lines:
+            line.lose()
+        self.lobby.clock.pump([0.1] * 5)
+        self.successResultOf(stopped)
+        self.lobby.registry.start()
+
+    def test_who_connected_before_the_stop_is_answered(self) -> None:
+        line = self.line()
+        self.site.stop()
+        stopped = self.lobby.registry.stop()
+        reply = self.request("POST", "/messages?name=cron", "late", line=line).heard()
+        self.assertEqual(reply.partition(b"\r\n")[0], b"HTTP/1.1 200 OK")
+        self.assertTrue(line.is_over)
+        self.assertEqual(self.told()[-1:], ["cron: late"])
+        for each in self.lines:
+            each.lose()
+        self.pass_time(7)
+        self.successResultOf(stopped)
+        self.lobby.registry.start()
+
     def test_a_line_is_rendered_once_for_all_readers(self) -> None:
         readers: list[Events] = []
         for number in range(8):

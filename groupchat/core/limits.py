@@ -146,6 +146,11 @@ SEND_BUFFER = 256 * 1024
 STOP_SECONDS = 3.0
 """Seconds that stopping waits for connections to take their data, and then again for them to close."""
 
+STOP_STALL = 0.5
+"""Seconds after which stopping waits no longer, if none of them takes anything: a restart must not wait for a reader
+that is stalled.
+"""
+
 # QUIC
 
 HANDSHAKE_SECONDS = 10.0

@@ -39,12 +39,9 @@ class PortEndpoint:
 
     def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
         try:
-            with closing(self.bind()) as bound:
-                bound.setblocking(False)
-                port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, protocolFactory)
+            return succeed(_adopt(self._reactor, self.bind(), protocolFactory))
         except OSError:
             return fail()
-        return succeed(port)
 
     def bind(self) -> socket.socket:
         """Return a listening socket. Raises OSError if the port is not available."""
@@ -104,6 +101,31 @@ class TLSEndpoint:
         for problem in problems:
             problem.raiseException()
         return found[0]
+
+
+class PassedPort:
+    """Stands in for the reactor of an endpoint, which then uses a socket that was passed and listens already."""
+
+    def __init__(self, reactor: IReactorSocket, passed: socket.socket) -> None:
+        self._reactor = reactor
+        self._passed = passed
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
+        return _adopt(self._reactor, self._passed, factory)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        from twisted.protocols.tls import TLSMemoryBIOFactory  # OpenSSL may not be installed
+
+        return _adopt(self._reactor, self._passed, TLSMemoryBIOFactory(contextFactory, False, factory))
+
+
+def _adopt(reactor: IReactorSocket, listening: socket.socket, factory: Any) -> IListeningPort:
+    """Return a port with a socket that listens, and close that: the port has a descriptor of its own."""
+    with closing(listening):
+        listening.setblocking(False)
+        return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
 
 
 def _accept_some(port: Port) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, Limits
+from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, STOP_STALL, Limits
 from groupchat.core.networks import network_of
 from groupchat.files import IShelf
 from groupchat.frontends.connections.passwords import OperatorPasswords, PasswordChecks
@@ -206,22 +206,23 @@ class ConnectionRegistry(Factory):
         self.passwords.stop()
         self.operators.stop()
         yield self.group_service.drain()
-        yield self._wait_while(self.group_service.subscriptions.are_behind)
+        yield self._wait_for(self.group_service.subscriptions.lines_behind)
         for connection in tuple(self.connections):
             connection.close("The server is stopping. What was said is kept: come back in a while.")
-        yield self._wait_while(self._has_connections)
+        yield self._wait_for(self.connections.__len__)
         for connection in tuple(self.connections):
             connection.drop()
-        yield self._wait_while(self._has_connections)
-
-    def _has_connections(self) -> bool:
-        return bool(self.connections)
+        yield self._wait_for(self.connections.__len__)
 
     @inlineCallbacks
-    def _wait_while(self, condition: Callable[[], bool]) -> Generator[Deferred[Any], Any, None]:
-        """Wait until a condition is false, but no longer than STOP_SECONDS."""
-        for _ in range(int(STOP_SECONDS / STEP)):
-            if not condition():
+    def _wait_for(self, remaining: Callable[[], int]) -> Generator[Deferred[Any], Any, None]:
+        """Wait until nothing remains, or until that has not become less for STOP_STALL; at most for STOP_SECONDS."""
+        least, since = remaining(), 0
+        for step in range(int(STOP_SECONDS / STEP)):
+            left = remaining()
+            if left < least:
+                least, since = left, step
+            if not left or (step - since) * STEP >= STOP_STALL:
                 return
             yield deferLater(self.clock, STEP)
 

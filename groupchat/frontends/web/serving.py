@@ -50,8 +50,6 @@ class WebFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         host, registry = host_of(addr), self._site.registry
         why = registry.why_not("" if self._site.access.hosts.is_proxy(host) else host)
-        if self._site.stopping:
-            why = "The server is stopping: try again later."
         if why:
             registry.refused += 1
             return Refused(answers.serialized(Refusal(503, why, retry_after(5)).answer()), registry.clock)

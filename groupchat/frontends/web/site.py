@@ -108,6 +108,6 @@ class Site:
         self.deadlines.start()
 
     def stop(self) -> None:
-        """Refuse new requests. What is under way ends when the registry stops."""
+        """Close each connection after its answer. What is under way ends when the registry stops."""
         self.stopping = True
         self.deadlines.stop()
