@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import getopt
 import ipaddress
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from twisted.python import usage
 
-from groupchat import __version__
+from groupchat import __version__, config_file
+from groupchat.config_file import Kind
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.limits import (
     BURST,
@@ -22,6 +25,7 @@ from groupchat.core.limits import (
     KEEPALIVE,
     MAX_LINE,
     MAX_UNTERMINATED,
+    MOST,
     FileLimits,
     Limits,
     Network,
@@ -36,8 +40,10 @@ DEFAULTS = Settings()
 LIMITS = Limits()
 FILES = FileLimits()
 MB = 1_000_000
+DEFAULT_PORT = 12_345
 MAX_PASSWORD = 256
-MOST = 1_000_000_000
+
+T = TypeVar("T")
 
 _HOST = re.compile(r"[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*")
 
@@ -57,14 +63,35 @@ class Option:
     short: str | None = None
     many: bool = False
 
+    @property
+    def kind(self) -> Kind:
+        """What its value is in the configuration file."""
+        if not self.value:
+            return Kind.FLAG
+        if self.many:
+            return Kind.PORTS if self.value == "PORT" else Kind.TEXTS
+        if self.value == "NETWORKS":
+            return Kind.NETWORKS
+        return Kind.NUMBER if self.bounds else Kind.TEXT
+
 
 def _whole(name: str, help: str, default: int, least: int = 0) -> Option:
     return Option(name, help, "N", str(default), (least, MOST))
 
 
 GROUPS: dict[str, list[Option]] = {
+    "Configuration": [
+        Option("config", "TOML file in which every option has its own name; the command line wins.", "FILE"),
+    ],
     "Where to listen": [
-        Option("port", "UDP port of the five messages and QUIC; 0 takes a free one.", "N", "12345", (0, 65_535), "p"),
+        Option(
+            "port",
+            "UDP port of the five messages and QUIC; 0 takes a free one.",
+            "N",
+            str(DEFAULT_PORT),
+            (0, 65_535),
+            "p",
+        ),
         Option("interface", "IP address to listen on; all addresses, IPv4 and IPv6, without it.", "IP", short="i"),
         Option(
             "tcp",
@@ -133,6 +160,7 @@ GROUPS: dict[str, list[Option]] = {
             "PATH",
         ),
         Option("control-group", "Group of users who may use that socket, too.", "NAME"),
+        Option("log-json", "Log one JSON object a line, instead of text."),
         _whole("keep-lines", "Number of lines that are kept.", DEFAULTS.keep, 1),
         _whole("keep-days", "Number of days for which lines are kept; 0 is no limit.", DEFAULTS.keep_days),
     ],
@@ -203,6 +231,14 @@ RENAMED = {
 }
 """Older names of options, which are accepted and not listed."""
 
+NEEDS_RESTART = frozenset(
+    (
+        *("config", "port", "interface", "tcp", "web", "quic"),
+        *("db", "durability", "control", "control-group", "files", "log-json"),
+    )
+)
+"""The options that cannot change while the daemon runs."""
+
 _ALL = [option for options in GROUPS.values() for option in options]
 _EXAMPLE = "twistd groupchat --port 12345 --tcp 12345 --web 8080 --quic --files shared"
 
@@ -219,13 +255,22 @@ class Options(usage.Options):
     )
     optFlags = [
         ["quic", None, "Lines and files over QUIC as well, which is reliable and encrypted UDP, on the same port."],
+        ["log-json", None, "Log one JSON object a line, instead of text."],
     ]
     optParameters = [
         [option.name, option.short, option.default, option.help] for option in _ALL if option.value and not option.many
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, before: Options | None = None) -> None:
+        """`before` are the options that this daemon has now: see `parse`."""
         super().__init__()
+        self._before = before
+        self.directory: str = os.getcwd() if before is None else before.directory
+        self.arguments: Sequence[str] = ()
+        self.sources: dict[str, str] = {}
+        """Where each value comes from that is no default."""
+        self.unreadable: list[str] = []
+        """The options whose files only root may read, so that they stay as they were."""
         for option in _ALL:
             if option.many:
                 self[option.name] = []
@@ -267,9 +312,70 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the arguments. Exit with one line about the first thing that is wrong, instead of a page of help."""
         try:
-            super().parseOptions([_current(argument) for argument in (sys.argv[1:] if options is None else options)])
+            self.parse(sys.argv[1:] if options is None else options, {})
         except usage.UsageError as wrong:
             sys.exit(f"twistd groupchat: {wrong} (twistd groupchat --help lists the options)")
+
+    def parse(self, arguments: Sequence[str], chosen: Mapping[str, str]) -> None:
+        """Parse arguments, and the file that they name. Raise UsageError.
+
+        `chosen` are values, by option, that win over both. Paths count from the directory of the first start, and a
+        file that may no longer be read has what it had in the options `before`.
+        """
+        self.arguments = arguments
+        try:
+            given, rest = getopt.getopt([_current(argument) for argument in arguments], self.shortOpt, self.longOpt)
+        except getopt.error as wrong:
+            raise usage.UsageError(str(wrong)) from None
+        typed = [(self._name(name.lstrip("-")), value) for name, value in given]
+        typed = [(name, value) for name, value in typed if name not in chosen]
+        self.sources = dict.fromkeys((name for name, _ in typed), "command line") | dict.fromkeys(chosen, "set")
+        found = self._from_file(dict(typed).get("config"))
+        found += [f"--{name}={value}" if value or self._takes_value(name) else f"--{name}" for name, value in typed]
+        found += [f"--{name}={part}" for name, value in chosen.items() for part in self._parts(name, value)]
+        try:
+            super().parseOptions([*found, *rest])
+        except usage.UsageError as wrong:
+            raise usage.UsageError(self._located(str(wrong))) from None
+
+    def _name(self, given: str) -> str:
+        """Return the name of an option that was perhaps given by its letter."""
+        name: str = self.synonyms.get(given, given)
+        return name.replace("_", "-")
+
+    def _takes_value(self, name: str) -> bool:
+        return f"{name}=" in self.longOpt
+
+    def _parts(self, name: str, value: str) -> Sequence[str]:
+        return value.split(",") if any(option.many for option in _ALL if option.name == name) else [value]
+
+    def _from_file(self, path: str | None) -> list[str]:
+        """Return the arguments that the configuration file, if any, adds to the others."""
+        if path is None:
+            return []
+        kinds = {option.name: option.kind for option in _ALL if option.name != "config"}
+        settings = config_file.read(self.path(path), kinds)
+        settings = [setting for setting in settings if setting.name not in self.sources]
+        self.sources |= {setting.name: setting.where for setting in settings}
+        return [argument for setting in settings for argument in setting.arguments]
+
+    def _located(self, wrong: str) -> str:
+        """Return what is wrong, with the place of the option in the configuration file if it is from there."""
+        found = re.match(r"--([a-z-]+)", wrong)
+        where = self.sources.get(found[1], "") if found else ""
+        if where in ("", "command line"):
+            return wrong
+        return wrong.removeprefix("--") if where == "set" else f"{where}: {wrong.removeprefix('--')}"
+
+    def path(self, given: str) -> Path:
+        """Return the path of a file that is read where the daemon was started."""
+        return Path(given) if self._before is None else Path(self.directory, given)
+
+    def endpoint(self, where: str) -> str:
+        """Return the string of an endpoint for TLS whose files are read where the daemon was started."""
+        folder = self.directory.replace("\\", "\\\\").replace(":", "\\:")
+        paths = r":(privateKey|certKey|extraCertChain|dhParameters)=(?!/)"
+        return re.sub(paths, lambda found: f"{found[0]}{folder}/", where)
 
     def parseArgs(self, *rest: str) -> None:
         if rest:
@@ -289,11 +395,25 @@ class Options(usage.Options):
         otherwise = () if self["password-file"] else EVERYWHERE
         self["udp-networks"] = _networks("allow-udp", self["allow-udp"], otherwise)
         self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
-        self["reserved-names"] = _names(self["reserved-names"])
-        self["password"] = _password(Path(self["password-file"])) if self["password-file"] else None
-        self["operators"] = _operators(Path(self["operator-file"])) if self["operator-file"] else ()
+        self["reserved"] = _names(self["reserved-names"])
+        self["password"] = self._read("password-file", _password, "password", None)
+        nobody: tuple[bytes, ...] = ()
+        self["operators"] = self._read("operator-file", _operators, "operators", nobody)
         _check_interface(self["interface"])
         _check_pidfile(self.parent["pidfile"] if self.parent else "")
+
+    def _read(self, name: str, read: Callable[[Path], T], what: str, otherwise: T) -> T:
+        """Return what is in the file that an option names. Raise UsageError."""
+        if not self[name]:
+            return otherwise
+        try:
+            return read(self.path(self[name]))
+        except OSError as error:
+            if isinstance(error, PermissionError) and self._before is not None and self._before[name] == self[name]:
+                self.unreadable.append(name)
+                found: T = self._before[what]
+                return found
+            raise usage.UsageError(f"--{name} {self[name]} cannot be read: {error.strerror}.") from None
 
     def _check_what_needs_what(self) -> None:
         if self["password-file"] and not (self["tcp"] or self["quic"] or self["web"]):
@@ -306,7 +426,7 @@ class Options(usage.Options):
             raise usage.UsageError("--certificate needs --quic.")
         if self["control-group"] is not None and self["control"] is None and self["db"] == ":memory:":
             raise usage.UsageError("--control-group needs --control if --db is :memory:.")
-        for name in ("certificate", "files", "control", "control-group"):
+        for name in ("config", "certificate", "files", "control", "control-group"):
             if self[name] == "":
                 raise usage.UsageError(f"--{name} needs a path.")
 
@@ -373,10 +493,7 @@ def _names(given: str) -> tuple[str, ...]:
 
 
 def _password(path: Path) -> bytes:
-    try:
-        password = one_line(path.read_bytes())
-    except OSError as error:
-        raise usage.UsageError(f"--password-file {path} cannot be read: {error.strerror}.") from None
+    password = one_line(path.read_bytes())
     if not 0 < len(password) <= MAX_PASSWORD or b"\n" in password:
         raise usage.UsageError(f"--password-file {path} must have one line in it, of 1 to {MAX_PASSWORD} bytes.")
     return password
@@ -384,10 +501,7 @@ def _password(path: Path) -> bytes:
 
 def _operators(path: Path) -> tuple[bytes, ...]:
     """Return the passwords of operators, each after the key of the name that it is for, which may be empty: `KEY:`."""
-    try:
-        lines = one_line(path.read_bytes()).splitlines()
-    except OSError as error:
-        raise usage.UsageError(f"--operator-file {path} cannot be read: {error.strerror}.") from None
+    lines = one_line(path.read_bytes()).splitlines()
     found = tuple(_operator(path, number, line) for number, line in enumerate(lines, 1) if line.strip())
     if not found:
         raise usage.UsageError(f"--operator-file {path} has no password in it.")

@@ -2,7 +2,8 @@
 
     SIGTERM, SIGINT   stop; the second one ends the process at once
     SIGHUP, SIGUSR1   open the log file anew, after a rotation
-    SIGHUP            stop, if the terminal of a daemon in the foreground was closed, and it does not run under nohup
+    SIGHUP            read the settings anew, too; but stop if the terminal of a daemon in the foreground was closed,
+                      and it does not run under nohup
 
 What was acknowledged is stored, so nothing of it is lost by ending at once.
 """
@@ -58,6 +59,8 @@ class Signals:
         self._reactor = reactor
         self._log_file = log_file
         self._pidfile = pidfile
+        self.reload: Callable[[], None] = lambda: None
+        """Reads the settings anew."""
         self._terminal = in_foreground and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
 
     def install_first(self) -> None:
@@ -82,6 +85,7 @@ class Signals:
             signal.raise_signal(signal.SIGTERM)
         else:
             self._reactor.callFromThread(self._reopen)
+            self._reactor.callFromThread(self.reload)
 
     def _reopen(self) -> None:
         if self._log_file is None:

@@ -14,7 +14,7 @@ import socket
 import stat
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,9 +111,13 @@ class Ports(ExitStack):
     The ports are held until `close`, so that two options cannot name the same one.
     """
 
-    def __init__(self, directory: str | None) -> None:
-        """`directory` is where the daemon will run; None if that cannot be seen from here."""
+    def __init__(self, directory: str | None, passed: Collection[int] = ()) -> None:
+        """`directory` is where the daemon will run; None if that cannot be seen from here.
+
+        Ports for which sockets were `passed` are available.
+        """
         super().__init__()
+        self._passed = passed
         self._directory = directory
         self.expiries: list[datetime] = []
         """When the certificates of the endpoints for TLS expire."""
@@ -122,6 +126,8 @@ class Ports(ExitStack):
         self.enter_context(closing(listening))
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
+        if port in self._passed:
+            return
         listening = socket.socket(socket.AF_INET6 if ":" in interface else socket.AF_INET)
         self.hold(listening)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

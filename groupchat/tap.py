@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +21,15 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger, textFileLogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from groupchat import __version__
+from groupchat.configuration import Configuration
 from groupchat.control import ControlFactory, ControlService, check_usable
 from groupchat.control.requests import Daemon, ask
-from groupchat.core.errors import CannotOpen, CannotStart, GroupchatError
+from groupchat.core.errors import CannotListen, CannotOpen, CannotStart, GroupchatError
+from groupchat.core.group import Group
 from groupchat.core.limits import MAX_READINGS, MAX_UPLOADS, FileLimits, Limits, Settings
 from groupchat.daemon import (
     Door,
@@ -40,7 +44,7 @@ from groupchat.daemon import (
 from groupchat.files import NoShelf
 from groupchat.files.disk import Disk
 from groupchat.files.shelf import Shelf
-from groupchat.frontends.connections import ConnectionRegistry, PortEndpoint, StreamService
+from groupchat.frontends.connections import ConnectionRegistry, PassedPort, PortEndpoint, StreamService, TLSEndpoint
 from groupchat.frontends.lines import LinesProtocol
 from groupchat.frontends.transfers.server import TransferServer
 from groupchat.frontends.transfers.stream import TransferStream
@@ -50,15 +54,17 @@ from groupchat.log.database import Database
 from groupchat.log.memory import MemoryLog
 from groupchat.log.place import check_rescued
 from groupchat.log.sqlite import SqliteLog
-from groupchat.options import MB, Options
+from groupchat.observers import observer_for
+from groupchat.options import DEFAULT_PORT, MB, Options
 from groupchat.service.audit import Audit, path_of
 from groupchat.service.group_service import GroupService
 from groupchat.signals import LogFile, Signals
 from groupchat.startup import Ports, expiry, exposure, rehearse
-from groupchat.systemd import Systemd
+from groupchat.systemd import Systemd, passed_sockets, passed_to_this
 
 if TYPE_CHECKING:
     from groupchat.frontends.quic import QuicService
+    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService
     from groupchat.quic.certificate import Certificate
 
@@ -80,14 +86,23 @@ def _daemon(options: Options) -> service.IService:
     from twisted.internet import reactor
 
     twistd: Mapping[str, Any] | None = options.parent
+    passed = _passed(options)
     interfaces = [options["interface"]] if options["interface"] else list(everywhere())
-    for interface in interfaces:
+    for interface in () if passed["udp"] else interfaces:
         _check_udp_port(interface, options["port"])
-    with Ports(None if twistd is None or twistd["chroot"] else twistd["rundir"]) as ports:
+    streams = {option: list(_streams(options[option], passed[option], reactor)) for option in ("tcp", "web")}
+    held = {given.getsockname()[1] for option in streams for given in passed[option]}
+    with Ports(None if twistd is None or twistd["chroot"] else twistd["rundir"], held) as ports:
         endpoints, web_endpoints = (
-            [_endpoint(option, where, reactor, options["interface"], ports) for where in options[option]]
-            for option in ("tcp", "web")
+            [_endpoint(option, where, listener, options["interface"], ports) for where, listener in those]
+            for option, those in streams.items()
         )
+    tls = [
+        (option, endpoint)
+        for option, those in (("tcp", endpoints), ("web", web_endpoints))
+        for endpoint in those
+        if isinstance(endpoint, TLSEndpoint)
+    ]
     certificate = _certificate(options) if options["quic"] else None
     warnings = [warning for until in ports.expiries for warning in expiry("A certificate for TLS", until)]
     warnings += _exposures(options, "." if twistd is None else twistd["rundir"])
@@ -113,25 +128,43 @@ def _daemon(options: Options) -> service.IService:
     make_protocol = partial(
         FiveMessages, group_service, options["max-reply"], options["udp-networks"], None if quic is None else quic.take
     )
-    udp = UDPService(reactor, group_service, options["port"], interfaces, make_protocol)
+    udp = UDPService(reactor, group_service, options["port"], passed["udp"] or interfaces, make_protocol)
     lines = StreamService(registry, endpoints)
     web = _web(options, registry, web_endpoints) if web_endpoints else None
 
     shelf_service = None if shelf is None else ShelfService(shelf)
-    streams = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
+    connections = lines if endpoints or web is not None or quic is not None else None  # it runs the registry for all
     # They start in this order, and stop in reverse: what uses something stops before it.
     problem = LastProblem()
-    control = _control(options, group_service, partial(_facts, options, registry, problem), reactor)
+    live = Live(group_service, registry, shelf, udp, quic, web, tls)
+    configuration = Configuration(options, group_service.group.moderation.facts, live.prepare)
+    status = partial(_facts, options, registry, problem)
+    control = _control(options, group_service, configuration, status, reactor)
     systemd = Systemd(os.environ, reactor, group_service.ask_log, partial(_in_a_line, group_service))
-    parts = [problem, group_service, shelf_service, control, udp, quic, streams, web, systemd]
+    if twistd is not None:
+        signals.reload = partial(systemd.reload, configuration.hang_up)
+    parts = [problem, group_service, shelf_service, control, udp, quic, connections, web, systemd]
 
     def started() -> None:
         limit_collections()
         limit_sockets(reactor, udp.ports)
-        _logger.info("{ways}", ways=ways_in(options["name"], list(_doors(options, udp, lines, web))))
+        _introduce(options, group_service.group, list(_doors(options["quic"], streams, udp, lines, web)))
 
-    observer = None if log_file is None else textFileLogObserver(log_file.file)
+    observer = None if twistd is None else _observer(options, twistd, log_file)
     return InOrder([part for part in parts if part is not None], fail, started, observer)
+
+
+def _introduce(options: Options, group: Group, doors: list[Door]) -> None:
+    """Log which group runs, and the ways to join it."""
+    _logger.info(
+        "groupchat {version} runs the group {name} of {file}: {members} members, {lines} lines",
+        version=__version__,
+        name=options["name"],
+        file=options["db"] if options["db"] == ":memory:" else os.path.abspath(options["db"]),
+        members=len(group.members),
+        lines=group.history.head - group.history.first + 1,
+    )
+    _logger.info("{ways}", ways=ways_in(options["name"], doors), doors=list(map(asdict, doors)))
 
 
 def _in_a_line(group_service: GroupService) -> str:
@@ -153,7 +186,7 @@ def _settings(options: Options) -> Settings:
         stall=options["timeout"],
         idle=options["idle-days"],
         reserve=options["reserve"],
-        reserved_names=options["reserved-names"],
+        reserved_names=options["reserved"],
         keep=options["keep-lines"],
         keep_days=options["keep-days"],
     )
@@ -179,14 +212,17 @@ def _limits(options: Options) -> Limits:
 def _shelf(options: Options, group_service: GroupService, reactor: Any) -> Shelf | None:
     if options["files"] is None:
         return None
-    limits = FileLimits(
+    members = group_service.group.members
+    return Shelf(Path(options["files"]), _file_limits(options), reactor, members.__contains__)
+
+
+def _file_limits(options: Options) -> FileLimits:
+    return FileLimits(
         max_file=options["max-file-size"] * MB,
         max_total=options["files-quota"] * MB,
         max_member=options["member-quota"] * MB,
         keep_free=options["keep-free"] * MB,
     )
-    members = group_service.group.members
-    return Shelf(Path(options["files"]), limits, reactor, members.__contains__)
 
 
 def _control_path(options: Options) -> Path | None:
@@ -197,12 +233,16 @@ def _control_path(options: Options) -> Path | None:
 
 
 def _control(
-    options: Options, group_service: GroupService, facts: Callable[[], Mapping[str, Any]], reactor: Any
+    options: Options,
+    group_service: GroupService,
+    configuration: Configuration,
+    facts: Callable[[], Mapping[str, Any]],
+    reactor: Any,
 ) -> ControlService | None:
     path = _control_path(options)
     if path is None:
         return None
-    daemon = Daemon(group_service, group_service.audit, reactor, facts, reactor.stop, reactor.seconds())
+    daemon = Daemon(group_service, group_service.audit, reactor, facts, reactor.stop, reactor.seconds(), configuration)
     factory = ControlFactory(partial(ask, daemon), reactor, group_service.survive)
     return ControlService(path, options["control-group"] or "", factory, reactor)
 
@@ -240,27 +280,137 @@ def _quic(certificate: Callable[[], Certificate], registry: ConnectionRegistry) 
 
 
 def _web(options: Options, registry: ConnectionRegistry, endpoints: Sequence[IStreamServerEndpoint]) -> WebService:
-    from groupchat.frontends.web.guard import TrustedHosts
     from groupchat.frontends.web.serving import WebService, routes  # what it needs takes time to import
     from groupchat.frontends.web.site import Site
 
-    max_file = min(options[name] for name in ("max-file-size", "files-quota", "member-quota")) * MB
+    return WebService(Site(registry, routes(), registry.shelf, _max_file(options), _hosts(options)), endpoints)
+
+
+def _max_file(options: Options) -> int:
+    most: int = min(options[name] for name in ("max-file-size", "files-quota", "member-quota"))
+    return most * MB
+
+
+def _hosts(options: Options) -> TrustedHosts:
+    from groupchat.frontends.web.guard import TrustedHosts
+
     names = [*options["web-host"], socket.gethostname()]
-    hosts = TrustedHosts(frozenset(name.lower() for name in names), tuple(options["proxies"]))
-    return WebService(Site(registry, routes(), registry.shelf, max_file, hosts), endpoints)
+    return TrustedHosts(frozenset(name.lower() for name in names), tuple(options["proxies"]))
 
 
-def _doors(options: Options, udp: UDPService, lines: StreamService, web: WebService | None) -> Iterator[Door]:
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The parts of the daemon whose settings can change while it runs. `tls` has endpoints, each with its option."""
+
+    group_service: GroupService
+    registry: ConnectionRegistry
+    shelf: Shelf | None
+    udp: UDPService
+    quic: QuicService | None
+    web: WebService | None
+    tls: Sequence[tuple[str, TLSEndpoint]]
+
+    def prepare(self, options: Options) -> tuple[Callable[[], None], list[str]]:
+        """Read the certificates: see configuration.Prepare. One that only root may read stays as it was."""
+        certificate = self._certificate(options)
+        contexts = dict(self._contexts(options))
+        renewed = [option for option, endpoint in self.tls if endpoint in contexts]
+        if certificate is not None:
+            renewed.append("certificate")
+        return partial(self._use, options, certificate, contexts), renewed
+
+    def _certificate(self, options: Options) -> Certificate | None:
+        """Return the certificate for QUIC if it is another one than now."""
+        from groupchat.quic.certificate import load
+
+        given = options["certificate"]
+        path = _kept_certificate(options) if given is None else options.path(given)
+        if self.quic is None or path is None or not (given or path.exists()):
+            return None
+        now = self.quic.certificate()
+        try:
+            found = load(path)
+        except CannotListen as why:
+            if isinstance(why.__cause__, PermissionError):
+                options.unreadable.append("certificate")
+                return None
+            raise
+        return None if found.certificate == now.certificate else found
+
+    def _contexts(self, options: Options) -> Iterator[tuple[TLSEndpoint, Any]]:
+        """Yield the endpoints for TLS whose certificates are other ones than now."""
+        for option, endpoint in self.tls:
+            try:
+                context = endpoint.load(options.endpoint(endpoint.where))
+            except PermissionError:
+                options.unreadable.append(option)
+                continue
+            except Exception as error:  # OpenSSL raises whatever it likes
+                raise CannotListen(f"--{option} {endpoint.where}: {_described(error)}") from error
+            if endpoint.is_new(context):
+                yield endpoint, context
+
+    def _use(self, options: Options, certificate: Certificate | None, contexts: Mapping[TLSEndpoint, Any]) -> None:
+        self.group_service.configure(_settings(options))
+        limits = _limits(options)
+        self.registry.configure(limits)
+        if self.quic is not None:
+            self.quic.quic.limits = limits
+            if certificate is not None:
+                self.quic.renew(certificate)
+        for port in self.udp.ports:
+            port.protocol.configure(options["max-reply"], options["udp-networks"])
+        if self.shelf is not None:
+            self.shelf.configure(_file_limits(options))
+        if self.web is not None:
+            self.web.site.configure(_hosts(options), _max_file(options))
+        for endpoint, context in contexts.items():
+            endpoint.use(context)
+
+
+def _passed(options: Options) -> dict[str, list[socket.socket]]:
+    """Return the sockets that systemd passed, unless Twisted's own endpoint `systemd:` is to take them."""
+    if any(where.startswith("systemd:") for where in (*options["tcp"], *options["web"])):
+        return passed_sockets([], [])
+    passed = passed_sockets(*passed_to_this())
+    numbers = {given.getsockname()[1] for given in passed["udp"]}
+    if len(numbers) > 1 or (numbers and options["port"] not in (*numbers, 0, DEFAULT_PORT)):
+        raise CannotStart(f"systemd passes UDP port {min(numbers)}: the sockets named udp and --port need the same.")
+    return passed
+
+
+def _streams(wheres: Sequence[str], passed: Sequence[socket.socket], reactor: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an option listens on: the endpoint in words, and its reactor, or what stands in for that.
+
+    A socket that was passed needs no option, unless it is for TLS.
+    """
+    by_number: dict[str, list[PassedPort]] = {}
+    for given in passed:
+        by_number.setdefault(str(given.getsockname()[1]), []).append(PassedPort(reactor, given))
+    for where in wheres:
+        found = re.fullmatch(r"(?:(?:tcp6?|ssl):)?(?:port=)?0*(\d+)(:.*)?", where)
+        ports = by_number.pop(found[1], []) if found else []
+        yield from ((where if ":" in where else f"tcp:{where}", port) for port in ports)
+        if not ports:
+            yield where, reactor
+    yield from ((f"tcp:{number}", port) for number, ports in by_number.items() for port in ports)
+
+
+def _doors(
+    has_quic: bool,
+    streams: Mapping[str, list[tuple[str, Any]]],
+    udp: UDPService,
+    lines: StreamService,
+    web: WebService | None,
+) -> Iterator[Door]:
     """Return the ports that are open, those that are easiest to use first."""
-    interface = options["interface"] or ""
     if web is not None:
-        for where, port in zip(options["web"], web.ports, strict=True):
+        for (where, _), port in zip(streams["web"], web.ports, strict=True):
             yield from _door("https" if where.startswith("ssl:") else "http", port)
-    for where, port in zip(options["tcp"], lines.ports, strict=True):
+    for (where, _), port in zip(streams["tcp"], lines.ports, strict=True):
         yield from _door("tls" if where.startswith("ssl:") else "tcp", port)
-    if options["quic"]:
-        yield Door("quic", interface, udp.number)
-    yield Door("udp", interface, udp.number)
+    for scheme in ("quic", "udp") if has_quic else ("udp",):
+        yield from _door(scheme, udp.ports[0])
 
 
 def _door(scheme: str, port: IListeningPort) -> Iterator[Door]:
@@ -297,7 +447,8 @@ def _endpoint(option: str, where: str, reactor: Any, interface: str | None, port
             sys.exit(f"twistd groupchat: cannot listen on TCP port {where}: {_why_not(error, option)}")
         return bare
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, where)
+        make = TLSEndpoint if where.startswith("ssl:") else serverFromString
+        endpoint: IStreamServerEndpoint = make(reactor, where)
         problems: list[Failure] = []
         maybeDeferred(serverFromString(ports, where).listen, Factory()).addErrback(problems.append)
         for problem in problems:
@@ -415,6 +566,15 @@ def _log_file(twistd: Mapping[str, Any]) -> LogFile | None:
         return LogFile(path, owner)
     except OSError as error:
         raise CannotStart(f"--logfile {path}: {error.strerror or error}.") from error
+
+
+def _observer(options: Options, twistd: Mapping[str, Any], log_file: LogFile | None) -> ILogObserver | None:
+    """Return what writes the log; None if twistd was told to log elsewhere. Raise CannotStart."""
+    if twistd["syslog"] or twistd["logger"]:
+        if options["log-json"]:
+            raise CannotStart("--log-json is for a log file, or standard output: not with --syslog or --logger.")
+        return None
+    return observer_for(sys.stdout if log_file is None else log_file.file, as_json=bool(options["log-json"]))
 
 
 def _check_udp_port(interface: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -65,9 +66,9 @@ class BackgroundCase(TestCase):
 
     def kept(self) -> list[str]:
         """Return the lines that are kept in the file, as the operator sees them."""
-        command = [sys.executable, "-c", "from groupchat.admin import main; main()", "history", "groupchat.sqlite"]
+        command = [sys.executable, "-c", "from groupchat.admin import main; main()", "history", "--json"]
         shown = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=True, timeout=SECONDS)
-        return [line.split("  ", 1)[1] for line in shown.stdout.splitlines()]
+        return [json.loads(line)["line"] for line in shown.stdout.splitlines()]
 
     def wait(self, done: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + SECONDS

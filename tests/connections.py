@@ -31,6 +31,7 @@ class Connection:
     """
 
     def __init__(self, service: GroupService, host: str = "10.0.0.9") -> None:
+        self.way = "tcp"
         self._service = service
         self._told: list[tuple[str, Command | None]] = []
         self.why: list[str] = []

@@ -254,7 +254,9 @@ class DaemonFileTests(Files):
         words = ["Alice has joined", "Bob has joined", "Bob: Hi Alice", "Alice changed his name to Alicia"]
         words.append("Bob: bye: \u0437\U0001f98a")
         lines = self.good("history", self.file)
-        self.assertEqual([line[19:] for line in lines], [f"  {line}" for line in words])
+        alice, bob = (f" (127.0.0.1:{member.socket.getsockname()[1]})" for member in (self.alice, self.bob))
+        shown = [words[0] + alice, words[1] + bob, *words[2:]]
+        self.assertEqual([line[19:] for line in lines], [f"  {line}" for line in shown])
         for line in lines:
             self.assertLess(abs(datetime.fromisoformat(line[:19]) - datetime.now()), timedelta(minutes=5))
         objects = self.objects("history")
@@ -472,6 +474,8 @@ class FoldTests(Files):
                     "kind": "renamed",
                     "member": "7",
                     "name": "Alice",
+                    "host": "::1",
+                    "port": 4000,
                     "new": "Al",
                     "line": "Alice changed his name to Al",
                 },
@@ -540,6 +544,8 @@ class FoldTests(Files):
                     "kind": "private",
                     "member": "8",
                     "name": "Bob",
+                    "host": "10.0.0.9",
+                    "port": None,
                     "text": "yes?",
                     "to": "Alice",
                     "line": "Bob (private): yes?",
@@ -550,6 +556,24 @@ class FoldTests(Files):
             self.file.unlink()
 
     kinds = ("joined", "said", "joined")
+
+    def test_addresses_are_shown_wherever_a_snapshot_is(self) -> None:
+        entries: list[list[Event]] = [
+            *alice(2),
+            [Joined(8, "Bob", "bob", START + 90, "2001:db8::9", None, "0f" * 32)],
+            [Left(7, "Alice", START + 100)],
+            [Joined(9, "Alice", "alice", START + 110, "10.0.0.2", 5), Said(9, "Alice", "has joined (1.2.3.4)", START)],
+        ]
+        for snapshot_after in range(6):
+            self.write(*entries, snapshot_after=snapshot_after)
+            lines = [line[21:] for line in self.good("history", self.file)]
+            self.assertEqual(lines[0], "Alice has joined (127.0.0.1:4000)")
+            self.assertEqual(lines[2], "Bob has joined ([2001:db8::9])")
+            self.assertEqual(lines[4:], ["Alice has joined (10.0.0.2:5)", "Alice: has joined (1.2.3.4)"])
+            places = [(found["host"], found["port"]) for found in self.objects("history")]
+            first, last = ("127.0.0.1", 4000), ("10.0.0.2", 5)
+            self.assertEqual(places, [first, first, ("2001:db8::9", None), first, last, last])
+            self.file.unlink()
 
     def test_files_and_guests_are_shown(self) -> None:
         entries: list[list[Event]] = [
@@ -563,10 +587,11 @@ class FoldTests(Files):
             self.assertEqual(lines[1:], ["Alice shared a b.jpg (2.1 MB)", "Door shared x (5 B)", "Door: ding"])
             _, one, two, three = self.objects("history")
             found = {"number": 2, "at": "2023-11-14T22:13:20.000Z", "kind": "shared", "member": "7", "name": "Alice"}
+            found |= {"host": "127.0.0.1", "port": 4000}
             self.assertEqual(one, {**found, "file": "a b.jpg", "size": 2_100_000, "line": lines[1]})
             self.assertEqual((two["member"], two["file"], two["size"]), (None, "x", 5))
             found = {"number": 4, "at": "2023-11-14T22:13:20.500Z", "kind": "said", "name": "Door", "text": "ding"}
-            self.assertEqual(three, {**found, "member": None, "line": "Door: ding"})
+            self.assertEqual(three, {**found, "member": None, "host": None, "port": None, "line": "Door: ding"})
             self.assertEqual(self.facts()["lines"], "4 (1 joined, 1 said, 2 shared), numbers 1 to 4")
             self.assertEqual([member["behind"] for member in self.objects("members")], [2])
             self.file.unlink()

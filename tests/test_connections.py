@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport, StringTransportWithDisconn
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.core.limits import STOP_SECONDS, Limits
+from groupchat.core.limits import STOP_SECONDS, STOP_STALL, Limits
 from groupchat.frontends.connections import ConnectionRegistry, Refused
 from groupchat.frontends.connections.registry import STEP
 from groupchat.frontends.lines import LinesProtocol
@@ -200,7 +200,7 @@ class StopTests(SynchronousTestCase):
         alice.lines.pauseProducing()
         carol.ask("hi")
         stopped = self.stop(lobby)
-        lobby.clock.pump([0.1] * 5)
+        lobby.clock.pump([0.1] * 4)
         self.assertEqual((alice.heard(), carol.heard()), ([], []))
         alice.lines.resumeProducing()
         lobby.clock.pump([0.1] * 2)
@@ -213,12 +213,29 @@ class StopTests(SynchronousTestCase):
         alice.lines.pauseProducing()
         carol.ask("hi")
         stopped = self.stop(lobby)
-        lobby.clock.pump([STEP] * int(2 * STOP_SECONDS / STEP + 5))
+        lobby.clock.pump([STEP] * int(2 * STOP_STALL / STEP + 5))
         self.assertEqual((carol.is_closing, alice.transport.disconnected), (True, True))
         self.assertEqual(stopped, [])
         alice.lose()
         carol.lose()
         lobby.clock.pump([0.1] * 2)
+        self.assertEqual(stopped, [None])
+
+    def test_stopping_waits_as_long_as_some_reader_gets_on(self) -> None:
+        lobby = Lobby()
+        readers = [lobby.enter(f"Reader{number}") for number in range(4)]
+        for reader in readers[1:]:
+            reader.lines.pauseProducing()
+        readers[0].ask("hi")
+        stopped = self.stop(lobby)
+        for reader in readers[1:]:
+            lobby.clock.pump([0.1] * 4)
+            self.assertFalse(readers[0].is_closing)
+            reader.lines.resumeProducing()
+            lobby.clock.pump([STEP] * 2)
+        self.assertEqual(readers[3].heard()[-2:], ["Reader0: hi", STOPPING])
+        self.assertEqual(stopped, [])
+        self.end(lobby, *readers)
         self.assertEqual(stopped, [None])
 
     def test_stopping_does_not_wait_forever(self) -> None:

@@ -17,12 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from groupchat.control import ControlFactory, ControlService
+from groupchat.control import Ask, ControlFactory, ControlService
+from groupchat.control.requests import Daemon, ask
+from groupchat.core.commands import Whisper
 from groupchat.core.errors import CannotListen
 from tests.daemon import TWISTD, DaemonTestCase, LineMember
 from tests.test_admin import ADMIN, Result, run
+from tests.test_moderation import OperatorTestCase
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 SECONDS = 30.0
@@ -202,6 +209,66 @@ class ListeningTests(TestCase):
             self.listening(path)
         self.assertIn("no socket", str(caught.exception))
         self.assertEqual(path.read_text(), "precious")
+
+    async def asked(self, ask: Ask) -> tuple[dict[str, Any], list[str]]:
+        """Ask for something, go as soon as there is an answer, and wait until the daemon has noticed.
+
+        Return the answer, and the bugs that were logged.
+        """
+        bugs: list[str] = []
+        factory = ControlFactory(ask, reactor, lambda doing: bugs.append(type(Failure().value).__name__))
+        service = ControlService(self.path, "", factory, reactor)
+        service.startService()
+        self.addCleanup(service.stopService)
+        with closing(socket.socket(socket.AF_UNIX)) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(str(self.path))
+            connection.send(b'{"version": 1, "do": "x"}\n')
+            answer = json.loads(await deferToThread(connection.recv, 65_536))
+        until = time.monotonic() + SECONDS
+        while factory.connections:
+            self.assertLess(time.monotonic(), until)
+            await deferLater(reactor, 0.1)
+        return answer, bugs
+
+    async def test_a_bug_is_logged_and_answered(self) -> None:
+        found = await self.asked(ask_in_vain)
+        failed = {"error": "The daemon failed to do that: its log says why."}
+        self.assertEqual(found, (failed, ["ZeroDivisionError"]))
+
+    async def test_a_client_that_goes_is_no_bug(self) -> None:
+        self.assertEqual(await self.asked(ask_for_ever), ({"item": {}}, []))
+
+
+class LogTests(OperatorTestCase):
+    """The request `log`, in memory."""
+
+    def test_all_lines_that_were_asked_for_are_shown(self) -> None:
+        """Although they are read in portions, and one of them is not shown."""
+        self.connection("Alice").ask(Whisper("Bob: psst"))
+        texts = [str(number) for number in range(1_200)]
+        for text in texts:
+            self.node.ask(1, f"2 {text}")
+        daemon = Daemon(self.node.service, self.node.service.audit, self.clock, dict, lambda: None, None)
+        shown: list[str] = []
+
+        async def run() -> None:
+            async for item in ask(daemon, {"do": "log", "lines": 2_000}, "root"):
+                shown.append(item["text"])
+
+        running = ensureDeferred(run())
+        self.settle()
+        self.successResultOf(running)
+        self.assertEqual(shown, ["Bob has joined", "Alice has joined", *(f"Bob: {text}" for text in texts)])
+
+
+async def ask_in_vain(request: object, user: str) -> AsyncIterator[dict[str, Any]]:
+    yield {"much": 1 // 0}
+
+
+async def ask_for_ever(request: object, user: str) -> AsyncIterator[dict[str, Any]]:
+    yield {}
+    await Deferred()
 
 
 async def ask_nothing(request: object, user: str) -> AsyncIterator[dict[str, Any]]:

@@ -44,6 +44,7 @@ class OptionsTests(TestCase):
         self.assertEqual(
             {name: value for name, value in options.items() if name != "version"},
             {
+                "config": None,
                 "port": 12345,
                 "interface": None,
                 "tcp": [],
@@ -52,6 +53,7 @@ class OptionsTests(TestCase):
                 "trust-proxy": None,
                 "proxies": (),
                 "quic": 0,
+                "log-json": 0,
                 "certificate": None,
                 "control": None,
                 "control-group": None,

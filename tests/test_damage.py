@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sqlite3
@@ -108,6 +109,9 @@ class DamageTestCase(Directory):
         self.assertIsInstance(refused[0], CannotOpen)
         self.assertRegex(str(refused[0]), r"\A[^\n]*cut/group\.sqlite[^\n]*\Z")
         node.stop()
+        del node
+        refused.clear()
+        gc.collect()  # or its connection would be closed, and the file be written, at any later time
         return None
 
     def flips(self, seed: int, count: int) -> Iterator[tuple[int, int]]:

@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.commands import Erase, SayAsGuest, Share, Whisper
@@ -21,6 +22,7 @@ from groupchat.core.notices import ERASED
 from groupchat.log.memory import MemoryLog, Store
 from tests.connections import KEY, Connection
 from tests.durable import DurableNode
+from tests.logs import FailingLog
 from tests.node import Node
 from tests.test_moderation import OperatorTestCase
 
@@ -155,6 +157,57 @@ class GroupTests(OperatorTestCase):
         self.assertEqual(self.polled()[-2:], [ERASED, ERASED])
 
 
+class PortionTests(OperatorTestCase):
+    """Erasing more lines than one command does."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = FailingLog([])
+        self.use(Node(self.log, self.clock))
+        self.node.ask(1, "1 Bob")
+        self.node.service.group.history.keep(10_000)
+        for _ in range(MAX_ERASED * 2):
+            self.node.ask(1, "2 marker")
+
+    def erase(self) -> tuple[list[tuple[int, int]], str]:
+        """Erase all lines. Return what was yielded, and the name of the failure."""
+        portions: list[tuple[int, int]] = []
+
+        async def run() -> None:
+            async for portion in self.node.service.erase(Erase(1, 2**53, by="root")):
+                portions.append(portion)
+
+        running = ensureDeferred(run())
+        for _ in range(20):
+            self.settle()
+        failed: list[Failure] = []
+        running.addErrback(failed.append)
+        self.assertTrue(running.called)
+        return portions, type(failed[0].value).__name__ if failed else ""
+
+    def test_all_portions_are_erased(self) -> None:
+        each = MAX_ERASED
+        self.assertEqual(self.erase(), ([(each - 1, each), (2 * each - 1, 2 * each), (2 * each, 2 * each + 1)], ""))
+        self.assertEqual(self.node.service.group.texts(range(1, 3 * each)), [])
+
+    def test_a_portion_that_is_not_stored_is_no_success(self) -> None:
+        self.log.failures = [Unavailable("full")]
+        self.assertEqual(self.erase(), ([], "NotNow"))
+        self.assertEqual(len(self.node.service.group.texts(range(1, 3 * MAX_ERASED))), 2 * MAX_ERASED)
+
+    def test_the_work_grows_with_the_lines_and_no_faster(self) -> None:
+        looked_up, place = 0, History.place
+
+        def counted(history: History, number: int) -> tuple[int, int] | None:
+            nonlocal looked_up
+            looked_up += 1
+            return place(history, number)
+
+        self.patch(History, "place", counted)
+        self.erase()
+        self.assertLess(looked_up, 10 * MAX_ERASED)
+
+
 class RestartTests(OperatorTestCase):
     def test_an_interrupted_erasure_is_finished_by_the_next_start(self) -> None:
         """The event is in the log, and the entry is not written anew yet."""
@@ -184,7 +237,7 @@ class RestartTests(OperatorTestCase):
             history = again.service.group.history
             self.assertEqual(bytes(history.read(1, 2, 100)[0]).decode(), ERASED)
             self.assertNotIn(b"marker", repr(store.read(0, 100)).encode())
-            self.assertEqual(again.service.group.erased, [])
+            self.assertFalse(again.service.group.erased)
             node.service.eraser.stop()
 
 

@@ -23,14 +23,19 @@ LAYERS = {
     "client": {"wire", "quic", "core"},
     "control": {"service", "core"},
     "admin": {"control", "service", "log", "files", "core"},
-    "options": {"core", "wire"},
+    "config_file": set(),
+    "options": {"config_file", "core", "wire"},
+    "configuration": {"options", "core"},
     "daemon": {"core"},
+    "observers": {"core"},
     "signals": set(),
     "startup": {"core"},
-    "systemd": set(),
+    "systemd": {"core"},
     "tap": {
         "options",
+        "configuration",
         "daemon",
+        "observers",
         "signals",
         "startup",
         "systemd",
@@ -50,7 +55,7 @@ LAYERS = {
 INTERFACES_ONLY = {"log", "files"}
 """Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
 
-SHARED_BY_FRONTENDS = {"turn_budget", "connections", "guests", "transfers"}
+SHARED_BY_FRONTENDS = {"turn_budget", "connections", "guests", "operators", "transfers"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
 
 IMPURE = {"twisted", "zope", "time", "datetime", "asyncio", "socket", "os", "io", "sqlite3", "threading", "subprocess"}

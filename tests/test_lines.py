@@ -397,6 +397,12 @@ class StrangerTests(LobbyTestCase):
         self.assertTrue(caller.is_closing)
 
 
+class Guesser:
+    """A connection that gives a password."""
+
+    way = "tcp"
+
+
 class PasswordTests(LobbyTestCase):
     WRONG = "* That is not the password. What is it?"
 
@@ -405,8 +411,8 @@ class PasswordTests(LobbyTestCase):
 
     def exhaust(self, host: str = "10.0.0.9") -> None:
         """Give as many wrong passwords as a host may at once."""
-        for number in range(PASSWORD_CHECKS[0]):
-            check = self.lobby.registry.passwords.check(host, number, b"wrong")
+        for _ in range(PASSWORD_CHECKS[0]):
+            check = self.lobby.registry.passwords.check(host, Guesser(), b"wrong")
             self.assertFalse(self.successResultOf(check))
 
     def test_nothing_is_shown_before_the_password(self) -> None:
@@ -469,8 +475,8 @@ class PasswordTests(LobbyTestCase):
 
     def test_who_waits_in_the_queue_is_not_closed_for_that(self) -> None:
         self.exhaust()
-        for guesser in range(69):
-            self.lobby.registry.passwords.check("10.0.0.9", guesser, b"wrong")
+        for _ in range(69):
+            self.lobby.registry.passwords.check("10.0.0.9", Guesser(), b"wrong")
         caller = self.lobby.call()
         caller.ask("sésame")
         self.lobby.clock.pump([1] * 69)

@@ -97,7 +97,7 @@ class FilesTests(LobbyTestCase):
         self.assertEqual(self.lobby.watch(), ["Al: more"])
 
     def test_the_list_counts_against_the_rate(self) -> None:
-        self.lobby.service._rules.pace._rate = 5
+        self.lobby.service._rules.pace.rate = 5
         alice = self.lobby.enter("Alice")
         heard = alice.ask(*["/files"] * 200)
         self.assertEqual(heard.count("* 2 files:"), 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from groupchat.core.errors import Unavailable
-from groupchat.core.limits import QUEUE
+from groupchat.core.limits import MAX_LINE, QUEUE
 from groupchat.frontends.lines.protocol import State
 from groupchat.wire.lines import HELP
 from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase, late_lobby
@@ -250,3 +250,15 @@ class NumberedTests(LobbyTestCase):
         heard = caller.ask(f"/resume {KEY} 2")
         self.assertEqual(heard[:3], ["session 2 20 Robot", "* 10 lines are no longer kept", "13 Bob: 10"])
         self.assertEqual(len(heard), 12)
+
+
+class UnreadableTests(LobbyTestCase):
+    def test_a_line_that_cannot_be_read_is_refused_by_its_id(self) -> None:
+        alice = self.lobby.program("Alice")
+        long = f"That line is longer than {MAX_LINE} bytes."
+        self.assertEqual(alice.ask(f"7 {'x' * 5000}"), [f"no 7 {long}"])
+        self.assertEqual(alice.ask("x" * 5000), [f"no 0 {long}"])
+        self.assertEqual(alice.ask(f"{'9' * 30} {'x' * 5000}"), [f"no 0 {long}"])
+        alice.send_bytes(b"8 \xff\n")
+        self.assertEqual(alice.heard(), ["no 8 That is not UTF-8."])
+        self.assertEqual(alice.ask("9 hi"), ["ok 9"])

@@ -164,7 +164,7 @@ class CommandTests(OperatorLinesCase):
         alice.heard()
         clean: Deferred[None] = Deferred()
         self.patch(self.lobby.service.eraser, "done", lambda: clean)
-        self.patch(self.lobby.service.audit, "last", lambda count: [{"did": "backup", "to": "copy"}])
+        self.patch(self.lobby.service.audit, "backups", lambda: ["copy"])
         self.assertEqual(alice.ask("/erase 3", "/topic"), [])
         clean.callback(None)
         erased = "* Erased: 1 text. The daemon has no file with it any more."

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from configparser import ConfigParser
-from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.programs import need
 from tools.manpages import WHERE, pages
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class PageTests(TestCase):
@@ -29,9 +25,3 @@ class PageTests(TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""), page.name)
             for section in ("NAME", "SEE ALSO"):
                 self.assertIn(section, done.stdout)
-
-    def test_the_wheel_installs_them(self) -> None:
-        config = ConfigParser()
-        config.read(ROOT / "setup.cfg")
-        installed = " ".join(config["options.data_files"].values()).split()
-        self.assertEqual(sorted(installed), sorted(f"contrib/man/{page.name}" for page in WHERE.iterdir()))

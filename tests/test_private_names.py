@@ -13,6 +13,8 @@ from types import ModuleType
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.udp import Port
+from twisted.plugins.twisted_core import systemdEndpointParser
 from twisted.trial.unittest import TestCase
 from twisted.web.http import HTTPChannel
 
@@ -22,6 +24,14 @@ ALLOWED: dict[str, tuple[type | ModuleType, str]] = {
     "_exit": (os, "public in spite of its name: ends a process at once, with a status"),
     "_transferDecoder": (HTTPChannel, "the reader of a body, dropped with a lost connection: it refers to its channel"),
     "_poller": (EPollReactor, "the epoll object, which reports no more sockets at once than a turn may serve"),
+    "_fromListeningDescriptor": (
+        Port,
+        "a UDP port of our own class with a socket that was passed",
+    ),
+    "_sddaemon": (
+        type(systemdEndpointParser),
+        "the sockets that systemd passed, which Twisted has taken",
+    ),
     "_tempDataLen": (FileDescriptor, "is there earlier data, which has to be sent first?"),
     "_respondToBadRequestAndDisconnect": (HTTPChannel, "the answer to a malformed request, which is overridden"),
 }

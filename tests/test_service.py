@@ -524,10 +524,10 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(logged, [0, 0, 0, 0, 0, 0, 1, 1])
 
     def test_a_file_that_is_gone_is_logged_once_and_probed_in_vain(self) -> None:
-        events = self.observe()
         log = FailingLog([])
         node = Node(log)
         node.ask(1, "1 Alice")
+        events = self.observe()
         self.patch(log, "check", lambda: fail(Misplaced("the file is gone")))
         node.clock.advance(1)
         self.patch(log, "check", lambda: succeed(""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -72,6 +73,23 @@ class RotationTests(BackgroundCase):
         self.assertNotIn("\0", log)
         self.assertRegex(log, r"\A\d{4}-\d\d-\d\dT")
         self.assertIn("lobby closes: 1 members, 1 lines", log)
+
+    def test_json_is_rotated_in_both_ways(self) -> None:
+        pid = self.start("--log-json")
+        alice = self.member()
+        self.assertEqual(alice.ask("1 Alice"), "")
+        older = [self.directory / f"{LOG_FILE}.{number}" for number in (1, 2)]
+        self.log.rename(older[0])
+        self.signal(pid, signal.SIGUSR1)
+        self.assertEqual(alice.ask("3 Al"), "")
+        shutil.copy(self.log, older[1])
+        os.truncate(self.log, 0)
+        self.assertEqual(alice.ask("4"), "close")
+        self.end(pid)
+        texts = [[json.loads(line)["text"] for line in path.read_text().splitlines()] for path in (*older, self.log)]
+        self.assertIn("127.0.0.1 (udp): Alice joined", texts[0])
+        self.assertEqual(texts[1], [REOPENED, "127.0.0.1 (udp): Alice is called Al now"])
+        self.assertEqual(texts[2][0], "127.0.0.1 (udp): Al left")
 
     def test_sigusr1_reopens_as_well(self) -> None:
         pid = self.start("--db", ":memory:")

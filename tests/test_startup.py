@@ -230,7 +230,7 @@ class WarningTests(BackgroundCase):
     def warnings(self, *options: str, twistd: tuple[str, ...] = ()) -> list[str]:
         """Return the warnings of a daemon at its start."""
         self.start(*options, twistd=twistd)
-        return re.findall(r"groupchat\.tap#warn\] (.*)", self.logged())
+        return re.findall(r"\[warn\] (.*)", self.logged())
 
     def test_a_new_daemon_warns_of_nothing(self) -> None:
         self.directory.chmod(0o755)

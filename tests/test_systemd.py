@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import urllib.request
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,35 +18,18 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import Unavailable
-from groupchat.systemd import SILENT_SECONDS, Systemd
-from tests.daemon import SECONDS, DaemonTestCase, UDPMember
+from groupchat.systemd import KINDS, SILENT_SECONDS, Systemd
+from tests.certificates import make_certificate
+from tests.daemon import SECONDS, DaemonTestCase, LineMember, UDPMember
+from tests.manager import Ear, Manager, datagrams, listening
 from tests.programs import need
 
 UNITS = Path(__file__).resolve().parent.parent / "contrib" / "systemd"
 
 
-class Manager:
-    """The part of systemd that is told something."""
-
-    def __init__(self, name: str) -> None:
-        self.address = name
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind("\0" + name[1:] if name.startswith("@") else name)
-        self.socket.setblocking(False)
-
-    def told(self) -> list[str]:
-        """Return what it was told since the last call."""
-        found: list[str] = []
-        try:
-            while True:
-                found += self.socket.recv(4096).decode().split("\n")
-        except BlockingIOError:
-            return found
-
-
 class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.manager = Manager(f"@groupchat-test-{os.getpid()}-{id(self)}")
+        self.manager = Ear(f"@groupchat-test-{os.getpid()}-{id(self)}")
         self.addCleanup(self.manager.socket.close)
         self.clock = Clock()
         self.answers: list[Deferred[int]] = []
@@ -63,6 +49,19 @@ class ServiceTests(SynchronousTestCase):
         service.stopService()
         self.assertEqual(self.manager.told()[0], "STOPPING=1")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_reload_is_told_from_its_begin_to_its_end(self) -> None:
+        service = self.begin()
+        self.manager.told()
+        during: list[str] = []
+        service.reload(lambda: during.extend(self.manager.told()))
+        self.assertEqual(during[0], "RELOADING=1")
+        self.assertRegex(during[1], r"\AMONOTONIC_USEC=\d+\Z")
+        self.assertEqual(self.manager.told(), ["READY=1"])
+        service.stopService()
+        self.manager.told()
+        service.reload(lambda: None)
+        self.assertEqual(self.manager.told(), [])
 
     def test_the_watchdog_is_fed_in_time(self) -> None:
         self.begin(WATCHDOG_USEC="6000000")
@@ -110,7 +109,7 @@ class DaemonTests(DaemonTestCase):
     def test_a_real_daemon_reports(self) -> None:
         directory = tempfile.mkdtemp(prefix="groupchat-test-notify-")
         self.addCleanup(shutil.rmtree, directory)
-        manager = Manager(f"{directory}/notify")
+        manager = Ear(f"{directory}/notify")
         self.addCleanup(manager.socket.close)
         manager.socket.setblocking(True)
         manager.socket.settimeout(SECONDS)
@@ -128,14 +127,136 @@ class DaemonTests(DaemonTestCase):
             pass
 
 
+class PassedTests(DaemonTestCase):
+    """Real daemons that are passed sockets."""
+
+    def manager(self, *options: str, **passed: list[socket.socket]) -> Manager:
+        manager = Manager([(name, each) for name, those in passed.items() for each in those], *options)
+        self.addCleanup(manager.close)
+        return manager
+
+    def line_member(self, passed: socket.socket, trust: str = "") -> LineMember:
+        member = LineMember(passed.getsockname()[1], passed.getsockname()[0], trust=trust)
+        self.addCleanup(member.close)
+        return member
+
+    def test_passed_sockets_are_used_by_their_names(self) -> None:
+        udp, tcp, more, web = datagrams(), listening(), listening(), listening()
+        number = str(tcp.getsockname()[1])
+        manager = self.manager("--tcp", number, udp=[udp, datagrams_like(udp)], tcp=[tcp, more], web=[web])
+        manager.start()
+        manager.wait_until_ready()
+        for passed in (udp, manager.passed[1][1]):
+            member = UDPMember(passed.getsockname()[1], passed.getsockname()[0])
+            self.addCleanup(member.close)
+            self.assertNotIn("Illegal", member.ask(f"1 Bob{passed.getsockname()[0]}"))
+        for passed in (tcp, more):
+            self.assertIn("a group chat", self.line_member(passed).receive())
+        with urllib.request.urlopen(f"http://127.0.0.1:{web.getsockname()[1]}/healthz", timeout=SECONDS) as answer:
+            self.assertEqual(answer.status, 200)
+
+    def test_nobody_is_refused_while_there_is_no_daemon(self) -> None:
+        udp, tcp = datagrams(), listening()
+        manager = self.manager(udp=[udp], tcp=[tcp])
+        manager.start()
+        manager.wait_until_ready()
+        manager.stop()
+        before = self.line_member(tcp)
+        member = UDPMember(udp.getsockname()[1])
+        self.addCleanup(member.close)
+        member.send("1 Bob")
+        manager.restart()
+        self.assertEqual(member.receive(), "")
+        self.assertIn("a group chat", before.receive())
+
+    def test_a_passed_port_of_tls_is_encrypted_on_each_address(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-test-passed-"))
+        self.addCleanup(shutil.rmtree, directory)
+        key, certificate = make_certificate(directory)
+        tcp = listening()
+        other = socket.create_server(("127.0.0.2", tcp.getsockname()[1]))
+        option = f"ssl:{tcp.getsockname()[1]}:privateKey={key}:certKey={certificate}"
+        manager = self.manager("--port", "0", "--tcp", option, tcp=[tcp, other])
+        manager.start()
+        manager.wait_until_ready()
+        for passed in (tcp, other):
+            member = self.line_member(passed, trust=str(certificate))
+            self.assertIn("a group chat", member.receive())
+
+    def test_sockets_that_cannot_be_used_are_refused_in_one_line(self) -> None:
+        both = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        both.bind(("::", 0))
+        for name, passed, why in [
+            ("lines", listening(), "FileDescriptorName is one of udp, tcp, web"),
+            ("udp", listening(), "it is not of UDP"),
+            ("web", datagrams(), "it is not of TCP"),
+            ("tcp", socket.socket(socket.AF_UNIX), "it is not of TCP"),
+            ("tcp", socket.socket(), "it does not listen; is Accept=yes set?"),
+            ("udp", both, "BindIPv6Only=ipv6-only"),
+        ]:
+            manager = self.manager(**{name: [passed]})
+            manager.start()
+            assert manager.process is not None
+            self.assertEqual(manager.process.wait(SECONDS), 1)
+            said = manager.output().strip().split("\n")
+            self.assertEqual(len(said), 1, said)
+            self.assertIn(why, said[0])
+
+    def test_one_port_number_is_needed_for_udp(self) -> None:
+        for options, passed in [(["--port", "1"], [datagrams()]), ([], [datagrams(), datagrams()])]:
+            manager = self.manager(*options, udp=passed)
+            manager.start()
+            assert manager.process is not None
+            self.assertEqual(manager.process.wait(SECONDS), 1)
+            self.assertIn("the sockets named udp and --port need the same", manager.output())
+
+    def test_a_reload_is_told(self) -> None:
+        manager = self.manager("--port", "0")
+        manager.start()
+        manager.wait_until_ready()
+        assert manager.process is not None
+        manager.process.send_signal(signal.SIGHUP)
+        manager.ear.wait("RELOADING=1")
+        manager.ear.wait("READY=1")
+
+
+def datagrams_like(other: socket.socket) -> socket.socket:
+    """Return a socket with the same port number on another address."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.bind(("127.0.0.2", other.getsockname()[1]))
+    return opened
+
+
 class UnitTests(SynchronousTestCase):
-    def test_the_unit_is_hardened(self) -> None:
-        command = [
-            need("systemd-analyze", "systemd"),
-            "security",
-            "--offline=true",
-            "--threshold=20",
-            str(UNITS / "groupchat@.service"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-        self.assertEqual(done.returncode, 0, done.stdout[-300:] + done.stderr)
+    def setUp(self) -> None:
+        self.analyze = need("systemd-analyze", "systemd")
+
+    def test_the_services_are_hardened(self) -> None:
+        for unit in UNITS.glob("*.service"):
+            command = [self.analyze, "security", "--offline=true", "--threshold=20", str(unit)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            self.assertEqual(done.returncode, 0, done.stdout[-300:] + done.stderr)
+
+    def test_systemd_finds_no_fault_in_the_units(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="groupchat-test-units-"))
+        self.addCleanup(shutil.rmtree, directory)
+        for unit in UNITS.iterdir():
+            text = re.sub(r"/opt/groupchat/bin/\S+", "/bin/true", unit.read_text())
+            (directory / unit.name.replace("@", "@lobby")).write_text(text)
+        done = subprocess.run(
+            [self.analyze, "verify", *map(str, directory.iterdir())],
+            env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_each_socket_has_a_name_that_the_daemon_knows(self) -> None:
+        service = (UNITS / "groupchat@.service").read_text()
+        for name in KINDS:
+            unit = (UNITS / f"groupchat-{name}@.socket").read_text()
+            self.assertIn(f"\nFileDescriptorName={name}\n", unit)
+            self.assertIn(f" groupchat-{name}@%i.socket", service.replace("=", " "))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
 from contextlib import closing
@@ -355,8 +356,8 @@ class UpgradeContract(Suite):
         checked = run("check", self.path)
         self.assertEqual((checked.returncode, checked.stderr), (0, ""))
         self.assertRegex(checked.stdout, rf"\Aformat +{version}\n|\nformat +{version}\n")
-        shown = run("history", self.path).stdout.splitlines()
-        self.assertEqual([line.split("  ", 1)[1] for line in shown], self.lines)
+        shown = run("history", self.path, "--json").stdout.splitlines()
+        self.assertEqual([json.loads(line)["line"] for line in shown], self.lines)
         self.assertEqual(len(run("members", self.path).stdout.splitlines()), 1 + len(self.members))
         self.assertEqual(self.path.read_bytes(), before)
 

@@ -31,6 +31,7 @@ class JoiningTests(WebTestCase):
                 "last_id": 0,
                 "head": 1,
                 "topic": "",
+                "operator": False,
                 "files": True,
                 "max_file": 5_000_000,
                 "max_text": 4096,

@@ -81,7 +81,7 @@ class ComingBackTests(CookieTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.key = key_in(self.name("Alice", JOIN_ID))
-        self.id = self.get("/me", self.key).json["id"]
+        self.member_id = self.get("/me", self.key).json["id"]
         self.post("/messages", "hi", self.key)
         self.pass_time(302)
         self.assertIsNone(self.who(self.key))
@@ -89,19 +89,19 @@ class ComingBackTests(CookieTestCase):
     def test_the_reserved_name_is_taken_with_the_cookie(self) -> None:
         for body in ("Alice", "alice"):
             reply = self.post("/name", body, self.key)
-            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.id))
+            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.member_id))
         self.assertEqual(self.who(self.key), "alice")
 
     def test_it_may_be_repeated_with_its_id(self) -> None:
         for _ in range(2):
             reply = self.name("Alice", JOIN_ID + "2", self.key)
-            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.id))
+            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.member_id))
         self.assertEqual(self.told().count("Alice has joined"), 2)  # at first, and when it came back
 
     def test_any_other_name_is_taken_with_a_new_key(self) -> None:
         reply = self.name("Ally", JOIN_ID + "2", self.key)
         self.assertNotEqual(key_in(reply), self.key)
-        self.assertNotEqual(reply.json["id"], self.id)
+        self.assertNotEqual(reply.json["id"], self.member_id)
         self.assertIsNone(self.who(self.key))
 
     def test_another_cookie_cannot_take_it(self) -> None:
@@ -114,7 +114,7 @@ class ComingBackTests(CookieTestCase):
         self.assertNotEqual(key_in(self.name("Alice", JOIN_ID + "2", self.key)), self.key)
 
     def test_a_script_comes_back_with_its_key(self) -> None:
-        self.assertEqual(self.join("Alice", self.key), self.id)
+        self.assertEqual(self.join("Alice", self.key), self.member_id)
 
 
 class AuthorTests(CookieTestCase):

@@ -117,7 +117,7 @@ class EventTests(WebTestCase):
             self.assertEqual(events.blocks()[-1], {"event": "removed", "data": '"You were removed: spam"'})
             self.assertTrue(events.line.is_over)
         self.refused(self.post("/messages", "hi"), 403)
-        self.refused(self.ask("POST", "/name", "Al", Cookie=f"http-{COOKIE}={KEY}"), 409, "spam")
+        self.refused(self.ask("POST", "/name", "Al", Cookie=f"http-{COOKIE}={KEY}"), 403, "spam")
 
     def test_what_is_erased_is_forgotten_at_once(self) -> None:
         events = self.events()
@@ -214,6 +214,35 @@ class EventTests(WebTestCase):
         self.assertTrue(idle.is_over)
         for line in self.lines:
             line.lose()
+        self.pass_time(7)
+        self.successResultOf(stopped)
+        self.lobby.registry.start()
+
+    def test_who_connects_and_asks_nothing_is_dropped_at_a_stop(self) -> None:
+        old = self.line()
+        self.pass_time(1)
+        new = self.line()
+        self.site.stop()
+        stopped = self.lobby.registry.stop()
+        self.assertEqual((old.is_over, new.is_over), (True, False))
+        self.lobby.clock.pump([0.1] * 40)
+        self.assertTrue(new.is_dropped)
+        for line in self.lines:
+            line.lose()
+        self.lobby.clock.pump([0.1] * 5)
+        self.successResultOf(stopped)
+        self.lobby.registry.start()
+
+    def test_who_connected_before_the_stop_is_answered(self) -> None:
+        line = self.line()
+        self.site.stop()
+        stopped = self.lobby.registry.stop()
+        reply = self.request("POST", "/messages?name=cron", "late", line=line).heard()
+        self.assertEqual(reply.partition(b"\r\n")[0], b"HTTP/1.1 200 OK")
+        self.assertTrue(line.is_over)
+        self.assertEqual(self.told()[-1:], ["cron: late"])
+        for each in self.lines:
+            each.lose()
         self.pass_time(7)
         self.successResultOf(stopped)
         self.lobby.registry.start()

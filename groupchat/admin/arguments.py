@@ -60,9 +60,9 @@ def number(text: str) -> int:
     return found
 
 
-def fact(text: str) -> tuple[str, str]:
-    """Return the name and the value in an argument like post=operators. Raise ArgumentTypeError."""
+def setting(text: str) -> tuple[str, str]:
+    """Return the name and the value in an argument like rate=10. Raise ArgumentTypeError."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like post=operators")
+        raise argparse.ArgumentTypeError(f"{text!r} is not like rate=10")
     return name, value

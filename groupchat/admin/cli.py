@@ -32,7 +32,7 @@ from groupchat.admin.replay import Replay
 from groupchat.admin.restore import restore as put_back
 from groupchat.admin.shelf import shelf_facts
 from groupchat.core.errors import LogError
-from groupchat.core.events import GuestSaid, Line, Renamed, Said, Shared, Whispered
+from groupchat.core.events import Address, GuestSaid, Joined, Left, Line, Removed, Renamed, Said, Shared, Whispered
 from groupchat.core.group import Group, Member
 from groupchat.core.notices import Kind
 from groupchat.log import tables
@@ -114,19 +114,43 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def history(given: argparse.Namespace) -> int:
-    """Print the lines that are kept, oldest first, with the local date and time of each.
+    """Print the lines that are kept, oldest first, with the local date and time of each, and the address of each join.
 
     Control characters are printed as \\u and four digits. With --json each line is one object with these keys: number,
     at (ISO 8601, UTC), kind (joined, said, private, renamed, left or shared), member (its id, a string; null for a
-    guest, who shares or says something without being a member), name, text (of said and private), to (of private: the
+    guest, who shares or says something without being a member), name, host and port (the address from which the member
+    joined; null if that is not known: of a guest, and of who left before the lines that are kept began; port is null
+    for a member with a connection), text (of said and private), to (of private: the
     name of the receiver), new (of renamed: the new name), file and size (of shared: the name of the file, and its size
     in bytes), and line (the whole line as it is shown in the group).
     """
     # Read a little at a time: a long transaction would make the -wal grow as long as somebody pages through the output.
-    for number, line in Replay(Reader(given.file).read).lines():
+    replay = Replay(Reader(given.file).read)
+    places = {member.id: _place(member.host, member.address) for member in replay.group.members.values()}
+    for number, line in replay.lines():
+        if isinstance(line, Joined):
+            places[line.member] = line.host, line.port
         if line.at >= given.since:
-            print(_json_line(number, line) if given.json else f"{local(line.at)}  {safe(line.line())}")
+            place = places.get(line.member, (None, None))
+            shown = f" ({_address(*place)})" if isinstance(line, Joined) else ""
+            text = f"{local(line.at)}  {safe(line.line() + shown)}"
+            print(_json_line(number, line, place) if given.json else text)
+        if isinstance(line, Left | Removed):
+            places.pop(line.member, None)
     return 0
+
+
+Place = tuple[str | None, int | None]
+"""The host from which a member joined, and the port of its datagrams. None is unknown, or none."""
+
+
+def _place(host: str, address: Address | None) -> Place:
+    return host, None if address is None else address[1]
+
+
+def _address(host: str | None, port: int | None) -> str:
+    bare = f"[{host}]" if host and ":" in host else str(host)
+    return bare if port is None else f"{bare}:{port}"
 
 
 def _kind(line: Line) -> str:
@@ -139,13 +163,15 @@ def _kind(line: Line) -> str:
     return tables.KINDS[type(line)]
 
 
-def _json_line(number: int, line: Line) -> str:
+def _json_line(number: int, line: Line, place: Place) -> str:
     found: dict[str, object] = {
         "number": number,
         "at": utc(line.at),
         "kind": _kind(line),
         "member": str(line.member) if line.member else None,
         "name": getattr(line, "name", ""),
+        "host": place[0],
+        "port": place[1],
     }
     if isinstance(line, Said | Whispered | GuestSaid):
         found["text"] = line.text
@@ -191,8 +217,7 @@ def _described(member: Member, behind: int) -> dict[str, object]:
 
 
 def _row(member: Member, behind: int) -> Sequence[str]:
-    host = f"[{member.host}]" if ":" in member.host else member.host
-    address = host if member.address is None else f"{host}:{member.address[1]}"
+    address = _address(*_place(member.host, member.address))
     since = local(member.since) if member.since else "unknown"
     return safe(address), since, local(member.logged)[: -len(":00")], str(behind), safe(member.name)
 

@@ -64,7 +64,7 @@ def asked(
     try:
         connection = _connected(path)
     except NoDaemon as why:
-        if control is not None or request["do"] == "stop" or request.get("follow"):
+        if control is not None or request["do"] in ("stop", "reload") or request.get("follow"):
             raise NotDone(f"No daemon listens on {path}.") from why
         if not log.exists():
             raise NotDone(f"No daemon listens on {path}, and there is no file {log}.") from why

@@ -195,9 +195,45 @@ def _may_exist(path: str) -> bool:
 
 
 def set_(given: Given) -> int:
-    """Give a fact of the group another value: post=everybody, or post=operators, if only operators may write."""
-    name, value = given.fact
-    return _do(given, "set", name=name, value=value)
+    """Change a setting of the group or of the daemon. Without a value (NAME=), that is taken back.
+
+    Facts of the group hold after a restart, and win over the options: post=operators (only they may write to all) or
+    post=everybody, keep-lines, keep-days, max-members, reserve. Every other option that can change live, such as rate=10, has
+    its new value until the daemon restarts. "config" lists all.
+    """
+    name, value = given.setting
+    for item in _ask(given, "set", name=name, value=value):
+        print(safe(item["text"]))
+    return 0
+
+
+def reload(given: Given) -> int:
+    """Have the daemon read its configuration file, passwords and certificates anew, as SIGHUP does.
+
+    Prints what changed, and what needs a restart. If anything is wrong, nothing changes.
+    """
+    items = list(_ask(given, "reload"))
+    for item in items:
+        print(safe(item["text"]))
+    if not items:
+        print("Nothing is new.")
+    return 0
+
+
+def config(given: Given) -> int:
+    """Print the settings in force, and where each comes from.
+
+    That is: default, command line, the file and line of --config, set (with "groupchat-admin set", until the daemon
+    restarts), or fact (of the group). With --json each is one object.
+    """
+    items = list(_ask(given, "config"))
+    if given.json:
+        for item in items:
+            print(as_json(item))
+    else:
+        rows = [(safe(item["name"]), safe(item["value"] or "-"), safe(item["source"])) for item in items]
+        print_table([("NAME", "VALUE", "FROM"), *rows])
+    return 0
 
 
 def stop(given: Given) -> int:
@@ -260,7 +296,9 @@ def add_commands(add: Callable[[Callable[[Given], int], str], argparse.ArgumentP
     erasing.add_argument("--member", metavar="NAME", help="all lines of this member, who may have left")
     for command in (*acting, banning, erasing):
         command.add_argument("--why", metavar="TEXT", default="", help="the reason, which the member is told")
-    add(set_, "change a fact of the group").add_argument("fact", metavar="NAME=VALUE", type=arguments.fact)
+    add(set_, "change a setting").add_argument("setting", metavar="NAME=VALUE", type=arguments.setting)
+    add(reload, "read the configuration, passwords and certificates anew")
+    listings.append(add(config, "print the settings, and where they come from"))
     add(stop, "stop the daemon")
     listings.append(add(audit, "print what operators did"))
     listings[-1].add_argument("--lines", metavar="N", type=arguments.number, default=100, help="the last N (100)")

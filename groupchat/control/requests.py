@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from groupchat import __version__
+from groupchat.core import facts
 from groupchat.core.commands import (
     Announce,
     Ban,
@@ -25,7 +27,7 @@ from groupchat.core.commands import (
 )
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.events import FOREVER
-from groupchat.core.group import Group, Member
+from groupchat.core.group import Member
 from groupchat.service.audit import Audit
 from groupchat.service.group_service import GroupService
 
@@ -45,6 +47,16 @@ AT_ONCE = 500
 HOUR = 3_600.0
 
 
+class IConfiguration(Protocol):
+    """What the daemon runs with: see configuration.py."""
+
+    def listing(self) -> Iterator[Item]: ...
+
+    def reload(self) -> list[Item]: ...
+
+    def set(self, name: str, value: str) -> list[Item]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """What the requests are about. `facts` returns more for `status`, `stop` ends the daemon.
@@ -58,6 +70,7 @@ class Daemon:
     facts: Callable[[], Mapping[str, Any]]
     stop: Callable[[], None]
     started: float | None
+    configuration: IConfiguration | None = None
 
 
 async def ask(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -127,32 +140,23 @@ def _described(daemon: Daemon, member: Member) -> Item:
 
 async def log(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
     """Show the last lines and, with `follow`, those that come; private ones are not shown."""
-    group = daemon.service.group
-    after = max(group.history.head - _number(request, "lines", LINES, 0, 100_000), group.history.first - 1)
+    numbering, history = daemon.service.group.numbering, daemon.service.group.history
+    after = max(history.head - _number(request, "lines", LINES, 0, 100_000), history.first - 1)
     while True:
-        for item in _lines(group, after):
-            after = item["line"]
-            yield {"number": group.numbering.of(after), **{key: item[key] for key in ("at", "text")}}
-        if after < group.history.head and not group.history.withheld(0).count(after, group.history.head):
+        runs, is_all = history.take(history.withheld(0).shown(after, history.head), MAX_ANSWER, AT_ONCE)
+        for number in chain.from_iterable(runs):
+            if number >= history.first:  # or it was trimmed meanwhile
+                line, after = history.read(number - 1, number, MAX_ANSWER)
+                yield {"number": numbering.of(number), "at": history.at(number), "text": bytes(line).decode()}
+        if not is_all:
             await deferLater(daemon.clock, 0)
         elif request.get("follow") is True:
             await deferLater(daemon.clock, FOLLOW_SECONDS)
         else:
             break
-        if after < group.history.first - 1:
-            yield {"lost": group.history.first - 1 - after}
-            after = group.history.first - 1
-
-
-def _lines(group: Group, after: int) -> Iterator[dict[str, Any]]:
-    """Yield the next lines after a line that anybody may read."""
-    history = group.history
-    shown, _ = history.take(history.withheld(0).shown(after, history.head), MAX_ANSWER, AT_ONCE)
-    for run in shown:
-        for number in run:
-            if number >= history.first:
-                line, _ = history.read(number - 1, number, MAX_ANSWER)
-                yield {"line": number, "at": history.at(number), "text": bytes(line).decode()}
+        if after < history.first - 1:
+            yield {"lost": history.first - 1 - after}
+            after = history.first - 1
 
 
 async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -165,31 +169,23 @@ async def bans(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Ite
             kind = ban.subject.partition(" ")[0]
             yield {"whom": whom, "kind": kind, "until": until, "by": ban.by, "why": ban.why, "at": ban.at}
     for mute in tuple(decisions.mutes.values()):
-        yield {"whom": mute.shown, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
+        kind, _, value = mute.subject.partition(" ")
+        whom = f"{mute.shown}, and all without a key at {value}" if kind == "net" else mute.shown
+        yield {"whom": whom, "kind": "mute", "until": None, "by": mute.by, "why": mute.why, "at": mute.at}
 
 
 async def erase(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
     """Erase lines, a portion a turn; the last item comes when no file has their texts any more."""
     service = daemon.service
-    member = _text(request, "member", "")
+    member, why = _text(request, "member", ""), _text(request, "why", "")
     numbering, history = service.group.numbering, service.group.history
-    first = _number(request, "first", numbering.of(history.first), 1) if not member else numbering.of(history.first)
-    last = _number(request, "last", first, 1) if not member else numbering.of(history.head)
-    count, refused = 0, ""
-    while first <= last:
-        command = Erase(first, last, member, by=user, why=_text(request, "why", ""))
-        try:
-            await service.operate(command)
-            count += command.count
-        except IllegalMessage as why:
-            refused = str(why)
-            if not command.upto:
-                break
-        yield {"erased": count, "upto": command.upto}
-        first = command.upto + 1
-    if not count:
-        raise IllegalMessage(refused)
-    await service.eraser.done()
+    first, last = numbering.of(history.first), numbering.of(history.head)
+    if not member:
+        first = _number(request, "first", first, 1)
+        last = _number(request, "last", first, 1)
+    count = 0
+    async for count, upto in service.erase(Erase(first, last, member, by=user, why=why)):
+        yield {"erased": count, "upto": upto}
     yield {"erased": count, "done": True, "copies": [*daemon.audit.backups(), *daemon.audit.kept_aside()]}
 
 
@@ -197,6 +193,46 @@ async def audit(daemon: Daemon, request: Request, user: str) -> AsyncIterator[It
     """Show what operators did."""
     for record in daemon.audit.last(_number(request, "lines", 100, 0, 100_000)):
         yield record
+
+
+async def config(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """List the settings in force; of a file without a daemon, only the facts of the group are known."""
+    known = daemon.service.group.moderation.facts
+    items = [{"name": name, "value": value, "source": "fact"} for name, value in known.items()]
+    for item in items if daemon.configuration is None else daemon.configuration.listing():
+        yield item
+
+
+async def reload(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """Read the settings anew, and show what changed."""
+    if daemon.configuration is None:
+        raise IllegalMessage("Only a running daemon can reload.")
+    changes = daemon.configuration.reload()
+    done = [change["name"] for change in changes if change["state"] in ("changed", "renewed")]
+    _record(daemon, "reload", user, changed=done)
+    for change in changes:
+        yield change
+
+
+async def set_(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
+    """Change a fact of the group; or an option, until the daemon restarts."""
+    name, value, why = _text(request, "name"), _text(request, "value"), _text(request, "why", "")
+    if name in facts.FACTS:
+        await daemon.service.operate(Change(name, value, by=user, why=why))
+        return
+    if daemon.configuration is None:
+        raise IllegalMessage(f"Only a running daemon has {name[:64]}. Without one: {', '.join(facts.FACTS)}.")
+    changes = daemon.configuration.set(name, value)
+    _record(daemon, "set", user, name=name, text=value, why=why)
+    for change in changes:
+        yield change
+
+
+def _record(daemon: Daemon, did: str, user: str, **fields: Any) -> None:
+    try:
+        daemon.audit.record(did, user, daemon.service.seconds(), **fields)
+    except OSError as error:
+        raise IllegalMessage(f"It is done, but the audit trail cannot be written: {error.strerror}.") from error
 
 
 async def stop(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
@@ -220,6 +256,9 @@ _ANSWERS: dict[str, Callable[[Daemon, Request, str], AsyncIterator[Item]]] = {
     "bans": bans,
     "erase": erase,
     "audit": audit,
+    "config": config,
+    "reload": reload,
+    "set": set_,
     "stop": stop,
 }
 
@@ -232,7 +271,6 @@ _COMMANDS: dict[str, Callable[[Request], OperatorCommand]] = {
     "ban": _ban,
     "unban": lambda request: Unban(_text(request, "whom")),
     "release": lambda request: Release(_text(request, "name")),
-    "set": lambda request: Change(_text(request, "name"), _text(request, "value")),
 }
 
 

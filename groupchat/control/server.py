@@ -14,6 +14,7 @@ import grp
 import json
 import os
 import pwd
+import select
 import socket
 import stat
 import struct
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application import service
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -52,6 +53,9 @@ MAX_CONNECTIONS = 32
 SECONDS = 60.0
 """Seconds after which a connection is closed that asks for nothing, or does not read its answer."""
 
+WATCH_SECONDS = 1.0
+"""Seconds between two looks whether a peer is still there."""
+
 Item = Mapping[str, Any]
 Ask = Callable[[dict[str, Any], str], AsyncIterator[Item]]
 """A function that is given a request and who asks, and yields items: see requests.py."""
@@ -69,6 +73,7 @@ class Control(LineOnlyReceiver):
         self._owner = factory
         self._user = ""
         self._timer: IDelayedCall | None = None
+        self._watcher: IDelayedCall | None = None
         self._answering: Deferred[None] | None = None
         self._waiting: list[bytes] = []
         self._room: Deferred[None] | None = None  # while the peer does not read
@@ -79,6 +84,7 @@ class Control(LineOnlyReceiver):
         self._user = _user(self.transport.getHandle())
         self.transport.registerProducer(self, True)
         self._wait()
+        self._watch_later()
         if len(self._owner.connections) > MAX_CONNECTIONS:
             self._end("There are too many connections to the control socket.")
 
@@ -102,12 +108,27 @@ class Control(LineOnlyReceiver):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0  # Twisted leaves it as it was
         self._owner.connections.discard(self)
         self._waiting.clear()
         for waiting in (self._answering, self._room):
             if waiting is not None:
                 waiting.cancel()
         self._stop_waiting()
+        if self._watcher is not None and self._watcher.active():
+            self._watcher.cancel()
+
+    def _watch_later(self) -> None:
+        self._watcher = self._owner.clock.callLater(WATCH_SECONDS, self._watch)
+
+    def _watch(self) -> None:
+        """Notice that the peer has gone. While it is answered, nothing may be read or written that would tell."""
+        hang_up = select.poll()
+        hang_up.register(self.transport.getHandle(), 0)
+        if hang_up.poll(0):
+            self.transport.abortConnection()
+        else:
+            self._watch_later()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -134,24 +155,22 @@ class Control(LineOnlyReceiver):
         self._stop_waiting()
         answering = ensureDeferred(self._answer(self._waiting.pop(0)))
         self._answering = answering  # before it fires, which may be now
-        answering.addErrback(self._failed)
         answering.addCallback(self._answered)
 
     async def _answer(self, line: bytes) -> None:
-        async for item in self._owner.ask(_request(line), self._user):
-            self._send({"item": item})
-            if self._room is not None:
-                self._wait()
-                await self._room
-                self._stop_waiting()
-        self._send({"done": True})
-
-    def _failed(self, failure: Failure) -> None:
-        if not self.connected:  # the peer has gone, and with it the question
-            return
-        if failure.check(IllegalMessage):
-            self._send({"error": str(failure.value)})
-        else:
+        try:
+            async for item in self._owner.ask(_request(line), self._user):
+                self._send({"item": item})
+                if self._room is not None:
+                    self._wait()
+                    await self._room
+                    self._stop_waiting()
+            self._send({"done": True})
+        except IllegalMessage as why:
+            self._send({"error": str(why)})
+        except CancelledError:
+            pass  # the peer has gone, and with it the question
+        except Exception:
             self._owner.survive("answering on the control socket")
             self._send({"error": "The daemon failed to do that: its log says why."})
 
@@ -199,6 +218,10 @@ class ControlFactory(Factory):
         self.clock = clock
         self.survive = survive
         self.connections: set[Control] = set()
+
+    def logPrefix(self) -> str:
+        """Return what Twisted calls this in the log."""
+        return "The control socket"
 
     def buildProtocol(self, addr: object) -> Control:
         return Control(self)

@@ -8,7 +8,7 @@ when it is applied, and changes nothing: the first in the log wins.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -159,7 +159,7 @@ class Group:
         self.whispered = 0  # how many lines were whispers so far
         self.moderation = Moderation()
         self.reservations = Reservations()
-        self.erased: list[int] = []  # the lines that were erased here, and may still have their texts in the log
+        self.erased: deque[int] = deque()  # the lines that were erased here, and may still have their texts in the log
         self.moved: set[Member] = set()  # members whose cursors, or contacts, are to be recorded
         # A table, because a match statement makes a Said 12 % slower.
         self._fold: dict[type[Event], Callable[[Any], Outcome]] = {

@@ -101,6 +101,12 @@ class History:
         self._visibility.add_whisper(author, reader, number)
         return number
 
+    def keep(self, most: int) -> None:
+        """Keep so many lines from now on."""
+        self._keep = most
+        if self.head - self.first >= most:
+            self._forget_before(self.head - most + 1)
+
     def _begin_block(self) -> None:
         self._blocks.append(bytes(self._text))
         self._base += len(self._text)

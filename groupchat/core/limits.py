@@ -53,6 +53,9 @@ class FileLimits:
     keep_free: int = 500_000_000  # on the disk
 
 
+MOST = 1_000_000_000
+"""The greatest value of a setting that is a number."""
+
 Network = IPv4Network | IPv6Network
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -150,6 +153,11 @@ SEND_BUFFER = 256 * 1024
 
 STOP_SECONDS = 3.0
 """Seconds that stopping waits for connections to take their data, and then again for them to close."""
+
+STOP_STALL = 0.5
+"""Seconds after which stopping waits no longer, if none of them takes anything: a restart must not wait for a reader
+that is stalled.
+"""
 
 # QUIC
 

@@ -64,6 +64,7 @@ class Moderation:
         self.mutes: dict[str, Muted] = {}
         self.topic = ""
         self.facts: dict[str, str] = {}
+        self.only_operators_post = False  # as a fact says
         self._looks: dict[str, str] = {}  # the subjects of banned names, by skeleton
         self._networks: dict[
             tuple[int, int], dict[int, str]
@@ -84,9 +85,16 @@ class Moderation:
             case Unmuted(subject):
                 self.mutes.pop(subject, None)
             case Changed(fact, value):
-                self.facts[fact] = value
+                self._change(fact, value)
             case Topic(text):
                 self.topic = text
+
+    def _change(self, fact: str, value: str) -> None:
+        if value:
+            self.facts[fact] = value
+        else:
+            self.facts.pop(fact, None)
+        self.only_operators_post = self.facts.get("post") == "operators"
 
     def ban(self, event: Banned) -> None:
         """Put a ban in force, unless there is a longer one."""
@@ -118,8 +126,7 @@ class Moderation:
         for fields in state.get("mutes", ()):
             self.apply(Muted(*_of_types((str, str, str, str, str, float), fields)))
         for fact in state.get("facts", {}).items():
-            name, value = _of_types((str, str), fact)
-            self.facts[name] = value
+            self._change(*_of_types((str, str), fact))
         (self.topic,) = _of_types((str,), [state.get("topic", "")])
 
     def forget(self, now: float) -> None:
@@ -132,7 +139,7 @@ class Moderation:
     @property
     def is_restricting(self) -> bool:
         """True if some members may not say everything."""
-        return bool(self.mutes or self.facts)
+        return bool(self.mutes) or self.only_operators_post
 
     def ban_of(self, host: str, port: int | None, secret: str | None, now: float) -> Banned | None:
         """Return the ban, if any, of whoever comes from this host, with this port of datagrams or this key."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from groupchat.core import moderation
+from groupchat.core import facts, moderation
 from groupchat.core.commands import (
     Announce,
     Ban,
@@ -40,11 +40,8 @@ from groupchat.core.events import (
 )
 from groupchat.core.group import Group, Member
 from groupchat.core.limits import MAX_BANS, MAX_ERASED, MAX_TOPIC
-from groupchat.core.names import Nickname, nickname, normalised
+from groupchat.core.names import normalised
 from groupchat.core.texts import check_text
-
-POST = {"everybody", "operators"}
-"""Who may say something to all: the values of the fact `post`."""
 
 
 class OperatorRules:
@@ -123,7 +120,7 @@ class OperatorRules:
         try:
             subject = moderation.of_network(command.whom)
         except ValueError:
-            name = _name(command.whom)
+            name = normalised(command.whom)
             yield Banned(f"name {name.key}", name.shown, until, by, why, now)
             holder = self._group.by_key.get(name.key) or self._group.reservations.named(name.key, now)
             if holder is not None and holder.secret is not None:
@@ -145,16 +142,16 @@ class OperatorRules:
         try:
             subjects = [moderation.of_network(whom)]
         except ValueError:
-            wanted = _name(whom)
+            wanted = normalised(whom)
             bans = self._moderation.bans.values()
-            subjects = [ban.subject for ban in bans if ban.shown and _name(ban.shown).key == wanted.key]
+            subjects = [ban.subject for ban in bans if ban.shown and normalised(ban.shown).key == wanted.key]
         found = [subject for subject in subjects if subject in self._moderation.bans]
         if not found:
             raise IllegalMessage(f"{whom.strip()} is not banned.")
         return found
 
     def _release(self, name: str, by: str, now: float) -> Released:
-        wanted = _name(name)
+        wanted = normalised(name)
         kept = self._group.reservations.named(wanted.key, now)
         if kept is None:
             raise IllegalMessage(f"The name {wanted.shown} is not reserved.")
@@ -194,19 +191,7 @@ class OperatorRules:
         return Topic(text, by, now)
 
     def _change(self, command: Change, by: str, now: float) -> Changed:
-        if command.fact != "post":
-            raise IllegalMessage(f"There is no fact {command.fact}.")
-        if command.value not in POST:
-            raise IllegalMessage(f"post is one of: {', '.join(sorted(POST))}.")
-        return Changed(command.fact, command.value, by, now)
-
-
-def _name(name: str) -> Nickname:
-    """Return a name that may be legal for nobody new, but was in an older version."""
-    try:
-        return nickname(name)
-    except IllegalMessage:
-        return normalised(name)
+        return Changed(command.fact, facts.check(command.fact, command.value), by, now)
 
 
 def _reason(why: str) -> str:

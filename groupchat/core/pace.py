@@ -25,7 +25,7 @@ class Bucket:
 
     def __init__(self, size: int, rate: int) -> None:
         self._size = size
-        self._rate = rate
+        self.rate = rate
         self._spent = 0.0
         self._at = 0.0
 
@@ -33,15 +33,15 @@ class Bucket:
         """Take one token. Return False if there is none."""
         if self.wait(now):
             return False
-        self._spent += bool(self._rate)
+        self._spent += bool(self.rate)
         return True
 
     def wait(self, now: float) -> float:
         """Return the seconds until there is a token; 0 if there is one."""
-        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self._rate)  # a clock may be set back
+        self._spent = max(0.0, self._spent - max(0.0, now - self._at) * self.rate)  # a clock may be set back
         self._at = now
         missing = self._spent + 1 - self._size
-        return missing / self._rate if self._rate and missing > TOLERANCE else 0.0
+        return missing / self.rate if self.rate and missing > TOLERANCE else 0.0
 
     def is_full(self, now: float) -> bool:
         self.wait(now)
@@ -57,12 +57,12 @@ class Pace:
     """
 
     def __init__(self, rate: int) -> None:
-        self._rate = rate
+        self.rate = rate
         self._debts: dict[str, tuple[float, float]] = {}  # by network: how much, and when it was so much
 
     def take(self, member: Member, now: float) -> None:
         """Take one token from a member. Raises TooFast."""
-        if self._rate:
+        if self.rate:
             member.spent, member.paced = self._remaining(member.spent, member.paced, now), now
             self.check(member, now)
             member.spent += 1
@@ -86,7 +86,7 @@ class Pace:
 
         Guests cannot raise the debt above BURST, so they cannot keep anybody from joining.
         """
-        if self._rate:
+        if self.rate:
             self.check_guest(host, now)
             self._owe(host, self._debt(host, now) + 1, now)
 
@@ -100,11 +100,11 @@ class Pace:
         return self._until(self._debt(host, now) - MAX_DEBT + 1)
 
     def joined(self, member: Member, now: float) -> None:
-        if self._rate:
+        if self.rate:
             member.spent, member.paced = min(self._debt(member.host, now), BURST), now
 
     def left(self, member: Member, now: float) -> None:
-        if self._rate:
+        if self.rate:
             spent = self._remaining(member.spent, member.paced, now)
             debt = max(self._debt(member.host, now), spent) + 1  # the notice of the leave is a line, too
             self._owe(member.host, min(debt, MAX_DEBT), now)
@@ -124,7 +124,7 @@ class Pace:
             self._debts.pop(network_of(host), None)
 
     def _until(self, missing: float) -> float:
-        return missing / self._rate if self._rate and missing > TOLERANCE else 0.0
+        return missing / self.rate if self.rate and missing > TOLERANCE else 0.0
 
     def _remaining(self, spent: float, at: float, now: float) -> float:
-        return max(0.0, spent - max(0.0, now - at) * self._rate)  # a clock may be set back
+        return max(0.0, spent - max(0.0, now - at) * self.rate)  # a clock may be set back

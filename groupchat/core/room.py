@@ -33,10 +33,8 @@ class Room:
 
     def __init__(self, group: Group, settings: Settings) -> None:
         self._group = group
-        self._max_members = settings.max_members
-        self._max_udp = max(1, settings.max_members * 3 // 4)
-        self._max_per_host = settings.max_per_host
         self._bucket = Bucket(JOIN_BURST, settings.join_rate)
+        self.configure(settings)
         self._joining: Counter[str] = Counter()  # by network
         self._joins = 0
         self._joins_over_udp = 0
@@ -44,6 +42,13 @@ class Room:
         self._least: list[_Rank] = []  # of all members, those with the least ranks, in this order
         self._most: _Rank = NOBODY  # all members with a lesser rank are among them
         self._searched = 0  # the number of the last line when members were added to these
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from now on. If there are more members than they allow, no one has to leave."""
+        self._max_members = settings.max_members
+        self._max_udp = max(1, settings.max_members * 3 // 4)
+        self._max_per_host = settings.max_per_host
+        self._bucket.rate = settings.join_rate
 
     def admit(self, host: str, over_udp: bool, leaving: int, now: float) -> Member | None:
         """Return the member whose seat a new one takes after `leaving` have left; None if there is a free seat.

@@ -44,7 +44,13 @@ class Rules:
         self.operating = OperatorRules(group)
         self._group = group
         self._moderation = group.moderation
-        self._settings = settings
+        self.settings = settings
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from now on."""
+        self.settings = settings
+        self.pace.rate = settings.rate
+        self.room.configure(settings)
 
     def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
         """Return the join of a new member, after the leave of the one that had its name, or its seat, before.
@@ -147,7 +153,7 @@ class Rules:
         is_full = len(kept) >= MAX_RESERVED or kept.per_host[network_of(member.host)] >= MAX_RESERVED_HOST
         if member.secret is None or not self._group.was_active(member) or is_full or self.ban(member, now):
             return 0
-        return int(now + self._settings.reserve * DAY) if self._settings.reserve else 0
+        return int(now + self.settings.reserve * DAY) if self.settings.reserve else 0
 
     def share(self, host: str, command: Share, now: float) -> Shared:
         file = check_name(command.file)
@@ -207,7 +213,7 @@ class Rules:
             self._check_post()
 
     def _check_post(self) -> None:
-        if self._moderation.facts.get("post") == "operators":
+        if self._moderation.only_operators_post:
             raise IllegalMessage("Only operators say something to all here.")
 
     def ban(self, member: Member, now: float) -> Banned | None:
@@ -221,20 +227,20 @@ class Rules:
 
     def is_silent(self, member: Member, now: float) -> bool:
         """Return True if a member has been silent for so long that it leaves by itself."""
-        idle = self._settings.idle * DAY
+        idle = self.settings.idle * DAY
         return bool(idle) and now - _last_contact(member) >= idle and now - self.listening >= GRACE
 
     def oldest(self, now: float) -> float:
         """Return the time before which no line is kept."""
-        if self._settings.keep_days and now - self.listening >= GRACE:
-            return now - self._settings.keep_days * DAY
+        if self.settings.keep_days and now - self.listening >= GRACE:
+            return now - self.settings.keep_days * DAY
         return float("-inf")
 
     def _free(self, name: str, secret: str | None, now: float) -> Nickname:
         """Return a name that neither operators nor members who left keep from whoever has this key of a session."""
         wanted = nickname(name)
         self._moderation.check_name(wanted.shown, wanted.key, now)
-        if looks_like(wanted, self._settings.reserved_names):
+        if looks_like(wanted, self.settings.reserved_names):
             raise IllegalMessage(f"Nobody may be called {wanted.shown} here.")
         kept = self._group.reservations.alike(wanted.shown, wanted.key, secret, now)
         if kept is not None:
@@ -252,7 +258,7 @@ class Rules:
 
     def _release(self, holder: Member, host: str, now: float) -> Left:
         """Return the leave of a name's holder, for its restarted client. Raises IllegalMessage if it keeps the name."""
-        release = self._settings.release
+        release = self.settings.release
         may_be_restarted = holder.address is not None and holder.host == host
         silence = now - max(_last_contact(holder), self.listening)
         if not (release and may_be_restarted and silence >= release):

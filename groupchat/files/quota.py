@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_FILES, MAX_FILES_EACH, MAX_PARTS, MAX_PARTS_EACH, MIN_FILE_SPACE, FileLimits
@@ -92,8 +91,7 @@ def _sum(tallies: list[Tally]) -> Tally:
     return Tally(sum(tally.files for tally in tallies), sum(tally.space for tally in tallies))
 
 
-@lru_cache(1024)
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quota:
     """The limits of the shelf. `is_member` returns True for the id of a member."""
 

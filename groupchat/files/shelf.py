@@ -71,6 +71,10 @@ class Shelf:
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
 
+    def configure(self, limits: FileLimits) -> None:
+        """Use other limits from now on. Files that there are already stay."""
+        self._quota.limits = limits
+
     @returns_deferred
     async def start(self) -> None:
         """Open the directory; create it if it is not there. Fails with CannotShare."""

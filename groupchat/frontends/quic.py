@@ -79,7 +79,7 @@ class Quic:
         self.total = 0
         self.refused = 0
         self.survive = survive
-        self._limits = limits
+        self.limits = limits
         self._connect = connect
         self._configuration: QuicConfiguration | None = None  # while the service runs
         self._retry = QuicRetryTokenHandler()
@@ -90,6 +90,11 @@ class Quic:
 
     def start(self, shown: Certificate) -> None:
         """Accept connections, and show this certificate."""
+        self.show(shown)
+        self._ticker.start(1.0, now=False)
+
+    def show(self, shown: Certificate) -> None:
+        """Show this certificate to those who connect from now on."""
         self._configuration = QuicConfiguration(
             alpn_protocols=[ALPN],
             connection_id_length=ID_LENGTH,
@@ -101,7 +106,6 @@ class Quic:
             certificate_chain=shown.chain,
             private_key=shown.key,
         )
-        self._ticker.start(1.0, now=False)
 
     def stop(self) -> None:
         """Accept no more connections, and close those that there are."""
@@ -188,7 +192,7 @@ class Quic:
             retry_source_connection_id=header.destination_cid,
         )
         connection = Connection(core, self.scheduler, send, self)
-        peer = Peer(host, lambda: core.proven_address, connection.close, trusted=self._limits.password is None)
+        peer = Peer(host, lambda: core.proven_address, connection.close, trusted=self.limits.password is None)
         self.clients[connection] = Client(peer, now)
         self.total += 1
         self._per_host[network_of(host)] += 1
@@ -197,7 +201,7 @@ class Quic:
         self.scheduler.received(connection, datagram, address)
 
     def _is_full(self, host: str) -> bool:
-        limits = self._limits
+        limits = self.limits
         most = max(1, limits.max_quic // MIN_HOSTS)
         if limits.max_per_host:
             most = min(most, limits.max_per_host)
@@ -247,7 +251,7 @@ class Quic:
                         self._forget(connection)
                 elif connection.streams:
                     client.since = now
-                elif now - client.since >= self._limits.name_within:
+                elif now - client.since >= self.limits.name_within:
                     connection.close("Nothing was asked for.")
         except Exception:
             self.survive("looking after QUIC connections")
@@ -259,16 +263,23 @@ class QuicService(service.Service):
     _logger = Logger()
 
     def __init__(self, quic: Quic, certificate: Callable[[], Certificate], transfer_server: TransferServer) -> None:
-        self._quic = quic
-        self._certificate = certificate
+        self.quic = quic
+        self.certificate = certificate
         self._transfer_server = transfer_server
         self.take = quic.take
+
+    def renew(self, certificate: Certificate) -> None:
+        """Show another certificate to those who connect from now on."""
+        self.certificate = lambda: certificate
+        if self.running:
+            self.quic.show(certificate)
 
     def startService(self) -> None:
         """Load the certificate, or make one. Raise CannotListen."""
         super().startService()
-        certificate = self._certificate()
-        self._quic.start(certificate)
+        certificate = self.certificate()
+        self.certificate = lambda: certificate
+        self.quic.start(certificate)
         self._logger.info(
             "QUIC is open on the same UDP port. The certificate's fingerprint is SHA-256 {fingerprint}",
             fingerprint=certificate.fingerprint,
@@ -279,10 +290,10 @@ class QuicService(service.Service):
         """End the transfers, then close all connections. Partial uploads are kept."""
         super().stopService()
         yield self._transfer_server.stop()
-        self._quic.stop()
+        self.quic.stop()
         self._logger.info(
             "QUIC closes: {total} connections, {refused} refused, {dropped} datagrams dropped",
-            total=self._quic.total,
-            refused=self._quic.refused,
-            dropped=self._quic.scheduler.dropped,
+            total=self.quic.total,
+            refused=self.quic.refused,
+            dropped=self.quic.scheduler.dropped,
         )

@@ -67,6 +67,16 @@ class Port(udp.Port):
             created.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return created
 
+    @classmethod
+    def adopt(cls, passed: socket.socket, protocol: FiveMessages, reactor: IReactorFDSet) -> Port:
+        """Return a port with a socket that is bound already, and close that: the port has a descriptor of its own."""
+        with closing(passed):
+            passed.setblocking(False)
+            if passed.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) < RECEIVE_BUFFER:  # root may have set more
+                passed.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            port: Port = cls._fromListeningDescriptor(reactor, passed.fileno(), passed.family, protocol, MAX_DATAGRAM)
+            return port
+
     def doRead(self) -> None:
         receive: Callable[[int], tuple[bytes, Address]] = self.socket.recvfrom
         if self.addressFamily == socket.AF_INET6:
@@ -116,11 +126,18 @@ class FiveMessages(DatagramProtocol):
         self.history = group_service.group.history
         self._seats = group_service.seats
         self._kept_seats = group_service.seats.at
-        self._max_reply = max_reply
         self._budget = Budget(group_service.seconds)
         self._spent = self._budget.spent  # nearly always empty: then nothing has to be counted
         self._quic = quic
+        self.configure(max_reply, networks)
+
+    def configure(self, max_reply: int, networks: Sequence[Network]) -> None:
+        """Use other settings from now on, also for the members that there are."""
+        self._max_reply = max_reply
         self._is_allowed = lru_cache(maxsize=4096)(lambda host: is_in(networks, host))
+        for address, seat in self._kept_seats.items():
+            if not self._is_allowed(address[0]):
+                seat.client = None  # so that the next datagram from there is looked at
 
     def logPrefix(self) -> str:
         """Return what Twisted calls this in the log."""
@@ -228,7 +245,8 @@ class FiveMessages(DatagramProtocol):
 class UDPService(service.Service):
     """The five messages on one port number of one or more interfaces (IP addresses of this machine).
 
-    `make` makes the front end of each interface. Datagrams that come before `startService` wait in the kernel.
+    An interface may also be a socket that was passed. `make` makes the front end of each. Datagrams that come before
+    `startService` wait in the kernel.
     """
 
     _logger = Logger()
@@ -238,7 +256,7 @@ class UDPService(service.Service):
         reactor: IReactorFDSet,
         group_service: GroupService,
         number: int,
-        interfaces: Sequence[str],
+        interfaces: Sequence[str | socket.socket],
         make: Callable[[], FiveMessages],
     ) -> None:
         self._reactor = reactor
@@ -251,7 +269,10 @@ class UDPService(service.Service):
     def privilegedStartService(self) -> None:
         """Bind, while the daemon may still use a port below 1024. Raises CannotListenError."""
         for interface in self._interfaces:
-            port = Port(self.number, self._make(), interface, MAX_DATAGRAM, self._reactor)
+            if isinstance(interface, socket.socket):
+                port = Port.adopt(interface, self._make(), self._reactor)
+            else:
+                port = Port(self.number, self._make(), interface, MAX_DATAGRAM, self._reactor)
             port.startListening()
             port.stopReading()
             self.ports.append(port)
@@ -268,7 +289,7 @@ class UDPService(service.Service):
             "Group {group} is open on UDP port {port} ({interfaces})",
             group=self._group_service.settings.name,
             port=self.number,
-            interfaces=", ".join(self._interfaces),
+            interfaces=", ".join(port.getHost().host for port in self.ports),
         )
 
     @inlineCallbacks

@@ -132,7 +132,8 @@ class Database:
         execute("PRAGMA journal_size_limit=67108864")
         self._make_durable()
         self.beginning, self.head = span(self._connection)
-        execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was cut off must not be taken for a part of the next commits
+        # What a loss of power cut off must not be taken for a part of the next commits.
+        execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._seen_from = self.beginning
         self._index_is_sound = False  # until it was checked
 

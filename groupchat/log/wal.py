@@ -1,8 +1,8 @@
 """The -wal of a file that was not closed. See https://sqlite.org/fileformat.html#the_write_ahead_log
 
 SQLite reads it up to the first page whose checksum is wrong, and takes that for the place where a loss of power cut it
-off. If more than one commit follows, it is damage: with synchronous=FULL, a commit is on the disk before the next one
-is written.
+off. If more than two commits follow, it is damage: with synchronous=FULL, a commit is on the disk before the next one
+is written. Behind one that was cut off may be what an earlier loss of power left of another.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import sys
 from array import array
 from pathlib import Path
+
+CUT_OFF = 2
+"""Commits that may be behind the place where a loss of power cut a -wal off."""
 
 _HEADER, _FRAME_HEADER = 32, 24
 _PAGE_SIZES = [1 << power for power in range(9, 17)]
@@ -45,7 +48,7 @@ def lost_commits(path: Path) -> int:
             else:
                 sound = False
             lost += not sound and head[8:16] == salts and head[4:8] != bytes(4)
-    return lost if lost > 1 else 0
+    return lost if lost > CUT_OFF else 0
 
 
 def _number(data: bytes, at: int) -> int:

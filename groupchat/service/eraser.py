@@ -7,9 +7,10 @@ after another, and then the file is rewritten once. A kill in the middle changes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, succeed
@@ -73,7 +74,7 @@ class Eraser:
         while not self._stopped:
             try:
                 while self._group.erased and not self._stopped:
-                    yield self._erase(self._group.erased[0])
+                    yield self._erase()
                 yield self._log.purge()
                 if not self._group.erased:
                     break
@@ -94,33 +95,31 @@ class Eraser:
         return fail(NotNow("The texts will be erased after the next start.")) if self._group.erased else succeed(None)
 
     @inlineCallbacks
-    def _erase(self, number: int) -> Generator[Deferred[Any], Any, None]:
-        """Erase a line in the log, with all others of its entry that are to be erased."""
-        place = self._group.history.place(number)
-        together = {number}
+    def _erase(self) -> Generator[Deferred[Any], Any, None]:
+        """Erase the first line that waits for it in the log, with those after it that are of the same entry."""
+        erased, history = self._group.erased, self._group.history
+        place = history.place(erased[0])
+        together = 1
         if place is not None:
-            indexes = self._indexes(place[0])
-            together.update(indexes)
+            places = takewhile(lambda other: other and other[0] == place[0], map(history.place, erased))
+            indexes = [index for _, index in filter(None, places)]
+            together = len(indexes)
             with suppress(Trimmed):  # the log may have forgotten the entry: one in memory keeps fewer
                 yield self._replace(place[0], indexes)
-        self._group.erased = [other for other in self._group.erased if other not in together]
+        for _ in range(together):
+            erased.popleft()
 
     @inlineCallbacks
-    def _replace(self, position: int, indexes: dict[int, int]) -> Generator[Deferred[Any], Any, None]:
-        """Replace an entry by one without the texts of these lines, which have these indexes in it."""
+    def _replace(self, position: int, indexes: Iterable[int]) -> Generator[Deferred[Any], Any, None]:
+        """Replace an entry by one without the texts of the lines that have these indexes in it."""
         (entry,) = yield self._log.read(position - 1, 1)
         lines = self._snapshots.taken(entry)
-        gone = {id(lines[index]): lines[index] for index in indexes.values()}
+        gone = {id(lines[index]): lines[index] for index in indexes}
         for event in gone.values():
             if isinstance(event, Shared) and event.file:
                 yield self.remove_file(event.file)
         events = [_without_text(event) if id(event) in gone else event for event in entry.events]
         yield self._log.replace(position, events)
-
-    def _indexes(self, position: int) -> dict[int, int]:
-        """Return the lines to be erased in the entry at a position, with their indexes there."""
-        places = {number: self._group.history.place(number) for number in self._group.erased}
-        return {number: place[1] for number, place in places.items() if place and place[0] == position}
 
 
 def _without_text(event: Event) -> Event:

@@ -11,7 +11,7 @@ refused: its client is told that it was dropped, and may send it again. Over UDP
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any
 
@@ -23,13 +23,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupchat.core.commands import Command, Leave, OperatorCommand
+from groupchat.core import facts
+from groupchat.core.commands import Command, Erase, Leave, OperatorCommand
 from groupchat.core.errors import Broken, IllegalMessage, LogError, Misplaced, NotNow, RemovedByOperator
-from groupchat.core.events import Address, Banned, Erased, Event, Joined, Left, Line, Removed, Said, Seen
+from groupchat.core.events import Address, Banned, Changed, Erased, Event, Joined, Left, Line, Removed, Said, Seen
 from groupchat.core.group import Group, Member, Outcome
 from groupchat.core.limits import QUEUED, Settings
 from groupchat.core.rules import DAY, Rules
 from groupchat.log import Entry, ILog, Snapshot
+from groupchat.service.access_log import LOGGED, AccessLog
 from groupchat.service.appender import Appender
 from groupchat.service.audit import AUDITED, Audit
 from groupchat.service.command_handler import CommandHandler
@@ -80,9 +82,12 @@ class GroupService(service.Service):
         audit: Audit | None = None,
     ) -> None:
         self.settings = settings
+        """The settings in force: `configure` replaces them."""
+        self._chosen = settings  # as the options say; the facts of the group win over them
         self.audit = audit or Audit(None)
         self.group = Group(settings.keep)
         self.seats = Seats(self.group)
+        self.access_log = AccessLog(self.seats, lambda: self.settings, clock.seconds)
         self.subscriptions = Subscriptions(self.group, clock, self.survive)
         self._snapshots = Snapshots(self.group)
         self._saver = SnapshotSaver(self._snapshots, log, clock, self.survive)
@@ -93,7 +98,7 @@ class GroupService(service.Service):
         self.seconds = clock.seconds
         """Return the time."""
         self._fatal = fatal
-        self._upkeep = Upkeep(self.seats, self._rules, settings)
+        self._upkeep = Upkeep(self.seats, self._rules)
         self._appender = Appender(log, clock, self._give_up, self._break)
         handler = CommandHandler(self.seats, self._rules, self._upkeep, clock.seconds, self._appender.add)
         self._queue = CommandQueue(handler, self.seats, self._appender, clock, self.survive)
@@ -115,6 +120,7 @@ class GroupService(service.Service):
         yield self._log.open(self._break)
         snapshot: Snapshot | None = yield self._log.load_snapshot()
         after = 0 if snapshot is None else self._snapshots.load(snapshot)
+        self._use_facts()
         gc.disable()  # the garbage collector would take a fifth of the time, and nearly all objects are kept
         try:
             yield self._log.tail(after, self._entries.add)
@@ -147,6 +153,7 @@ class GroupService(service.Service):
             yield self._saver.save_last()
             yield self._highest.save()
         yield self._log.close()
+        self.access_log.sum_up()
         self._logger.info(
             "{name} closes: {members} members, {lines} lines, {records} cursor records",
             name=self.settings.name,
@@ -154,6 +161,16 @@ class GroupService(service.Service):
             lines=self.group.history.head,
             records=self._upkeep.records,
         )
+
+    def configure(self, settings: Settings) -> None:
+        """Use other settings from now on. The facts of the group win over them."""
+        self._chosen = settings
+        self._use_facts()
+
+    def _use_facts(self) -> None:
+        self.settings = facts.settings(self._chosen, self.group.moderation.facts)
+        self._rules.configure(self.settings)
+        self.group.history.keep(self.settings.keep)
 
     def drain(self) -> Deferred[bool]:
         """Fire with True when no command is under way, or with False after DRAIN_SECONDS."""
@@ -208,6 +225,30 @@ class GroupService(service.Service):
         self.submit(seat, command)
         return client.done
 
+    async def erase(self, wanted: Erase) -> AsyncIterator[tuple[int, int]]:
+        """Erase lines, a portion a turn, until no file has their texts any more.
+
+        Yield after each portion how many were erased so far, and the number of the line up to which this is done.
+        Raise IllegalMessage if there was none, or NotNow if the log fails: then what was not yielded is not done.
+        """
+        count, first, refused = 0, wanted.first, IllegalMessage("There is no such line.")
+        while first <= wanted.last:
+            portion = Erase(first, wanted.last, wanted.member, by=wanted.by, why=wanted.why)
+            try:
+                await self.operate(portion)
+                count += portion.count
+            except NotNow:
+                raise
+            except IllegalMessage as why:
+                refused = why
+                if not portion.upto:
+                    break  # there are no more lines
+            yield count, portion.upto
+            first = portion.upto + 1
+        if not count:
+            raise refused
+        await self.eraser.done()
+
     def may_share(self, host: str, member_id: int, guest: str) -> None:
         """Raise IllegalMessage, saying why, if a Share by this member or guest would be refused now."""
         if self._queue.closed:
@@ -227,6 +268,7 @@ class GroupService(service.Service):
         self.seats.held.pop(seat, None)
         old, seat.client = seat.client, client
         member.contact = self.seconds()
+        self.access_log.resumed(seat, member, host, displaced=old is not None)
         self._displace(old, IllegalMessage("This session goes on on another connection."))
         return seat
 
@@ -300,11 +342,9 @@ class GroupService(service.Service):
             return self.group.apply(event)
         leaver = self.group.members.get(event.member) if isinstance(event, Left | Removed) else None
         outcome = self.group.apply(event)
-        if type(event) is Banned:
-            self._upkeep.search_for_banned()
-        elif type(event) is Erased:
-            for erased in self.when_erased:
-                erased(event)
+        if type(event) in LOGGED and outcome is not None and self._ticker.running:
+            self.access_log.event(event, leaver, waiter)
+        self._use_decision(event)
         if outcome is not None:
             if leaver is not None:
                 self._left(leaver, event, waiter)
@@ -314,6 +354,16 @@ class GroupService(service.Service):
                 if waiter:
                     self._rules.pace.joined(member, self.seconds())
         return outcome
+
+    def _use_decision(self, event: Event) -> None:
+        """Do what follows from an operator's decision, if the event is one."""
+        if type(event) is Banned:
+            self._upkeep.search_for_banned()
+        elif type(event) is Changed:
+            self._use_facts()
+        elif type(event) is Erased:
+            for erased in self.when_erased:
+                erased(event)
 
     def _waiters(self, entry: Entry) -> Iterable[Waiter | None]:
         """Return who waits for each event of an entry. Record what operators did here."""
@@ -389,6 +439,7 @@ class GroupService(service.Service):
             now = self.seconds()
             for seat, command in self._upkeep.tick(now):
                 self._queue.submit(seat, command)
+            self.access_log.tick(now)
             self._check_log()
             self._highest.save_if_changed()
             self.subscriptions.drop_stalled(self.settings.stall)

@@ -60,9 +60,12 @@ Task = Command | InternalCommand
 
 
 class Seat:
-    """One source of commands. `busy` counts the commands under way; the others wait in `queue`."""
+    """One source of commands. `busy` counts the commands under way; the others wait in `queue`.
 
-    __slots__ = ("address", "batch", "busy", "client", "host", "member", "payer", "queue", "repeated")
+    `way` is how its member is connected, or was when that was last logged: udp, tcp, tls, quic or web; else away.
+    """
+
+    __slots__ = ("address", "batch", "busy", "client", "host", "member", "payer", "queue", "repeated", "way")
 
     def __init__(self, host: str, address: Address | None = None, member: Member | None = None) -> None:
         self.host = host
@@ -74,6 +77,7 @@ class Seat:
         self.batch = 0  # the number of the entry to which more texts may be added; else 0
         self.queue: list[Task] | None = None
         self.repeated = float("-inf")  # when its join was last repeated
+        self.way = "away" if address is None else "udp"
 
 
 Waiter = tuple[Seat, Task]
@@ -119,6 +123,10 @@ class Seats:
         if member.id not in self.live:
             self.live[member.id] = Seat(member.host, member=member)
         return self.live[member.id]
+
+    def known(self, member: Member) -> Seat | None:
+        """Return the seat of a member, if it is kept."""
+        return self.live.get(member.id) if member.address is None else self.at.get(member.address)
 
     def is_connected(self, member: Member) -> bool:
         seat = self.live.get(member.id)

@@ -24,7 +24,7 @@ from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
-VERSION = 4
+VERSION = 5
 
 SLICE = 500
 """The number of members that are written in one turn of the reactor."""
@@ -133,7 +133,7 @@ class Snapshots:
             if self._head < self._group.history.head:
                 raise CannotOpen(_DAMAGED)  # they have more lines than there were
             self._group.history.renumber(self._head)
-            self.position = max(self.position, self._covered)
+            self.position = self._group.history.entry = max(self.position, self._covered)
             self._covered = 0
             for erased in self._erased:
                 self._group.erase(erased)
@@ -191,11 +191,16 @@ def _from_version_2(fields: list[Any]) -> list[Any]:
 
 
 def _from_version_3(fields: list[Any]) -> list[Any]:
-    """Return the fields as version 4 has them: before, there were no operators, and nobody came back to its place."""
-    return [*fields, False, 0]
+    """Return the fields as version 4 has them: before, there were no operators."""
+    return [*fields, False]
 
 
-_UPGRADES = (_from_version_1, _from_version_2, _from_version_3)
+def _from_version_4(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 5 has them: before, nobody came back to its place."""
+    return [*fields, 0]
+
+
+_UPGRADES = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)
 
 
 class Dump:

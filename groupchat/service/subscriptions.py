@@ -266,10 +266,10 @@ class Subscriptions:
         self._round = None
         return self._happened
 
-    def are_behind(self) -> bool:
-        """Return True if some lines were not given to every reader yet."""
+    def lines_behind(self) -> int:
+        """Return how many lines were not given yet, over all readers."""
         head = self._group.history.head
-        return any(subscription.cursor < head for subscription in (*self._awake, *self._paused))
+        return sum(head - subscription.cursor for subscription in (*self._awake, *self._paused))
 
     def _turn(self) -> None:
         self._waking = False

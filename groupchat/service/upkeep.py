@@ -13,7 +13,6 @@ from math import isfinite
 
 from groupchat.core.events import Event, Removed, Seen
 from groupchat.core.group import Member
-from groupchat.core.limits import Settings
 from groupchat.core.rules import Rules
 from groupchat.service.seats import Expel, Expire, InternalCommand, RecordCursors, Seat, Seats, Vacate
 
@@ -36,13 +35,12 @@ RECORDED = 1_000
 class Upkeep:
     """The upkeep of one group."""
 
-    def __init__(self, seats: Seats, rules: Rules, settings: Settings) -> None:
+    def __init__(self, seats: Seats, rules: Rules) -> None:
         self.records = 0
         """The number of times that cursors were recorded."""
         self._group = seats.group
         self._seats = seats
         self._rules = rules
-        self._hold = settings.hold
         self._recorder = Seat("")
         self._most_recorded = RECORDED
         self._recording: set[Member] = set()  # whose cursors are in the record that is under way
@@ -129,7 +127,8 @@ class Upkeep:
                     break
 
     def _vacate_some(self, now: float) -> Iterator[tuple[Seat, InternalCommand]]:
-        over = [seat for seat, since in self._seats.held.items() if now - since >= self._hold and not seat.busy]
+        hold = self._rules.settings.hold
+        over = [seat for seat, since in self._seats.held.items() if now - since >= hold and not seat.busy]
         for seat in over[:AT_ONCE]:
             if seat.member is None:
                 self._seats.clear(seat)

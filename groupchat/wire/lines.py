@@ -35,6 +35,7 @@ from groupchat.core.commands import Command, Files, Join, Leave, Recall, Rename,
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.ids import MAX_ID
 from groupchat.core.limits import HISTORY, MAX_HISTORY, MAX_LINE
+from groupchat.core.numbers import MAX_DIGITS, whole
 from groupchat.wire import operators
 from groupchat.wire.operators import OperatorLine
 
@@ -281,6 +282,12 @@ def numbered(line: str) -> tuple[int, str]:
     if not _NUMBER.fullmatch(number) or not 0 < int(number) <= MAX_ID:
         raise IllegalMessage(f"In a numbered session each line begins with a number of its own, 1 to {MAX_ID}.")
     return int(number), rest
+
+
+def id_of(line: bytes) -> int:
+    """Return the id of a line that is too long, or not UTF-8, so that its refusal can name it; 0 if it has none."""
+    number, space, _ = line[: MAX_DIGITS + 1].partition(b" ")
+    return (whole(number.decode("ascii", "replace")) or 0) if space else 0
 
 
 def parse(line: str, client_id: int = 0) -> Command | Help | OperatorLine:

@@ -64,6 +64,11 @@ GRAMMAR: Grammar = Grammar(
         "whole_message": lambda dice: with_length(GRAMMAR.make(dice, "message")),
         "message": (
             *(b'{"text": "<letters>", "id": <small>}', b'{"text": "<letters>", "to": "Witness", "id": "<small>"}'),
+            *(
+                b'{"line": "/ban <name>: <number>d", "why": <value>}',
+                b'{"line": "/<letters>"}',
+                b'{"password": <value>}',
+            ),
             *(b'{"text": "<letters>", "as": <value>}', b'{"name": "<letters>", "id": "<known_key>", "as": <value>}'),
             *(b'{"text": "<letters>", "to": <value>}', b'{"text": "<text>", "to": "Bob", "id": <value>}'),
         ),

@@ -1,6 +1,12 @@
 """Connections over streams: their limits, the ports they come to, and their sockets. All front ends share these."""
 
-from groupchat.frontends.connections.listening import PortEndpoint, PortsService, StreamService
+from groupchat.frontends.connections.listening import (
+    PassedPort,
+    PortEndpoint,
+    PortsService,
+    StreamService,
+    TLSEndpoint,
+)
 from groupchat.frontends.connections.quotas import HostCounter, Quota
 from groupchat.frontends.connections.registry import HTTP_ALPN, ConnectionRegistry, IConnected, Refused, host_of
 from groupchat.frontends.connections.sockets import tune, writer
@@ -10,11 +16,13 @@ __all__ = [
     "ConnectionRegistry",
     "HostCounter",
     "IConnected",
+    "PassedPort",
     "PortEndpoint",
     "PortsService",
     "Quota",
     "Refused",
     "StreamService",
+    "TLSEndpoint",
     "host_of",
     "tune",
     "writer",

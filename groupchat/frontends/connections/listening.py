@@ -12,10 +12,12 @@ from typing import Any
 from twisted.application import service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort, IReactorSocket, IStreamServerEndpoint
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IOpenSSLContextFactory, IReactorSocket, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupchat.core.errors import CannotListen
@@ -37,12 +39,9 @@ class PortEndpoint:
 
     def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
         try:
-            with closing(self.bind()) as bound:
-                bound.setblocking(False)
-                port = self._reactor.adoptStreamPort(bound.fileno(), bound.family, protocolFactory)
+            return succeed(_adopt(self._reactor, self.bind(), protocolFactory))
         except OSError:
             return fail()
-        return succeed(port)
 
     def bind(self) -> socket.socket:
         """Return a listening socket. Raises OSError if the port is not available."""
@@ -50,6 +49,83 @@ class PortEndpoint:
         family = socket.AF_INET6 if both or ":" in (self._interface or "") else socket.AF_INET
         address = (self._interface or "", self._number)
         return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+
+
+@implementer(IStreamServerEndpoint, IOpenSSLContextFactory)
+class TLSEndpoint:
+    """A port for TLS, as the string of a Twisted endpoint describes it. Its certificate can be replaced.
+
+    It stands between the reactor and Twisted's endpoint. Making one raises what reading the files raises.
+    """
+
+    def __init__(self, reactor: Any, where: str) -> None:
+        self.where = where
+        self._reactor = reactor
+        self._context: Any = None
+        self._endpoint = serverFromString(self, where)
+
+    def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
+        listening: Deferred[IListeningPort] = self._endpoint.listen(protocolFactory)
+        return listening
+
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if self._context is None:
+            self._context = contextFactory
+        return self._reactor.listenSSL(port, factory, self, backlog, interface)
+
+    def getContext(self) -> Any:
+        """Return the context of a new connection."""
+        return self._context.getContext()
+
+    def use(self, context: Any) -> None:
+        """Show the certificate of this context, which `load` returned, to those who connect from now on."""
+        self._context = context
+
+    def is_new(self, context: Any) -> bool:
+        """Return True if the certificate of this context is another one than now."""
+        certificates = [each.certificate.to_cryptography() for each in (context, self._context)]
+        return bool(certificates[0] != certificates[1])
+
+    @staticmethod
+    def load(where: str) -> Any:
+        """Return the context that the files of an endpoint make now."""
+        found: list[Any] = []
+
+        class Reader:
+            def listenSSL(self, port: int, factory: Any, contextFactory: Any, **options: Any) -> None:
+                contextFactory.getContext()  # fails if the key does not belong to the certificate
+                found.append(contextFactory)
+
+        problems: list[Failure] = []
+        serverFromString(Reader(), where).listen(Factory()).addErrback(problems.append)
+        for problem in problems:
+            problem.raiseException()
+        return found[0]
+
+
+class PassedPort:
+    """Stands in for the reactor of an endpoint, which then uses a socket that was passed and listens already."""
+
+    def __init__(self, reactor: IReactorSocket, passed: socket.socket) -> None:
+        self._reactor = reactor
+        self._passed = passed
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
+        return _adopt(self._reactor, self._passed, factory)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        from twisted.protocols.tls import TLSMemoryBIOFactory  # OpenSSL may not be installed
+
+        return _adopt(self._reactor, self._passed, TLSMemoryBIOFactory(contextFactory, False, factory))
+
+
+def _adopt(reactor: IReactorSocket, listening: socket.socket, factory: Any) -> IListeningPort:
+    """Return a port with a socket that listens, and close that: the port has a descriptor of its own."""
+    with closing(listening):
+        listening.setblocking(False)
+        return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
 
 
 def _accept_some(port: Port) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,7 +24,8 @@ from groupchat.core.names import normalised
 from groupchat.core.networks import network_of
 from groupchat.core.pace import Bucket
 
-Waiting = deque[tuple[tuple[bytes, ...], "Deferred[bool]"]]
+Waiting = deque[tuple[str, tuple[bytes, ...], "Deferred[bool]"]]
+"""The passwords of one connection: the host each came from, what was given, and what fires when it is checked."""
 
 
 @dataclass(eq=False, slots=True)
@@ -36,17 +38,30 @@ class Queue:
 
 
 class PasswordChecks:
-    """Checks of passwords. If there are no `passwords`, all are wrong."""
+    """Checks of passwords. If there are no `passwords`, all are wrong.
 
-    def __init__(self, clock: IReactorTime, passwords: Sequence[bytes]) -> None:
+    `wrong` is told the host and the connection of each wrong one.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        passwords: Sequence[bytes],
+        wrong: Callable[[str, Any], None] = lambda host, connection: None,
+    ) -> None:
+        self._wrong = wrong
         self._clock = clock
-        self._hashes = [sha256(password).digest() for password in passwords]
+        self.replace(passwords)
         self._all = Bucket(ALL_PASSWORD_CHECKS, ALL_PASSWORD_CHECKS)
         self._queues: dict[str, Queue] = {}  # by network: those in which something waits, or was wrong not long ago
         self._plan: list[tuple[float, int, str]] = []  # a heap of when each queue is served next, in this order
         self._order = count()
         self._timer: IDelayedCall | None = None
         self._is_stopped = False
+
+    def replace(self, passwords: Sequence[bytes]) -> None:
+        """Let other passwords be the right ones from now on, also for checks that wait."""
+        self._hashes = [sha256(password).digest() for password in passwords]
 
     def check(self, host: str, connection: object, *given: bytes) -> Deferred[bool]:
         """Return a Deferred that fires with True if this is a password, or one of these: at once, or in its turn.
@@ -60,14 +75,14 @@ class PasswordChecks:
         waiting = queue.connections.setdefault(connection, deque())
 
         def forget(done: Deferred[bool]) -> None:
-            if (given, done) in waiting:
-                waiting.remove((given, done))
+            if (host, given, done) in waiting:
+                waiting.remove((host, given, done))
                 if not waiting:
                     del queue.connections[connection]
             done.callback(False)
 
         done: Deferred[bool] = Deferred(forget)
-        waiting.append((given, done))
+        waiting.append((host, given, done))
         if not queue.is_planned and not self._is_stopped:
             self._add_to_plan(network, queue, self._clock.seconds())
             self._serve()
@@ -110,7 +125,7 @@ class PasswordChecks:
     def _check_next(self, queue: Queue, now: float) -> tuple[Deferred[bool], bool]:
         connection, waiting = next(iter(queue.connections.items()))
         del queue.connections[connection]
-        given, done = waiting.popleft()
+        host, given, done = waiting.popleft()
         if waiting:
             queue.connections[connection] = waiting  # behind all others
         hashes = [sha256(one).digest() for one in given]
@@ -119,6 +134,7 @@ class PasswordChecks:
         if not is_right:
             queue.bucket.take(now)
             self._all.take(now)
+            self._wrong(host, connection)
         return done, is_right
 
     def _set_timer(self, now: float) -> None:
@@ -136,8 +152,8 @@ class OperatorPasswords(PasswordChecks):
     Each of the `passwords` is `KEY:password`, for the member whose name has this key only, or `:password`, for all.
     """
 
-    def __init__(self, clock: IReactorTime, passwords: Sequence[bytes]) -> None:
-        super().__init__(clock, passwords)
+    def replace(self, passwords: Sequence[bytes]) -> None:
+        super().replace(passwords)
         self.exist = bool(passwords)
 
     def check_of(self, host: str, connection: object, name: str, given: bytes) -> Deferred[bool]:

@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, Limits
+from groupchat.core.limits import MAX_DOWNLOADS_HOST, STOP_SECONDS, STOP_STALL, Limits
 from groupchat.core.networks import network_of
 from groupchat.files import IShelf
 from groupchat.frontends.connections.passwords import OperatorPasswords, PasswordChecks
@@ -36,6 +36,7 @@ class IConnected(Interface):
     """A connection in the registry."""
 
     host = Attribute("The address of the other side, without the port.")
+    way = Attribute("How it came: tcp, tls, quic or web.")
 
     def close(*why: str) -> None:
         """Say why, and close once that is sent."""
@@ -63,10 +64,11 @@ class ConnectionRegistry(Factory):
     ) -> None:
         self.group_service = group_service
         self.limits = limits
+        """The limits in force: `configure` replaces them."""
         self.clock = clock
         self.shelf = shelf
-        self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password])
-        self.operators = OperatorPasswords(clock, limits.operators)
+        self.passwords = PasswordChecks(clock, [] if limits.password is None else [limits.password], self._wrong)
+        self.operators = OperatorPasswords(clock, limits.operators, partial(self._wrong, whose=" of an operator"))
         self.downloads = Quota("fetched", MAX_DOWNLOADS_HOST)
         self.ready = False
         self._make = make
@@ -81,6 +83,13 @@ class ConnectionRegistry(Factory):
         self._closing: dict[IConnected, float] = {}  # since when, in this order
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
+
+    def configure(self, limits: Limits) -> None:
+        """Use other limits and passwords from now on. Connections that there are already stay."""
+        self.limits = limits
+        self.passwords.replace([] if limits.password is None else [limits.password])
+        self.operators.replace(limits.operators)
+        self.forget_greeting()  # it has the name of the group
 
     def forget_greeting(self) -> None:
         self.greeting: tuple[int, Sequence[str | bytes | bytearray]] = -1, ()  # what it was at this line
@@ -157,6 +166,9 @@ class ConnectionRegistry(Factory):
             check.addCallback(self._checked, connection)
         return check
 
+    def _wrong(self, host: str, connection: Any, whose: str = "") -> None:
+        self.group_service.access_log.wrong_password(host, connection.way, whose)
+
     def _checked(self, is_right: bool, connection: IConnected) -> bool:
         if connection in self.connections and connection not in self._closing:
             self._unnamed[connection] = self.clock.seconds()
@@ -194,22 +206,23 @@ class ConnectionRegistry(Factory):
         self.passwords.stop()
         self.operators.stop()
         yield self.group_service.drain()
-        yield self._wait_while(self.group_service.subscriptions.are_behind)
+        yield self._wait_for(self.group_service.subscriptions.lines_behind)
         for connection in tuple(self.connections):
             connection.close("The server is stopping. What was said is kept: come back in a while.")
-        yield self._wait_while(self._has_connections)
+        yield self._wait_for(self.connections.__len__)
         for connection in tuple(self.connections):
             connection.drop()
-        yield self._wait_while(self._has_connections)
-
-    def _has_connections(self) -> bool:
-        return bool(self.connections)
+        yield self._wait_for(self.connections.__len__)
 
     @inlineCallbacks
-    def _wait_while(self, condition: Callable[[], bool]) -> Generator[Deferred[Any], Any, None]:
-        """Wait until a condition is false, but no longer than STOP_SECONDS."""
-        for _ in range(int(STOP_SECONDS / STEP)):
-            if not condition():
+    def _wait_for(self, remaining: Callable[[], int]) -> Generator[Deferred[Any], Any, None]:
+        """Wait until nothing remains, or until that has not become less for STOP_STALL; at most for STOP_SECONDS."""
+        least, since = remaining(), 0
+        for step in range(int(STOP_SECONDS / STEP)):
+            left = remaining()
+            if left < least:
+                least, since = left, step
+            if not left or (step - since) * STEP >= STOP_STALL:
                 return
             yield deferLater(self.clock, STEP)
 

@@ -30,7 +30,8 @@ from groupchat.frontends.connections import ConnectionRegistry
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
 from groupchat.frontends.lines.answers import Answers
-from groupchat.frontends.lines.operating import IReading, Operating, done
+from groupchat.frontends.lines.operating import IReading, Operating
+from groupchat.frontends.operators import done
 from groupchat.frontends.turn_budget import LISTING, NAMES
 from groupchat.service.seats import IConnection, Seat
 from groupchat.service.subscriptions import Render
@@ -289,7 +290,7 @@ class Dialogue:
                 client_id, line = wire_lines.numbered(line)
             asked = wire_lines.parse(line, client_id)
         except IllegalMessage as why:
-            asked = NotUnderstood(client_id, why)
+            asked = NotUnderstood(client_id or (wire_lines.id_of(raw) if self.numbered else 0), why)
         if self._unanswered and isinstance(asked, Help | NotUnderstood | Users | Files | Recall | OperatorLine):
             return False  # answers come in order, and only one long answer is held at a time
         self._spend(raw, asked)

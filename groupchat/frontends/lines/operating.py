@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred
 
-from groupchat.core.commands import Ban, Command, Demote, Erase, Mute, Promote, Unban, Unmute
+from groupchat.core.commands import Command, Erase, Promote
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.group import Member
-from groupchat.core.limits import MAX_ERASED
-from groupchat.core.names import normalised
 from groupchat.frontends.connections import ConnectionRegistry, IConnected
 from groupchat.frontends.guests import CANNOT
 from groupchat.frontends.lines import listings
 from groupchat.frontends.lines.answers import Answers
-from groupchat.service.group_service import GroupService
+from groupchat.frontends.operators import NO_PASSWORDS, WRONG, erase, is_member
 from groupchat.wire import operators
 from groupchat.wire.operators import GivePassword, OperatorLine, ShowTopic
 
@@ -61,7 +59,7 @@ class Operating:
     def ask(self, line: OperatorLine, member: Member) -> None:
         """Carry out a line of a member, who may be no operator."""
         try:
-            asked = operators.command(line, self._is_member)
+            asked = operators.command(line, partial(is_member, self._service.group))
         except IllegalMessage as why:
             self._answers.refuse(line.id, why)
             return
@@ -71,20 +69,15 @@ class Operating:
             case GivePassword():
                 self._check_password(line.id, member.name, asked.password)
             case Erase() if member.operator:
-                self._erase(asked, member.name)
+                asked.by = member.name
+                ensureDeferred(self._erase(asked))
             case _:
                 self._submit(asked)
-
-    def _is_member(self, name: str) -> bool:
-        try:
-            return normalised(name).key in self._service.group.by_key
-        except IllegalMessage:
-            return False
 
     def _check_password(self, client_id: int, name: str, given: bytes) -> None:
         passwords = self._registry.operators
         if not passwords.exist:
-            self._answers.refuse(client_id, IllegalMessage("No password makes anybody an operator here."))
+            self._answers.refuse(client_id, IllegalMessage(NO_PASSWORDS))
             return
         self._check = passwords.check_of(self._connection.host, self._connection, name, given)
         self._check.addCallback(self._checked, client_id)
@@ -96,18 +89,13 @@ class Operating:
         if is_right:
             self._submit(Promote(client_id))
         else:
-            self._answers.refuse(client_id, IllegalMessage("That is not the password of an operator."))
+            self._answers.refuse(client_id, IllegalMessage(WRONG))
         self._connection.read_soon()
 
-    @inlineCallbacks
-    def _erase(self, asked: Erase, by: str) -> Generator[Deferred[int], int, None]:
+    async def _erase(self, asked: Erase) -> None:
         self._is_erasing = True
         try:
-            count = yield erase(self._service, asked, by)
-            words = [f"Erased: {count} {'text' if count == 1 else 'texts'}. The daemon has no file with it any more."]
-            if any(record.get("did") == "backup" for record in self._service.audit.last(MAX_ERASED)):
-                words.append("Backups that were made before may have it: ask whoever runs this group.")
-            self._answers.reply(asked.id, words)
+            self._answers.reply(asked.id, await erase(self._service, asked))
         except IllegalMessage as why:
             self._answers.refuse(asked.id, why)
         except Exception:
@@ -116,44 +104,3 @@ class Operating:
         finally:
             self._is_erasing = False
             self._connection.read_soon()
-
-
-def done(command: Command) -> list[str]:  # noqa: PLR0911 - one for each
-    """Return the answer to a command that took effect. What becomes a line for everybody needs none."""
-    match command:
-        case Promote():
-            return ["You are an operator now: /help lists what you can do."]
-        case Demote():
-            return ["You are no operator now."]
-        case Mute(name):
-            return [f"{name} may only read now, until /unmute {name}."]
-        case Unmute(name):
-            return [f"{name} may write again."]
-        case Ban(whom):
-            return [f"{whom} is banned, until /unban {whom}" + (" or the time is over." if command.seconds else ".")]
-        case Unban(whom):
-            return [f"{whom} is no longer banned."]
-    return []
-
-
-@inlineCallbacks
-def erase(service: GroupService, asked: Erase, by: str) -> Generator[Deferred[Any], Any, int]:
-    """Erase a range of lines, a portion at a time, until no file has their texts any more. Return how many there were.
-
-    Raise IllegalMessage if there was none. `by` is the name of the operator.
-    """
-    count, first, refused = 0, asked.first, IllegalMessage("")
-    while first <= asked.last:
-        portion = Erase(first, asked.last, by=by)
-        try:
-            yield service.operate(portion)
-            count += portion.count
-        except IllegalMessage as why:
-            refused = why
-            if not portion.upto:
-                break
-        first = portion.upto + 1
-    if not count:
-        raise refused
-    yield service.eraser.done()
-    return count

@@ -152,6 +152,10 @@ class LinesProtocol(Protocol):
     def stopProducing(self) -> None:
         self._unsubscribe()
 
+    @property
+    def way(self) -> str:
+        return self.dialogue.way
+
     # Sending
 
     @property

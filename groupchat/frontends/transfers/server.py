@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
@@ -47,6 +47,8 @@ class Peer:
     `address` returns its current host and port, if they are proven; `close` ends the connection with a reason. A peer
     is `trusted` once it gave the password, or if there is none.
     """
+
+    way: ClassVar[str] = "quic"
 
     host: str
     address: Callable[[], tuple[str, int] | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from groupchat.frontends.connections import ConnectionRegistry
+from groupchat.frontends.operators import NO_PASSWORDS
 from groupchat.frontends.web import guard
 from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.guard import PasswordCookie, TrustedHosts
@@ -15,10 +16,18 @@ class Access:
     """The rules of one site. `cookie` is for clients that gave the password; None if the group has no password."""
 
     def __init__(self, hosts: TrustedHosts, registry: ConnectionRegistry) -> None:
-        self.hosts = hosts
-        password = registry.limits.password
-        self.cookie = None if password is None else PasswordCookie(password)
         self._registry = registry
+        self._password: bytes | None = None
+        self.cookie: PasswordCookie | None = None
+        self.configure(hosts)
+
+    def configure(self, hosts: TrustedHosts) -> None:
+        """Use other hosts from now on, and the password that the registry has now."""
+        self.hosts = hosts
+        password = self._registry.limits.password
+        if password != self._password:  # a cookie takes some time to make
+            self._password = password
+            self.cookie = None if password is None else PasswordCookie(password)
 
     def resolve_proxy(self, request: Request) -> None:
         """Set where a request comes from if a trusted proxy forwarded it."""
@@ -54,7 +63,16 @@ class Access:
 
     def is_password(self, request: Request, given: bytes) -> Deferred[bool]:
         """Check a password: see PasswordChecks. A check that waits ends with the connection."""
-        check = self._registry.passwords.check(request.peer, request.channel, given)
+        return self._until_lost(request, self._registry.passwords.check(request.peer, request.channel, given))
+
+    def is_operator(self, request: Request, name: str, given: bytes) -> Deferred[bool]:
+        """Check if this password makes the member with this name an operator: see OperatorPasswords."""
+        operators = self._registry.operators
+        if not operators.exist:
+            raise Refusal(403, NO_PASSWORDS)
+        return self._until_lost(request, operators.check_of(request.peer, request.channel, name, given))
+
+    def _until_lost(self, request: Request, check: Deferred[bool]) -> Deferred[bool]:
         if not check.called:
             request.notifyFinish().addErrback(lambda _: check.cancel())
         return check

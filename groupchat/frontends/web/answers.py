@@ -12,7 +12,7 @@ from http import HTTPStatus
 from time import time
 from typing import Any
 
-from groupchat.core.errors import IllegalMessage, NotNow, TooFast
+from groupchat.core.errors import Excluded, IllegalMessage, NotNow, TooFast
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -98,6 +98,8 @@ class Refusal(Exception):
 
 def refusal(error: IllegalMessage) -> Refusal:
     """Return the HTTP form of an error of the group."""
+    if isinstance(error, Excluded):
+        return Refusal(403, str(error), excluded=True)
     if isinstance(error, TooFast):
         return Refusal(429, str(error), retry_after(1))
     if isinstance(error, NotNow):

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from groupchat.core.limits import (
     MAX_WEB_HEAD,
     MAX_WEB_HEADERS,
+    STOP_STALL,
     WEB_HEAD_SECONDS,
     WEB_IDLE_SECONDS,
     WEB_LINGER_SECONDS,
@@ -57,6 +58,7 @@ class State(Enum):
 class Channel(HTTPChannel):
     """See HTTPChannel. `is_full` is True while the client does not take what was written."""
 
+    way = "web"
     transport: Any
     requestFactory: Any = Request
     maxHeaders = MAX_WEB_HEADERS
@@ -84,6 +86,7 @@ class Channel(HTTPChannel):
         super().connectionMade()
         registry = self.site.registry
         registry.opened(self, self.transport)
+        self._opened = registry.clock.seconds()
         registry.named(self)  # the registry waits for a name no longer: the channel sets its own deadlines
         self.wait(registry.limits.name_within)
 
@@ -339,9 +342,11 @@ class Channel(HTTPChannel):
             self.wait(self.site.stall)
 
     def close(self, *why: str) -> None:
-        """Close after the request that is under way: the daemon stops."""
+        """Close after the request that is under way: the daemon stops. That of a new connection is waited for."""
         if self._state is State.STREAMING:
             self._stream.stop()
+        elif not self.requests and self._turn < 0 and self.site.clock.seconds() - self._opened < STOP_STALL:
+            pass  # the registry drops it if there comes none
         elif not self.requests:
             self.finish()
         else:

@@ -51,6 +51,7 @@ def me(site: Site, request: Request) -> Answer:
         "last_id": member.ids.last if member is not None and member.ids is not None else 0,
         "head": _head(site),
         "topic": site.group.moderation.topic,
+        "operator": member is not None and member.operator,
         "files": site.has_files,
         "max_file": site.max_file,
         "max_text": MAX_BYTES,
@@ -74,10 +75,10 @@ async def name(site: Site, request: Request) -> Answer:
     the name that is reserved for the key of its cookie is taken with that. An id says that it joins, whatever its
     cookie says. The answer has a new key, for a browser that does not keep the cookie.
     """
-    body = _body(request, "name")
-    _check_author(request.member, body)
+    body = body_of(request, "name")
+    check_author(request.member, body)
     site.group.moderation.check(request.peer, None, request.secret or None, site.service.seconds())
-    wanted, key, headers, new = _field(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
+    wanted, key, headers, new = field_of(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
     if not (request.script_key or _comes_back(site, request, wanted)) and ("id" in body or request.member is None):
         new["key"] = key = _new_key(body.get("id"))
         headers.append(guard.set_cookie(COOKIE, key, secure=request.secure))
@@ -112,7 +113,7 @@ def _comes_back(site: Site, request: Request, wanted: str) -> bool:
     return nickname(wanted).key == owner.key
 
 
-def _check_author(member: Member | None, body: Mapping[str, Any]) -> None:
+def check_author(member: Member | None, body: Mapping[str, Any]) -> None:
     """Raise Refusal if the client means to be another member: another program may have planted a cookie meanwhile."""
     if "as" in body and body["as"] != _who(member)["id"]:
         raise Refusal(403, "Your cookie is that of another member now.")
@@ -129,12 +130,12 @@ def _new_key(join_id: Any) -> str:
 
 async def messages(site: Site, request: Request) -> Answer:
     """Say a text: as a member, to all or to one; or as a guest."""
-    asked = _body(request, "text")
-    text, to, client_id = _field(asked, "text"), asked.get("to"), _id(asked.get("id"))
+    asked = body_of(request, "text")
+    text, to, client_id = field_of(asked, "text"), asked.get("to"), _id(asked.get("id"))
     member = request.member
-    _check_author(member, asked)
+    check_author(member, asked)
     if member is not None:
-        await _submit(site, request, _saying(text, to, client_id))
+        await submit(site, request, _saying(text, to, client_id))
     elif request.guest:
         if to is not None:
             raise Refusal(403, "A guest can only write to everyone.")
@@ -161,7 +162,7 @@ def _saying(text: str, to: Any, client_id: int) -> Command:
     return Whisper(f"{to}: {text}", client_id)
 
 
-async def _submit(site: Site, request: Request, command: Command) -> None:
+async def submit(site: Site, request: Request, command: Command) -> None:
     session = site.sessions.use(request.secret, request.peer)
     try:
         await session.submit(site.service, command)
@@ -172,13 +173,13 @@ async def _submit(site: Site, request: Request, command: Command) -> None:
 async def leave(site: Site, request: Request) -> Answer:
     """Leave the group. If the client is not in it, that is done already."""
     if request.member is not None:
-        await _submit(site, request, Leave())
+        await submit(site, request, Leave())
     return answers.nothing()
 
 
 def members(site: Site, request: Request) -> Answer:
     """Return the members, and how each of them is connected."""
-    _member(site, request)
+    member_of(site, request)
     group = site.group
     shown = [
         {
@@ -192,10 +193,10 @@ def members(site: Site, request: Request) -> Answer:
         }
         for member, _ in zip(group.members.values(), range(MAX_USERS), strict=False)
     ]
-    return answers.of({"members": shown, "total": len(group.members)})
+    return answers.of({"members": shown, "total": len(group.members), "topic": group.moderation.topic})
 
 
-def _member(site: Site, request: Request) -> Member:
+def member_of(site: Site, request: Request) -> Member:
     member = request.member
     if member is None:
         raise Refusal(403, JOIN)
@@ -205,7 +206,7 @@ def _member(site: Site, request: Request) -> Member:
 
 def history(site: Site, request: Request) -> Answer:
     """Return lines before a number, or after one."""
-    member = _member(site, request)
+    member = member_of(site, request)
     numbering, log, head = site.group.numbering, site.group.history, _head(site)
     limit = max(1, min(request.number("limit", LINES), MAX_LINES))
     if request.query("after"):
@@ -236,7 +237,7 @@ def _upto(site: Site, member: Member, upto: int, limit: int) -> list[bytes]:
     return found[::-1]
 
 
-def _body(request: Request, field: str) -> Mapping[str, Any]:
+def body_of(request: Request, field: str) -> Mapping[str, Any]:
     """Return the fields of a body: a JSON object, or plain text for this one field. Raise Refusal."""
     try:
         body = bytes(request.body).decode().removeprefix("\ufeff")
@@ -253,7 +254,7 @@ def _body(request: Request, field: str) -> Mapping[str, Any]:
     return value
 
 
-def _field(body: Mapping[str, Any], field: str) -> str:
+def field_of(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field)
     if not isinstance(value, str):
         raise Refusal(400, f"The field {field} is missing, or is not a string.")

@@ -6,7 +6,7 @@ from functools import partial
 from urllib.parse import unquote
 
 from groupchat.core.limits import MAX_WEB_TARGET
-from groupchat.frontends.web.answers import Refusal, retry_after
+from groupchat.frontends.web.answers import Refusal
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.site import Route, Site
 
@@ -15,9 +15,11 @@ def dispatch(site: Site, request: Request) -> None:
     """Set the request's handler; or start it, if it reads the body itself. Raise Refusal, or IllegalMessage."""
     site.requests += 1
     site.access.resolve_proxy(request)
-    _check_head(site, request)
+    _check_head(request)
     site.access.check_origin(request)
     route = _find_route(site, request)
+    if request.path != b"/healthz":
+        _check_ban(site, request, route)
     check = None if route.open else site.access.check_password(request)
     if check is None:
         _begin(site, request, route)
@@ -40,9 +42,14 @@ def _begin(site: Site, request: Request, route: Route) -> None:
         request.proceed()
 
 
-def _check_head(site: Site, request: Request) -> None:
-    if site.stopping:
-        raise Refusal(503, "The server is stopping: try again later.", retry_after(5))
+def _check_ban(site: Site, request: Request, route: Route) -> None:
+    """Raise Excluded if the address is banned, or the key. Who has such a key may load the page, which tells why."""
+    moderation = site.group.moderation
+    if moderation.bans:
+        moderation.check(request.peer, None, None if route.open else request.secret or None, site.service.seconds())
+
+
+def _check_head(request: Request) -> None:
     if len(request.uri) > MAX_WEB_TARGET:
         raise Refusal(414, "That address is too long.")
     if (request.text("Expect") or "100-continue").lower() != "100-continue":

@@ -73,7 +73,8 @@ class EventStream:
         site.deadlines.set(self.beat, WEB_BEAT_SECONDS)
         # The first id is where the stream begins: a browser that gets nothing more continues from there.
         beginning = b"retry: %d\nid: %d\n\n" % (RETRY, site.group.numbering.after(after))
-        self._write(answers.serialized_head(200, _HEADERS) + beginning)
+        missed = b"".join([told for first, told in site.erasures if first <= after])
+        self._write(answers.serialized_head(200, _HEADERS) + beginning + missed)
         self._subscription = site.service.subscriptions.watch(session.member, after, self, site.renderer.events)
         self._channel.become(self)
 

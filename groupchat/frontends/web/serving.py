@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from groupchat.frontends.connections import HTTP_ALPN, PortsService, Refused, host_of
-from groupchat.frontends.web import answers, conversation, files, health, pages
+from groupchat.frontends.web import answers, conversation, files, health, operating, pages
 from groupchat.frontends.web.answers import Refusal, retry_after
 from groupchat.frontends.web.channel import Channel
 from groupchat.frontends.web.events import events
@@ -23,6 +23,7 @@ def routes() -> Routes:
     return {
         **pages.routes(),
         **conversation.routes(),
+        **operating.routes(),
         **files.routes(),
         **health.routes(),
         "/events": {"GET": Route(events)},
@@ -49,8 +50,6 @@ class WebFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         host, registry = host_of(addr), self._site.registry
         why = registry.why_not("" if self._site.access.hosts.is_proxy(host) else host)
-        if self._site.stopping:
-            why = "The server is stopping: try again later."
         if why:
             registry.refused += 1
             return Refused(answers.serialized(Refusal(503, why, retry_after(5)).answer()), registry.clock)
@@ -65,22 +64,22 @@ class WebService(PortsService):
 
     def __init__(self, site: Site, endpoints: Sequence[IStreamServerEndpoint]) -> None:
         super().__init__(WebFactory(site), endpoints)
-        self._site = site
+        self.site = site
 
     def open(self) -> None:
         health.load()
-        self._site.start()
+        self.site.start()
         self._logger.info(
             "Group {group} has its page at {where}",
-            group=self._site.service.settings.name,
+            group=self.site.service.settings.name,
             where=", ".join(map(_url, self.ports)),
         )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         yield super().stopService()
-        self._site.stop()
-        self._logger.info("The page is closed after {requests} requests", requests=self._site.requests)
+        self.site.stop()
+        self._logger.info("The page is closed after {requests} requests", requests=self.site.requests)
 
 
 def _url(port: IListeningPort) -> str:

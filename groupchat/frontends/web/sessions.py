@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from groupchat.core.commands import Command, Join, Leave
-from groupchat.core.errors import IllegalMessage, NotNow
+from groupchat.core.errors import Excluded, IllegalMessage, NotNow
 from groupchat.core.group import Member
 from groupchat.core.limits import MAX_WEB_STREAMS
 from groupchat.frontends.guests import CANNOT
@@ -87,7 +87,7 @@ class Session:
         self.seat = None
         self._end_streams(why)
         for command, _ in tuple(self._waiting.values()):
-            self._settle(command, NotNow(str(why)))
+            self._settle(command, why if isinstance(why, Excluded) else NotNow(str(why)))
 
     def _settle(self, command: Command, why: IllegalMessage | None) -> None:
         found = self._waiting.pop(id(command), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from groupchat.frontends.web.quotas import Backlog
 from groupchat.frontends.web.rendering import LineRenderer
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
+
+MAX_ERASURES = 200
+"""The erasures that a page is told when it comes back: it may still show what was erased meanwhile."""
 
 Handler = Callable[["Site", Request], Any]
 """A function or coroutine that returns an Answer; or None, if it answers by itself."""
@@ -61,6 +65,8 @@ class Site:
         self.access = Access(hosts or TrustedHosts(), registry)
         self.sessions = Sessions(self.service)
         self.renderer = LineRenderer(self.group)
+        self.erasures: deque[tuple[int, bytes]] = deque(maxlen=MAX_ERASURES)
+        """The last erasures: the first line of each, and the event that a page is told."""
         self.service.when_erased.append(self._erased)
         self.uploads = Quota("sent", MAX_UPLOADS_EACH)
         self.backlog = Backlog()
@@ -68,6 +74,11 @@ class Site:
         self.requests = 0
         self.stopping = False
         self._started = 0.0
+
+    def configure(self, hosts: TrustedHosts, max_file: int) -> None:
+        """Use other settings from now on."""
+        self.max_file = max_file
+        self.access.configure(hosts)
 
     @property
     def is_resuming(self) -> bool:
@@ -83,14 +94,20 @@ class Site:
         """Forget the lines as they were, and tell every page."""
         self.renderer.line.cache_clear()
         number = self.group.numbering.of
-        value = {"first": number(event.first), "last": number(event.last), "by": str(event.member or "") or None}
-        self.sessions.tell(b"event: erased\ndata: %s\n\n" % json.dumps(value).encode())
+        value = {
+            "first": number(event.first),
+            "last": number(event.last),
+            "by": str(event.member) if event.member else None,
+        }
+        told = b"event: erased\ndata: %s\n\n" % json.dumps(value).encode()
+        self.erasures.append((event.first, told))
+        self.sessions.tell(told)
 
     def start(self) -> None:
         self._started = self.clock.seconds()
         self.deadlines.start()
 
     def stop(self) -> None:
-        """Refuse new requests. What is under way ends when the registry stops."""
+        """Close each connection after its answer. What is under way ends when the registry stops."""
         self.stopping = True
         self.deadlines.stop()

@@ -8,6 +8,7 @@ import { Outbox } from "./outbox.js";
 import { get, set } from "./store.js";
 import { Tabs } from "./tabs.js";
 import { $, bubble, Log, make, notice, put, style } from "./log.js";
+import { command, erase, isSecret, menu } from "./operator.js";
 import { closeSheet, question, Side, Uploads } from "./side.js";
 
 const PAGE = 100; // lines of history in one request
@@ -33,11 +34,12 @@ let hurry = () => {}; // ends the pause before the next try
 let unread = 0; // messages that came while the page was hidden
 let fresh = 0; // messages that came while it was scrolled up
 let expelled = ""; // why an operator removed us
+let notification = null; // the last one
 let to = null; // the recipient of a private message
 
 const log = new Log(isOwn, older, () => refresh());
 const outbox = new Outbox(showWaiting);
-const side = new Side(me);
+const side = new Side(me, () => refresh());
 const uploads = new Uploads(me);
 const tabs = new Tabs(() => stream.abort(), heard);
 
@@ -65,6 +67,7 @@ async function connect() {
 			return true;
 		};
 		const goesOn = await trying(session, (error) => {
+			if (error.excluded) return showDoor("name", expelled || error.message);
 			if (error.status === 401) return showDoor("password", knewPassword ? NO_COOKIE : "");
 			if (error.status === 409) return showDoor("name", error.message);
 			wait = Math.max(Math.min(LONGEST_WAIT, 2 ** failures / 2), error.after);
@@ -92,6 +95,7 @@ async function sit(name) {
 	if (!me.name && name) await join(name, id);
 	if (!me.name) return showDoor("name", expelled);
 	seated = true;
+	expelled = "";
 	outbox.used = Math.max(outbox.used, me.last_id);
 	mine.add(me.id);
 	set("mine", [...mine].slice(-50));
@@ -163,12 +167,27 @@ const batch = [];
 
 /** Forget what an operator erased, here and in the other tabs. */
 function erased(what) {
-	log.erase(what);
-	$("spoken").replaceChildren();
+	const gone = log.erase(what);
+	gone.filter(isOwn).forEach((line) => outbox.forget(line));
+	if (gone.length) {
+		$("spoken").replaceChildren();
+		notification?.close();
+		side.changed(true);
+		refresh();
+	}
 	if (tabs.leads) tabs.post({ is: "erased", what });
 }
 
+/** Take the lines that came, and give them to the other tabs. */
+function flush() {
+	const lines = batch.splice(0);
+	if (!lines.length) return;
+	tabs.post({ is: "lines", id: me.id, after: cursor, lines });
+	take(lines);
+}
+
 function received(type, data) {
+	if (type !== "message") flush();
 	if (type === "stopping") trouble("The server is being stopped.");
 	if (type === "gone") stream.abort();
 	if (type === "removed") {
@@ -178,12 +197,7 @@ function received(type, data) {
 	}
 	if (type === "erased") erased(JSON.parse(data));
 	if (type !== "message") return;
-	if (!batch.length)
-		queueMicrotask(() => {
-			const lines = batch.splice(0);
-			tabs.post({ is: "lines", id: me.id, after: cursor, lines });
-			take(lines);
-		});
+	if (!batch.length) queueMicrotask(flush);
 	batch.push(JSON.parse(data));
 }
 
@@ -288,7 +302,7 @@ function take(lines) {
 function inWords(line) {
 	if (line.kind === "shared") return `${line.name} shared ${line.text}`;
 	const words = notice(line);
-	return words ? `${line.name} ${words}` : `${line.name}${line.kind === "private" ? ", privately" : ""}: ${line.text}`;
+	return words ? `${line.name} ${words}`.trim() : `${line.name}${line.kind === "private" ? ", privately" : ""}: ${line.text}`;
 }
 
 function speak(words) {
@@ -319,6 +333,8 @@ function refresh() {
 	if (log.stuck) fresh = 0;
 	$("jump").hidden = log.stuck;
 	put("fresh", fresh || "");
+	$("topic").title = put("topic", me.topic ?? "");
+	document.body.classList.toggle("operator", Boolean(me.operator));
 	$("empty").hidden = outbox.items.length || log.lines.some((line) => !notice(line));
 	document.title = (unread ? `(${unread}) ` : "") + me.group;
 }
@@ -350,10 +366,10 @@ function notify(lines) {
 	if (!wantsNotices()) return;
 	const body = lines.length > 1 ? `${unread} new messages` : inWords(lines[0]);
 	try {
-		const shown = new Notification(me.group, { body, tag: me.group, icon: "icon.svg" });
-		shown.onclick = () => {
+		notification = new Notification(me.group, { body, tag: me.group, icon: "icon.svg" });
+		notification.onclick = ({ target }) => {
 			window.focus();
-			shown.close();
+			target.close();
 		};
 	} catch {
 		$("notify").hidden = true; // some phones allow them for installed pages only
@@ -451,8 +467,21 @@ async function sendLater(text, to) {
 function say(...texts) {
 	const all = texts.map((one) => one.replace(FORBIDDEN, " ").trim()).filter(Boolean);
 	log.mark(0);
-	all.forEach((one) => sendLater(one, to));
+	for (const one of all) {
+		const doing = command(me, one);
+		if (doing) tellOf(() => doing);
+		else sendLater(one, to);
+	}
 	log.toEnd();
+}
+
+/** Show the answer to what an operator does, or why it is refused. */
+async function tellOf(act) {
+	const words = await trying(act, (error) => error.message);
+	refresh();
+	side.changed();
+	text.focus();
+	put("length", words);
 }
 
 addEventListener("beforeunload", (event) => outbox.items.some((item) => !item.stored && !item.said) && event.preventDefault());
@@ -474,7 +503,7 @@ function written() {
 }
 
 function keepDraft() {
-	set("draft", { text: text.value, to });
+	set("draft", { text: isSecret(text.value) ? "" : text.value, to });
 }
 
 addEventListener("pagehide", keepDraft);
@@ -524,11 +553,31 @@ function writeTo(name) {
 $("public").onclick = () => writeTo(null);
 
 document.addEventListener("click", ({ target }) => {
-	const name = target.closest("[data-to]")?.dataset.to;
-	if (!name) return;
+	const { to: name, line } = target.closest("[data-to],[data-line]")?.dataset ?? {};
+	if (!name && !line) return;
 	closeSheet();
-	writeTo(name);
+	if (line) tellOf(() => erase(me, log.lines.find(({ number }) => number === +line)));
+	else if (!me.operator || name === me.name) writeTo(name);
+	else
+		tellOf(async () => {
+			const answer = await menu(me, name, side.isMuted(name));
+			return answer === "write" ? writeTo(name) : answer;
+		});
 });
+
+// The menus of lines are one stop of the Tab key, behind the conversation: the arrow keys go from line to line.
+const menus = () => [...document.querySelectorAll(".more")];
+
+$("scroll").onfocus = () => menus().forEach((one, index, all) => (one.tabIndex = index === all.length - 1 ? 0 : -1));
+
+$("log").onkeydown = (event) => {
+	const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+	const all = menus();
+	const at = all.indexOf(document.activeElement);
+	if (!step || at < 0) return;
+	event.preventDefault();
+	all[at + step]?.focus();
+};
 
 // Pasting, dropping, choosing
 

@@ -4,6 +4,7 @@ const MOST_ROWS = 300;
 const STEP = 100; // rows added or removed at once
 const NEAR = 900; // px from an end, where more rows are added
 const MOST_LINES = 4000; // kept without rows; older ones are fetched again
+const MOST_ERASED = 200;
 const TOGETHER = 300; // seconds within which messages of one author are grouped
 
 const SMALL = /^([\d.]+ k?B|\d\.\d MB)$/; // sizes of images that are shown
@@ -146,9 +147,12 @@ function author(line, own, first) {
 	return [face(line.name), coloured(who, line.name)];
 }
 
+const isErased = (line, { first, last, by }) => line.number >= first && line.number <= last && [null, line.by].includes(by) && !notice(line);
+
 /** The lines in order. Those from `_from` to `_to` have rows. */
 export class Log {
 	constructor(isOwn, older, onMove) {
+		this._erased = []; // the last erasures: lines that were asked for before may still come
 		Object.assign(this, { _isOwn: isOwn, _older: older, _onMove: onMove });
 		this._scroll = $("scroll");
 		this._list = $("log");
@@ -162,6 +166,7 @@ export class Log {
 
 	clear() {
 		this.lines = [];
+		this._erased = [];
 		this.complete = false; // nothing is before the first line
 		this.stuck = true; // to the newest line
 		this._from = this._to = this._top = 0;
@@ -175,7 +180,7 @@ export class Log {
 	/** Add older lines. */
 	prepend(lines) {
 		const first = this.lines[0]?.number;
-		const older = lines.filter((line) => line.number < first);
+		const older = this._clean(lines.filter((line) => line.number < first));
 		this.lines.unshift(...older);
 		this._from += older.length;
 		this._to += older.length;
@@ -188,20 +193,29 @@ export class Log {
 	/** Add lines that are newer than the last. */
 	append(lines) {
 		const atEnd = this._to === this.lines.length;
-		this.lines.push(...lines);
+		this.lines.push(...this._clean(lines));
 		if (atEnd && this.stuck) this._showEnd();
 		else if (atEnd && this._to - this._from < MOST_ROWS + STEP) this._down();
 	}
 
-	/** Put a notice in place of what was said or shared in the lines from `first` to `last`, by one member or by all. */
-	erase({ first, last, by }) {
-		const gone = (line) => line.number >= first && line.number <= last && (by ?? line.by) === line.by && !notice(line);
-		this.lines.forEach((line, index) => {
-			if (!gone(line)) return;
-			Object.assign(line, { kind: "server", by: "0", name: "", text: "* a line was removed" });
+	/** Put a notice in place of what was said or shared in the lines from `first` to `last`, by one member or by all.
+	 * Return these lines as they were. */
+	erase(what) {
+		this._erased = [...this._erased, what].slice(-MOST_ERASED);
+		const gone = this.lines.flatMap((line, index) => (isErased(line, what) ? [{ ...line, index }] : []));
+		this._clean(gone.map(({ index }) => this.lines[index]));
+		for (const { index } of gone) {
 			this._redraw(index);
 			this._redraw(index + 1);
-		});
+		}
+		return gone;
+	}
+
+	_clean(lines) {
+		for (const line of lines)
+			if (this._erased.some((what) => isErased(line, what)))
+				Object.assign(line, { kind: "server", by: "0", name: "", text: "a line was removed" });
+		return lines;
 	}
 
 	/** Name the days anew: after midnight, today is yesterday. */
@@ -236,13 +250,15 @@ export class Log {
 		if (newDay) row.append(make("div.day", { "data-at": line.at }, dayInWords(line.at)));
 		if (isNew) row.append(make("div.new", {}, "New"));
 		if (words) {
-			row.append(make("p", {}, ...(line.name ? [bdi(line.name), " "] : []), words));
+			row.append(line.name ? make("p", {}, bdi(line.name), " ", words) : make("p", { dir: "auto" }, ...parts(words)));
 			return row;
 		}
 		const goesOn = !newDay && !isNew && before.by === line.by && before.name === line.name && !notice(before);
 		const first = !goesOn || line.at - before.at > TOGETHER;
 		style(row, line, first);
-		row.append(...author(line, own, first), bubble(line, own ? "sent" : ""));
+		const shown = bubble(line, own ? "sent" : "");
+		shown.append(make("button.more", { tabindex: -1, "data-line": line.number, "aria-label": "Erase this line" }, "⋯"));
+		row.append(...author(line, own, first), shown);
 		return row;
 	}
 

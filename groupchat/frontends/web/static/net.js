@@ -6,11 +6,12 @@ const SILENCE = 40_000; // ms without a heartbeat after which a stream counts as
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** `status` is 0 if there was no answer. `after` is in seconds. `passing`: a later try may succeed. */
+/** `status` is 0 if there was no answer. `after` is in seconds. `passing`: a later try may succeed. `excluded`: we were removed,
+ * or banned. */
 export class Refused extends Error {
-	constructor(status, why, after = 0) {
+	constructor(status, why, after = 0, excluded = false) {
 		super(why || `The server answered ${status}.`);
-		Object.assign(this, { status, after, passing: !status || status === 429 || status >= 500 });
+		Object.assign(this, { status, after, excluded, passing: !status || status === 429 || status >= 500 });
 	}
 }
 
@@ -37,18 +38,18 @@ async function request(path, { headers, ...options }) {
 			if (late.delete(timer)) onLate(late.size > 0);
 		});
 	if (response.ok) return response;
-	const { error } = await response.json().catch(() => ({}));
-	throw new Refused(response.status, error, Number(response.headers.get("Retry-After")) || 0);
+	const { error, excluded } = await response.json().catch(() => ({}));
+	throw new Refused(response.status, error, Number(response.headers.get("Retry-After")) || 0, excluded);
 }
 
 /** Return the JSON of the answer. An object as `body` is sent as JSON, a string as plain text. */
-export async function ask(path, body) {
+export async function ask(path, body, method = "GET") {
 	const late = new AbortController();
 	const timer = setTimeout(() => late.abort(), PATIENCE);
 	const text = typeof body === "string";
 	const post = { method: "POST", body: text ? body : JSON.stringify(body), headers: { "Content-Type": text ? "text/plain" : "application/json" } };
 	try {
-		const response = await request(path, { signal: late.signal, ...(body === undefined ? {} : post) });
+		const response = await request(path, { signal: late.signal, ...(body === undefined ? { method } : post) });
 		return response.status === 204 ? {} : await response.json();
 	} catch (error) {
 		throw error instanceof Refused ? error : new Refused(0, "The server's answer was incomplete.");

@@ -111,6 +111,11 @@ export class Outbox {
 		this._changed();
 	}
 
+	/** Forget the texts that were sent and may have become this line, which was erased. */
+	forget(line) {
+		for (const item of this.items) if (item.text === line.text && item.after < line.number && item.tried) this.remove(item);
+	}
+
 	/** Match a line of one's own with its text. Before the answer the line may be an older one with the same words. */
 	match(line) {
 		const fits = (item) => item.text === line.text && item.after < line.number && !item.to === (line.kind === "said");

@@ -7,7 +7,8 @@ const UPLOADS_AT_ONCE = 2;
 const MOST_FILES = 50;
 const EVERY = 15_000; // ms between two requests for the list of people
 
-/** Ask a question. Return the name of a button, or "" after Escape. `check` may throw an error for the first button. */
+/** Ask a question. Return the name of a button, or "" after Escape. `check` gets the
+ * entry and the name, unless that is "cancel", and may throw an error. */
 export function question({ title, text = "", input = null, buttons, check = async () => {} }) {
 	const dialog = $("ask");
 	const form = dialog.firstElementChild;
@@ -25,7 +26,7 @@ export function question({ title, text = "", input = null, buttons, check = asyn
 			event.preventDefault();
 			const name = event.submitter?.value || main;
 			try {
-				if (name === main) await check(field.value);
+				if (name !== "cancel") await check(field.value, name);
 				dialog.close(name);
 			} catch (error) {
 				put("ask-why", error.message);
@@ -59,7 +60,8 @@ function how({ how, last_contact: at, behind }) {
 }
 
 function person(member, isMe) {
-	const words = make("span.words", {}, bdi(member.name), make("small", {}, isMe ? "you" : how(member)));
+	const marks = [member.operator && "operator", member.muted && "muted", isMe ? "you" : how(member)].filter(Boolean);
+	const words = make("span.words", {}, bdi(member.name), make("small", {}, marks.join(" · ")));
 	const inside = isMe
 		? make("div.person", {}, face(member.name), words)
 		: make("button.person", { title: "Write privately", "data-to": member.name }, face(member.name), words, icon("lock"));
@@ -75,8 +77,9 @@ function fill(list, rows) {
 }
 
 export class Side {
-	constructor(me) {
-		this._me = me;
+	/** `onLook` is called when `me` may have changed. */
+	constructor(me, onLook) {
+		Object.assign(this, { _me: me, _onLook: onLook, _muted: new Set() });
 		this._soon = 0;
 		this._files = true;
 		wide.onchange = place;
@@ -89,6 +92,10 @@ export class Side {
 			if (target === sheet || target.closest(".shut")) closeSheet();
 		};
 		setInterval(() => document.hidden || this.changed(), EVERY);
+	}
+
+	isMuted(name) {
+		return this._muted.has(name);
 	}
 
 	changed(files = false) {
@@ -108,7 +115,11 @@ export class Side {
 		}
 	}
 
-	_showPeople({ members, total }) {
+	_showPeople({ members, total, topic }) {
+		const own = members.find(({ id }) => id === this._me.id);
+		Object.assign(this._me, { topic }, own && { operator: own.operator });
+		this._muted = new Set(members.filter(({ muted }) => muted).map(({ name }) => name));
+		this._onLook();
 		const rank = ({ how, name }) => ["live", "polling", "away"].indexOf(how) + name.toLowerCase();
 		members.sort((one, other) => (rank(one) < rank(other) ? -1 : 1));
 		fill($("people"), members.map((member) => person(member, member.id === this._me.id)));
