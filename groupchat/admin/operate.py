@@ -198,8 +198,8 @@ def set_(given: Given) -> int:
     """Change a setting of the group or of the daemon. Without a value (NAME=), that is taken back.
 
     Facts of the group hold after a restart, and win over the options: post=operators (only they may write to all) or
-    post=everybody, keep-lines, keep-days, max-members, reserve. Every other option that can change live, such as rate=10, has
-    its new value until the daemon restarts. "config" lists all.
+    post=everybody, keep-lines, keep-days, max-members, reserve. Every other option that can change live, such as
+    rate=10, has its new value until the daemon restarts. "config" lists all.
     """
     name, value = given.setting
     for item in _ask(given, "set", name=name, value=value):
