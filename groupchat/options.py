@@ -70,8 +70,8 @@ class Option:
             return Kind.FLAG
         if self.many:
             return Kind.PORTS if self.value == "PORT" else Kind.TEXTS
-        if self.value == "NETWORKS":
-            return Kind.NETWORKS
+        if self.value in ("NETWORKS", "NAMES"):
+            return Kind.LIST
         return Kind.NUMBER if self.bounds else Kind.TEXT
 
 
