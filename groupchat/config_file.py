@@ -32,7 +32,7 @@ class Kind(Enum):
     NUMBER = "a whole number"
     TEXT = "a string"
     TEXTS = "a string, or an array of strings"
-    LIST = "a string with commas, or an array of strings"
+    LIST = "a string, or an array of strings: a list"
     PORTS = "a port, a string, or an array of these"
 
 
