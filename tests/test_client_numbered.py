@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.commands import SessionCommand
+from groupchat.client.greeting import MAX_PASSWORDS
 from groupchat.client.line_connection import MAX_LINE
-from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, MAX_PASSWORDS, NumberedSession
+from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, NumberedSession
 from groupchat.client.outbox import AT_ONCE
 from groupchat.client.reconnector import FIRST_PAUSE, LONGEST_PAUSE
 from groupchat.client.trust import UntrustedError
