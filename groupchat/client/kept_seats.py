@@ -35,7 +35,7 @@ class KeptSeat:
     def __init__(self, file: int = -1) -> None:
         self.key = secrets.token_hex(16)
         self.run = self.seen = 0
-        self.paths: list[Path] = []
+        self.path: Path | None = None
         self.file = file
 
     @property
@@ -57,7 +57,7 @@ class KeptSeat:
             os.ftruncate(self.file, 0)
         self.save()
         os.fsync(self.file)
-        self.paths.append(path)
+        self.path = path
         return is_sound or not stored.strip(b"\0")  # a power cut may leave a new file without bytes, or with zeros
 
     def save(self) -> None:
@@ -69,8 +69,6 @@ class KeptSeat:
 
     def forget(self) -> None:
         """Remove the file: the seat is given up for good."""
-        with suppress(OSError):
-            os.ftruncate(self.file, 0)  # it may have other names from earlier runs
         self.seen = 0
         self.close()
 
@@ -78,10 +76,11 @@ class KeptSeat:
         """Let the next run have the seat. If it never joined, there is none."""
         file, self.file = self.file, -1
         if file >= 0:
-            if not self.seen:
-                for path in self.paths:
-                    with suppress(OSError):
-                        path.unlink()
+            if self.path is not None and not self.seen:
+                with suppress(OSError):
+                    for path in self.path.parent.iterdir():
+                        if _is_at(file, path):  # it may have several names: see `KeptSeats.link`
+                            path.unlink()
             os.close(file)
 
 
@@ -103,16 +102,15 @@ class KeptSeats:
             return KeptSeat(), f"another groupchat here has the seat of {name}: this one takes a new seat"
         except OSError as error:
             return KeptSeat(), f"your seat cannot be kept in {self.directory}: {error.strerror or error}"
-        return seat, "" if is_sound else f"{seat.paths[0]} was damaged: this is a new seat"
+        return seat, "" if is_sound else f"{seat.path} was damaged: this is a new seat"
 
     def link(self, seat: KeptSeat, name: str) -> None:
         """Keep a seat under another name, too, if the file system can do that."""
         path = self._path(name)
         with suppress(OSError):
-            if seat.file >= 0 and not _is_at(seat.file, path):
+            if seat.path is not None and not _is_at(seat.file, path):
                 path.unlink(missing_ok=True)
-                path.hardlink_to(seat.paths[0])
-                seat.paths.append(path)
+                path.hardlink_to(seat.path)
 
     def _path(self, name: str) -> Path:
         """Return the path of a seat's file. As on the server, case and spaces make no other name."""
@@ -125,18 +123,11 @@ class KeptSeats:
         seat = KeptSeat(_locked(path))
         try:
             is_sound = seat.load(path)
-            self._sync()
         except OSError:
             seat.close()
             raise
+        _sync(self.directory)
         return seat, is_sound
-
-    def _sync(self) -> None:
-        directory = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _locked(path: Path) -> int:
@@ -152,6 +143,16 @@ def _locked(path: Path) -> int:
             os.close(file)
             raise
         os.close(file)  # it was removed before it was locked
+
+
+def _sync(path: Path) -> None:
+    """Have the names in a directory stored, if the file system can do that."""
+    with suppress(OSError):
+        directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def _is_at(file: int, path: Path) -> bool:
