@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupchat.client.kept_seats import IDS_BITS, KeptSeats
 from groupchat.client.numbered import BUSY_SECONDS, NumberedSession
 from groupchat.client.own_seat import OwnSeat
+from groupchat.client.trust import UntrustedError
 from groupchat.core.commands import Rename, Say
 from tests.chatting import FakeEndpoint, Peer, Witness
 from tests.lobby import Lobby
@@ -122,6 +123,29 @@ class NextRunTests(KeptCase):
         self.session.suspend()
         self.begin()
         self.introduced(f"/resume {key} 90", "Yan")
+
+    def test_another_name_in_the_same_run_has_another_seat(self) -> None:
+        self.lose(self.enter(7))
+        peer = self.call_again()
+        peer.sent()
+        peer.send(NO_SESSION, "no 0 The name Zoe is in use.")
+        self.session.join("Yan")
+        self.assertNotIn(self.key, peer.sent()[-1])
+        self.witness.news()
+        peer.send("session 90 0 Yan")
+        self.assertEqual(self.witness.news(), [("rejoined", "Yan")])
+
+    def test_a_question_of_trust_does_not_cost_the_seat(self) -> None:
+        self.run_before(7)
+        self.session.join("Zoe")
+        self.endpoint.refuse(UntrustedError("It is new."))
+        self.assertEqual(self.witness.news(), [("untrusted", "It is new.")])
+        peer = self.introduced(f"/resume {self.key} 7")  # it is trusted by now
+        peer.send("session 7 0 Zoe")
+        self.assertTrue(self.session.keeps_seat)
+        self.session.suspend()
+        self.begin()
+        self.introduced(f"/resume {self.key} 7")
 
     def test_a_refused_new_seat_leaves_no_file(self) -> None:
         self.session.join("Bob")

@@ -120,7 +120,8 @@ class RunsTests(SeatsCase):
         self.assertEqual(self.take().key, seat.key)
 
     def test_a_file_removed_before_it_is_locked_is_made_anew(self) -> None:
-        lock, removed = fcntl.flock, []
+        lock = fcntl.flock
+        removed: list[Path] = []
 
         def late(file: int, operation: int) -> None:
             if not removed:
