@@ -377,6 +377,24 @@ class RealServerTests(SynchronousTestCase):
             quiet = 0 if self.wires.carry() else quiet + 1
             self.lobby.clock.advance(0.1)
 
+    def test_a_copy_of_the_seat_ends_the_client_that_had_it(self) -> None:
+        self.lobby, self.chance = Lobby(), random.Random(1)
+        self.lobby.ask(1, "1 Bob")
+        self.begin()
+        first = self.wires
+        [file] = self.seats.directory.iterdir()
+        copy = self.seats.directory.parent / "copy"
+        copy.mkdir()
+        (copy / file.name).write_bytes(file.read_bytes())
+        self.seats = KeptSeats(copy, "tcp://chat.example:12345")
+        self.begin()
+        while first.carry():
+            self.lobby.clock.advance(0.1)
+        self.assertEqual(first.witness.told[-1], ("ended", "another client goes on with a copy of your seat"))
+        self.assertEqual(first.witness.lines, [])
+        self.assertEqual([told[0] for told in self.wires.witness.told], ["joined", "back"])
+        self.wires.session.stop()
+
     def test_over_runs_each_line_and_text_is_there_once(self) -> None:
         ends = {"back": 0, "regained": 0}
         for seed in range(40):

@@ -25,6 +25,7 @@ from groupchat.client.trust import UntrustedError
 from groupchat.core.commands import Poll, Rename
 
 REMOVED = "removed"
+DISPLACED = b"* This session goes on on another connection."
 
 LAST_TRIES = 12
 """The number of connections that are tried when the user wants to leave: about a minute."""
@@ -216,7 +217,7 @@ class NumberedSession:
                 self._end(clean(line.removeprefix(b"* ")), for_good=True)
             elif self._phase is Phase.OPEN and _is_number(number):
                 received.append((int(number), clean(rest)))
-            elif self._phase is Phase.OPEN and line.startswith(b"* "):
+            elif self._phase is Phase.OPEN and line.startswith(b"* ") and line != DISPLACED:
                 received.append((0, clean(line)))
             else:
                 self._report(received)
@@ -240,6 +241,8 @@ class NumberedSession:
                     self._answered(verb, int(number), clean(why))
             case b"=":
                 keep(self._words, rest)
+            case b"*" if line == DISPLACED:  # by a copy of the key: to resume would displace that in turn, without end
+                self._end("another client goes on with a copy of your seat")
             case _ if self._phase is not Phase.OPEN:
                 self._greeted(line)
 

@@ -158,7 +158,7 @@ def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
         from groupchat.client.numbered import NumberedSession
         from groupchat.client.own_seat import OwnSeat
 
-        seats = KeptSeats(default_directory(), str(url)) if os.isatty(0) and os.isatty(1) else None
+        seats = KeptSeats(default_directory(), str(url).lower()) if os.isatty(0) and os.isatty(1) else None
         seat = OwnSeat(seats, chat.not_kept, new_seat=options.new_seat)
         chat.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), chat, ask_password, seat)
     chat.files = Sharing(reactor, connection, DiskThread(reactor), chat, lambda: chat.session.proof)
