@@ -210,6 +210,8 @@ class NextRunTests(KeptCase):
         self.assertEqual(self.witness.news(), told)
         self.assertEqual((self.session.keeps_seat, self.files()), (False, []))
         self.assertEqual(len(self.witness.lines), 2)
+        self.lose(peer)
+        self.resume(9)
 
 
 class EndTests(KeptCase):
@@ -351,7 +353,7 @@ class NewSeatTests(KeptCase):
         self.check_new(self.greet())
 
     def test_without_a_kept_seat_it_is_a_plain_join(self) -> None:
-        self.seats.take("Zoe")[0].forget()
+        self.seats.take("Zoe")[0].close(forget=True)
         self.session.join("Zoe")
         self.check_new(self.greet())
 

@@ -73,7 +73,9 @@ class RunsTests(SeatsCase):
         self.assertEqual(stat.S_IMODE(self.seats.directory.stat().st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(self.file.stat().st_mode), 0o600)
         self.file.chmod(0o644)
+        self.seats.directory.chmod(0o755)
         self.take()
+        self.assertEqual(stat.S_IMODE(self.seats.directory.stat().st_mode), 0o700)
         self.assertEqual(stat.S_IMODE(self.file.stat().st_mode), 0o600)
 
     def test_a_seat_that_never_joined_leaves_no_file(self) -> None:
@@ -85,7 +87,7 @@ class RunsTests(SeatsCase):
     def test_a_forgotten_seat_leaves_no_file(self) -> None:
         old = self.keep()
         again = self.take()
-        again.forget()
+        again.close(forget=True)
         self.assertEqual(self.files(), [])
         self.assertNotEqual(self.take().key, old.key)
 
@@ -113,7 +115,7 @@ class RunsTests(SeatsCase):
         other = self.take(told="another groupchat here has the seat of Alice: this one takes a new seat")
         self.assertNotEqual(other.key, seat.key)
         self.assertFalse(other.is_kept)
-        other.forget()
+        other.close(forget=True)
         self.assertTrue(self.file.exists())
         seat.seen = 7
         seat.close()
@@ -148,7 +150,7 @@ class RunsTests(SeatsCase):
             again = self.take(name)
             self.assertEqual((again.key, again.seen), (seat.key, 7))
             again.close()
-        self.take("Ally").forget()
+        self.take("Ally").close(forget=True)
         self.assertEqual(self.files(), [])
 
     def test_the_directory_is_that_of_the_xdg_rules(self) -> None:

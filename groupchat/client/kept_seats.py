@@ -67,16 +67,11 @@ class KeptSeat:
             if os.pwrite(self.file, line, 0) < len(line):
                 raise OSError("it was not written")
 
-    def forget(self) -> None:
-        """Remove the file: the seat is given up for good."""
-        self.seen = 0
-        self.close()
-
-    def close(self) -> None:
-        """Let the next run have the seat. If it never joined, there is none."""
+    def close(self, *, forget: bool = False) -> None:
+        """Let the next run have the seat, if it has joined. With `forget`, remove the file in any case."""
         file, self.file = self.file, -1
         if file >= 0:
-            if self.path is not None and not self.seen:
+            if self.path is not None and (forget or not self.seen):
                 with suppress(OSError):
                     for path in self.path.parent.iterdir():
                         if _is_at(file, path):  # it may have several names: see `KeptSeats.link`
@@ -120,6 +115,7 @@ class KeptSeats:
     def _open(self, path: Path) -> tuple[KeptSeat, bool]:
         """Return the seat in a file, and False if that was damaged. Raises OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
         seat = KeptSeat(_locked(path))
         try:
             is_sound = seat.load(path)

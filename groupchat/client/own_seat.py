@@ -76,7 +76,7 @@ class OwnSeat:
         try:
             self._kept.save()
         except OSError as error:
-            self._kept.forget()
+            self.give_up()
             self._tell(f"your seat cannot be kept any more: {error.strerror or error}")
 
     def renamed(self, name: str) -> None:
@@ -85,8 +85,8 @@ class OwnSeat:
             self._seats.link(self._kept, name)
 
     def give_up(self) -> None:
-        """Remove what is kept: the member has left for good."""
-        self._kept.forget()
+        """Remove what is kept: the member has left for good, or its file cannot be written."""
+        self._kept.close(forget=True)
 
     def renew(self) -> None:
         """Take a new seat in place of the one that was to be given up."""

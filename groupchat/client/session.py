@@ -15,6 +15,7 @@ class Seat(Enum):
 
     NONE = auto()
     HELD = auto()
+    """As far as the client knows: a seat of an earlier run may have ended meanwhile."""
     LOST = auto()
     """There was a seat, and the server no longer holds it. Joining with its key may give its place back."""
     REGAINED = auto()
