@@ -138,7 +138,7 @@ def _daemon(options: Options) -> service.IService:
     problem = LastProblem()
     live = Live(group_service, registry, shelf, udp, quic, web, tls)
     configuration = Configuration(options, group_service.group.moderation.facts, live.prepare)
-    status = partial(_facts, options, registry, problem)
+    status = partial(_facts, options, registry, udp, problem)
     control = _control(options, group_service, configuration, status, reactor)
     systemd = Systemd(os.environ, reactor, group_service.ask_log, partial(_in_a_line, group_service))
     if twistd is not None:
@@ -245,9 +245,10 @@ def _control(
     return ControlService(path, options["control-group"] or "", factory, reactor)
 
 
-def _facts(options: Options, registry: ConnectionRegistry, problem: LastProblem) -> Mapping[str, Any]:
+def _facts(options: Options, registry: ConnectionRegistry, udp: UDPService, problem: LastProblem) -> Mapping[str, Any]:
     """Return what the parts outside of the group have to say for the status."""
     facts: dict[str, Any] = {"connections": len(registry.connections), "connections_refused": registry.refused}
+    facts["datagrams_refused"] = sum(port.protocol.refusals for port in udp.ports)
     if options["db"] != ":memory:":
         with suppress(OSError):
             room = os.statvfs(Path(options["db"]).parent)

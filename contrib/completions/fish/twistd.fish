@@ -18,6 +18,7 @@ complete -c twistd -n '__fish_seen_subcommand_from groupchat' -s d -l db -r -F -
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l durability -xa 'full normal' -d 'full: what was answered survives a power cut'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l control -r -F -d 'Unix socket over which groupchat-admin asks the daemon'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l control-group -x -d 'Group of users who may use that socket, too'
+complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l log-json -d 'Log one JSON object a line, instead of text'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l keep-lines -x -d 'Number of lines that are kept'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -l keep-days -x -d 'Number of days for which lines are kept'
 complete -c twistd -n '__fish_seen_subcommand_from groupchat' -s f -l files -r -F -d 'Directory of the files that members share'
