@@ -21,13 +21,12 @@ from statistics import median
 from groupchat.core.events import Event, Joined, Said, Whispered
 from groupchat.core.limits import MAX_FILES, MAX_HISTORY
 from groupchat.core.limits import Settings as Defaults
-from groupchat.log.database import Database
 
 from . import lag, load, report, servers
+from .made import make
 from .report import Settings, Target
 from .servers import HTTP, LIVE, SQLITE, TCP, UDP, Server
 
-BATCH = 500
 DEFAULTS = Defaults()
 FILE = "full.sqlite"
 ALICE, BOB, EVE = 1, 2, 3
@@ -62,7 +61,7 @@ def run(settings: Settings) -> list[Target]:
         _fill_shelf(directory / "shelf")
         for history in (EMPTY, *HISTORIES):
             report.progress(f"lateness: a history, {history}")
-            _fill(directory / "made.sqlite", HISTORIES.get(history))
+            make(directory / "made.sqlite", _events(HISTORIES.get(history)))
             for _ in range(settings.rounds):
                 _remove(directory, FILE)
                 shutil.copyfile(directory / "made.sqlite", directory / FILE)
@@ -258,20 +257,6 @@ def _fill_shelf(shelf: Path) -> None:
     shelf.mkdir()
     for number in range(MAX_FILES):
         (shelf / f"file {number}.txt").write_bytes(b"")
-
-
-def _fill(path: Path, public: int | None) -> None:
-    database = Database(path, "OFF")
-    try:
-        batch: list[tuple[str, list[Event]]] = []
-        for number, event in enumerate(_events(public)):
-            batch.append((f"made-{number}", [event]))
-            if len(batch) == BATCH:
-                database.append(batch)
-                batch = []
-        database.append(batch)
-    finally:
-        database.close()
 
 
 def _events(public: int | None) -> Iterator[Event]:

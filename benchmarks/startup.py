@@ -20,10 +20,10 @@ from groupchat.core.events import Event, Joined, Said, Seen
 from groupchat.log.database import Database
 
 from . import report, servers
+from .made import make
 from .report import Settings, Target
 
 MEMBERS = 1000
-BATCH = 500
 RECORD_EVERY = 1000
 PATIENCE = 300.0
 TEXT = "What is said in a group is a sentence of some words, most often."
@@ -82,7 +82,7 @@ def run(settings: Settings) -> list[Target]:
     old = settings.directory / "startup-old.sqlite"
     report.progress(f"start-up: making a file of {events:,} events")
     try:
-        _make(file, events)
+        make(file, _history(events))
         shutil.copyfile(file, old)
         rows = _rows(file, old, settings)
         for row in rows:
@@ -201,20 +201,6 @@ def _cpu(row: Row) -> float:
 
 
 # The file
-
-
-def _make(path: Path, events: int) -> None:
-    database = Database(path, "OFF")
-    try:
-        batch: list[tuple[str, list[Event]]] = []
-        for number, event in enumerate(_history(events)):
-            batch.append((f"made-{number}", [event]))
-            if len(batch) == BATCH:
-                database.append(batch)
-                batch = []
-        database.append(batch)
-    finally:
-        database.close()
 
 
 def _history(texts: int) -> Iterator[Event]:

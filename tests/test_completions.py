@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.options import GROUPS
+from groupchat.daemon.options import GROUPS
 from tests.programs import need
 from tests.terminals import Terminal
 from tools.completions import WHERE, completions, daemon, programs

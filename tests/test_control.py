@@ -355,6 +355,17 @@ class CommandTests(ControlTestCase):
         self.assertEqual((second["name"], second["way"]), ("Bob", "udp"))
         self.assertEqual(second["port"], bob.socket.getsockname()[1])
 
+    def test_the_status_counts_refusals_by_reason(self) -> None:
+        bob, stranger = self.member(self.daemon), self.member(self.daemon)
+        bob.ask("1 Bob")
+        self.admin("mute", "Bob")
+        for member, message in ((bob, "2 hi"), (bob, "3 all"), (stranger, "5"), (stranger, "1 bob"), (stranger, "x")):
+            self.assertEqual(member.ask(message), "Illegal message")
+        (status,) = self.objects("status")
+        self.assertEqual(status["refused"], {"muted": 2, "no member": 1, "name": 1})
+        self.assertEqual(status["datagrams_refused"], 5)
+        self.assertRegex(self.admin("status").stdout, r"(?m)^refused +2 muted, 1 no member, 1 name$")
+
     def test_a_notice_and_a_topic_are_read_by_all(self) -> None:
         alice = self.joined("Alice")
         self.admin("say", "Restart", "at noon")

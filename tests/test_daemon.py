@@ -20,8 +20,9 @@ from twisted.trial.unittest import TestCase
 
 from groupchat import __version__
 from groupchat.core.limits import EVERYWHERE
-from groupchat.daemon import Door, InOrder, ways_in
-from groupchat.options import GROUPS, RENAMED, Options
+from groupchat.daemon.doors import Door, ways_in
+from groupchat.daemon.options import GROUPS, RENAMED, Options
+from groupchat.daemon.process import InOrder
 from groupchat.tap import makeService
 from tests.daemon import TWISTD, Daemon, UDPMember
 from tests.programs import need, unavailable

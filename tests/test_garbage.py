@@ -9,7 +9,7 @@ from weakref import ref
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.daemon import FULL_COLLECTIONS, limit_collections
+from groupchat.daemon.process import FULL_COLLECTIONS, limit_collections
 from tests.lobby import LobbyTestCase
 from tests.quic_pair import Ear, Echo, Pair
 from tests.web import KEY, WebTestCase

@@ -23,37 +23,14 @@ LAYERS = {
     "client": {"wire", "quic", "core"},
     "control": {"service", "core"},
     "admin": {"control", "service", "log", "files", "core"},
-    "config_file": set(),
-    "options": {"config_file", "core", "wire"},
-    "configuration": {"options", "core"},
-    "daemon": {"core"},
-    "observers": {"core"},
-    "signals": set(),
-    "startup": {"core"},
-    "systemd": {"core"},
-    "tap": {
-        "options",
-        "configuration",
-        "daemon",
-        "observers",
-        "signals",
-        "startup",
-        "systemd",
-        "control",
-        "frontends",
-        "service",
-        "log",
-        "files",
-        "quic",
-        "wire",
-        "core",
-    },
+    "daemon": {"control", "frontends", "service", "log", "files", "quic", "wire", "core"},
+    "tap": {"daemon"},
     "__main__": {"client"},
 }
 """Every folder and module of the package, and what it may import besides itself."""
 
 INTERFACES_ONLY = {"log", "files"}
-"""Folders whose concrete classes only tap and admin name; others import the interfaces in their `__init__`."""
+"""Folders whose concrete classes only daemon and admin name; others import the interfaces in their `__init__`."""
 
 SHARED_BY_FRONTENDS = {"turn_budget", "connections", "guests", "operators", "transfers"}
 """Modules and folders of frontends that the others may import. A front end never imports another."""
@@ -141,10 +118,10 @@ class LayerTests(TestCase):
             if name.split(".")[0] in {"core", "wire"}:
                 self.assertEqual(self.outside[name] & IMPURE, set(), name)
 
-    def test_only_tap_and_admin_name_concrete_logs(self) -> None:
+    def test_only_daemon_and_admin_name_concrete_logs(self) -> None:
         for name, imports in self.graph.items():
             for folder in INTERFACES_ONLY - {name.split(".")[0]}:
-                if name.split(".")[0] not in {"tap", "admin"}:
+                if name.split(".")[0] not in {"daemon", "admin"}:
                     self.assertEqual({other for other in imports if other.startswith(f"{folder}.")}, set(), name)
 
     def test_front_ends_do_not_import_each_other(self) -> None:
@@ -157,5 +134,5 @@ class LayerTests(TestCase):
 
     def test_only_what_speaks_quic_imports_it(self) -> None:
         users = {name for name, imports in self.graph.items() if any(other.startswith("quic") for other in imports)}
-        outside = {name for name in users if not name.startswith("quic")}
-        self.assertEqual(outside, {"frontends.quic", "client.quic", "tap"})
+        outside = {name for name in users if not name.startswith(("quic", "daemon."))}
+        self.assertEqual(outside, {"frontends.quic", "client.quic"})

@@ -16,8 +16,8 @@ from groupchat.client.url import parse_port
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.ids import MAX_ID
 from groupchat.core.numbers import clamp_time, whole
+from groupchat.daemon.options import Options
 from groupchat.files.disk import Entry
-from groupchat.options import Options
 from groupchat.wire import files as wire_files
 from groupchat.wire import lines as wire_lines
 from tests.lobby import KEY as SESSION_KEY
@@ -35,7 +35,7 @@ NO_NUMBERS = ["", "-1", "+1", "1.0", "1e3", "0x1", "1_0", " 1", "1 ", "\u0661", 
 BOUNDED = {
     "core.moderation": {"address", "network.network_address"},
     "core.numbers": {"text"},
-    "systemd": {"microseconds"},
+    "daemon.systemd": {"microseconds"},
     "wire.lines": {"number", "count"},
     "wire.operators": {"lasts[1]", "numbers[1]", "numbers[2] or numbers[1]"},
     "wire.files": {"digits", "at"},
@@ -47,7 +47,7 @@ BOUNDED = {
     "client.url": {"text"},
     "client.files.requests": {"count", "entry[1]", "entry[3]", "clamp_time(int(entry[3]))", "begin", "size", "offset"},
     "admin.arguments": {"found[1]"},
-    "tap": {"where"},
+    "daemon.listening": {"where"},
     # The rest are no text from outside.
     "core.budget": {"lacking"},
     "core.networks": {"number"},

@@ -9,7 +9,7 @@ from twisted.logger import Logger, LogPublisher, eventFromJSON, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.observers import observer_for
+from groupchat.daemon.observers import observer_for
 from tests.daemon import Daemon, LineMember, UDPMember
 
 HOSTILE = "x\n2026-01-01T00:00:00+0000 [info] 192.0.2.8 (tcp): wrong password\r\x1b[2J\x9b31m\u2028\u202e{}"

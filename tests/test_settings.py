@@ -19,8 +19,8 @@ from urllib.request import Request, urlopen
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from groupchat.config_file import MAX_SIZE
-from groupchat.options import GROUPS, NEEDS_RESTART, Options
+from groupchat.daemon.config_file import MAX_SIZE
+from groupchat.daemon.options import GROUPS, NEEDS_RESTART, Options
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, Daemon, LineMember, UDPMember
 from tests.test_admin import ADMIN, Result, run
@@ -174,7 +174,7 @@ class FileTests(FileCase):
         secret.write_text("sesame\n")
         before = self.parsed("tcp = 0\n", "--password-file", str(secret))
         again, other = Options(before), Options(before)
-        with patch("groupchat.options._password", side_effect=PermissionError(13, "Permission denied")):
+        with patch("groupchat.daemon.options._password", side_effect=PermissionError(13, "Permission denied")):
             again.parse(before.arguments, {})
             self.assertRaises(UsageError, other.parse, before.arguments, {"password-file": "other"})
         self.assertEqual((again["password"], again.unreadable), (b"sesame", ["password-file"]))

@@ -14,7 +14,8 @@ from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.signals import LogFile, Signals
+from groupchat.daemon.log_file import LogFile
+from groupchat.daemon.signals import Signals
 from tests.background import LOG_FILE, BackgroundCase, runs
 from tests.daemon import TWISTD, Daemon, LineMember, UDPMember
 from tests.lobby import STOPPING

@@ -17,8 +17,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import CannotStart
+from groupchat.daemon.startup import EXPIRES_SOON, Ports, check_writable, expiry, exposure, rehearse
 from groupchat.quic.certificate import load_or_make
-from groupchat.startup import EXPIRES_SOON, Ports, check_writable, expiry, exposure, rehearse
 from tests.background import BackgroundCase
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, Daemon, UDPMember

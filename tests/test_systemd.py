@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import Unavailable
-from groupchat.systemd import KINDS, SILENT_SECONDS, Systemd
+from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, DaemonTestCase, LineMember, UDPMember
 from tests.manager import Ear, Manager, datagrams, listening

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from groupchat.daemon import SOCKETS, limit_sockets
+from groupchat.daemon.process import SOCKETS, limit_sockets
 from groupchat.frontends.connections.listening import ACCEPTED, PortEndpoint, PortsService
 
 

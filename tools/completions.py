@@ -16,7 +16,7 @@ from pathlib import Path
 
 from groupchat.admin import cli as admin
 from groupchat.client import cli as client
-from groupchat.options import GROUPS
+from groupchat.daemon.options import GROUPS
 
 WHERE = Path(__file__).resolve().parent.parent / "contrib" / "completions"
 

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from groupchat import __version__
 from groupchat.admin import cli as admin
 from groupchat.client import cli as client
-from groupchat.options import GROUPS, Option, Options
+from groupchat.daemon.options import GROUPS, Option, Options
 
 WHERE = Path(__file__).resolve().parent.parent / "contrib" / "man"
 

@@ -26,8 +26,9 @@ CLEAR = "\x1b[H\x1b[2J"
 def status(given: Given) -> int:
     """Print how the daemon is: its version, members, lines, disk, and the last problem that it logged.
 
-    "refused" counts the commands that were refused since the start, "dropped" those that got no answer. With --json it
-    is one object.
+    "refused" counts the commands that were refused since the start, by reason, "datagrams refused" the datagrams that
+    got "Illegal message", for whatever reason, and "dropped" the commands that got no answer. With --json it is one
+    object.
     """
     for item in _ask(given, "status"):
         if given.json:
@@ -41,6 +42,8 @@ def status(given: Given) -> int:
 def _shown(label: str, fact: object) -> str:
     if isinstance(fact, bool):
         return "yes" if fact else "no"
+    if isinstance(fact, dict):  # counts by what is counted
+        fact = ", ".join(f"{count} {what}" for what, count in fact.items())
     if isinstance(fact, float) and label.endswith("_at"):
         return local(fact)
     if isinstance(fact, int | float) and label == "up":

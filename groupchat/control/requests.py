@@ -103,7 +103,7 @@ async def status(daemon: Daemon, request: Request, user: str) -> AsyncIterator[I
         "kept": group.history.head - group.history.first + 1,
         "commits": count,
         "commit_ms": round(1000 * seconds / count, 3) if count else None,
-        "refused": service.refused,
+        "refused": dict(service.refused),
         "dropped": service.dropped,
         **daemon.facts(),
     }

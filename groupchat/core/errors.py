@@ -15,14 +15,50 @@ class IllegalMessage(GroupchatError):
     """A request that is malformed, or not allowed now. Its text says why, in a sentence for people."""
 
     reply = "Illegal message"
+    reason = "other"
+    """The heading under which it is counted."""
+
+
+class BadName(IllegalMessage):
+    """A name that is not allowed, or is in use."""
+
+    reason = "name"
+
+
+class BadText(IllegalMessage):
+    """A text that is not allowed."""
+
+    reason = "text"
+
+
+class NotMember(IllegalMessage):
+    """A request of somebody who has not joined."""
+
+    reason = "no member"
+
+
+class ReadOnly(IllegalMessage):
+    """A request of somebody who may read, and not write."""
+
+    reason = "muted"
+
+
+class Full(IllegalMessage):
+    """There is no room for another member."""
+
+    reason = "full"
 
 
 class NotNow(IllegalMessage):
     """A request that may succeed later: there is too much to do at once, or it cannot be stored."""
 
+    reason = "not now"
+
 
 class Excluded(IllegalMessage):
     """Somebody may not be in the group now. Its client stops: it does not join again by itself."""
+
+    reason = "banned or removed"
 
 
 class RemovedByOperator(Excluded):
@@ -34,6 +70,8 @@ class RemovedByOperator(Excluded):
 
 class TooFast(NotNow):
     """A request that exceeds a rate limit."""
+
+    reason = "too fast"
 
 
 class Unanswered(GroupchatError):

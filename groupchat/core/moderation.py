@@ -17,7 +17,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from math import ceil
 from typing import Any
 
-from groupchat.core.errors import Excluded, IllegalMessage
+from groupchat.core.errors import BadName, Excluded, ReadOnly
 from groupchat.core.events import FOREVER, Banned, Changed, Muted, Removed, Topic, Unbanned, Unmuted
 from groupchat.core.networks import network_of, parsed
 from groupchat.core.skeletons import skeletons
@@ -154,17 +154,17 @@ class Moderation:
     def check_name(self, shown: str, key: str, now: float) -> None:
         """Raise IllegalMessage for a name that is banned."""
         if ban := self.ban_of_name(shown, key, now):
-            raise IllegalMessage(_because(f"The name {shown} is banned{_for(ban.until - now)}", ban.why))
+            raise BadName(_because(f"The name {shown} is banned{_for(ban.until - now)}", ban.why))
 
     def check_writing(self, secret: str | None, host: str) -> None:
         """Raise IllegalMessage for a member that is muted."""
         if mute := self.mute(secret, host):
-            raise IllegalMessage(_because("You are muted: you may read, and not write", mute.why))
+            raise ReadOnly(_because("You are muted: you may read, and not write", mute.why))
 
     def check_guest(self, host: str) -> None:
         """Raise IllegalMessage for a guest from the host of a member that is muted."""
         if self.mutes and network_of(host) in {network_of(mute.host) for mute in self.mutes.values()}:
-            raise IllegalMessage("Somebody with your address is muted.")
+            raise ReadOnly("Somebody with your address is muted.")
 
     def ban_of_name(self, shown: str, key: str, now: float) -> Banned | None:
         """Return the ban of a name, if any."""

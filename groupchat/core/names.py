@@ -20,7 +20,7 @@ from precis_i18n import get_profile
 from precis_i18n.profile import Profile
 
 from groupchat.core.confusables import TABLE
-from groupchat.core.errors import IllegalMessage
+from groupchat.core.errors import BadName, IllegalMessage
 from groupchat.core.limits import MAX_CHARACTERS
 from groupchat.core.notices import PHRASES
 from groupchat.core.skeletons import IGNORABLE, skeleton
@@ -92,11 +92,11 @@ def normalised(raw: str) -> Nickname:
     """Return the nickname for `raw` by RFC 8266 alone, to look for members whose names are older than other rules."""
     # The length is checked first, because the time that PRECIS takes grows with its square.
     if len(raw) > MAX_RAW_CHARACTERS or len(" ".join(normalize("NFKC", raw).split())) > MAX_CHARACTERS:
-        raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+        raise BadName(f"A name has at most {MAX_CHARACTERS} characters.")
     shown = _enforce(_SHOWN, raw)
     key = _enforce(_KEY, shown)  # of `shown`, so that two names which look the same have the same key
     if len(shown) > MAX_CHARACTERS:
-        raise IllegalMessage(f"A name has at most {MAX_CHARACTERS} characters.")
+        raise BadName(f"A name has at most {MAX_CHARACTERS} characters.")
     return Nickname(shown, key)
 
 
@@ -105,19 +105,19 @@ def _check(wanted: Nickname) -> None:
     marks = shown if shown.isascii() else _read_marks(shown)
     if any(mark in marks for mark in _ANYWHERE) or marks[0] in _FIRST:
         why = "A name has no : , ( or ) in it, and does not begin with / # @ or *."
-        raise IllegalMessage(why if marks == shown else f"{why} What looks like one of these counts, too.")
+        raise BadName(why if marks == shown else f"{why} What looks like one of these counts, too.")
     looks = _looks(wanted)
     if shown.isnumeric() or not looks.isdisjoint(_RESERVED) or any(p in look for look in looks for p in _PHRASES):
-        raise IllegalMessage("That name could be taken for something else.")
+        raise BadName("That name could be taken for something else.")
 
 
 def _read_marks(shown: str) -> str:
     """Return a name with the marks that it seems to have. Raises IllegalMessage for what nobody can see in it."""
     if _INVISIBLE.search(shown):
-        raise IllegalMessage("A name has no invisible or blank characters in it.")
+        raise BadName("A name has no invisible or blank characters in it.")
     kinds = [category(character)[0] for character in shown]
     if any(kind == "M" and before not in "LMN" for before, kind in pairwise(chain("Z", kinds))):
-        raise IllegalMessage("A combining mark in a name follows a letter or a number.")
+        raise BadName("A combining mark in a name follows a letter or a number.")
     return shown.translate(_MARKS)
 
 
@@ -140,4 +140,4 @@ def _enforce(profile: Profile, raw: str) -> str:
     try:
         return profile.enforce(raw)
     except UnicodeEncodeError:
-        raise IllegalMessage("That name is empty, or has characters that are not allowed in a name.") from None
+        raise BadName("That name is empty, or has characters that are not allowed in a name.") from None

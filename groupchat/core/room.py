@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from heapq import nsmallest
 
-from groupchat.core.errors import IllegalMessage, Unanswered
+from groupchat.core.errors import Full, Unanswered
 from groupchat.core.events import Joined, Left
 from groupchat.core.group import Group, Member
 from groupchat.core.limits import JOIN_BURST, Settings
@@ -58,14 +58,14 @@ class Room:
         network = network_of(host)
         of_network = self._group.per_host[network] + self._joining[network] - leaving
         if self._max_per_host and of_network >= self._max_per_host:
-            raise IllegalMessage("Too many members have your address.")
+            raise Full("Too many members have your address.")
         leaving += len(self._leaving & self._group.members.keys())
         of_udp = len(self._group.by_address) + self._joins_over_udp - leaving
         is_full = len(self._group.members) + self._joins - leaving >= self._max_members
         # More than their part are there after --max-members was lowered: then their seats are for all.
         is_taken = of_udp >= self._max_udp if over_udp else is_full and of_udp > self._max_udp
         if is_full and not is_taken:
-            raise IllegalMessage("The group is full.")
+            raise Full("The group is full.")
         if over_udp and not self._bucket.take(now):
             raise Unanswered
         moved = self._least_heard() if is_taken else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 
 from groupchat.core.commands import Command, Join, Rename, Say, SayAsGuest, Share, Whisper
-from groupchat.core.errors import IllegalMessage
+from groupchat.core.errors import BadName, IllegalMessage, ReadOnly
 from groupchat.core.events import Banned, GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
@@ -214,7 +214,7 @@ class Rules:
 
     def _check_post(self) -> None:
         if self._moderation.only_operators_post:
-            raise IllegalMessage("Only operators say something to all here.")
+            raise ReadOnly("Only operators say something to all here.")
 
     def ban(self, member: Member, now: float) -> Banned | None:
         """Return the ban, if any, that concerns a member."""
@@ -254,7 +254,7 @@ class Rules:
         for skeleton in skeletons(wanted.shown, wanted.key):
             in_use = skeleton in self._group.skeletons or self._wanted.get(skeleton, wanted.key) != wanted.key
             if in_use and skeleton not in allowed:
-                raise IllegalMessage(f"The name {wanted.shown} looks like one that is in use.")
+                raise BadName(f"The name {wanted.shown} looks like one that is in use.")
 
     def _release(self, holder: Member, host: str, now: float) -> Left:
         """Return the leave of a name's holder, for its restarted client. Raises IllegalMessage if it keeps the name."""
@@ -286,4 +286,4 @@ def _is_name(words: str) -> bool:
 
 
 def _in_use(holder: Member) -> IllegalMessage:
-    return IllegalMessage(f"The name {holder.name} is in use.")
+    return BadName(f"The name {holder.name} is in use.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 
-from groupchat.core.errors import IllegalMessage
+from groupchat.core.errors import BadText
 
 MAX_BYTES = 4096
 """The longest text, in bytes of UTF-8."""
@@ -24,16 +24,16 @@ def one_line(data: bytes) -> bytes:
 def check_text(text: str) -> str:
     """Return `text` unchanged. Raises IllegalMessage if it is not allowed."""
     if not text or text.isspace():
-        raise IllegalMessage("There is nothing in that text.")
+        raise BadText("There is nothing in that text.")
     # A character takes at most four bytes, so most texts need not be encoded to be measured.
     if len(text) > MAX_BYTES // 4 and len(text.encode()) > MAX_BYTES:
-        raise IllegalMessage(f"That text is longer than {MAX_BYTES} bytes.")
+        raise BadText(f"That text is longer than {MAX_BYTES} bytes.")
     # isprintable() is much faster than the search, and is false for every forbidden character.
     if not text.isprintable() and FORBIDDEN.search(text):
-        raise IllegalMessage("That text has control characters in it.")
+        raise BadText("That text has control characters in it.")
     # Nearly every text begins with a letter or a digit, and then nothing more is looked at.
     if not text[0].isalnum() and names_operator(text):
-        raise IllegalMessage("That text begins with /operator: it would tell everybody a password.")
+        raise BadText("That text begins with /operator: it would tell everybody a password.")
     return text
 
 

@@ -18,7 +18,7 @@ from groupchat.core.commands import (
     Share,
     Whisper,
 )
-from groupchat.core.errors import IllegalMessage, NotNow, Unanswered
+from groupchat.core.errors import IllegalMessage, NotMember, NotNow, Unanswered
 from groupchat.core.events import Event, Joined, Left, Shared
 from groupchat.core.group import Member
 from groupchat.core.rules import Rules
@@ -79,7 +79,7 @@ class CommandHandler:
             case InternalCommand():
                 return self._internal(seat, task, now)
         if seat.member is None:
-            raise IllegalMessage("You are not a member: join first.")
+            raise NotMember("You are not a member: join first.")
         return self._handle_of_member(seat, seat.member, task, now)
 
     def _handle_of_member(self, seat: Seat, member: Member, command: Command, now: float) -> Event | None:

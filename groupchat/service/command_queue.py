@@ -6,6 +6,7 @@ in one entry; a few others wait behind it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
@@ -41,8 +42,8 @@ class CommandQueue:
         survive: Callable[[str], None],
     ) -> None:
         self.closed = False
-        self.refused = 0
-        """The number of commands that were refused."""
+        self.refused: Counter[str] = Counter()
+        """The number of commands that were refused, by reason."""
         self.dropped = 0
         """The number of commands that got no answer."""
         self._handler = handler
@@ -162,7 +163,7 @@ class CommandQueue:
                 self._survive("answering")
 
     def _refuse(self, seat: Seat, task: Task, why: IllegalMessage) -> None:
-        self.refused += 1
+        self.refused[why.reason] += 1
         if seat.client is not None and not isinstance(task, InternalCommand):
             try:
                 seat.client.refused(seat, task, why)

@@ -11,6 +11,7 @@ refused: its client is told that it was dropped, and may send it again. Over UDP
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any
@@ -194,8 +195,8 @@ class GroupService(service.Service):
         return self._appender.commits, self._appender.commit_seconds
 
     @property
-    def refused(self) -> int:
-        """The number of commands that were refused."""
+    def refused(self) -> Counter[str]:
+        """The number of commands that were refused, by reason."""
         return self._queue.refused
 
     @property

@@ -69,7 +69,7 @@ class _Metrics:
         site, service = self._site, self._site.service
         yield "appended", site.group.history.head, "Lines of the group since it began."
         yield "delivered", service.subscriptions.delivered, "Lines delivered to live readers."
-        yield "refused", service.refused, "Commands refused."
+        yield "refused", service.refused.total(), "Commands refused."
         yield "dropped", service.dropped, "Commands dropped without an answer, because of overload."
         yield "connections_refused", site.registry.refused, "Connections refused because of a limit."
         yield "requests", site.requests, "HTTP requests."

@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 
 from groupchat.core.errors import GroupchatError, IllegalMessage
 from groupchat.core.facts import POST
-from groupchat.options import GROUPS, NEEDS_RESTART, Options
+from groupchat.daemon.options import GROUPS, NEEDS_RESTART, Options
 
 Item = Mapping[str, Any]
 

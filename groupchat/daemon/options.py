@@ -15,8 +15,7 @@ from typing import TypeVar
 
 from twisted.python import usage
 
-from groupchat import __version__, config_file
-from groupchat.config_file import Kind
+from groupchat import __version__
 from groupchat.core.errors import IllegalMessage
 from groupchat.core.limits import (
     BURST,
@@ -34,6 +33,8 @@ from groupchat.core.limits import (
 from groupchat.core.names import nickname
 from groupchat.core.numbers import whole
 from groupchat.core.texts import one_line
+from groupchat.daemon import config_file
+from groupchat.daemon.config_file import Kind
 from groupchat.wire.datagrams import MAX_REPLY, REFUSAL
 
 DEFAULTS = Settings()

@@ -1,4 +1,4 @@
-"""What the daemon does on signals, and the file that it logs to.
+"""What the daemon does on signals.
 
     SIGTERM, SIGINT   stop; the second one ends the process at once
     SIGHUP, SIGUSR1   open the log file anew, after a rotation
@@ -14,42 +14,14 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
 from twisted.logger import Logger
 
+from groupchat.daemon.log_file import LogFile
+
 _logger = Logger()
-
-
-class LogFile:
-    """A file to which lines are appended. It may be truncated at any time, or renamed before `reopen`.
-
-    Raises OSError if it cannot be opened. `owner` (a user and a group) is given the file if it is made.
-    """
-
-    def __init__(self, path: Path, owner: tuple[int, int] | None = None) -> None:
-        self.path = path.absolute()
-        is_new = not self.path.exists()
-        self.file = self._opened()
-        if is_new and owner is not None:
-            os.fchown(self.file.fileno(), *owner)
-
-    def _opened(self) -> TextIO:
-        """Open the file. If it is made, only its owner can read it."""
-
-        def without_waiting(path: str, flags: int) -> int:
-            handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600)  # of a pipe
-            os.set_blocking(handle, True)
-            return handle
-
-        return open(self.path, "a", encoding="utf-8", errors="backslashreplace", opener=without_waiting)
-
-    def reopen(self) -> None:
-        """Go on in the file that has this path now. Raises OSError, and goes on in the old one then."""
-        with self._opened() as new:
-            os.dup2(new.fileno(), self.file.fileno(), inheritable=False)
 
 
 class Signals:
@@ -57,7 +29,7 @@ class Signals:
 
     def __init__(self, reactor: Any, log_file: LogFile | None, pidfile: str, *, in_foreground: bool) -> None:
         self._reactor = reactor
-        self._log_file = log_file
+        self.log_file = log_file
         self._pidfile = pidfile
         self.reload: Callable[[], None] = lambda: None
         """Reads the settings anew."""
@@ -88,11 +60,11 @@ class Signals:
             self._reactor.callFromThread(self.reload)
 
     def _reopen(self) -> None:
-        if self._log_file is None:
+        if self.log_file is None:
             _logger.info("There is no log file to reopen")
             return
         try:
-            self._log_file.reopen()
+            self.log_file.reopen()
         except OSError as why:
             _logger.error("The log file cannot be reopened, and is written on as it was: {why}", why=str(why))
         else:
