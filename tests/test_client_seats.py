@@ -102,6 +102,14 @@ class NextRunTests(KeptCase):
         self.assertEqual(self.witness.news(), [JOINED, ("regained", "Zoe"), ("back", 1)])
         self.assertEqual(self.witness.lines, [(9, "Bob: hi")])
 
+    def test_a_server_that_goes_while_the_place_is_regained_is_retried(self) -> None:
+        self.run_before(7)
+        self.introduced(f"/resume {self.key} 7").send(NO_SESSION, "session 5 3 Zoe")
+        self.endpoint.refuse(ConnectionRefusedError())
+        self.assertEqual(self.witness.news(), [])
+        peer = self.call_again()
+        self.assertEqual(peer.sent(), [f"/resume {self.key} 7"])
+
     def test_a_key_that_the_server_forgot_joins_and_is_told_so(self) -> None:
         self.run_before(7)
         peer = self.introduced(f"/resume {self.key} 7")

@@ -55,6 +55,7 @@ class Reconnector:
     def replace(self) -> None:
         """Open another connection. The present one is ignored from now on: its server is to end it."""
         self.connection = None
+        self.failures = 1  # so that another attempt is made if this one fails: the server was there just now
         self.connect()
 
     def retry(self) -> None:
