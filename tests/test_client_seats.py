@@ -102,7 +102,7 @@ class NextRunTests(KeptCase):
         self.assertEqual(self.witness.news(), [JOINED, ("regained", "Zoe"), ("back", 1)])
         self.assertEqual(self.witness.lines, [(9, "Bob: hi")])
 
-    def test_a_server_that_goes_while_the_place_is_regained_is_retried(self) -> None:
+    def test_a_server_that_goes_before_the_place_is_regained(self) -> None:
         self.run_before(7)
         self.introduced(f"/resume {self.key} 7").send(NO_SESSION, "session 5 3 Zoe")
         self.endpoint.refuse(ConnectionRefusedError())
