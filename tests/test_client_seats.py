@@ -174,11 +174,17 @@ class NextRunTests(KeptCase):
         self.assertEqual(self.witness.news(), [JOINED])
         self.assertEqual(self.witness.lines, [(4, "Bob: hi")])
 
-    def test_lines_are_noted_as_they_come_for_a_run_that_is_killed(self) -> None:
+    def test_lines_are_noted_once_they_are_shown(self) -> None:
         peer = self.enter(7)
+        [file] = self.seats.directory.iterdir()
+        self.clock.advance(0)
         peer.send("8 Bob: one", "9 Bob: two")
+        self.assertTrue(file.read_text().endswith("0007\n"))  # a kill may come before they are on the screen
+        self.clock.advance(0)
+        self.assertTrue(file.read_text().endswith("0009\n"))
+        peer.send("10 Bob: three")
         self.begin()
-        self.introduced(f"/resume {self.key} 9")
+        self.introduced(f"/resume {self.key} 10")
 
     def test_a_renamed_member_is_found_under_both_names(self) -> None:
         peer = self.enter(7)
@@ -214,6 +220,7 @@ class NextRunTests(KeptCase):
         with patch("os.pwrite", side_effect=OSError(errno.ENOSPC, "No space left on device")):
             peer.send("8 Bob: one")
             peer.send("9 Bob: two")
+            self.clock.advance(0)
         told = [("not_kept", "your seat cannot be kept any more: No space left on device")]
         self.assertEqual(self.witness.news(), told)
         self.assertEqual((self.session.keeps_seat, self.files()), (False, []))

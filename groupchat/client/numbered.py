@@ -228,7 +228,7 @@ class NumberedSession:
     def _report(self, received: list[tuple[int, str]]) -> None:
         if received:
             self._listener.received(received)
-            self._seat.note(max(self._seat.seen, *(number for number, _ in received)))
+            self._seat.note(max(self._seat.seen, *(number for number, _ in received)), self._clock)
 
     def _read(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
@@ -287,7 +287,7 @@ class NumberedSession:
         self._name = name
         before, seat, told = self._seat.seen, self._seat.state, self._told
         self._seat.state, self._told = Seat.HELD, Told.ONLINE
-        self._seat.note(number)
+        self._seat.note(number, self._clock)
         is_complete = seat is Seat.HELD or number <= before
         if told is Told.NOTHING:
             self._listener.joined(name, self._greeting.without_lines() if waiting else self._greeting.words)

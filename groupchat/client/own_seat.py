@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
+
 from groupchat.client.kept_seats import IDS_BITS, KeptSeat, KeptSeats
 from groupchat.client.session import Seat
 
@@ -70,9 +72,12 @@ class OwnSeat:
             return f"/resume {self.key} {self.seen}"
         return f"/numbered {self.key} {name}"
 
-    def note(self, number: int) -> None:
-        """Store the number of the last line."""
+    def note(self, number: int, clock: IReactorTime) -> None:
+        """Note the number of the last line. It is stored in the next turn, when the line is on the screen."""
         self._kept.seen = number
+        clock.callLater(0, self._save)
+
+    def _save(self) -> None:
         try:
             self._kept.save()
         except OSError as error:
@@ -97,4 +102,5 @@ class OwnSeat:
 
     def close(self) -> None:
         """Let the next run have it. Nothing is stored from now on."""
+        self._save()
         self._kept.close()
