@@ -241,11 +241,11 @@ class Rules:
         wanted = nickname(name)
         self._moderation.check_name(wanted.shown, wanted.key, now)
         if looks_like(wanted, self.settings.reserved_names):
-            raise IllegalMessage(f"Nobody may be called {wanted.shown} here.")
+            raise BadName(f"Nobody may be called {wanted.shown} here.")
         kept = self._group.reservations.alike(wanted.shown, wanted.key, secret, now)
         if kept is not None:
             which = "is" if kept.key == wanted.key else "looks like one that is"
-            raise IllegalMessage(f"The name {wanted.shown} {which} reserved for somebody who was here before.")
+            raise BadName(f"The name {wanted.shown} {which} reserved for somebody who was here before.")
         return wanted
 
     def _check_looks(self, wanted: Nickname, own: Member | None = None) -> None:
