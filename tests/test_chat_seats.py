@@ -104,10 +104,10 @@ class NextRunTest(SeatsCase):
     def test_a_killed_client_goes_on(self) -> None:
         alice = self.chat()
         bob = self.member()
-        alice.type(f"one{ENTER}")
         bob.send("seen")
         alice.shows("Bob: seen")
-        bob.receive_until("Alice: one")
+        alice.type(f"one{ENTER}")
+        bob.receive_until("Alice: one")  # by then it is stored what alice has seen
         alice.process.send_signal(signal.SIGKILL)
         alice.process.wait()
         bob.send("missed")
