@@ -81,7 +81,8 @@ class ComingBackTests(CookieTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.key = key_in(self.name("Alice", JOIN_ID))
-        self.member_id = self.get("/me", self.key).json["id"]
+        me = self.get("/me", self.key).json
+        self.member_id, self.since = me["id"], me["since"]
         self.post("/messages", "hi", self.key)
         self.pass_time(302)
         self.assertIsNone(self.who(self.key))
@@ -91,6 +92,13 @@ class ComingBackTests(CookieTestCase):
             reply = self.post("/name", body, self.key)
             self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.member_id))
         self.assertEqual(self.who(self.key), "alice")
+
+    def test_the_ids_of_texts_begin_anew_and_since_tells(self) -> None:
+        before = self.since
+        self.post("/name", "Alice", self.key)
+        me = self.get("/me", self.key).json
+        self.assertEqual((me["id"], me["last_id"]), (self.member_id, 0))
+        self.assertGreater(me["since"], before)
 
     def test_it_may_be_repeated_with_its_id(self) -> None:
         for _ in range(2):

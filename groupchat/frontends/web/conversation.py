@@ -65,7 +65,10 @@ def _head(site: Site) -> int:
 
 
 def _who(member: Member | None) -> dict[str, Any]:
-    return {"name": None, "id": None} if member is None else {"name": member.name, "id": str(member.id)}
+    """Return who a member is. One that came back to its place has its id again, and sits there `since` another time."""
+    if member is None:
+        return {"name": None, "id": None, "since": None}
+    return {"name": member.name, "id": str(member.id), "since": member.since}
 
 
 async def name(site: Site, request: Request) -> Answer:
