@@ -18,10 +18,11 @@ from typing import Any
 
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.control import Ask, ControlFactory, ControlService
 from groupchat.control.requests import Daemon, ask
@@ -152,6 +153,11 @@ class SocketTests(ControlTestCase):
         request = b'{"version": 1, "do": "bans"}\n'
         self.assertEqual(self.raw(request * 3), [{"done": True}] * 3)
 
+    def test_many_requests_behind_one_that_waits_are_answered(self) -> None:
+        waits, others = b'{"version": 1, "do": "say", "text": "hello"}\n', b'{"version": 1, "do": "bans"}\n' * 1_000
+        self.assertEqual(self.raw(waits + others), [{"done": True}] * 1_001)
+        self.assertNotIn("Unhandled", self.daemon.output)
+
     def test_a_client_that_never_reads_stalls_nobody(self) -> None:
         alice = self.joined("Alice")
         with self.connected() as connection:
@@ -177,6 +183,43 @@ class SocketTests(ControlTestCase):
         until = time.monotonic() + SECONDS
         while run("--db", self.file, "who").returncode:
             self.assertLess(time.monotonic(), until)
+
+
+class SocketTransport(StringTransport):
+    """A transport in memory that says who is at its other end."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        super().__init__()
+        self.getHandle = lambda: handle
+
+
+class ReadingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        self.clock = Clock()
+        self.transport = SocketTransport(ours)
+        self.control = ControlFactory(ask_nothing, self.clock, lambda doing: None).buildProtocol(None)
+        self.control.makeConnection(self.transport)
+        self.control.pauseProducing()
+
+    def answers(self) -> int:
+        return int(self.transport.value().count(b"\n"))
+
+    def test_a_client_that_never_reads_is_not_answered(self) -> None:
+        """Whatever it asks: what was written already is all that is kept for it."""
+        self.control.dataReceived(b"nonsense\n" * 100)
+        self.assertEqual((self.answers(), self.transport.producerState), (1, "paused"))
+        self.control.resumeProducing()
+        self.assertEqual((self.answers(), self.transport.producerState), (100, "producing"))
+        self.control.connectionLost()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_client_that_goes_is_no_longer_waited_for(self) -> None:
+        self.control.dataReceived(b"nonsense\n" * 2)
+        self.control.connectionLost()
+        self.assertEqual((self.clock.getDelayedCalls(), self.flushLoggedErrors()), ([], []))
 
 
 class ListeningTests(TestCase):

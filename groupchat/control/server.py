@@ -18,6 +18,7 @@ import select
 import socket
 import stat
 import struct
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ class Control(LineOnlyReceiver):
         self._timer: IDelayedCall | None = None
         self._watcher: IDelayedCall | None = None
         self._answering: Deferred[None] | None = None
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._room: Deferred[None] | None = None  # while the peer does not read
         self._input_ended = False
 
@@ -91,9 +92,11 @@ class Control(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:
         self._waiting.append(line)
         if self._answering is None:
-            self._next()
-        else:
-            self.transport.pauseProducing()  # one request at a time
+            self._stop_waiting()
+            self.transport.pauseProducing()  # what has come is answered first
+            answering = ensureDeferred(self._answer_all())
+            self._answering = answering  # before it fires, which may be now
+            answering.addCallback(self._answered)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._end(f"A request has at most {MAX_REQUEST} bytes.")
@@ -144,40 +147,43 @@ class Control(LineOnlyReceiver):
     def _too_late(self) -> None:
         self.transport.abortConnection()
 
-    def _next(self) -> None:
-        if not self._waiting:
-            if self._input_ended:
-                self._close()
-            else:
-                self.transport.resumeProducing()
-                self._wait()
-            return
-        self._stop_waiting()
-        answering = ensureDeferred(self._answer(self._waiting.pop(0)))
-        self._answering = answering  # before it fires, which may be now
-        answering.addCallback(self._answered)
+    async def _answer_all(self) -> None:
+        """Answer the requests that came, one after another, no faster than the peer reads."""
+        with suppress(CancelledError):  # the peer has gone, and with it the questions
+            while self._waiting:
+                await self._answer(self._waiting.popleft())
+                await self._have_room()
+
+    async def _have_room(self) -> None:
+        """Wait until the peer has read enough of what was written."""
+        if self._room is not None:
+            self._wait()
+            await self._room
+            self._stop_waiting()
 
     async def _answer(self, line: bytes) -> None:
         try:
             async for item in self._owner.ask(_request(line), self._user):
                 self._send({"item": item})
-                if self._room is not None:
-                    self._wait()
-                    await self._room
-                    self._stop_waiting()
+                await self._have_room()
             self._send({"done": True})
         except IllegalMessage as why:
             self._send({"error": str(why)})
         except CancelledError:
-            pass  # the peer has gone, and with it the question
+            raise
         except Exception:
             self._owner.survive("answering on the control socket")
             self._send({"error": "The daemon failed to do that: its log says why."})
 
     def _answered(self, _: None) -> None:
         self._answering = None
-        if self.connected:
-            self._next()
+        if not self.connected:
+            return
+        if self._input_ended:
+            self._close()
+        else:
+            self.transport.resumeProducing()
+            self._wait()
 
     def _send(self, answer: Item) -> None:
         if self.connected:
