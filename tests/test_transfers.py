@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from groupchat.core.commands import Ban
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import (
     FILE_CHUNK,
@@ -139,6 +140,31 @@ class FirstLineTests(StreamTestCase):
         for client in self.clients:
             client.lose()
         self.assertEqual(self.ask("FILES\n")[:5], "ok 50")
+
+
+class BannedTests(StreamTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.lobby.program("Cleo", KEY)
+        self.shelf.files["a"] = b"abc"
+        self.lobby.service.operate(Ban("192.0.2.0/24", by="root", why="noise"))
+        self.lobby.settle()
+
+    def test_a_banned_address_is_told_why(self) -> None:
+        banned = self.another_peer("192.0.2.7")
+        for request in ["FILES\n", "GET 0 - a\n", f"PUT 1 {hash_of(b'a')} b\nBY KEY {KEY}\n"]:
+            self.assertEqual(self.ask(request, banned), "no You may not be in this group: noise\n")
+        self.assertTrue(self.ask("FILES\n").startswith("ok 1\n"))
+
+    def test_an_upload_under_way_is_not_shared(self) -> None:
+        client = self.put("b", b"abc", f"BY KEY {KEY}", peer=self.another_peer("198.51.100.7"))
+        client.send(b"ab")
+        self.lobby.service.operate(Ban("198.51.100.0/24", by="root"))
+        self.lobby.settle()
+        client.send(b"c")
+        client.end()
+        self.assertEqual(client.received_text(), "go 0\nno You may not be in this group.\n")
+        self.assertNotIn("b", self.shelf.files)
 
 
 class FirstLineByByteTests(FirstLineTests):

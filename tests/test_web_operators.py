@@ -215,5 +215,5 @@ class BannedTests(OperatorTestCase):
         self.operate(Ban(HOST, why="noise", sure=True))
         self.pass_time(1)
         line.send(b"c")
-        self.refused(parse(line.heard())[0], 409, "You are no longer in the group")
+        self.refused(parse(line.heard())[0], 403, f"{BANNED}: noise")
         self.assertEqual(self.shelf.files, {})

@@ -160,8 +160,7 @@ class Rules:
         if not 0 <= command.size <= MAX_SIZE:
             raise IllegalMessage("A file cannot have that size.")
         if command.member:
-            member = self._sharer(command.member)
-            self._check_saying(member)
+            member = self._sharer(host, command.member, now)
             self.pace.take(member, now)
             return Shared(member.id, member.name, "", file, command.size, now)
         self.pace.take_from(host, now)
@@ -171,8 +170,7 @@ class Rules:
     def may_share(self, host: str, member_id: int, guest: str, now: float) -> None:
         """Raise IllegalMessage if this member, or else this guest, may not share a file now."""
         if member_id:
-            member = self._sharer(member_id)
-            self._check_saying(member)
+            member = self._sharer(host, member_id, now)
             self.pace.check(member, now)
         else:
             self.pace.check_guest(host, now)
@@ -184,10 +182,13 @@ class Rules:
         guest = self._guest(command.name, host, now)
         return GuestSaid(guest.shown, guest.key, text, now)
 
-    def _sharer(self, member_id: int) -> Member:
+    def _sharer(self, host: str, member_id: int, now: float) -> Member:
+        """Return the member that shares a file: it may send that from another host than it joined from."""
+        self._moderation.check(host, None, None, now)
         member = self._group.members.get(member_id)
         if member is None:
             raise IllegalMessage("You are no longer in the group: join again.")
+        self._check_saying(member)
         return member
 
     def _guest(self, name: str, host: str, now: float) -> Nickname:

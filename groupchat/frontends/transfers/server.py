@@ -79,6 +79,10 @@ class TransferServer:
         if self._stopping:
             raise NotNow(STOPPING)
 
+    def check_ban(self, peer: Peer) -> None:
+        """Raise Excluded if the address of the peer is banned."""
+        self.service.group.moderation.check(peer.host, None, None, self.service.seconds())
+
     # Limits
 
     def displace(self, upload: UploadKey) -> Deferred[Any]:

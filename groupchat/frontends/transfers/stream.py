@@ -109,6 +109,8 @@ class TransferStream(Protocol, TimeoutMixin):
         asked = wire_files.parse(line)
         if not peer.trusted and not isinstance(asked, OpenLines | Password):
             raise IllegalMessage("This group has a password: say it first (PASSWORD, or --password-file).")
+        if not isinstance(asked, OpenLines | Password):  # live lines tell it by themselves
+            server.check_ban(peer)
         match asked:
             case OpenLines():
                 lines = server.lines(peer)
