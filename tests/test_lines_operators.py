@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from groupchat.core.commands import Ban, Remove
+from groupchat.core.commands import Ban, OperatorCommand, Remove, SetTopic
 from groupchat.core.limits import PASSWORD_CHECKS, Limits
 from groupchat.wire.lines import HELP
 from groupchat.wire.operators import HELP as FOR_OPERATORS
@@ -29,7 +29,7 @@ class OperatorLinesCase(LobbyTestCase):
         self.assertEqual(caller.ask("/operator sesame"), [NOW_ONE])
         return caller
 
-    def operate(self, command: Ban | Remove) -> None:
+    def operate(self, command: OperatorCommand) -> None:
         command.by = "root"
         self.lobby.service.operate(command)
         self.lobby.settle()
@@ -218,6 +218,13 @@ class RemovedTests(OperatorLinesCase):
             self.assertEqual(heard[-2:], ["no 0 removed", "* You may not be in this group for 10 minutes more: spam"])
             self.assertTrue(again.is_closing)
         self.assertEqual(self.lobby.program("Robot", OTHER_KEY).heard(), [])
+
+    def test_a_banned_address_is_not_shown_the_conversation(self) -> None:
+        self.lobby.ask(1, "2 a secret")
+        self.operate(SetTopic("the plan"))
+        self.operate(Ban("10.0.0.9"))
+        self.assertEqual(self.lobby.call().heard(), ["* This is lobby, a group chat.", "* What is your name?"])
+        self.assertIn("*   Bob: a secret", self.lobby.call("10.0.0.8").heard())
 
     def test_a_banned_address_is_told_why_and_not_asked_again(self) -> None:
         self.operate(Ban("10.0.0.9", why="spam"))

@@ -214,6 +214,10 @@ class Dialogue:
 
     def _greet(self) -> None:
         self._greeted = self._group.history.head
+        if self._group.moderation.ban_of(self._connection.host, None, None, self._service.seconds()):
+            # Only once it says its name is it told why: it may be a program, to which that is said in another form.
+            self._answers.note(listings.introduction(self._service), "What is your name?")
+            return
         if self._registry.greeting[0] != self._greeted:  # it is the same until something happens
             self._registry.greeting = self._greeted, listings.greeting(self._service)
         self._answers.note(*self._registry.greeting[1], "What is your name?")

@@ -15,6 +15,11 @@ Words = list[str | bytes | bytearray]
 """Lines, each without its end."""
 
 
+def introduction(service: GroupService) -> str:
+    """Return the first line of the greeting."""
+    return f"This is {service.settings.name}, a group chat."
+
+
 def greeting(service: GroupService) -> Words:
     """Return the greeting: the last lines that anybody may read, and who is here."""
     group = service.group
@@ -23,7 +28,7 @@ def greeting(service: GroupService) -> Words:
     names = list_of_names(group.names(), count, MAX_NAMES).decode()
     said: Words = ["Said last:", *[b"  " + line for _, line in last]] if last else []
     return [
-        f"This is {service.settings.name}, a group chat.",
+        introduction(service),
         *([topic(service)] if group.moderation.topic else []),
         *said,
         f"Here now: {names}." if count else "Nobody is here yet.",
