@@ -7,6 +7,7 @@ import gzip
 import json
 from typing import Any
 
+from groupchat.core.commands import Ban
 from groupchat.core.errors import Unavailable
 from groupchat.core.limits import MAX_WEB_BODY, PASSWORD_CHECKS, Limits
 from groupchat.frontends.web.request import COOKIE
@@ -474,6 +475,20 @@ class PasswordTests(WebTestCase):
         line.send(b"def")
         self.assertIn(b"HTTP/1.1 201 ", line.heard())
         self.assertEqual(self.shelf.files, {"a": b"abcdef"})
+
+    def test_a_ban_counts_for_requests_that_wait(self) -> None:
+        self.shelf.files["a"] = b"abc"
+        self.ask("POST", "/name", "Alice", Authorization=f"Bearer {KEY}", Cookie=self.trust())
+        self.exhaust()
+        waiting = [
+            self.request(method, "/files/a", body, key=KEY, Authorization=self.right)
+            for method, body in (("GET", None), ("PUT", b"abc"))
+        ]
+        self.lobby.service.operate(Ban(HOST, by="root", why="noise", sure=True))
+        self.pass_time(2)
+        for line in waiting:
+            self.refused(parse(line.heard())[0], 403, "noise")
+        self.assertEqual(len(self.site.uploads), 0)
 
     def test_a_body_does_not_time_out_while_it_waits(self) -> None:
         self.exhaust()

@@ -18,13 +18,18 @@ def dispatch(site: Site, request: Request) -> None:
     _check_head(request)
     site.access.check_origin(request)
     route = _find_route(site, request)
-    if request.path != b"/healthz":
-        _check_ban(site, request, route)
+    _check_ban(site, request, route)
     check = None if route.open else site.access.check_password(request)
     if check is None:
         _begin(site, request, route)
     else:
-        request.postpone(check, partial(_begin, site, request, route))
+        request.postpone(check, partial(_begin_later, site, request, route))
+
+
+def _begin_later(site: Site, request: Request, route: Route) -> None:
+    """Begin a request whose password was checked, which may have taken some time."""
+    _check_ban(site, request, route)
+    _begin(site, request, route)
 
 
 def _begin(site: Site, request: Request, route: Route) -> None:
@@ -45,7 +50,7 @@ def _begin(site: Site, request: Request, route: Route) -> None:
 def _check_ban(site: Site, request: Request, route: Route) -> None:
     """Raise Excluded if the address is banned, or the key. Who has such a key may load the page, which tells why."""
     moderation = site.group.moderation
-    if moderation.bans:
+    if moderation.bans and request.path != b"/healthz":
         moderation.check(request.peer, None, None if route.open else request.secret or None, site.service.seconds())
 
 

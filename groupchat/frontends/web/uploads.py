@@ -37,8 +37,10 @@ def upload(site: Site, request: Request) -> None:
 
 
 async def _receive(site: Site, request: Request, receiving: Upload, owner: FileOwner) -> Answer:
-    session = site.sessions.use(request.secret, request.peer) if owner.member else None
+    session = None
     try:
+        if owner.member:
+            session = site.sessions.use(request.secret, request.peer)
         if request.is_conditional:
             request.check_version(await _version(site, request.name))
         name = await receiving.run(request.name, request.length, None, owner)
