@@ -55,6 +55,12 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(asked(f"/ban {whom}"), Ban(whom, id=7))
             self.assertEqual(asked(f"/unban {whom}"), Unban(whom, id=7))
 
+    def test_an_address_may_end_before_a_colon(self) -> None:
+        for whom in ("192.0.2.7", "192.0.2.0/24", "2001:db8::/32", "::1", "2001:db8::"):
+            self.assertEqual(asked(f"/ban {whom}: 1h spam"), Ban(whom, 3_600, id=7, why="spam"))
+            self.assertEqual(asked(f"/ban {whom}: spam"), Ban(whom, id=7, why="spam"))
+            self.assertEqual(asked(f"/ban {whom}:"), Ban(whom, id=7))
+
     def test_a_line_or_a_range_is_erased(self) -> None:
         self.assertEqual(asked("/erase 307"), Erase(307, 307, id=7))
         self.assertEqual(asked("/erase 307 - 310"), Erase(307, 310, id=7))

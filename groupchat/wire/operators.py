@@ -104,11 +104,8 @@ def _mute(words: str, is_member: IsMember) -> Mute:
 
 def _ban(words: str, is_member: IsMember) -> Ban:
     first, _, rest = words.partition(" ")
-    try:
-        parsed(first)
-        whom, why = first, rest
-    except ValueError:
-        whom, why = _split_before_time(words) or split(words, is_member)
+    address = next(filter(_is_address, (first, first.removesuffix(":"))), None)
+    whom, why = (address, rest) if address else _split_before_time(words) or split(words, is_member)
     first, _, rest = why.strip().partition(" ")
     lasts = _TIME.fullmatch(first)
     if lasts is None:
@@ -117,6 +114,15 @@ def _ban(words: str, is_member: IsMember) -> Ban:
     if not 0 < seconds <= LONGEST:
         raise IllegalMessage("A ban is for good, or for at least 1s and at most 3650d.")
     return Ban(whom, seconds, why=rest.strip())
+
+
+def _is_address(word: str) -> bool:
+    """Return True for an address or a network."""
+    try:
+        parsed(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _split_before_time(words: str) -> tuple[str, str] | None:
