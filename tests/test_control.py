@@ -27,7 +27,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from groupchat.control import Ask, ControlFactory, ControlService
 from groupchat.control.requests import Daemon, ask
 from groupchat.core.commands import Whisper
-from groupchat.core.errors import CannotListen
+from groupchat.core.errors import CannotListen, IllegalMessage
+from groupchat.service.audit import Audit
 from tests.daemon import TWISTD, DaemonTestCase, LineMember
 from tests.test_admin import ADMIN, Result, run
 from tests.test_moderation import OperatorTestCase
@@ -303,6 +304,23 @@ class LogTests(OperatorTestCase):
         self.settle()
         self.successResultOf(running)
         self.assertEqual(shown, ["Bob has joined", "Alice has joined", *(f"Bob: {text}" for text in texts)])
+
+
+class StopTests(OperatorTestCase):
+    def test_it_stops_though_the_audit_trail_is_full(self) -> None:
+        stopped: list[bool] = []
+        audit = Audit(Path("/dev/full"))
+        daemon = Daemon(self.node.service, audit, self.clock, dict, lambda: stopped.append(True), None)
+
+        async def run() -> None:
+            async for _ in ask(daemon, {"do": "stop"}, "root"):
+                pass
+
+        running = ensureDeferred(run())
+        self.settle()
+        self.assertEqual(stopped, [True])
+        words = str(self.failureResultOf(running, IllegalMessage).value)
+        self.assertEqual(words, "It is done, but the audit trail cannot be written: No space left on device.")
 
 
 async def ask_in_vain(request: object, user: str) -> AsyncIterator[dict[str, Any]]:

@@ -236,8 +236,8 @@ def _record(daemon: Daemon, did: str, user: str, **fields: Any) -> None:
 
 
 async def stop(daemon: Daemon, request: Request, user: str) -> AsyncIterator[Item]:
-    daemon.audit.record("stop", user, daemon.service.seconds())
     daemon.clock.callLater(0, daemon.stop)
+    _record(daemon, "stop", user)
     return
     yield {}  # makes this an iterator
 
