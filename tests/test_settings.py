@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import ssl
@@ -178,6 +179,15 @@ class FileTests(FileCase):
             again.parse(before.arguments, {})
             self.assertRaises(UsageError, other.parse, before.arguments, {"password-file": "other"})
         self.assertEqual((again["password"], again.unreadable), (b"sesame", ["password-file"]))
+
+    def test_a_reload_waits_for_no_pipe_and_no_device(self) -> None:
+        before = self.parsed("tcp = 0\n")
+        pipe = self.directory / "pipe"
+        os.mkfifo(pipe)
+        for name in ("password-file", "operator-file"):
+            for path, why in (("/dev/null", "is no regular file"), (pipe, "is no regular file"), ("\0", "no path")):
+                wrong = self.assertRaises(UsageError, Options(before).parse, before.arguments, {name: str(path)})
+                self.assertIn(why, str(wrong))
 
     def test_paths_of_a_reload_count_from_the_first_directory(self) -> None:
         before = self.parsed("tcp = 0\n")

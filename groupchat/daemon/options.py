@@ -6,6 +6,7 @@ import getopt
 import ipaddress
 import os
 import re
+import stat
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -407,8 +408,13 @@ class Options(usage.Options):
         """Return what is in the file that an option names. Raise UsageError."""
         if not self[name]:
             return otherwise
+        path = self.path(self[name])
         try:
-            return read(self.path(self[name]))
+            if self._before is not None and not stat.S_ISREG(path.stat().st_mode):  # the daemon runs, and cannot wait
+                raise usage.UsageError(f"--{name} {self[name]} is no regular file.")
+            return read(path)
+        except ValueError:
+            raise usage.UsageError(f"--{name} {self[name]!r} is no path.") from None
         except OSError as error:
             if isinstance(error, PermissionError) and self._before is not None and self._before[name] == self[name]:
                 self.unreadable.append(name)
