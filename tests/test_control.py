@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -304,6 +305,32 @@ class LogTests(OperatorTestCase):
         self.settle()
         self.successResultOf(running)
         self.assertEqual(shown, ["Bob has joined", "Alice has joined", *(f"Bob: {text}" for text in texts)])
+
+
+class AuditTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name) / "audit"
+        self.audit = Audit(self.path)
+
+    def test_half_a_record_does_not_spoil_the_next(self) -> None:
+        self.path.write_text('{"did": "ba')
+        self.audit.record("stop", "root", 0.0)
+        self.audit.record("reload", "root", 0.0)
+        self.assertEqual([record["did"] for record in self.audit.last(9)], ["stop", "reload"])
+        self.assertEqual(self.path.read_text().count("\n"), 3)
+
+    def test_a_disk_that_becomes_full_is_an_error(self) -> None:
+        write, room = os.write, [10, 0]
+
+        def write_some(handle: int, data: bytes) -> int:
+            if not (some := room.pop(0)):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(handle, data[:some])
+
+        self.patch(os, "write", write_some)
+        self.assertRaises(OSError, self.audit.record, "stop", "root", 0.0)
 
 
 class StopTests(OperatorTestCase):

@@ -70,13 +70,17 @@ class Audit:
             return
         moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         line = json.dumps({"at": moment, "by": by, "did": did, **facts}, ensure_ascii=False) + "\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         handle = os.open(self.path, flags, 0o600)
         try:
-            if os.geteuid() == 0 and not os.fstat(handle).st_size:  # it may be new, and the daemon of another user
+            size = os.fstat(handle).st_size
+            if os.geteuid() == 0 and not size:  # it may be new, and the daemon of another user
                 owner = self.path.with_suffix("").stat()
                 os.fchown(handle, owner.st_uid, owner.st_gid)
-            os.write(handle, line.encode())
+            is_half = size and os.pread(handle, 1, size - 1) != b"\n"  # the record before: the disk was full
+            data = (b"\n" if is_half else b"") + line.encode()
+            while data:
+                data = data[os.write(handle, data) :]
         finally:
             os.close(handle)
 
