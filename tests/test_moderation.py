@@ -276,6 +276,28 @@ class BanTests(OperatorTestCase):
             self.assertIn("is banned", other.why[-1])
         self.assertIn("is banned", self.refusal(self.connection("Pete", OTHER), Rename("Paul")))
 
+    def test_bans_of_names_that_look_alike_end_each_by_itself(self) -> None:
+        """Both are spelled with a Cyrillic letter, or without, and one ban is for a time."""
+        for first, second in (("Paul", "Рaul"), ("Рaul", "Paul")):  # noqa: RUF001
+            self.assertEqual([self.operate(Ban(first)), self.operate(Ban(second, 3600))], ["", ""])
+            self.tick(3700)
+            stranger = Connection(self.node.service)
+            stranger.join("Paul")
+            self.settle()
+            self.assertEqual(stranger.why, ["The name Paul is banned."])
+            self.operate(Ban(second))
+            self.operate(Unban(second))
+            self.assertIsNotNone(self.group.moderation.ban_of_name("Paul", "paul", self.clock.seconds()))
+            self.operate(Unban(first))
+            self.assertEqual(self.refusal(self.connection("Pete"), Rename("Paul")), "")
+            self.operate(Remove("Paul"))
+
+    def test_a_name_banned_anew_in_another_case_can_be_unbanned(self) -> None:
+        for name in ("Paul", "PAUL"):
+            self.operate(Ban(name))
+        self.assertEqual(self.operate(Unban("paul")), "")
+        self.assertEqual(self.connection("Paul").member.name, "Paul")
+
     def test_the_key_of_a_banned_member_is_banned_too(self) -> None:
         self.connection("Paul", KEY)
         self.operate(Ban("Paul"))
