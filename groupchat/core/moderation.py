@@ -45,10 +45,8 @@ def is_in(host: str, network: IPv4Network | IPv6Network) -> bool:
 
 
 def of_seat(secret: str | None, host: str, port: int | None) -> str:
-    """Return the subject for somebody with a seat: its key or, without one, its address of datagrams, or its host."""
-    if secret is not None:
-        return f"key {secret}"
-    return f"udp {host} {port}" if port is not None else f"net {network_of(host)}"
+    """Return the subject for somebody with a seat: its key or, without one, its address of datagrams."""
+    return f"key {secret}" if secret is not None else f"udp {host} {port}"
 
 
 def of_mute(secret: str | None, host: str) -> str:
