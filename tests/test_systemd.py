@@ -71,6 +71,12 @@ class ServiceTests(SynchronousTestCase):
             self.clock.advance(2)
             self.assertEqual(self.manager.told(), ["STATUS=well", "WATCHDOG=1"])
 
+    def test_the_shortest_watchdog_costs_few_reports(self) -> None:
+        self.begin(WATCHDOG_USEC="1")
+        self.manager.told()
+        self.clock.pump([0.01] * 100)
+        self.assertLessEqual(len(self.manager.told()), 3 * 2)
+
     def test_it_is_not_fed_while_the_log_is_silent(self) -> None:
         self.begin()
         self.clock.pump([1.0] * int(SILENT_SECONDS + 10))
@@ -100,7 +106,8 @@ class ServiceTests(SynchronousTestCase):
         self.begin(NOTIFY_SOCKET="/no/such/socket").stopService()
 
     def test_another_process_is_meant(self) -> None:
-        for environment in ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "9" * 30}):
+        other = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}
+        for environment in (other, {"WATCHDOG_USEC": "9" * 30}, {"WATCHDOG_USEC": "-1"}, {"WATCHDOG_USEC": "\u00b2"}):
             service = Systemd(environment, self.clock, lambda: succeed(1), lambda: "")
             self.assertEqual(service._interval, 10.0)
 
