@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.core.errors import Unavailable
-from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd
+from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd, passed_sockets
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, DaemonTestCase, LineMember, UDPMember
 from tests.manager import Ear, Manager, datagrams, listening
@@ -132,6 +132,15 @@ class DaemonTests(DaemonTestCase):
         daemon.stop()
         while not (told := manager.socket.recv(4096)).startswith(b"STOPPING=1"):
             pass
+
+
+class DescriptorTests(SynchronousTestCase):
+    def test_no_child_process_inherits_a_passed_socket(self) -> None:
+        with listening() as opened:
+            opened.set_inheritable(True)
+            (passed,) = passed_sockets([opened.detach()], ["tcp"])["tcp"]
+        self.addCleanup(passed.close)
+        self.assertFalse(passed.get_inheritable())
 
 
 class PassedTests(DaemonTestCase):
