@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.core.errors import Unavailable
+from groupchat.core.errors import CannotStart, Unavailable
 from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd, passed_sockets
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, DaemonTestCase, LineMember, UDPMember
@@ -141,6 +141,11 @@ class DescriptorTests(SynchronousTestCase):
             (passed,) = passed_sockets([opened.detach()], ["tcp"])["tcp"]
         self.addCleanup(passed.close)
         self.assertFalse(passed.get_inheritable())
+
+    def test_a_descriptor_that_is_no_socket_is_refused(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            why = self.assertRaises(CannotStart, passed_sockets, [file.fileno()], ["tcp"])
+        self.assertIn("'tcp' that systemd passes cannot be used: Socket operation on non-socket", str(why))
 
 
 class PassedTests(DaemonTestCase):
