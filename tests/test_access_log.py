@@ -118,6 +118,21 @@ class AccessLogTests(SessionTestCase):
             alice.resume(KEY)
         self.assertEqual(self.logged(), [])
 
+    def test_no_break_is_logged_when_the_seat_ends_with_it(self) -> None:
+        self.start(hold=int(AWAY_SECONDS))
+        self.connected("Alice", KEY).hang_up(hold=True)
+        self.logged()
+        self.tick(AWAY_SECONDS + 1)
+        self.assertEqual(self.logged(), ["10.0.0.9 (tcp): Alice left: did not come back within 5 s"])
+
+    def test_a_member_who_left_is_forgotten(self) -> None:
+        self.start(hold=60)
+        self.connected("Alice", KEY).hang_up(hold=True)
+        self.tick(AWAY_SECONDS + 1)
+        self.assertEqual(len(self.node.service.access_log._away), 1)
+        self.tick(61)
+        self.assertEqual(self.node.service.access_log._away, set())
+
     def test_a_session_that_is_taken_over_is_logged(self) -> None:
         self.connected("Alice", KEY)
         self.logged()
@@ -207,6 +222,21 @@ class AccessLogTests(SessionTestCase):
         alice.ask(Rename("Al"))
         self.node.service.access_log.wrong_password("10.0.0.3", "tcp", "")
         self.assertEqual(self.logged(), ["10.0.0.3 (tcp): wrong password", "10.0.0.9 (tcp): Alice is called Al now"])
+
+    def test_summaries_come_at_most_every_ten_seconds(self) -> None:
+        for _ in range(int(2 * SUMMARY_SECONDS)):
+            for _ in range(PASSWORDS_AT_ONCE + 1):
+                self.node.service.access_log.wrong_password("10.0.0.3", "tcp", "")
+            self.tick(1)
+        self.assertEqual(len([line for line in self.logged() if "left out" in line]), 2)
+
+    def test_a_clock_that_is_set_back_delays_no_summary(self) -> None:
+        for _ in range(2):
+            for _ in range(PASSWORDS_AT_ONCE + 1):
+                self.node.service.access_log.wrong_password("10.0.0.3", "tcp", "")
+            self.clock.rightNow -= 1_000
+            self.node.service.access_log.tick(self.clock.seconds())
+            self.assertIn("left out", self.logged()[-1])
 
     def test_what_was_left_out_is_told_at_the_end(self) -> None:
         for _ in range(PASSWORDS_AT_ONCE + 3):

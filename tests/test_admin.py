@@ -19,6 +19,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
+from typing import Any
 from unittest.mock import patch
 
 from twisted.trial.unittest import TestCase
@@ -30,7 +31,7 @@ from groupchat.core.errors import CannotOpen
 from groupchat.core.events import Event, GuestSaid, Joined, Left, Renamed, Said, Seen, Shared, Whispered
 from groupchat.core.group import Group
 from groupchat.files import disk
-from groupchat.log import tables
+from groupchat.log import database, tables
 from groupchat.log.database import Database
 from groupchat.log.reader import Reader
 from groupchat.service.snapshots import VERSION, Snapshots
@@ -410,6 +411,18 @@ class BackupTests(Files):
         self.bad("backup", self.file, self.directory / "no" / "such", words="No such file or directory")
         for command in ("backup", "repair"):
             self.bad(command, self.file, self.file, words="is there already")
+
+    def test_a_file_that_appears_meanwhile_is_not_overwritten(self) -> None:
+        self.write(*alice(3))
+        real = database.backup
+
+        def backup(*arguments: Any) -> None:
+            real(*arguments)
+            self.to.write_bytes(b"mine")
+
+        with patch.object(database, "backup", backup):
+            self.bad("backup", self.file, self.to, words="is there already")
+        self.assertEqual(self.to.read_bytes(), b"mine")
 
     def spoiled(self, statement: str) -> Result:
         """Return the result of a backup which does this in place of a copy."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import grp
 import json
 import os
 import pwd
+import select
 import shutil
 import socket
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from groupchat.control import Ask, ControlFactory, ControlService
+from groupchat.control import Ask, ControlFactory, ControlService, check_usable, server
 from groupchat.control.requests import Daemon, ask
 from groupchat.core.commands import Whisper
 from groupchat.core.errors import CannotListen, IllegalMessage
@@ -36,6 +38,9 @@ from tests.test_moderation import OperatorTestCase
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 SECONDS = 30.0
+MANY = 2_000
+"""More items than fit into the buffers of a socket."""
+
 reactor: Any = the_reactor
 
 
@@ -285,6 +290,143 @@ class ListeningTests(TestCase):
         self.assertEqual(await self.asked(ask_for_ever), ({"item": {}}, []))
 
 
+class ConnectionTests(TestCase):
+    """One connection to a control socket, with a clock that tests advance."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name) / "control"
+        self.clock = Clock()
+        self.asked = 0
+        self.ended: list[str] = []
+        self.factory = ControlFactory(self.answer, self.clock, self.ended.append)
+        service = ControlService(self.path, "", self.factory, reactor)
+        service.startService()
+        self.addCleanup(service.stopService)
+
+    async def answer(self, request: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield one item or many, or wait for ever."""
+        try:
+            if request["do"] == "wait":
+                await Deferred()
+            while True:
+                self.asked += 1
+                yield {"text": "x" * 10_000}
+                if request["do"] == "one" or self.asked == MANY:
+                    break
+        finally:
+            self.ended.append(request["do"])
+
+    async def connected(self) -> socket.socket:
+        """Return a client that never blocks, once its connection is accepted."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.connect(str(self.path))
+        client.setblocking(False)
+        await self.until(lambda: len(self.factory.connections) == 1)
+        return client
+
+    def ask(self, client: socket.socket, do: str) -> None:
+        client.send(json.dumps({"version": 1, "do": do}).encode() + b"\n")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        until = time.monotonic() + SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), until)
+            await deferLater(reactor, 0.01)
+
+    async def turns(self) -> None:
+        """Let the reactor do all that it can do now."""
+        for _ in range(100):
+            await deferLater(reactor, 0)
+
+    async def test_a_silent_connection_is_closed(self) -> None:
+        client = await self.connected()
+        self.clock.advance(server.SECONDS - 1)
+        await self.turns()
+        self.ask(client, "one")
+        await self.until(lambda: self.ended == ["one"])
+        await self.turns()
+        self.clock.advance(server.SECONDS - 1)
+        await self.turns()
+        self.assertEqual(len(self.factory.connections), 1)
+        self.clock.advance(1)
+        await self.until(lambda: not self.factory.connections)
+
+    async def test_an_answer_may_take_longer_than_silence(self) -> None:
+        client = await self.connected()
+        self.ask(client, "wait")
+        await self.turns()
+        self.clock.pump([1.0] * 2 * int(server.SECONDS))
+        await self.turns()
+        self.assertEqual((len(self.factory.connections), self.ended), (1, []))
+
+    async def test_no_more_is_answered_than_the_client_reads(self) -> None:
+        client = await self.connected()
+        self.ask(client, "all")
+        await self.until(lambda: self.asked > 0)
+        await self.turns()
+        before = self.asked
+        self.assertLess(before, MANY - 100)
+        while before + 50 > self.asked:
+            if select.select([client], [], [], 0)[0]:
+                client.recv(65_536)
+            await deferLater(reactor, 0)
+        self.clock.advance(server.SECONDS)
+        await self.until(lambda: not self.factory.connections)
+        self.assertEqual(self.ended, ["all"])
+
+    async def test_no_more_is_read_than_is_answered(self) -> None:
+        client = await self.connected()
+        self.ask(client, "wait")
+        sent = blocked = 0
+        while blocked < 100:
+            try:
+                sent += client.send(b"{}\n" * 20_000)
+                blocked = 0
+            except BlockingIOError:
+                blocked += 1
+            self.assertLess(sent, 16 << 20)
+            await deferLater(reactor, 0)
+
+    async def test_a_question_ends_with_its_client(self) -> None:
+        client = await self.connected()
+        self.ask(client, "wait")
+        await self.turns()
+        for _ in range(3):
+            self.clock.advance(server.WATCH_SECONDS)
+        self.assertEqual(len(self.factory.connections), 1)
+        client.close()
+        self.clock.advance(server.WATCH_SECONDS)
+        await self.until(lambda: not self.factory.connections)
+        self.assertEqual(self.ended, ["wait"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class UsableTests(SynchronousTestCase):
+    """What is checked before the daemon starts, for a user who is not root."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="groupchat-test-")
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name) / "control"
+        for name, value in (("geteuid", 1_000), ("getegid", 1_000), ("getgroups", [])):
+            self.patch(os, name, lambda value=value: value)
+
+    def test_a_group_of_others_cannot_be_given_it(self) -> None:
+        name = grp.getgrgid(0).gr_name
+        why = self.assertRaises(CannotListen, check_usable, self.path, name)
+        self.assertIn(f"only a member of the group {name} can give it away", str(why))
+        self.patch(os, "getgroups", lambda: [0])
+        check_usable(self.path, name)
+
+    def test_a_directory_of_others_cannot_have_it(self) -> None:
+        self.patch(os, "access", lambda path, mode, effective_ids: False)
+        why = self.assertRaises(CannotListen, check_usable, self.path, "")
+        self.assertIn("no directory that the daemon may write to", str(why))
+
+
 class LogTests(OperatorTestCase):
     """The request `log`, in memory."""
 
@@ -399,8 +541,6 @@ class StartTests(DaemonTestCase):
         self.assertEqual(result.returncode, 0, result)
 
     def test_a_group_of_users_may_use_it(self) -> None:
-        import grp
-
         group = grp.getgrgid(os.getgid())
         daemon = self.start("--control-group", group.gr_name)
         found = Path(daemon.directory.name, "groupchat.sqlite.control").stat()

@@ -13,13 +13,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.core.commands import Erase, SayAsGuest, Share, Whisper
-from groupchat.core.errors import Unavailable
+from groupchat.core.commands import Erase, Say, SayAsGuest, Share, Whisper
+from groupchat.core.errors import NotNow, Unavailable
 from groupchat.core.events import GuestSaid, Said, Shared
 from groupchat.core.history import BLOCK, History
 from groupchat.core.limits import MAX_ERASED
 from groupchat.core.notices import ERASED
 from groupchat.log.memory import MemoryLog, Store
+from groupchat.service.eraser import RETRY_SECONDS
 from tests.connections import KEY, Connection
 from tests.durable import DurableNode
 from tests.logs import FailingLog
@@ -206,6 +207,85 @@ class PortionTests(OperatorTestCase):
         self.patch(History, "place", counted)
         self.erase()
         self.assertLess(looked_up, 10 * MAX_ERASED)
+
+
+class SlowLog(MemoryLog):
+    """A log in which a test decides how each replacement of an entry ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replacing: list[Deferred[None]] = []
+
+    def replace(self, position: int, events: object) -> Deferred[None]:
+        self.replacing.append(Deferred())
+        return self.replacing[-1]
+
+
+class SlowTests(OperatorTestCase):
+    """The eraser, while a log takes its time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.log = SlowLog()
+        self.use(Node(self.log, self.clock))
+        self.node.ask(1, "1 Bob")
+        for text in ("one", "two"):
+            self.node.ask(1, f"2 {text}")
+        self.root = Connection(self.node.service)
+        self.assertEqual(self.operate(Erase(2, 3)), "")
+        self.done = self.node.service.eraser.done()
+
+    def test_it_is_done_once_every_entry_is_replaced(self) -> None:
+        for number in (1, 2):
+            self.assertNoResult(self.done)
+            self.assertEqual(len(self.log.replacing), number)
+            self.log.replacing[-1].callback(None)
+        self.assertIsNone(self.successResultOf(self.done))
+
+    def test_nothing_more_begins_after_a_stop(self) -> None:
+        self.node.service.eraser.stop()
+        self.log.replacing[0].callback(None)
+        self.assertEqual(len(self.log.replacing), 1)
+        for done in (self.done, self.node.service.eraser.done()):
+            self.failureResultOf(done, NotNow)
+
+    def test_a_bug_is_logged_and_it_is_tried_again(self) -> None:
+        self.log.replacing[0].errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertNoResult(self.done)
+        self.clock.advance(RETRY_SECONDS)
+        for number in (1, 2):
+            self.log.replacing[number].callback(None)
+        self.assertIsNone(self.successResultOf(self.done))
+
+    def test_a_shared_file_is_removed_before_its_name_is_forgotten(self) -> None:
+        for number in (0, 1):
+            self.log.replacing[number].callback(None)
+        removed: list[str] = []
+        removing: Deferred[None] = Deferred()
+
+        def remove(name: str) -> Deferred[None]:
+            removed.append(name)
+            return removing
+
+        self.node.service.eraser.remove_file = remove
+        alice = self.connection("Alice", KEY)
+        self.assertEqual(self.refusal(alice, Share("a.txt", 3, alice.member.id)), "")
+        self.assertEqual(self.operate(Erase(5, 5)), "")
+        self.assertEqual((removed, len(self.log.replacing)), (["a.txt"], 2))
+        removing.callback(None)
+        self.assertEqual(len(self.log.replacing), 3)
+
+    def test_an_entry_is_replaced_once_for_all_its_lines(self) -> None:
+        for number in (0, 1):
+            self.log.replacing[number].callback(None)
+        self.connection("Alice", KEY).ask(Say("one"), Say("two"), Say("three"))
+        self.settle()
+        self.assertEqual(self.operate(Erase(5, 7)), "")
+        done = self.node.service.eraser.done()
+        self.assertEqual(len(self.log.replacing), 3)
+        self.log.replacing[2].callback(None)
+        self.assertIsNone(self.successResultOf(done))
 
 
 class RestartTests(OperatorTestCase):

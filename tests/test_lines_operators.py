@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from groupchat.core.commands import Ban, OperatorCommand, Remove, SetTopic
 from groupchat.core.limits import PASSWORD_CHECKS, Limits
 from groupchat.wire.lines import HELP
 from groupchat.wire.operators import HELP as FOR_OPERATORS
-from tests.lobby import KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
+from tests.lobby import CANNOT, KEY, OTHER_KEY, Caller, Lobby, LobbyTestCase
 
 PASSWORDS = (b":sesame", b"bob:open")
 NOW_ONE = "* You are an operator now: /help lists what you can do."
@@ -80,6 +80,12 @@ class PasswordTests(OperatorLinesCase):
         self.lobby.clock.advance(1)
         self.lobby.settle()
         self.assertEqual([*self.lobby.service.group.names()], ["Bob"])
+
+    def test_who_is_removed_meanwhile_is_not_told_of_the_password(self) -> None:
+        alice = self.lobby.enter("Alice")
+        alice.ask(*[f"/operator {number}" for number in range(PASSWORD_CHECKS[0] + 1)])
+        self.operate(Remove("Alice", why="spam"))
+        self.assertEqual(alice.heard(), ["* You were removed: spam"])
 
     def test_a_program_becomes_one_too(self) -> None:
         robot = self.lobby.program("Robot")
@@ -170,6 +176,24 @@ class CommandTests(OperatorLinesCase):
         erased = "* Erased: 1 text. The daemon has no file with it any more."
         more = "* Backups that were made before may have it: ask whoever runs this group."
         self.assertEqual(alice.heard(), [erased, more, "* There is no topic."])
+
+    def test_an_erasure_tells_of_what_a_restore_kept(self) -> None:
+        alice = self.operator()
+        self.lobby.ask(1, "2 secret")
+        alice.heard()
+        self.patch(self.lobby.service.audit, "kept_aside", lambda: ["copy"])
+        self.assertIn(
+            "* Backups that were made before may have it: ask whoever runs this group.", alice.ask("/erase 3")
+        )
+
+    def test_a_bug_in_an_erasure_is_logged_and_answered(self) -> None:
+        alice = self.operator()
+        self.lobby.ask(1, "2 secret")
+        alice.heard()
+        self.patch(self.lobby.service.eraser, "done", lambda: fail(ZeroDivisionError()))
+        answers = [f"* {CANNOT}", "* There is no topic."]
+        self.assertEqual(alice.ask("/erase 3", "/topic")[-2:], answers)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_erase_goes_on_beyond_one_portion(self) -> None:
         alice = self.operator()

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.core import moderation
+from groupchat.core import moderation, operating
 from groupchat.core.commands import (
     Announce,
     Ban,
@@ -112,6 +112,17 @@ class RemoveTests(OperatorTestCase):
     def test_who_is_not_there_cannot_be_removed(self) -> None:
         self.assertEqual(self.operate(Remove("Nobody")), "Nobody here is called Nobody.")
 
+    def test_a_removal_without_a_key_refuses_nobody(self) -> None:
+        self.connection("Alice")
+        self.assertEqual(self.operate(Remove("Alice")), "")
+        self.assertEqual(self.group.moderation.bans, {})
+        self.assertEqual(self.connection("Carol").member.name, "Carol")
+
+    def test_a_reason_is_checked_as_a_text(self) -> None:
+        for command in (Remove("Bob", why="a\nb"), Mute("Bob", why="a\nb"), Ban("Bob", why="a\nb")):
+            self.assertIn("control characters", self.operate(command), command)
+        self.assertEqual(self.names(), ["Bob"])
+
     def test_only_operators_can_remove(self) -> None:
         alice = self.connection("Alice", KEY)
         self.assertIn("Only an operator", self.refusal(alice, Remove("Bob")))
@@ -189,6 +200,29 @@ class MuteTests(OperatorTestCase):
         self.operate(Unmute("Bob"))
         self.assertEqual(self.operate(Unmute("Bob")), "Bob is not muted.")
 
+    def test_the_mute_of_who_left_ends_by_any_spelling(self) -> None:
+        alice = self.connection("Alice", KEY)
+        self.operate(Mute("Alice"))
+        alice.hang_up(hold=False)
+        self.settle()
+        self.assertEqual(self.operate(Unmute("ALICE")), "")
+        self.assertEqual(self.group.moderation.mutes, {})
+
+    def test_mutes_have_a_largest_number(self) -> None:
+        self.patch(operating, "MAX_BANS", 2)
+        for name, host in (("Alice", "10.0.0.2"), ("Carol", "10.0.0.3")):
+            self.connection(name, host=host)
+        self.assertEqual([self.operate(Mute(name)) for name in ("Alice", "Carol")], ["", ""])
+        self.assertEqual(self.operate(Mute("Bob")), "There are 2 mutes already: end some of them first.")
+        self.operate(Unmute("Alice"))
+        self.assertEqual(self.operate(Mute("Bob")), "")
+
+    def test_a_mute_counts_for_guests_of_the_same_network(self) -> None:
+        self.connection("Alice", KEY, host="2001:db8::1")
+        self.operate(Mute("Alice"))
+        guest = Connection(self.node.service, "2001:db8::ffff")
+        self.assertIn("muted", self.refusal(guest, SayAsGuest("Ally", "hi")))
+
 
 class BanTests(OperatorTestCase):
     def test_a_ban_of_an_address_ends_its_seats(self) -> None:
@@ -242,6 +276,28 @@ class BanTests(OperatorTestCase):
             self.assertIn("is banned", other.why[-1])
         self.assertIn("is banned", self.refusal(self.connection("Pete", OTHER), Rename("Paul")))
 
+    def test_bans_of_names_that_look_alike_end_each_by_itself(self) -> None:
+        """Both are spelled with a Cyrillic letter, or without, and one ban is for a time."""
+        for first, second in (("Paul", "Рaul"), ("Рaul", "Paul")):  # noqa: RUF001
+            self.assertEqual([self.operate(Ban(first)), self.operate(Ban(second, 3600))], ["", ""])
+            self.tick(3700)
+            stranger = Connection(self.node.service)
+            stranger.join("Paul")
+            self.settle()
+            self.assertEqual(stranger.why, ["The name Paul is banned."])
+            self.operate(Ban(second))
+            self.operate(Unban(second))
+            self.assertIsNotNone(self.group.moderation.ban_of_name("Paul", "paul", self.clock.seconds()))
+            self.operate(Unban(first))
+            self.assertEqual(self.refusal(self.connection("Pete"), Rename("Paul")), "")
+            self.operate(Remove("Paul"))
+
+    def test_a_name_banned_anew_in_another_case_can_be_unbanned(self) -> None:
+        for name in ("Paul", "PAUL"):
+            self.operate(Ban(name))
+        self.assertEqual(self.operate(Unban("paul")), "")
+        self.assertEqual(self.connection("Paul").member.name, "Paul")
+
     def test_the_key_of_a_banned_member_is_banned_too(self) -> None:
         self.connection("Paul", KEY)
         self.operate(Ban("Paul"))
@@ -268,6 +324,46 @@ class BanTests(OperatorTestCase):
         self.assertEqual(self.names(), ["Bob", "Alice"])
         self.tick(61)
         self.assertEqual(self.group.moderation.bans, {})
+
+    def test_a_ban_is_over_at_its_last_moment(self) -> None:
+        decisions = Moderation()
+        decisions.ban(Banned(moderation.of_network("10.0.0.9"), "", 100, "root", "", 0.0))
+        self.assertIsNotNone(decisions.ban_of("10.0.0.9", None, None, 99.9))
+        self.assertIsNone(decisions.ban_of("10.0.0.9", None, None, 100))
+        decisions.forget(99.9)
+        self.assertEqual(len(decisions.bans), 1)
+        decisions.forget(100)
+        self.assertEqual(decisions.bans, {})
+
+    def test_a_ban_counts_for_a_host_that_was_let_in_before(self) -> None:
+        decisions = Moderation()
+        decisions.ban(Banned(moderation.of_network("192.0.2.1"), "", FOREVER, "root", "", 0.0))
+        self.assertIsNone(decisions.ban_of("192.0.2.7", None, None, 1.0))
+        decisions.ban(Banned(moderation.of_network("192.0.2.7"), "", FOREVER, "root", "", 0.0))
+        self.assertIsNotNone(decisions.ban_of("192.0.2.7", None, None, 1.0))
+
+    def test_the_time_that_is_left_is_rounded_up(self) -> None:
+        stranger = Connection(self.node.service, "192.0.2.7")
+        for seconds, words in [(5, "1 minute"), (61, "2 minutes"), (3_601, "2 hours"), (86_401, "2 days")]:
+            self.operate(Ban("192.0.2.7", seconds))
+            stranger.join("Alice")
+            self.settle()
+            self.assertEqual(stranger.why[-1], f"You may not be in this group for {words} more.")
+
+    def test_a_shorter_ban_does_not_end_a_longer_one(self) -> None:
+        for seconds in (None, 3600):
+            self.assertEqual(self.operate(Ban("192.0.2.7", seconds)), "")
+        (ban,) = self.group.moderation.bans.values()
+        self.assertEqual(ban.until, FOREVER)
+
+    def test_bans_in_force_have_a_largest_number(self) -> None:
+        self.patch(operating, "MAX_BANS", 2)
+        for whom in ("192.0.2.1", "192.0.2.2"):
+            self.assertEqual(self.operate(Ban(whom, 10)), "")
+        self.assertEqual(self.operate(Ban("192.0.2.3")), "There are 2 bans already: end some of them first.")
+        self.tick(10)
+        self.assertEqual(len(self.group.moderation.bans), 2)
+        self.assertEqual(self.operate(Ban("192.0.2.3")), "")
 
     def test_everybody_is_banned_only_on_purpose(self) -> None:
         self.connection("Alice", KEY, host="10.0.0.2")
@@ -326,6 +422,7 @@ class OperatorTests(OperatorTestCase):
         self.assertEqual(self.operate(SetTopic("Lunch at 12")), "That is the topic already.")
         self.assertEqual(self.operate(SetTopic("")), "")
         self.assertEqual(self.polled(), ["* There is no topic any more"])
+        self.assertEqual(self.operate(SetTopic("x" * 400)), "")
         self.assertEqual(self.operate(SetTopic("x" * 401)), "A topic has at most 400 characters.")
         self.assertIn("control characters", self.operate(SetTopic("a\nb")))
 

@@ -11,7 +11,7 @@ from groupchat.core.commands import Join
 from groupchat.core.errors import IllegalMessage, NotNow, TooFast
 from groupchat.core.events import Joined, Left
 from groupchat.core.limits import BURST, Limits, Settings
-from groupchat.core.networks import network_of
+from groupchat.core.networks import network_of, parsed
 from groupchat.core.pace import Pace
 from groupchat.core.rules import Rules
 from groupchat.frontends.connections import Quota, Refused
@@ -35,6 +35,14 @@ class NetworkTests(SynchronousTestCase):
             self.assertEqual(network_of(host), host)
             self.assertEqual(network_of(f"::ffff:{host}"), host)
         self.assertEqual(network_of("::ffff:a00:1"), "10.0.0.1")
+
+    def test_networks_of_mapped_addresses_are_networks_of_ipv4(self) -> None:
+        for network, expected in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+        ]:
+            self.assertEqual(str(parsed(network)), expected)
 
     def test_zones_are_kept(self) -> None:
         self.assertEqual(network_of("fe80::1%2"), "fe80::/64%2")

@@ -33,6 +33,10 @@ class TextTests(Case):
         (line,) = self.lines
         self.assertRegex(line, r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[warn\] Bob is late\Z")
 
+    def test_an_event_without_a_text_is_no_line(self) -> None:
+        self.logger(as_json=False).info("")
+        self.assertEqual(self.lines, [])
+
     def test_no_line_can_be_forged(self) -> None:
         self.logger(as_json=False).info("{name} joined", name=HOSTILE)
         first, second = self.lines

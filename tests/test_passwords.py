@@ -147,6 +147,15 @@ class PasswordChecksTests(SynchronousTestCase):
         self.checks.forget_old()
         self.assertEqual((self.checks._queues, self.checks._plan, self.clock.getDelayedCalls()), ({}, [], []))
 
+    def test_a_host_in_the_plan_is_not_forgotten(self) -> None:
+        for host in range(ALL_PASSWORD_CHECKS):
+            self.guess(f"10.0.1.{host}", 1)
+        self.check(HOST, "gone", b"sesame").cancel()
+        self.checks.forget_old()
+        self.clock.advance(1)
+        self.check(HOST, "owner", b"sesame")
+        self.assertEqual(self.done[-1], ("owner", True))
+
     def test_nothing_is_checked_after_the_stop(self) -> None:
         self.assertEqual(self.guess(HOST, AT_ONCE + 1), AT_ONCE)
         self.checks.stop()

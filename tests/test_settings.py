@@ -21,6 +21,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from groupchat.daemon.config_file import MAX_SIZE
+from groupchat.daemon.configuration import Configuration
 from groupchat.daemon.options import GROUPS, NEEDS_RESTART, Options
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, Daemon, LineMember, UDPMember
@@ -151,11 +152,19 @@ class FileTests(FileCase):
         ]:
             self.assertIn(f", line {line}: ", self.wrong(content))
 
+    def test_lines_may_end_as_on_windows(self) -> None:
+        options = self.parsed("rate = 7\r\nweb-host = [\r\n  'a',\r\n  'b']\r\nhold = 9\r\n")
+        self.assertEqual((options["rate"], options["web-host"], options["hold"]), (7, ["a", "b"], 9))
+        self.assertIn(", line 3: there is no setting 'x'", self.wrong("rate = 7\r\n\r\nx = 1\r\n"))
+
     def test_other_files_are_refused(self) -> None:
+        os.mkfifo(self.directory / "pipe")
         for path, words in [
             (self.directory, "Is a directory"),
             ("/dev/zero", "is no regular file"),
             ("/no", "No such"),
+            (self.directory / "pipe", "is no regular file"),
+            ("a\0b", "--config must name a file"),
         ]:
             why = self.assertRaises(UsageError, Options().parse, ["--config", str(path)], {})
             self.assertIn(words, str(why))
@@ -197,6 +206,30 @@ class FileTests(FileCase):
         options.directory = "/a:b"
         expected = "ssl:0:privateKey=/a\\:b/key.pem:certKey=/etc/cert.pem:extraCertChain=/a\\:b/b\\:c.pem"
         self.assertEqual(options.endpoint(where), expected)
+
+
+class ConfigurationTests(FileCase):
+    """The settings without a daemon."""
+
+    def configuration(self, content: str, *arguments: str) -> Configuration:
+        return Configuration(self.parsed(content, *arguments), {}, lambda options: (lambda: None, []))
+
+    def test_a_value_stays_when_another_is_set(self) -> None:
+        configuration = self.configuration("rate = 7\n")
+        for name in ("rate", "hold", "release"):
+            configuration.set(name, "10")
+        configuration.set("hold", "")
+        found = {item["name"]: item["value"] for item in configuration.listing() if item["source"] == "set"}
+        self.assertEqual(found, {"rate": "10", "release": "10"})
+
+    def test_a_file_that_may_no_longer_be_read_is_told(self) -> None:
+        secret = self.directory / "secret"
+        secret.write_text("sesame\n")
+        configuration = self.configuration("tcp = 0\n", "--password-file", str(secret))
+        with patch("groupchat.daemon.options._password", side_effect=PermissionError(13, "Permission denied")):
+            (change,) = configuration.reload()
+        self.assertEqual((change["name"], change["state"]), ("password-file", "kept"))
+        self.assertIn("may not read the file any more", change["text"])
 
 
 class SettingsCase(TestCase):

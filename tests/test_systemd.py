@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupchat.core.errors import Unavailable
-from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd
+from groupchat.core.errors import CannotStart, Unavailable
+from groupchat.daemon.systemd import KINDS, SILENT_SECONDS, Systemd, passed_sockets
 from tests.certificates import make_certificate
 from tests.daemon import SECONDS, DaemonTestCase, LineMember, UDPMember
 from tests.manager import Ear, Manager, datagrams, listening
@@ -71,6 +71,12 @@ class ServiceTests(SynchronousTestCase):
             self.clock.advance(2)
             self.assertEqual(self.manager.told(), ["STATUS=well", "WATCHDOG=1"])
 
+    def test_the_shortest_watchdog_costs_few_reports(self) -> None:
+        self.begin(WATCHDOG_USEC="1")
+        self.manager.told()
+        self.clock.pump([0.01] * 100)
+        self.assertLessEqual(len(self.manager.told()), 3 * 2)
+
     def test_it_is_not_fed_while_the_log_is_silent(self) -> None:
         self.begin()
         self.clock.pump([1.0] * int(SILENT_SECONDS + 10))
@@ -100,7 +106,8 @@ class ServiceTests(SynchronousTestCase):
         self.begin(NOTIFY_SOCKET="/no/such/socket").stopService()
 
     def test_another_process_is_meant(self) -> None:
-        for environment in ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "9" * 30}):
+        other = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}
+        for environment in (other, {"WATCHDOG_USEC": "9" * 30}, {"WATCHDOG_USEC": "-1"}, {"WATCHDOG_USEC": "\u00b2"}):
             service = Systemd(environment, self.clock, lambda: succeed(1), lambda: "")
             self.assertEqual(service._interval, 10.0)
 
@@ -125,6 +132,20 @@ class DaemonTests(DaemonTestCase):
         daemon.stop()
         while not (told := manager.socket.recv(4096)).startswith(b"STOPPING=1"):
             pass
+
+
+class DescriptorTests(SynchronousTestCase):
+    def test_no_child_process_inherits_a_passed_socket(self) -> None:
+        with listening() as opened:
+            opened.set_inheritable(True)
+            (passed,) = passed_sockets([opened.detach()], ["tcp"])["tcp"]
+        self.addCleanup(passed.close)
+        self.assertFalse(passed.get_inheritable())
+
+    def test_a_descriptor_that_is_no_socket_is_refused(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            why = self.assertRaises(CannotStart, passed_sockets, [file.fileno()], ["tcp"])
+        self.assertIn("'tcp' that systemd passes cannot be used: Socket operation on non-socket", str(why))
 
 
 class PassedTests(DaemonTestCase):

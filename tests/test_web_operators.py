@@ -114,6 +114,11 @@ class CommandTests(OperatorTestCase):
         self.assertEqual(self.told(), ["* The topic is: Cats"])
         self.assertEqual(self.get("/me").json["topic"], "Cats")
 
+    def test_a_line_may_have_its_reason_in_it(self) -> None:
+        self.done("/mute Bob noise")
+        (mute,) = self.lobby.service.group.moderation.mutes.values()
+        self.assertEqual((mute.shown, mute.by, mute.why), ("Bob", "Alice", "noise"))
+
     def test_why_is_not_taken_for_a_time(self) -> None:
         self.assertEqual(self.done("/ban Eve:", why="1d of spam"), "Eve is banned, until /unban Eve.")
         (ban,) = self.lobby.service.group.moderation.bans.values()

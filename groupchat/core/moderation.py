@@ -45,10 +45,8 @@ def is_in(host: str, network: IPv4Network | IPv6Network) -> bool:
 
 
 def of_seat(secret: str | None, host: str, port: int | None) -> str:
-    """Return the subject for somebody with a seat: its key or, without one, its address of datagrams, or its host."""
-    if secret is not None:
-        return f"key {secret}"
-    return f"udp {host} {port}" if port is not None else f"net {network_of(host)}"
+    """Return the subject for somebody with a seat: its key or, without one, its address of datagrams."""
+    return f"key {secret}" if secret is not None else f"udp {host} {port}"
 
 
 def of_mute(secret: str | None, host: str) -> str:
@@ -65,7 +63,7 @@ class Moderation:
         self.topic = ""
         self.facts: dict[str, str] = {}
         self.only_operators_post = False  # as a fact says
-        self._looks: dict[str, str] = {}  # the subjects of banned names, by skeleton
+        self._looks: dict[str, dict[str, None]] = {}  # the subjects of banned names, by skeleton
         self._networks: dict[
             tuple[int, int], dict[int, str]
         ] = {}  # those of networks: by version and length, then bits
@@ -99,9 +97,10 @@ class Moderation:
     def ban(self, event: Banned) -> None:
         """Put a ban in force, unless there is a longer one."""
         before = self.bans.get(event.subject)
-        if before is None:
-            self._index(event.subject, event.shown, added=True)
         if before is None or before.until <= event.until:
+            if before is not None:
+                self._index(before.subject, before.shown, added=False)
+            self._index(event.subject, event.shown, added=True)
             self.bans[event.subject] = event
 
     def removed(self, event: Removed, secret: str | None, host: str, port: int | None) -> None:
@@ -168,7 +167,8 @@ class Moderation:
 
     def ban_of_name(self, shown: str, key: str, now: float) -> Banned | None:
         """Return the ban of a name, if any."""
-        subjects = [self._looks.get(skeleton, "") for skeleton in skeletons(shown, key)] if self._looks else []
+        looks = skeletons(shown, key) if self._looks else ()
+        subjects = [subject for skeleton in looks for subject in self._looks.get(skeleton, ())]
         return next(self._in_force(subjects, now), None)
 
     def mute(self, secret: str | None, host: str) -> Muted | None:
@@ -212,9 +212,11 @@ class Moderation:
         elif kind == "name":
             for skeleton in skeletons(shown, value):
                 if added:
-                    self._looks[skeleton] = subject
-                elif self._looks.get(skeleton) == subject:
-                    del self._looks[skeleton]
+                    self._looks.setdefault(skeleton, {})[subject] = None
+                else:
+                    del self._looks[skeleton][subject]
+                    if not self._looks[skeleton]:
+                        del self._looks[skeleton]
 
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))

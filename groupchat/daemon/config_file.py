@@ -85,7 +85,7 @@ def _text(path: Path) -> str:
     if len(data) > MAX_SIZE:
         raise UsageError(f"{path} has more than {MAX_SIZE} bytes.")
     try:
-        return data.decode().replace("\r\n", "\n")
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UsageError(f"{path}, line {line}: that is not UTF-8.") from None
