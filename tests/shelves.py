@@ -336,6 +336,7 @@ class MemoryResumed(MemoryReceiving):
         if self._checksum not in (None, sha1(self._data[len(self._announced.data) :]).digest()):
             self._end("drop")
             return fail(WrongChecksum("It is another."))
+        self._checksum = None
         if len(self._data) < self._announced.size:
             self._keep()
             return self._shelf.later(str)
@@ -356,6 +357,6 @@ class MemoryResumed(MemoryReceiving):
         return succeed(None)
 
     def _keep(self) -> None:
-        if self._checksum is None or len(self._data) == self._announced.size:
+        if self._checksum is None:
             self._announced.data[:] = self._data
         self._end("keep")

@@ -216,7 +216,7 @@ class PartFolder:
                 self._unlink(match[0])
             else:
                 records[match[1]] = self._load_record(match[0])
-        for name in names:
+        for name in filter(_PART.fullmatch, names):
             status = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
             part = _part(name, status, records)
             if part is None:

@@ -35,9 +35,9 @@ class ResumedUploads:
         """End the request that sends a part of this upload: its connection may be gone without notice."""
         while (found := self._under_way.get(key)) is not None:
             upload, waiting = found
-            upload.stop()
             ended: Deferred[None] = Deferred()
             waiting.append(ended)
+            upload.stop()  # it may end at once
             await ended
 
     @contextmanager
