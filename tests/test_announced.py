@@ -59,7 +59,7 @@ class AnnouncedTestCase(ShelfTestCase):
         for receiving in contents.uploads._under_way.values():
             assert receiving is not None
             receiving._file = None
-        return self.restart()  # type: ignore[no-any-return]
+        return self.restart()
 
     def records(self) -> int:
         return len(list(self.folder.glob("*.upload")))

@@ -85,7 +85,7 @@ class ProtocolTests(ResumableTestCase):
         self.join()
 
     def test_options_say_what_there_is(self) -> None:
-        for path in ("/uploads", "/uploads/x"):
+        for path in ("/uploads", "/uploads/", "/uploads/x"):
             reply = self.tells("OPTIONS", path, Tus_Resumable="")
             self.assertEqual(reply.status, 204)
             found = [
@@ -398,7 +398,7 @@ class PasswordTests(ResumableTestCase):
     limits = Limits(password=b"sesame")
 
     def test_guests_need_the_password_for_each_request(self) -> None:
-        basic = {"Authorization": f"Basic {b64encode(b'cron:sesame').decode()}"}
+        basic: dict[str, Any] = {"Authorization": f"Basic {b64encode(b'cron:sesame').decode()}"}
         self.assertEqual(self.create(key="").status, 401)
         path = self.begun(key="", **basic)
         self.assertEqual(self.send(path, DATA, 0, key="").status, 401)
@@ -444,7 +444,8 @@ class HostileTests(ResumableTestCase):
             self.assertEqual(self.shelf.announced[path.rpartition("/")[2]].name, name)
 
     def test_extensions_that_are_missing_are_refused(self) -> None:
-        for header in ({"Upload_Concat": "partial"}, {"Upload_Concat": "final;/a"}, {"Upload_Defer_Length": "1"}):
+        for name, value in (("Upload_Concat", "partial"), ("Upload_Concat", "final;/a"), ("Upload_Defer_Length", "1")):
+            header: dict[str, Any] = {name: value}
             self.refused(self.create(**header), 400, "extension")
 
     def test_a_body_with_the_creation_is_refused(self) -> None:

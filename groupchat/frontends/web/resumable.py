@@ -50,8 +50,10 @@ def routes() -> Routes:
     def route(handler: Handler, takes: int = 0) -> Route:
         return Route(handler, takes=takes, headers=_RESUMABLE)
 
+    created = {"OPTIONS": route(_options), "POST": route(_create)}
     return {
-        "/uploads": {"OPTIONS": route(_options), "POST": route(_create)},
+        "/uploads": created,
+        "/uploads/": created,
         "/uploads/*": {
             "OPTIONS": route(_options),
             "HEAD": route(_status),
