@@ -16,9 +16,10 @@ from tests.slow import slow
 HERE = Path(__file__).parent / "browser"
 STATIC = HERE.parent.parent / "groupchat" / "frontends" / "web" / "static"
 SECONDS = 600
-MAX_BYTES = 80_500
+MAX_BYTES = 85_000
 """The bound of all files of the page, which are 30 KB when sent with gzip. One stream for all tabs, and a page that
-works without storage and cookies, take 11 KB of it; what operators do, and what becomes of it on each page, 8 KB."""
+works without storage and cookies, take 11 KB of it; what operators do, and what becomes of it on each page, 8 KB;
+uploads that go on where they broke, 4 KB."""
 
 
 class BrowserTestCase(TestCase):
