@@ -41,7 +41,7 @@ BOUNDED = {
     "wire.files": {"digits", "at"},
     "frontends.web.chunks": {"size[1]"},
     "frontends.web.preconditions": {"version.at"},
-    "files.disk": {"match[2]"},
+    "files.parts": {"match[2]"},
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},
     "client.files.requests": {"count", "entry[1]", "entry[3]", "clamp_time(int(entry[3]))", "begin", "size", "offset"},

@@ -266,12 +266,19 @@ class BrokenTests(ResumableTestCase):
 
     def test_stale_connections_take_no_places(self) -> None:
         paths = [self.begun(name=f"{n}") for n in range(MAX_UPLOADS_EACH)]
+        more = self.begun(name="more")
         for path in paths:
             self.half(path, DATA[:10])
-        more = self.begun(name="more")
         self.refused(self.send(more, DATA, 0), 503, "Too many")
         self.assertEqual([self.offset(path) for path in paths], [10] * len(paths))
         self.assertEqual(self.send(more, DATA, 0).status, 204)
+
+    def test_one_host_announces_few_uploads_at_once(self) -> None:
+        self.shelf.slow = True
+        lines = [self.tus("POST", "/uploads", b"", Upload_Length="9") for _ in range(MAX_UPLOADS_EACH)]
+        self.refused(self.create(), 503, "Too many")
+        self.shelf.go_on()
+        self.assertEqual([self.reply(line).status for line in lines], [201] * len(lines))
 
     def test_giving_up_ends_the_request_under_way(self) -> None:
         path = self.begun()

@@ -79,7 +79,8 @@ async def _create(site: Site, request: Request) -> Answer:
         raise Refusal(413, f"A file has at most {site.max_file} bytes here.")
     metadata = request.text("Upload-Metadata") or ""
     name = _name_in(metadata)
-    with _statuses():
+    site.uploads.take(request.peer)
+    with under_way(site, request, owner), _statuses():
         site.service.may_share(owner.host, owner.member, owner.guest)
         key = await site.shelf.announce(name, size, owner, metadata)
         more = _expiry(site.shelf.find(key, owner))
