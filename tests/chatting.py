@@ -102,6 +102,7 @@ class FakeSession(Recorder):
 
     unsupported: frozenset[type[SessionCommand]] = frozenset([Poll])
     proof = "KEY 00112233445566778899aabbccddeeff"
+    keeps_seat = False
 
 
 class Peer:

@@ -36,7 +36,8 @@ def record() -> Paper:
         bob = LineMember(daemon.tcp[0])
         bob.join("Bob")
         command = [sys.executable, "-m", "groupchat", f"tcp://localhost:{daemon.tcp[0]}", "--name", "Alice"]
-        alice = ScreenTerminal(command, {**os.environ, "TERM": "xterm-256color"}, COLUMNS, LINES)
+        environment = {**os.environ, "TERM": "xterm-256color", "XDG_STATE_HOME": daemon.directory.name}
+        alice = ScreenTerminal(command, environment, COLUMNS, LINES)
 
         def wait_for(words: str) -> None:
             alice.wait(lambda: words in alice.text(), words)

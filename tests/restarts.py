@@ -26,6 +26,7 @@ from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import quote
 
+from groupchat.core.limits import MAX_FILES_EACH
 from tests.daemon import SECONDS, LineMember, UDPMember
 from tests.manager import Manager, datagrams, listening
 
@@ -169,8 +170,8 @@ class Load:
                 door.acknowledged.append(text)
 
     def _upload(self, door: Door) -> None:
-        for number in count(1):
-            if self._quiet.wait(random.uniform(0, 5 * BREATH)):
+        for number in range(1, MAX_FILES_EACH + 1):
+            if self._quiet.wait(random.uniform(0, 10 * BREATH)):
                 return
             name = f"file-{number}.txt"
             if self._ask(door, "PUT", f"/files/{quote(name)}?name=files", name.encode() * 1000) == 201:

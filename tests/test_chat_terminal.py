@@ -257,14 +257,14 @@ class KeysTest(ChatCase):
     def test_ways_to_end(self) -> None:
         bob = self.member()
         ways: list[tuple[Callable[[ScreenTerminal], None], int]] = [
-            (lambda client: client.type(f"/quit{ENTER}"), 0),
             (lambda client: client.type(CTRL_D), 0),
             (lambda client: client.type(f"half a line{CTRL_C}"), 130),
             (lambda client: client.process.send_signal(signal.SIGINT), 130),
             (lambda client: client.process.send_signal(signal.SIGTERM), 143),
             (lambda client: client.process.send_signal(signal.SIGHUP), 129),
+            (lambda client: client.type(f"/quit{ENTER}"), 0),
         ]
-        for scheme, some in (("tcp", ways), ("udp", ways[2:3])):
+        for scheme, some in (("tcp", ways), ("udp", ways[1:2])):
             for end, status in some:
                 client = self.chat("Alice", scheme)
                 self.assertNotEqual(client.modes(), client.modes_before)
@@ -273,27 +273,34 @@ class KeysTest(ChatCase):
                 self.assertEqual(client.modes(), client.modes_before)
                 self.assertNotIn("Traceback", client.text())
                 self.assertFalse(client.screen.rpartition(b"\x1b[?2004")[2].startswith(b"h"), "pastes are in brackets")
-                self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
-
-    def test_a_window_that_is_closed_leaves(self) -> None:
-        bob = self.member()
-        for scheme in ("tcp", "udp"):
-            client = self.chat("Alice", scheme)
-            client.type("half a line")
-            client.types("Alice> half a line")
-            client.hang_up()
-            self.assertEqual(client.process.wait(SECONDS), 129)
+                kept = [row for row in client.rows() if "Your seat is kept" in row]
+                self.assertEqual(len(kept), int(scheme == "tcp" and (end, status) != ways[-1]))
+            # Only the last one left.
             self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
 
-    def test_a_lost_terminal_leaves_though_sighup_is_ignored(self) -> None:
+    def test_a_closed_window_keeps_the_seat_or_leaves_over_udp(self) -> None:
+        bob = self.member()
+        for scheme in ("tcp", "udp"):
+            client = self.chat(f"Alice {scheme}", scheme)
+            client.type("half a line")
+            client.types(f"Alice {scheme}> half a line")
+            client.hang_up()
+            self.assertEqual(client.process.wait(SECONDS), 129)
+        news = ["Alice tcp has joined", "Alice udp has joined", "Alice udp has left the group"]
+        self.assertEqual([bob.receive() for _ in news], news)
+        self.assertIn("-- back, 2 lines", self.chat("Alice tcp").rows())
+
+    def test_a_lost_terminal_ends_it_though_sighup_is_ignored(self) -> None:
         bob = self.member()
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         for scheme in ("tcp", "udp"):
-            client = self.chat("Alice", scheme)
+            client = self.chat(f"Alice {scheme}", scheme)
             client.hang_up()
             self.assertEqual(client.process.wait(SECONDS), 1)
-            self.assertEqual([bob.receive(), bob.receive()], ["Alice has joined", "Alice has left the group"])
+        news = ["Alice tcp has joined", "Alice udp has joined", "Alice udp has left the group"]
+        self.assertEqual([bob.receive() for _ in news], news)
+        self.assertIn("-- back, 2 lines", self.chat("Alice tcp").rows())
 
     def test_ctrl_c_ends_though_the_server_is_gone(self) -> None:
         clients = [self.chat(f"Alice-{scheme}", scheme) for scheme in ("tcp", "udp")]

@@ -257,6 +257,6 @@ class AskedTest(TLSCase):
                 self.assertTrue(re.search(rb"SHA-256 [0-9A-F:\s]{95}", terminal.screen))
                 terminal.type("yes\r")
                 terminal.wait(lambda: b"You are Zoe." in terminal.screen, "the welcome")
-                terminal.type("\x04")
+                terminal.type("/quit\r")
                 self.assertEqual(terminal.end(), 0)
             self.accepted(f"tls://localhost:{port}")

@@ -45,6 +45,7 @@ WRONG: Sequence[Sequence[str]] = [
     ["tcp://localhost", "--name", "Zo\x1b[2Je"],
     ["tcp://localhost", "--name", "Zo\udcff"],
     ["udp://localhost", "--poll", "0", *NAMED],
+    ["tcp://localhost", "--new-seat", *NAMED],
     ["udp://localhost", "--poll", "nan", *NAMED],
     ["udp://localhost", "--poll", "often", *NAMED],
     ["udp://localhost", "--ca", "/dev/null"],

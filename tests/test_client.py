@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +27,14 @@ CLIENT = [sys.executable, "-m", "groupchat"]
 PARENT = str(Path(groupchat.__file__).parents[1])
 """The directory of the package under test, so that a child started anywhere imports the same one."""
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [PARENT, os.environ.get("PYTHONPATH")]))}
+STATE = Path(tempfile.gettempdir()) / f"groupchat-test-state-{os.getpid()}"
+"""The home of seats that clients keep, empty at the beginning of each test."""
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(filter(None, [PARENT, os.environ.get("PYTHONPATH")])),
+    "XDG_STATE_HOME": str(STATE),
+}
 SECONDS = 30
 
 Answer = Callable[[bytes], list[bytes]]
@@ -158,6 +166,7 @@ class ProcessCase(TestCase):
     """Starts clients that handle signals, even if the tests run in the background and ignore them."""
 
     def setUp(self) -> None:
+        self.addCleanup(shutil.rmtree, STATE, ignore_errors=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_IGN:
                 self.addCleanup(signal.signal, number, signal.SIG_IGN)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
-from groupchat.client.chat import WOULD_TELL, Chat
+from groupchat.client.chat import KEPT, WOULD_TELL, Chat
 from groupchat.client.commands import HELP, HELP_OF_OPERATORS
 from groupchat.client.trust import KnownServers, UnknownCertificateError, UntrustedError
 from groupchat.client.view import Shown
@@ -369,6 +369,22 @@ class EndTest(ChatCase):
         self.assertEqual(self.view.news(), [("problem", "nothing is listening there")])
         self.assertEqual((self.chat.status, self.view.closed), (1, 1))
 
+    def test_a_seat_that_can_be_kept_is_kept_unless_quit_is_typed(self) -> None:
+        self.join()
+        self.session.keeps_seat = True
+        self.chat.leave()
+        self.assertEqual(self.session.told, [("suspend",)])
+        self.assertEqual(self.view.news(), [("state", KEPT)])
+        self.open("Zoe")
+        self.join()
+        self.session.keeps_seat = True
+        self.chat.typed("/quit")
+        self.assertEqual((self.session.told, self.view.news()), ([("leave",)], []))
+
+    def test_a_seat_that_cannot_be_kept_is_told_of(self) -> None:
+        self.chat.not_kept("your seat cannot be kept")
+        self.assertEqual(self.view.news(), [("state", "your seat cannot be kept")])
+
     def test_leaving_at_a_question_ends_at_once(self) -> None:
         def name() -> None:
             self.chat.not_joined("It is in use.")
@@ -429,6 +445,16 @@ class OperatorTest(ChatCase):
             self.chat.answered(OperatorLine("/operator", words), [])
             self.chat.typed("/help")
             self.assertEqual(self.view.news(), [("answer", line) for line in shown])
+
+    def test_nobody_is_an_operator_in_a_new_seat(self) -> None:
+        for new_seat in (self.chat.regained, self.chat.rejoined):
+            self.join()
+            self.chat.typed("/operator x")
+            self.chat.answered(OperatorLine("/operator", "x"), [])
+            new_seat("Yan")
+            self.view.news()
+            self.chat.typed("/help")
+            self.assertEqual((self.view.news(), self.view.name), ([("answer", line) for line in HELP], "Yan"))
 
     def test_without_a_password_it_is_asked_for_and_hidden(self) -> None:
         self.join()

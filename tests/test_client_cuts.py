@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupchat.client.commands import SessionCommand
 from groupchat.client.numbered import NumberedSession
+from groupchat.client.own_seat import OwnSeat
 from groupchat.core.commands import Recall, Say, Users, Whisper
 from tests.chatting import FakeEndpoint, Peer, Witness
 from tests.lobby import Caller, Lobby
@@ -20,12 +21,12 @@ from tests.lobby import Caller, Lobby
 class Wires:
     """The connection between a client and the real server. Its bytes are carried in pieces, and it may be cut."""
 
-    def __init__(self, lobby: Lobby, name: str, chance: random.Random) -> None:
+    def __init__(self, lobby: Lobby, name: str, chance: random.Random, seat: OwnSeat | None = None) -> None:
         self.lobby = lobby
         self.chance = chance
         self.endpoint = FakeEndpoint()
         self.witness = Witness()
-        self.session = NumberedSession(lobby.clock, self.endpoint, self.witness, self._no_password)
+        self.session = NumberedSession(lobby.clock, self.endpoint, self.witness, self._no_password, seat)
         self.peer: Peer | None = None
         self.caller: Caller | None = None
         self.abandoned: list[Caller] = []  # the server does not know yet that these were cut

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from groupchat.client.commands import SessionCommand
+from groupchat.client.greeting import MAX_PASSWORDS
 from groupchat.client.line_connection import MAX_LINE
-from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, MAX_PASSWORDS, NumberedSession
+from groupchat.client.numbered import BUSY_SECONDS, GREETING_SECONDS, LAST_TRIES, NumberedSession
 from groupchat.client.outbox import AT_ONCE
 from groupchat.client.reconnector import FIRST_PAUSE, LONGEST_PAUSE
 from groupchat.client.trust import UntrustedError
@@ -450,26 +451,58 @@ class GoneTest(NumberedCase):
         self.lose(peer)
         self.asks += self.ask("three")
         self.peer = self.call_again()
-        self.old = self.key
-        self.assertEqual(self.peer.sent(), [f"/resume {self.old} 700"])
+        self.assertEqual(self.peer.sent(), [f"/resume {self.key} 700"])
 
     def refuse(self) -> None:
         self.peer.send(NO_SESSION)
         self.assertEqual(self.witness.news(), [("unconfirmed", ask) for ask in self.asks[:2]])
-        [line] = self.peer.sent()
-        self.key = line.split(" ")[1]
-        self.assertEqual(line, f"/numbered {self.key} Zoe")
-        self.assertNotEqual(self.key, self.old)
+        self.assertEqual(self.peer.sent(), [f"/numbered {self.key} Zoe"])
+
+    def join_anew(self, number: int, name: str = "Zoe") -> None:
+        """Join with the key, after the line with this number: the client resumes at once on another connection."""
+        self.peer.send(f"session {number} 0 {name}")
+        self.assertEqual(self.witness.news(), [])
+        self.peer = self.greet()
+        self.assertEqual(self.peer.sent(), [f"/resume {self.key} 700"])
+
+    def test_the_key_gives_its_place_back_and_what_was_missed(self) -> None:
+        for place in (690, 700, 703):  # less than what came, since the server may not know; or more was written
+            self.setUp()
+            self.refuse()
+            self.join_anew(place)
+            self.peer.send("session 700 2 Zoe", "702 Bob: one", "705 Bob: two")
+            self.assertEqual(self.witness.news(), [("regained", "Zoe"), ("back", 2)])
+            self.assertEqual(self.witness.lines, [(702, "Bob: one"), (705, "Bob: two")])
+            self.assertEqual(self.peer.sent(), ["3 three"])
+
+    def test_a_group_that_began_anew_is_reported(self) -> None:
+        self.refuse()
+        self.join_anew(3)
+        self.peer.send("session 3 0 Zoe")
+        self.assertEqual(self.witness.news(), [("regained", "Zoe"), ("began_anew",), ("back", 0)])
+
+    def test_a_seat_that_goes_again_meanwhile_is_joined_again(self) -> None:
+        self.refuse()
+        self.join_anew(703)
+        self.peer.lose()
+        self.peer = self.call_again()
+        self.assertEqual(self.peer.sent(), [f"/resume {self.key} 700"])
+        self.peer.send(NO_SESSION)
+        self.assertEqual(self.peer.sent(), [f"/numbered {self.key} Zoe"])
+        self.join_anew(703)
+        self.peer.send("session 700 0 Zoe")
+        self.assertEqual(self.witness.news(), [("regained", "Zoe"), ("back", 0)])
 
     def test_after_rejoining_only_unsent_commands_are_sent(self) -> None:
         self.refuse()
-        self.peer.send("session 3 0 Zoe")
+        self.join_anew(803)
+        self.peer.send("session 803 0 Zoe")
         self.assertEqual(self.witness.news(), [("rejoined", "Zoe")])
         self.assertEqual(self.peer.sent(), ["3 three"])
-        self.peer.send("4 Bob: hi", "ok 3")
+        self.peer.send("804 Bob: hi", "ok 3")
         self.assertEqual(self.witness.news(), [("answered", self.asks[2], [])])
         self.lose(self.peer)
-        self.resume(4)
+        self.resume(804)
 
     def test_rejoining_under_a_taken_name_is_refused(self) -> None:
         self.refuse()
@@ -477,14 +510,15 @@ class GoneTest(NumberedCase):
         self.assertEqual(self.witness.news(), [("not_joined", "That name is in use.")])
         self.session.join("Yan")
         self.assertEqual(self.peer.sent(), [f"/numbered {self.key} Yan"])
-        self.peer.send("session 3 0 Yan")
+        self.join_anew(803, "Yan")
+        self.peer.send("session 803 0 Yan")
         self.assertEqual(self.witness.news(), [("rejoined", "Yan")])
 
     def test_busy_while_resuming_keeps_the_seat(self) -> None:
         self.peer.send("busy 0 Not now.")
         self.assertEqual(self.witness.news(), [])
         self.clock.advance(BUSY_SECONDS)
-        self.assertEqual(self.peer.sent(), [f"/resume {self.old} 700"])
+        self.assertEqual(self.peer.sent(), [f"/resume {self.key} 700"])
 
 
 class RenamedTest(NumberedCase):

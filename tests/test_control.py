@@ -319,6 +319,27 @@ class StartTests(DaemonTestCase):
         self.assertEqual((stat.S_IMODE(found.st_mode), found.st_gid), (0o660, group.gr_gid))
 
 
+class ReleaseTests(ControlTestCase):
+    options = ("--tcp", "0", "--hold", "1")
+
+    def test_a_reserved_name_is_released(self) -> None:
+        bob = self.joined("Bob")
+        alice = LineMember(self.daemon.tcp[0])
+        self.addCleanup(alice.close)
+        alice.send("/numbered " + "0f" * 16 + " Alice", "1 hi")
+        alice.receive_until("ok 1")
+        self.assertEqual(self.refused("release", "Alice"), "The name Alice is not reserved.")
+        alice.close()
+        bob.receive_until("Alice has left the group")
+        bob.send("/name Alice")
+        self.assertIn("reserved for somebody who was here before", bob.receive())
+        self.admin("release", "alice")
+        bob.send("/name Alice")
+        self.assertEqual(bob.receive(), "* You are Alice now.")
+        (record,) = self.objects("audit")
+        self.assertEqual((record["did"], record["name"], record["by"]), ("release", "Alice", ME))
+
+
 class CommandTests(ControlTestCase):
     options = ("--tcp", "0", "--web", "0", "--files", "shared")
 

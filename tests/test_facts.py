@@ -27,6 +27,7 @@ class ValueTests(SynchronousTestCase):
             ("post", "operators", "operators"),
             ("keep-lines", "0007", "7"),
             ("keep-days", "0", "0"),
+            ("reserve", "0", "0"),
             ("max-members", str(MOST), str(MOST)),
             ("max-members", "", ""),
         ]:

@@ -349,7 +349,7 @@ class OperatorTests(OperatorTestCase):
 
     def test_facts_are_checked(self) -> None:
         self.assertEqual(self.operate(Change("post", "all")), "post is one of: everybody, operators.")
-        known = "The facts are: post, keep-lines, keep-days, max-members."
+        known = "The facts are: post, keep-lines, keep-days, max-members, reserve."
         self.assertEqual(self.operate(Change("color", "red")), f"There is no fact color. {known}")
 
 

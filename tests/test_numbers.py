@@ -42,6 +42,7 @@ BOUNDED = {
     "frontends.web.chunks": {"size[1]"},
     "frontends.web.preconditions": {"version.at"},
     "files.parts": {"match[2]"},
+    "client.kept_seats": {"found[2]", "found[3]"},
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},
     "client.files.requests": {"count", "entry[1]", "entry[3]", "clamp_time(int(entry[3]))", "begin", "size", "offset"},

@@ -65,6 +65,7 @@ class FileTests(FileCase):
             "web-host": ["a.example", "b.example"],
             "allow-udp": ["10.0.0.0/8", "::1/128"],
             "trust-proxy": "127.0.0.1/32",
+            "reserved-names": ["root", "Boss"],
             "name": "friends",
             "db": "a file",
             "durability": "normal",
@@ -78,9 +79,11 @@ class FileTests(FileCase):
         values["max-reply"] = 100
         options = self.parsed("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
         found = {**options, "tcp": [12345, "tcp:2"], "web": "8080", "allow-udp": ["10.0.0.0/8", "::1/128"]}
+        found["reserved-names"] = ["root", "Boss"]
         self.assertEqual({name: found[name] for name in values}, {**values, "quic": 1, "log-json": 1})
         self.assertEqual(options["tcp"], ["12345", "tcp:2"])
         self.assertEqual([str(network) for network in options["udp-networks"]], ["10.0.0.0/8", "::1/128"])
+        self.assertEqual(options["reserved"], ("root", "boss"))
         listed = {option.name for options in GROUPS.values() for option in options}
         self.assertEqual(listed - set(values), {"password-file", "operator-file", "config"})
 

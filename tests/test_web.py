@@ -28,6 +28,7 @@ class JoiningTests(WebTestCase):
                 "group": "lobby",
                 "name": None,
                 "id": None,
+                "since": None,
                 "last_id": 0,
                 "head": 1,
                 "topic": "",

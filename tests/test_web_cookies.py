@@ -75,6 +75,56 @@ class FixationTests(CookieTestCase):
         self.assertEqual((reply.status, reply.cookies, self.who(key)), (200, [], "Ali"))
 
 
+class ComingBackTests(CookieTestCase):
+    """The one exception: the name that is reserved for the key of a cookie is taken with that key."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.key = key_in(self.name("Alice", JOIN_ID))
+        me = self.get("/me", self.key).json
+        self.member_id, self.since = me["id"], me["since"]
+        self.post("/messages", "hi", self.key)
+        self.pass_time(302)
+        self.assertIsNone(self.who(self.key))
+
+    def test_the_reserved_name_is_taken_with_the_cookie(self) -> None:
+        for body in ("Alice", "alice"):
+            reply = self.post("/name", body, self.key)
+            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.member_id))
+        self.assertEqual(self.who(self.key), "alice")
+
+    def test_the_ids_of_texts_begin_anew_and_since_tells(self) -> None:
+        before = self.since
+        self.post("/name", "Alice", self.key)
+        me = self.get("/me", self.key).json
+        self.assertEqual((me["id"], me["last_id"]), (self.member_id, 0))
+        self.assertGreater(me["since"], before)
+
+    def test_it_may_be_repeated_with_its_id(self) -> None:
+        for _ in range(2):
+            reply = self.name("Alice", JOIN_ID + "2", self.key)
+            self.assertEqual((reply.status, reply.cookies, reply.json["id"]), (200, [], self.member_id))
+        self.assertEqual(self.told().count("Alice has joined"), 2)  # at first, and when it came back
+
+    def test_any_other_name_is_taken_with_a_new_key(self) -> None:
+        reply = self.name("Ally", JOIN_ID + "2", self.key)
+        self.assertNotEqual(key_in(reply), self.key)
+        self.assertNotEqual(reply.json["id"], self.member_id)
+        self.assertIsNone(self.who(self.key))
+
+    def test_another_cookie_cannot_take_it(self) -> None:
+        for key in ("", PLANTED):
+            self.refused(self.name("Alice", JOIN_ID + "2", key), 409, "reserved")
+
+    def test_who_pressed_leave_comes_back_with_a_new_key(self) -> None:
+        self.post("/name", "Alice", self.key)
+        self.post("/leave", "", self.key)
+        self.assertNotEqual(key_in(self.name("Alice", JOIN_ID + "2", self.key)), self.key)
+
+    def test_a_script_comes_back_with_its_key(self) -> None:
+        self.assertEqual(self.join("Alice", self.key), self.member_id)
+
+
 class AuthorTests(CookieTestCase):
     """A cookie is planted while the page is open: what is written there is not said by the seat of the planter."""
 

@@ -160,6 +160,11 @@ def bans(given: Given) -> int:
     return 0
 
 
+def release(given: Given) -> int:
+    """Free a name that is reserved for somebody who left, and who may have lost the key or the cookie."""
+    return _do(given, "release", name=given.name)
+
+
 def erase(given: Given) -> int:
     """Erase a line, a range of lines, or all lines of a member that are kept. "log" shows their numbers.
 
@@ -196,8 +201,8 @@ def set_(given: Given) -> int:
     """Change a setting of the group or of the daemon. Without a value (NAME=), that is taken back.
 
     Facts of the group hold after a restart, and win over the options: post=operators (only they may write to all) or
-    post=everybody, keep-lines, keep-days, max-members. Every other option that can change live, such as rate=10, has
-    its new value until the daemon restarts. "config" lists all.
+    post=everybody, keep-lines, keep-days, max-members, reserve. Every other option that can change live, such as
+    rate=10, has its new value until the daemon restarts. "config" lists all.
     """
     name, value = given.setting
     for item in _ask(given, "set", name=name, value=value):
@@ -288,6 +293,7 @@ def add_commands(add: Callable[[Callable[[Given], int], str], argparse.ArgumentP
     for command in (banning, add(unban, "end a ban")):
         command.add_argument("whom", metavar="NAME|ADDRESS|NETWORK")
     listings.append(add(bans, "print the bans and mutes"))
+    add(release, "free a name that is reserved for somebody who left").add_argument("name", metavar="NAME")
     erasing = add(erase, "erase lines for good")
     erasing.add_argument("lines", metavar="NUMBER|FIRST-LAST", type=arguments.lines, nargs="?")
     erasing.add_argument("--member", metavar="NAME", help="all lines of this member, who may have left")

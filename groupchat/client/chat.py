@@ -43,6 +43,7 @@ HERE_NOW = "Here now: "
 HOW_TO_TRUST = "To trust it: --trust-new, or --ca FILE."
 WOULD_TELL = "Not said: a line begins with /operator, and might tell a password."
 NOT_SAID = "what was typed was not said"
+KEPT = "Your seat is kept for a while: the same command brings you back. /quit leaves for good."
 
 
 class State(Enum):
@@ -106,7 +107,7 @@ class Chat:
             case Help():
                 self.answer(*(HELP_OF_OPERATORS if self._is_operator else HELP))
             case Leave():
-                self.leave()
+                self.leave(for_good=True)
             case Files() | Get() | Send() | ListTransfers() | Cancel():
                 self._ask_files(command)
             case OperatorLine("/operator", "") if self._people:
@@ -188,8 +189,11 @@ class Chat:
     def _files_pending(self) -> int:
         return self.files.count if self.files is not None else 0
 
-    def leave(self) -> None:
-        """Leave after all commands are answered. Where a person types, transfers are cancelled: they may take long."""
+    def leave(self, *, for_good: bool = False) -> None:
+        """End after all commands are answered, and leave the group, unless the seat is kept for the next run.
+
+        Where a person types, transfers are cancelled: they may take long.
+        """
         if not self.is_leaving:
             self.is_leaving = True
             if self._questions.pending:
@@ -197,7 +201,11 @@ class Chat:
                 self.ended(NOT_SAID if self.pending else "")
             elif self._people:
                 self.stop_files()
-                self.session.leave()
+                if self.session.keeps_seat and not for_good:
+                    self._show("state", KEPT)
+                    self.session.suspend()
+                else:
+                    self.session.leave()
             elif not self._files_pending:
                 self.session.leave()
 
@@ -314,11 +322,17 @@ class Chat:
     def began_anew(self) -> None:
         self._show("state", "the server began anew from an older state. You may have missed something.")
 
-    def rejoined(self, name: str) -> None:
-        self._state = State.ONLINE
+    def regained(self, name: str) -> None:
         self._is_operator = False
         self._is_named(name)
+
+    def rejoined(self, name: str) -> None:
+        self._state = State.ONLINE
+        self.regained(name)
         self._show("state", f"back, but your seat was gone: joined again as {name}. You may have missed something.")
+
+    def not_kept(self, why: str) -> None:
+        self._show("state", why)
 
     def ended(self, why: str) -> None:
         if self._state is State.ENDED:

@@ -65,7 +65,9 @@ end on a terminal, else 5 times. Others are not, as they may have arrived, and
 the next line is sent. A reply that comes late is printed when it comes.
 
 The end of input, and Ctrl-C, leave the group before they end either client; a
-second Ctrl-C ends it at once.
+second Ctrl-C ends it at once. But on a terminal, over TCP, TLS or QUIC, they
+keep your seat: the next groupchat with the same URL and name goes on with it,
+and shows what you missed. /quit leaves for good.
 
 An object of --json has "at", the time, and "kind": said, private, joined, left,
 renamed and shared are what the others did; own is what you say; server, answer,
@@ -160,6 +162,7 @@ def _add_chat_arguments(parser: Parser) -> None:
     add("--quic-port", metavar="PORT", type=_port, help="for files: the port of QUIC, if it is another one")
     add("--plain", action="store_true", help="plain lines, as in a pipe, also on a terminal")
     add("--json", action="store_true", help="everything that happens, as one JSON object a line")
+    add("--new-seat", action="store_true", help="leave with the seat that was kept for you, and take a new one")
     add("--no-times", dest="times", action="store_false", help="show no times")
     add("--no-bell", dest="bell", action="store_false", help="ring no bell for a private message, or your own name")
 
@@ -238,6 +241,8 @@ def _password(parser: Parser, path: Path | None) -> str:
 
 def _chat(parser: Parser, given: argparse.Namespace) -> int:
     url = _server(parser, given.url)
+    if given.new_seat and (url.scheme == "udp" or not (os.isatty(0) and os.isatty(1))):
+        parser.error("--new-seat is for tcp://, tls:// or quic:// on a terminal: no other seat is kept")
     if url.scheme == "udp" and given.name is None:
         if given.json or given.plain or given.ca or given.trust_new or given.quic_port:
             parser.error("--name is needed for that")

@@ -22,9 +22,10 @@ HELP = [
     "/cancel [NAME]     stop a transfer; the next /get resumes it",
     "/poll              ask for news now",
     "/help              this list",
-    *lines.HELP[-2:],
+    "/quit              leave for good",
+    lines.HELP[-1],
 ]
-"""The help of the server, with the commands of the client before /quit."""
+"""The help of the server, with the commands of the client. Ctrl-D may keep the seat."""
 
 HELP_OF_OPERATORS = [*HELP[:-1], *operators.HELP, HELP[-1]]
 

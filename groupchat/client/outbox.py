@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from groupchat.client.commands import SessionCommand, as_typed
 
@@ -11,24 +12,32 @@ AT_ONCE = 32
 
 
 class Outbox:
-    """Commands that wait to be sent, commands that wait for their answer, and at the end /quit."""
+    """Commands that wait to be sent, commands that wait for their answer, and at the end /quit.
 
-    def __init__(self) -> None:
+    `new_id` returns ids that grow, none of them twice.
+    """
+
+    def __init__(self, new_id: Callable[[], int]) -> None:
         self.waiting: deque[SessionCommand] = deque()
         self.leaving = False
         self.quit_id = 0  # once /quit was sent
         self._sent: dict[int, SessionCommand] = {}  # in the order of their ids
-        self._last_id = 0
+        self._new_id = new_id
+
+    @property
+    def is_done(self) -> bool:
+        """True if nothing is left to be sent or answered."""
+        return not (self.waiting or self._sent or self.leaving)
 
     def unsent(self) -> list[str]:
         """Return the lines that may be sent now: as many commands as are allowed, or /quit after the last answer."""
-        first = self._last_id + 1
+        lines = []
         while self.waiting and len(self._sent) < AT_ONCE:
-            self._last_id += 1
-            self._sent[self._last_id] = self.waiting.popleft()
-        lines = [f"{number} {as_typed(command)}" for number, command in self._sent.items() if number >= first]
+            number, command = self._new_id(), self.waiting.popleft()
+            self._sent[number] = command
+            lines.append(f"{number} {as_typed(command)}")
         if self.leaving and not self._sent and not self.quit_id:
-            self._last_id = self.quit_id = self._last_id + 1
+            self.quit_id = self._new_id()
             lines.append(f"{self.quit_id} /quit")
         return lines
 

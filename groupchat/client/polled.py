@@ -46,6 +46,7 @@ class PolledSession:
     """A Session, and the ConversationListener of its conversation."""
 
     unsupported: frozenset[type[SessionCommand]] = frozenset([Whisper, Users, Recall, OperatorLine])
+    keeps_seat = False
 
     def __init__(
         self, clock: IReactorTime, sender: DatagramSender, listener: SessionListener, poll_seconds: float
@@ -89,6 +90,9 @@ class PolledSession:
             self._next()
         else:
             self._end("")
+
+    def suspend(self) -> None:
+        self.leave()
 
     def stop(self) -> None:
         self._ending = Ending.OVER

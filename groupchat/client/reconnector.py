@@ -52,6 +52,12 @@ class Reconnector:
         self._connecting = self._endpoint.connect(self._factory)
         self._connecting.addErrback(self._not_connected)
 
+    def replace(self) -> None:
+        """Open another connection. The present one is ignored from now on: its server is to end it."""
+        self.connection = None
+        self.failures = 1  # so that another attempt is made if this one fails: the server was there just now
+        self.connect()
+
     def retry(self) -> None:
         """Connect again after a pause. Its length is random, so that not all clients come back at once."""
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 1.5**self.failures)

@@ -42,6 +42,7 @@ class ChatOptions:
     password: str
     trust_new: bool
     quic_port: int | None
+    new_seat: bool
 
 
 def run_chat(options: ChatOptions) -> int:
@@ -114,7 +115,7 @@ def _piped(options: ChatOptions) -> int:
 
 
 def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
-    """Give the chat its session and its files. Raises CannotConnectError."""
+    """Give the chat its session and its files; on a terminal, the seat is kept. Raises CannotConnectError."""
     from groupchat.client.files.connection import FileConnection
     from groupchat.client.files.parts import DiskThread
     from groupchat.client.files.sharing import Sharing
@@ -153,9 +154,13 @@ def _open(options: ChatOptions, reactor: Any, chat: Chat) -> None:
         chat.session, socket = _polled(options, reactor, chat)
         connection.for_uploads = FileConnection(new_quic(socket), current_password, chat.trust)
     else:
+        from groupchat.client.kept_seats import KeptSeats, default_directory
         from groupchat.client.numbered import NumberedSession
+        from groupchat.client.own_seat import OwnSeat
 
-        chat.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), chat, ask_password)
+        seats = KeptSeats(default_directory(), str(url).lower()) if os.isatty(0) and os.isatty(1) else None
+        seat = OwnSeat(seats, chat.not_kept, new_seat=options.new_seat)
+        chat.session = NumberedSession(reactor, _endpoint(options, reactor, known, quic), chat, ask_password, seat)
     chat.files = Sharing(reactor, connection, DiskThread(reactor), chat, lambda: chat.session.proof)
     reactor.addSystemEventTrigger("before", "shutdown", chat.stop_files)
 
@@ -199,7 +204,7 @@ def _endpoint(options: ChatOptions, reactor: Any, known: KnownServers, quic: Laz
 
 
 class Interrupts:
-    """Handles signals: the first leaves the group and ends within LAST_SECONDS, the second ends at once."""
+    """Handles signals: the first ends the chat within LAST_SECONDS, as its `leave` says, the second ends it at once."""
 
     def __init__(self, reactor: Any, chat: Chat, end: Callable[[], None]) -> None:
         self._reactor = reactor

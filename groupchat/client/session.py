@@ -15,8 +15,11 @@ class Seat(Enum):
 
     NONE = auto()
     HELD = auto()
+    """As far as the client knows: a seat of an earlier run may have ended meanwhile."""
     LOST = auto()
-    """There was a seat, and the server no longer holds it."""
+    """There was a seat, and the server no longer holds it. Joining with its key may give its place back."""
+    REGAINED = auto()
+    """The client has joined with the key of its seat, and is to go on after the last line that came."""
 
 
 class Ending(Enum):
@@ -34,6 +37,10 @@ class Session(Protocol):
     """Commands that this kind of session cannot carry out."""
 
     @property
+    def keeps_seat(self) -> bool:
+        """True if the next run of the client can have this seat: see `suspend`."""
+
+    @property
     def proof(self) -> str:
         """The words after BY that prove to the server, on another stream, whose seat this is. Empty without a seat."""
 
@@ -44,7 +51,10 @@ class Session(Protocol):
         """Send a command, after all earlier ones. `answered`, `refused` or `unconfirmed` follows, once."""
 
     def leave(self) -> None:
-        """Leave, after all commands are answered. `ended` follows."""
+        """Leave for good, after all commands are answered. `ended` follows."""
+
+    def suspend(self) -> None:
+        """Keep the seat for the next run, and end after all commands are answered. `ended` follows."""
 
     def stop(self) -> None:
         """End at once. Nothing follows."""
@@ -91,8 +101,14 @@ class SessionListener(Protocol):
     def began_anew(self) -> None:
         """The server has an older state than this session saw. `back` follows, and what the server knows to be new."""
 
+    def regained(self, name: str) -> None:
+        """The old seat was gone, and this is a new one in its place. `back` follows, and what happened in between."""
+
     def rejoined(self, name: str) -> None:
         """The old seat was gone, and this is a new one. What happened in between is not known."""
+
+    def not_kept(self, why: str) -> None:
+        """The seat is not kept for the next run, or not the one that was kept."""
 
     def ended(self, why: str) -> None:
         """The session is over. An empty `why` means that it ended as asked."""

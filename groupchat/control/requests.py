@@ -19,6 +19,7 @@ from groupchat.core.commands import (
     Erase,
     Mute,
     OperatorCommand,
+    Release,
     Remove,
     SetTopic,
     Unban,
@@ -269,6 +270,7 @@ _COMMANDS: dict[str, Callable[[Request], OperatorCommand]] = {
     "unmute": lambda request: Unmute(_text(request, "name")),
     "ban": _ban,
     "unban": lambda request: Unban(_text(request, "whom")),
+    "release": lambda request: Release(_text(request, "name")),
 }
 
 

@@ -154,6 +154,13 @@ class Unban(OperatorCommand):
 
 
 @dataclass(slots=True)
+class Release(OperatorCommand):
+    """Free a name that is reserved for somebody who left."""
+
+    name: str
+
+
+@dataclass(slots=True)
 class Erase(OperatorCommand):
     """Erase the texts and the files in lines: of all, or of the `member` with this name; only so many lines at once.
 

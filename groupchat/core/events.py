@@ -6,7 +6,7 @@ every node which folds the same log comes to the same state.
 
 A text, or the name of a file, that is empty was erased: see `Erased`.
 
-Times are seconds since the epoch. Member ids are random integers of 63 bits, never used again.
+Times are seconds since the epoch. Member ids are random integers of 63 bits, used again only by who comes back.
 """
 
 from __future__ import annotations
@@ -107,11 +107,15 @@ class Renamed:
 
 @_event
 class Left:
-    """A member left, was silent for too long, or gave up its name to its restarted client, or its seat to another."""
+    """A member left, was silent for too long, or gave up its name to its restarted client, or its seat to another.
+
+    If `until` is not 0, its name and its place are kept for its key until this time: see reservations.py.
+    """
 
     member: int
     name: str
     at: float
+    until: int = 0
 
     def line(self) -> str:
         return self.name + LEFT
@@ -253,6 +257,16 @@ class Unbanned:
 
 
 @_event
+class Released:
+    """What was reserved for a key, whose hash is `secret`, is free. `name` is the name that was reserved."""
+
+    secret: str
+    name: str
+    by: str
+    at: float
+
+
+@_event
 class Promoted:
     """A member became an operator, for as long as it has its seat."""
 
@@ -306,7 +320,7 @@ class Raised:
 Line = Joined | Said | Whispered | Renamed | Left | Shared | GuestSaid | Removed | Noticed | Topic
 """The events that have a number, and read as a line."""
 
-Record = Seen | Muted | Unmuted | Banned | Unbanned | Promoted | Demoted | Changed | Erased | Raised
+Record = Seen | Muted | Unmuted | Banned | Unbanned | Released | Promoted | Demoted | Changed | Erased | Raised
 """The events without one, which are no lines."""
 
 Event = Line | Record

@@ -16,7 +16,12 @@ from groupchat.core.numbers import whole
 POST = ("everybody", "operators")
 """Who may say something to all: the values of the fact `post`."""
 
-NUMBERS = {"keep-lines": ("keep", 1), "keep-days": ("keep_days", 0), "max-members": ("max_members", 1)}
+NUMBERS = {
+    "keep-lines": ("keep", 1),
+    "keep-days": ("keep_days", 0),
+    "max-members": ("max_members", 1),
+    "reserve": ("reserve", 0),
+}
 """The facts that are options as well: the field of Settings, and the least value. The greatest is MOST."""
 
 FACTS = ("post", *NUMBERS)

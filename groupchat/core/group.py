@@ -26,6 +26,7 @@ from groupchat.core.events import (
     Noticed,
     Promoted,
     Raised,
+    Released,
     Removed,
     Renamed,
     Said,
@@ -42,6 +43,7 @@ from groupchat.core.moderation import Decision, Moderation
 from groupchat.core.networks import network_of
 from groupchat.core.notices import ERASED, Kind, Line, read
 from groupchat.core.numbering import Numbering
+from groupchat.core.reservations import Reservation, Reservations
 from groupchat.core.skeletons import Skeletons
 
 Outcome = int | None
@@ -72,6 +74,9 @@ class Member:
     `Group.whispered`, adds 1 to Alice's `own`, and takes 1 from Bob's. So of these two lines, two are hidden to Alice,
     none to Bob, and one to Eve.
 
+    `joined` is the number of the line with which it joined, after which it may read. If it came back to its place in
+    the log (see reservations.py), `joined` is that of the first time, and `returned` is where it came back to; else 0.
+
     `logged` is the time of its last contact with any node, as the log has it: to the minute, from a `Seen`. `minutes`
     is in how many different minutes it was heard, and `minute` the last of them. The rest is no part of the fold:
     `contact` is when this node last heard of it, negative if never; for `spent` and `paced` see pace.py.
@@ -93,6 +98,7 @@ class Member:
         "operator",
         "own",
         "paced",
+        "returned",
         "secret",
         "since",
         "skipped",
@@ -110,7 +116,7 @@ class Member:
         self.joined = self.cursor = number
         self.since = joined.at
         self.operator = False
-        self.own = 0
+        self.own = self.returned = 0
         self.skipped = skipped
         self.logged = joined.at
         self.minute, self.minutes = int(joined.at // 60), 1
@@ -120,6 +126,16 @@ class Member:
     def heard(self) -> int:
         """Return in how many different minutes it was heard so far."""
         return self.minutes + (self.contact // 60 > self.minute)
+
+    @property
+    def began(self) -> int:
+        """The number of the line after which its seat began."""
+        return self.returned or self.joined
+
+    def restore(self, kept: Reservation) -> None:
+        """Go on where the member was when it left. What happened since, its join included, is counted already."""
+        self.joined, self.skipped, self.own = kept.joined, kept.skipped, kept.own + 1
+        self.cursor = self.returned = kept.cursor
 
     def use(self, client_id: int) -> bool:
         """Record that this id of its client takes effect. Return False if it may not: it did before."""
@@ -142,6 +158,7 @@ class Group:
         self.per_host: Counter[str] = Counter()  # how many members each network has
         self.whispered = 0  # how many lines were whispers so far
         self.moderation = Moderation()
+        self.reservations = Reservations()
         self.erased: deque[int] = deque()  # the lines that were erased here, and may still have their texts in the log
         self.moved: set[Member] = set()  # members whose cursors, or contacts, are to be recorded
         # A table, because a match statement makes a Said 12 % slower.
@@ -159,7 +176,8 @@ class Group:
             Topic: self._titled,
             Muted: self._decided,
             Unmuted: self._decided,
-            Banned: self._decided,
+            Banned: self._banned,
+            Released: self._released,
             Unbanned: self._decided,
             Promoted: self._promoted,
             Demoted: self._promoted,
@@ -199,9 +217,15 @@ class Group:
             return None
         if address in self.by_address or event.secret in self.by_secret:
             return None
-        number = self.history.append(event.member, event.line(), event.at)
-        self.add(Member(event, number, self.whispered))
-        return number
+        if self.reservations.is_taken(event.key, event.secret, event.at):
+            return None
+        member = Member(event, self.history.append(event.member, event.line(), event.at), self.whispered)
+        kept = self.reservations.of(event.secret, event.at)
+        if kept is not None and kept.member == event.member:
+            member.restore(kept)
+        self.reservations.end(event.secret)
+        self.add(member)
+        return self.history.head
 
     def add(self, member: Member) -> None:
         """Add a member, from an event or from a snapshot."""
@@ -217,6 +241,8 @@ class Group:
         member = self._author(event)
         if member is None or self.by_key.get(event.key, member) is not member or event.new == member.name:
             return None
+        if self.reservations.is_taken(event.key, member.secret, event.at):
+            return None
         if event.id and not member.use(event.id):
             return None
         self._forget(member)
@@ -229,7 +255,16 @@ class Group:
         if member is None:
             return None
         self._drop(member)
+        self.reservations.forget(event.at)
+        if event.until and member.secret is not None:
+            self._reserve(member, member.secret, event.until)
         return self.history.append(member.id, event.line(), event.at)
+
+    def _reserve(self, m: Member, secret: str, until: int) -> None:
+        own = m.own + 1  # the line that says that it left
+        self.reservations.add(
+            Reservation(secret, m.name, m.key, m.host, m.id, m.joined, m.cursor, m.skipped, own, until)
+        )
 
     def _removed(self, event: Removed) -> Outcome:
         member = self._author(event)
@@ -263,6 +298,15 @@ class Group:
     def _decided(self, event: Decision) -> Outcome:
         self.moderation.apply(event)
         return 0
+
+    def _banned(self, event: Banned) -> Outcome:
+        kind, _, value = event.subject.partition(" ")
+        kept = self.reservations.named(value, event.at) if kind == "name" else None
+        self.reservations.end(kept.secret if kept else value if kind == "key" else None)
+        return self._decided(event)
+
+    def _released(self, event: Released) -> Outcome:
+        return None if self.reservations.end(event.secret) is None else 0
 
     def _promoted(self, event: Promoted | Demoted) -> Outcome:
         member = self._author(event)
@@ -321,7 +365,9 @@ class Group:
 
     def _by_guest(self, event: Shared | GuestSaid) -> Outcome:
         """Add a line that is by no member, so that every member sees it. A name in use by now is refused."""
-        return None if event.key in self.by_key else self.history.append(0, event.line(), event.at)
+        if event.key in self.by_key or self.reservations.is_taken(event.key, None, event.at):
+            return None
+        return self.history.append(0, event.line(), event.at)
 
     def _seen(self, event: Seen) -> Outcome:
         for member_id, cursor, skipped, minute, minutes in event.places:
@@ -352,6 +398,12 @@ class Group:
     def hidden(self, member: Member, skipped: int) -> int:
         """Return how many lines are hidden to a member after the place where `skipped` were."""
         return member.own + self.whispered - skipped
+
+    def was_active(self, member: Member) -> bool:
+        """Return True if a member did anything that others see, now or before it came back."""
+        if member.ids is not None or member.own > 0 or member.returned:
+            return True
+        return len(self.history.by(member.id, range(member.joined + 1, self.history.head + 1))) > 0
 
     def behind(self, member: Member) -> int:
         """Return how many lines wait for a member."""

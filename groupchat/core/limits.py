@@ -25,6 +25,8 @@ class Settings:
     hold: int = 300  # seconds for which a session without a connection is held
     stall: int = 60  # seconds after which a live reader that takes nothing is disconnected
     idle: int = 30  # days of silence after which a member leaves; 0 is never
+    reserve: int = 30  # days for which the name and the place of a member are kept for its key; 0 is never
+    reserved_names: tuple[str, ...] = ("admin", "server", "operator", "all", "everyone")  # that nobody may take
     keep: int = 100_000  # lines
     keep_days: int = 30  # 0 is no limit
 
@@ -95,6 +97,12 @@ MAX_ERASED = 1_000
 
 MAX_TOPIC = 400
 """The longest topic, in characters."""
+
+# Reservations
+
+MAX_RESERVED = 10_000
+MAX_RESERVED_HOST = 100
+"""Names that are kept for members who left: in all, and for those of one host, about. For more, none are kept."""
 
 # Lines
 

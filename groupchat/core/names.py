@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, pairwise
 from unicodedata import category, name, normalize
 
@@ -82,6 +83,11 @@ def nickname(raw: str) -> Nickname:
     return found
 
 
+def looks_like(wanted: Nickname, words: tuple[str, ...]) -> bool:
+    """Return True if a name looks like one of these words, in whatever case."""
+    return not _looks(wanted).isdisjoint(_looks_of(*words))
+
+
 def normalised(raw: str) -> Nickname:
     """Return the nickname for `raw` by RFC 8266 alone, to look for members whose names are older than other rules."""
     # The length is checked first, because the time that PRECIS takes grows with its square.
@@ -120,6 +126,7 @@ def _looks(wanted: Nickname) -> set[str]:
     return {skeleton(wanted.key), skeleton(skeleton(wanted.shown).lower())}
 
 
+@lru_cache
 def _looks_of(*words: str) -> set[str]:
     """Return what reserved words look like, in small letters and in capitals."""
     return {look for word in words for look in _looks(Nickname(word.upper(), word.lower()))}

@@ -15,6 +15,7 @@ from groupchat.core.commands import (
     Mute,
     OperatorCommand,
     Promote,
+    Release,
     Remove,
     SetTopic,
     Unban,
@@ -31,6 +32,7 @@ from groupchat.core.events import (
     Muted,
     Noticed,
     Promoted,
+    Released,
     Removed,
     Topic,
     Unbanned,
@@ -49,7 +51,7 @@ class OperatorRules:
         self._group = group
         self._moderation = group.moderation
 
-    def events(self, command: OperatorCommand, by: str, now: float) -> list[Event]:  # noqa: PLR0911 - one for each
+    def events(self, command: OperatorCommand, by: str, now: float) -> list[Event]:  # noqa: C901, PLR0911 - one for each
         """Return the events that a command asks to append, at least one. Raise IllegalMessage."""
         match command:
             case Remove():
@@ -63,6 +65,8 @@ class OperatorRules:
                 return list(self._ban(command, by, now))
             case Unban():
                 return [Unbanned(subject, by, now) for subject in self._banned(command.whom)]
+            case Release():
+                return [self._release(command.name, by, now)]
             case Erase():
                 return [self._erase(command, by, now)]
             case SetTopic():
@@ -108,7 +112,7 @@ class OperatorRules:
         raise IllegalMessage(f"{name.strip()} is not muted.")
 
     def _ban(self, command: Ban, by: str, now: float) -> Iterator[Banned]:
-        """Yield the bans of a network, or of a name and of the key of the member who has it."""
+        """Yield the bans of a network, or of a name and of the key of who has it, or left and may come back."""
         until = FOREVER if command.seconds is None else int(now + command.seconds)
         if sum(ban.until > now for ban in self._moderation.bans.values()) >= MAX_BANS:
             raise IllegalMessage(f"There are {MAX_BANS} bans already: end some of them first.")
@@ -118,9 +122,9 @@ class OperatorRules:
         except ValueError:
             name = normalised(command.whom)
             yield Banned(f"name {name.key}", name.shown, until, by, why, now)
-            member = self._group.by_key.get(name.key)
-            if member is not None and member.secret is not None:
-                yield Banned(f"key {member.secret}", name.shown, until, by, why, now)
+            holder = self._group.by_key.get(name.key) or self._group.reservations.named(name.key, now)
+            if holder is not None and holder.secret is not None:
+                yield Banned(f"key {holder.secret}", name.shown, until, by, why, now)
         else:
             if not command.sure and self._concerns_all(subject):
                 raise IllegalMessage("That would ban everybody.")
@@ -145,6 +149,13 @@ class OperatorRules:
         if not found:
             raise IllegalMessage(f"{whom.strip()} is not banned.")
         return found
+
+    def _release(self, name: str, by: str, now: float) -> Released:
+        wanted = normalised(name)
+        kept = self._group.reservations.named(wanted.key, now)
+        if kept is None:
+            raise IllegalMessage(f"The name {wanted.shown} is not reserved.")
+        return Released(kept.secret, kept.name, by, now)
 
     def _erase(self, command: Erase, by: str, now: float) -> Erased:
         history = self._group.history

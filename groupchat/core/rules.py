@@ -13,8 +13,9 @@ from groupchat.core.errors import BadName, IllegalMessage, ReadOnly
 from groupchat.core.events import Banned, GuestSaid, Joined, Left, Renamed, Said, Shared, Whispered
 from groupchat.core.filenames import check_name
 from groupchat.core.group import Group, Member
-from groupchat.core.limits import MAX_CHARACTERS, MAX_SIZE, Settings
-from groupchat.core.names import Nickname, nickname, normalised
+from groupchat.core.limits import MAX_CHARACTERS, MAX_RESERVED, MAX_RESERVED_HOST, MAX_SIZE, Settings
+from groupchat.core.names import Nickname, looks_like, nickname, normalised
+from groupchat.core.networks import network_of
 from groupchat.core.operating import OperatorRules
 from groupchat.core.pace import Pace
 from groupchat.core.room import Room
@@ -54,11 +55,11 @@ class Rules:
     def join(self, host: str, port: int | None, command: Join, now: float) -> list[Joined | Left]:
         """Return the join of a new member, after the leave of the one that had its name, or its seat, before.
 
-        Raises Unanswered, too.
+        Whoever has the key of a reservation is the same member again, under whatever name. Raises Unanswered, too.
         """
         self._moderation.check(host, port, command.secret, now)
-        wanted = nickname(command.name)
-        self._moderation.check_name(wanted.shown, wanted.key, now)
+        wanted = self._free(command.name, command.secret, now)
+        kept = self._group.reservations.of(command.secret, now)
         holder = self._group.by_key.get(wanted.key)
         leaves = [] if holder is None else [self._release(holder, host, now)]
         self._check_looks(wanted, holder)
@@ -66,7 +67,8 @@ class Rules:
         moved = self.room.admit(host, port is not None, len(leaves), now)
         if moved is not None:
             leaves.append(self.leave(moved, now))
-        return [*leaves, Joined(secrets.randbits(63), wanted.shown, wanted.key, now, host, port, command.secret)]
+        member = secrets.randbits(63) if kept is None else kept.member
+        return [*leaves, Joined(member, wanted.shown, wanted.key, now, host, port, command.secret)]
 
     def naming(self, asker: object, event: Joined | Renamed) -> None:
         """Record that a name is being taken: until `named` is called, no name of another key may look like it."""
@@ -129,8 +131,7 @@ class Rules:
     def rename(self, member: Member, command: Rename, now: float) -> Renamed:
         self._check_writing(member)
         self.pace.take(member, now)  # first, because even an illegal name is expensive to check
-        wanted = nickname(command.name)
-        self._moderation.check_name(wanted.shown, wanted.key, now)
+        wanted = self._free(command.name, member.secret, now)
         if wanted.shown == member.name:
             raise IllegalMessage(f"You are {member.name} already.")
         holder = self._group.by_key.get(wanted.key)
@@ -140,7 +141,19 @@ class Rules:
         return Renamed(member.id, member.name, wanted.shown, wanted.key, now, command.id)
 
     def leave(self, member: Member, now: float) -> Left:
+        """Return the leave of a member for good."""
         return Left(member.id, member.name, now)
+
+    def vacate(self, member: Member, now: float) -> Left:
+        """Return the leave of a member to whose seat nobody came back. Its name and its place may be kept for it."""
+        return Left(member.id, member.name, now, self._kept_until(member, now))
+
+    def _kept_until(self, member: Member, now: float) -> int:
+        kept = self._group.reservations
+        is_full = len(kept) >= MAX_RESERVED or kept.per_host[network_of(member.host)] >= MAX_RESERVED_HOST
+        if member.secret is None or not self._group.was_active(member) or is_full or self.ban(member, now):
+            return 0
+        return int(now + self.settings.reserve * DAY) if self.settings.reserve else 0
 
     def share(self, host: str, command: Share, now: float) -> Shared:
         file = check_name(command.file)
@@ -182,8 +195,7 @@ class Rules:
         self._moderation.check(host, None, None, now)
         self._moderation.check_guest(host)
         self._check_post()
-        wanted = nickname(name)
-        self._moderation.check_name(wanted.shown, wanted.key, now)
+        wanted = self._free(name, None, now)
         holder = self._group.by_key.get(wanted.key)
         if holder is not None:
             raise _in_use(holder)
@@ -223,6 +235,18 @@ class Rules:
         if self.settings.keep_days and now - self.listening >= GRACE:
             return now - self.settings.keep_days * DAY
         return float("-inf")
+
+    def _free(self, name: str, secret: str | None, now: float) -> Nickname:
+        """Return a name that neither operators nor members who left keep from whoever has this key of a session."""
+        wanted = nickname(name)
+        self._moderation.check_name(wanted.shown, wanted.key, now)
+        if looks_like(wanted, self.settings.reserved_names):
+            raise BadName(f"Nobody may be called {wanted.shown} here.")
+        kept = self._group.reservations.alike(wanted.shown, wanted.key, secret, now)
+        if kept is not None:
+            which = "is" if kept.key == wanted.key else "looks like one that is"
+            raise BadName(f"The name {wanted.shown} {which} reserved for somebody who was here before.")
+        return wanted
 
     def _check_looks(self, wanted: Nickname, own: Member | None = None) -> None:
         """Raise IllegalMessage if a name looks like one in use, in a way in which the name of `own` does not."""

@@ -32,7 +32,7 @@ class Kind(Enum):
     NUMBER = "a whole number"
     TEXT = "a string"
     TEXTS = "a string, or an array of strings"
-    NETWORKS = "a string, or an array of strings: networks"
+    LIST = "a string, or an array of strings: a list"
     PORTS = "a port, a string, or an array of these"
 
 
@@ -126,7 +126,7 @@ def _texts(kind: Kind, value: Any) -> list[str] | None:
     if not all(isinstance(item, str) or (kind is Kind.PORTS and _is_number(item)) for item in listed):
         return None
     texts = [str(item) for item in listed]
-    return [",".join(texts)] if kind is Kind.NETWORKS else texts
+    return [",".join(texts)] if kind is Kind.LIST else texts
 
 
 def _is_number(value: Any) -> bool:

@@ -71,8 +71,8 @@ class Option:
             return Kind.FLAG
         if self.many:
             return Kind.PORTS if self.value == "PORT" else Kind.TEXTS
-        if self.value == "NETWORKS":
-            return Kind.NETWORKS
+        if self.value in ("NETWORKS", "NAMES"):
+            return Kind.LIST
         return Kind.NUMBER if self.bounds else Kind.TEXT
 
 
@@ -117,6 +117,12 @@ GROUPS: dict[str, list[Option]] = {
             "operator-file",
             "File with the passwords that /operator takes, one a line; NAME:PASSWORD is for one member.",
             "FILE",
+        ),
+        Option(
+            "reserved-names",
+            'Names that nobody may take, nor any that looks like them, with commas between; "" is none.',
+            "NAMES",
+            ",".join(DEFAULTS.reserved_names),
         ),
         Option(
             "allow-udp",
@@ -202,6 +208,11 @@ GROUPS: dict[str, list[Option]] = {
             "release",
             "Seconds of silence after which a UDP name is free for another port of the same host; 0 is never.",
             DEFAULTS.release,
+        ),
+        _whole(
+            "reserve",
+            "Days for which the name and the place of a member with a key are kept for it after it left; 0 is never.",
+            DEFAULTS.reserve,
         ),
         _whole("idle-days", "Days of silence after which a member leaves; 0 is never.", DEFAULTS.idle),
     ],
@@ -385,6 +396,7 @@ class Options(usage.Options):
         otherwise = () if self["password-file"] else EVERYWHERE
         self["udp-networks"] = _networks("allow-udp", self["allow-udp"], otherwise)
         self["proxies"] = _networks("trust-proxy", self["trust-proxy"], ())
+        self["reserved"] = _names(self["reserved-names"])
         self["password"] = self._read("password-file", _password, "password", None)
         nobody: tuple[bytes, ...] = ()
         self["operators"] = self._read("operator-file", _operators, "operators", nobody)
@@ -472,6 +484,13 @@ def _networks(name: str, given: str | None, otherwise: Sequence[Network]) -> Seq
         return [ipaddress.ip_network(network.strip()) for network in given.split(",")]
     except ValueError as why:
         raise usage.UsageError(f"--{name} must be networks like 10.0.0.0/8,::1/128: {why}.") from None
+
+
+def _names(given: str) -> tuple[str, ...]:
+    try:
+        return tuple(nickname(name).key for name in given.split(",") if name.strip())
+    except IllegalMessage as why:
+        raise usage.UsageError(f"--reserved-names must be names with commas between: {why}") from None
 
 
 def _password(path: Path) -> bytes:

@@ -33,6 +33,8 @@ def group_settings(options: Options) -> Settings:
         hold=options["hold"],
         stall=options["timeout"],
         idle=options["idle-days"],
+        reserve=options["reserve"],
+        reserved_names=options["reserved"],
         keep=options["keep-lines"],
         keep_days=options["keep-days"],
     )

@@ -21,7 +21,7 @@ CREATE TABLE event (
     client_id INTEGER,              -- the client's own id of its command, if it gave one
     reader INTEGER,                 -- whispered: the id of the member that it is for
     secret TEXT,                    -- joined: the hash of the key with which the session can be resumed, if it can
-    size INTEGER,                   -- shared: the size of the file, in bytes; raised: the number that all later ones are above
+    size INTEGER,                   -- shared: the size of the file, in bytes; raised: the number that all later ones are above; left: until when its name is reserved
     PRIMARY KEY (position, slot)
 ) STRICT, WITHOUT ROWID;
 

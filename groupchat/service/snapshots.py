@@ -24,7 +24,7 @@ from groupchat.core.ids import MAX_ID, WINDOW, Ids
 from groupchat.core.numbers import LATEST
 from groupchat.log import Entry, ILog, Snapshot
 
-VERSION = 4
+VERSION = 5
 
 SLICE = 500
 """The number of members that are written in one turn of the reactor."""
@@ -58,6 +58,7 @@ class Snapshots:
             for line, to in state.get("raised", ()):
                 self._group.numbering.raise_to(_whole(line, most=self._head), _whole(to))
             self._group.moderation.load(state.get("moderation", {}))
+            self._group.reservations.load(state.get("reservations", ()))
             upgrades = _UPGRADES[snapshot.version - 1 :]
             for fields in state["members"]:
                 self._add(_member(reduce(lambda older, upgrade: upgrade(older), upgrades, fields)))
@@ -68,7 +69,7 @@ class Snapshots:
     def _add(self, m: Member) -> None:
         """Add a member to the group. Raise ValueError or TypeError if there cannot be such a member."""
         "".join([m.name, m.key, m.host, m.secret or ""]).encode()  # fails for what is no text, or half a character
-        for number in (m.id, m.joined, m.cursor, m.skipped, m.own):
+        for number in (m.id, m.joined, m.returned, m.cursor, m.skipped, m.own):
             _whole(number, least=-MAX_ID)
         for number in (m.minute, m.minutes, m.address[1] if m.address else 0):
             _whole(number, most=2**31 - 1)
@@ -165,14 +166,14 @@ def _fields(m: Member, cursor: int, skipped: int) -> list[object]:
     ids = m.ids or Ids()
     identity = [m.id, m.name, m.key, m.host, m.address and m.address[1], m.secret]
     places = [m.joined, m.since, cursor, skipped, m.own, m.logged]
-    return [*identity, *places, ids.last, ids.mask, m.minute, m.minutes, m.operator]
+    return [*identity, *places, ids.last, ids.mask, m.minute, m.minutes, m.operator, m.returned]
 
 
 def _member(fields: list[Any]) -> Member:
     member_id, name, key, host, port, secret, number, since, cursor, skipped, *others = fields
     member = Member(Joined(member_id, name, key, since, host, port, secret), number, skipped)
     member.cursor = cursor
-    member.own, member.logged, last, mask, member.minute, member.minutes, member.operator = others
+    member.own, member.logged, last, mask, member.minute, member.minutes, member.operator, member.returned = others
     member.ids = Ids(_whole(last), _whole(mask, most=2**WINDOW - 1)) if last else None
     return member
 
@@ -194,7 +195,12 @@ def _from_version_3(fields: list[Any]) -> list[Any]:
     return [*fields, False]
 
 
-_UPGRADES = (_from_version_1, _from_version_2, _from_version_3)
+def _from_version_4(fields: list[Any]) -> list[Any]:
+    """Return the fields as version 5 has them: before, nobody came back to its place."""
+    return [*fields, 0]
+
+
+_UPGRADES = (_from_version_1, _from_version_2, _from_version_3, _from_version_4)
 
 
 class Dump:
@@ -207,7 +213,8 @@ class Dump:
     def __init__(self, group: Group, position: int, first: int, refused: Collection[tuple[int, int]]) -> None:
         self.position = position
         self.first = first
-        self._head = {"first": first, "head": group.history.head, "moderation": group.moderation.dump()}
+        decided = {"moderation": group.moderation.dump(), "reservations": group.reservations.dump()}
+        self._head = {"first": first, "head": group.history.head, **decided}
         self._tail = {"raised": group.numbering.raises(), "refused": sorted(refused), "whispered": group.whispered}
         # A cursor moves at any time, and not only when an entry is applied.
         self._unwritten = {m.id: (m, m.cursor, m.skipped) for m in group.members.values()}

@@ -95,7 +95,7 @@ class Upkeep:
             ban = self._rules.ban(member, now)
             return ban and Removed(member.id, member.name, ban.by, ban.why, now)
         over = seat.client is None if isinstance(command, Vacate) else self._is_silent(member, now)
-        return self._rules.leave(member, now) if over else None
+        return self._rules.vacate(member, now) if over else None
 
     def not_recorded(self) -> None:
         """Note that the record under way was not stored: its members belong in the next one."""

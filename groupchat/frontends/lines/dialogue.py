@@ -251,17 +251,18 @@ class Dialogue:
         if not asked.secret:
             return False
         try:
-            self._take_over(asked.secret, 0)
+            self._take_over(asked.secret, None)
         except IllegalMessage:
             return False
         return True
 
-    def _take_over(self, secret: str, number: int) -> None:
-        """Resume a session after a client's last number. Raises IllegalMessage if there is no session."""
+    def _take_over(self, secret: str, number: int | None) -> None:
+        """Resume a session after a client's last number, or from its beginning. Raises IllegalMessage if it is none."""
         self._seat = self._service.resume(secret, self._connection.host, self)
         member = self._seat.member
         assert member is not None
-        self._enter(member, max(self._group.numbering.line(number), member.joined))
+        after = member.began if number is None else max(self._group.numbering.line(number), member.joined)
+        self._enter(member, after)
 
     def _enter(self, member: Member, after: int) -> None:
         """Begin the conversation after a line."""
@@ -329,7 +330,7 @@ class Dialogue:
         member = seat.member
         match command:
             case Join() if member is not None:
-                self._enter(member, member.joined if self.numbered else self._greeted)
+                self._enter(member, member.began if self.numbered else self._greeted)
             case Leave():
                 self._answers.confirm(command.id)
                 self._connection.close(*([] if self.numbered else ["You have left the group."]))

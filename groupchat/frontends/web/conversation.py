@@ -65,19 +65,24 @@ def _head(site: Site) -> int:
 
 
 def _who(member: Member | None) -> dict[str, Any]:
-    return {"name": None, "id": None} if member is None else {"name": member.name, "id": str(member.id)}
+    """Return who a member is. One that came back to its place has its id again, and sits there `since` another time."""
+    if member is None:
+        return {"name": None, "id": None, "since": None}
+    return {"name": member.name, "id": str(member.id), "since": member.since}
 
 
 async def name(site: Site, request: Request) -> Answer:
     """Join; or rename a member.
 
-    A browser joins with a new key, since another program may have planted its cookie, and know the key in that. An id
-    says that it joins, whatever its cookie says. The answer has the key, for a browser that does not keep the cookie.
+    A browser joins with a new key, since another program may have planted its cookie, and know the key in that; only
+    the name that is reserved for the key of its cookie is taken with that. An id says that it joins, whatever its
+    cookie says. The answer has a new key, for a browser that does not keep the cookie.
     """
     body = body_of(request, "name")
     check_author(request.member, body)
+    site.group.moderation.check(request.peer, None, request.secret or None, site.service.seconds())
     wanted, key, headers, new = field_of(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
-    if not request.script_key and ("id" in body or request.member is None):
+    if not (request.script_key or _comes_back(site, request, wanted)) and ("id" in body or request.member is None):
         new["key"] = key = _new_key(body.get("id"))
         headers.append(guard.set_cookie(COOKIE, key, secure=request.secure))
     if not key:
@@ -100,6 +105,15 @@ async def name(site: Site, request: Request) -> Answer:
     if member is None:
         raise Refusal(503, "You left the group at the same moment: try again.", answers.retry_after(1))
     return answers.of({**_who(member), "head": _head(site), **new}, headers=headers)
+
+
+def _comes_back(site: Site, request: Request, wanted: str) -> bool:
+    """Return True if the key of a cookie owns the name that is asked for, or took it back: the answer may be lost."""
+    kept = site.group.reservations.of(request.secret, site.service.seconds())
+    owner = request.member if kept is None else kept
+    if owner is None or (isinstance(owner, Member) and not owner.returned):
+        return False
+    return nickname(wanted).key == owner.key
 
 
 def check_author(member: Member | None, body: Mapping[str, Any]) -> None:

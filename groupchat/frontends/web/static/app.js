@@ -400,7 +400,7 @@ async function send() {
 }
 
 async function sendOne(item) {
-	outbox.change(item, { tried: me.id });
+	outbox.change(item, { tried: me.id, since: me.since });
 	const { text, to } = item;
 	await trying(
 		async () => {
@@ -419,7 +419,7 @@ async function sendOne(item) {
 
 /** Return true if a text is to be sent. One that was sent from a lost seat, without an answer, may have been said. */
 function isToSay(item) {
-	if (!item.tried || item.tried === me.id) return true;
+	if (!item.tried || (item.tried === me.id && item.since === me.since)) return true;
 	const said = log.lines.some((line) => line.number > item.after && line.by === item.tried && line.text === item.text);
 	const seesAll = log.complete || log.lines[0]?.number <= item.after + 1;
 	if (said) outbox.remove(item);
