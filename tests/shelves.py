@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Generator, Sequence
-from hashlib import sha256
+from dataclasses import dataclass, field
+from hashlib import sha1, sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -18,7 +19,18 @@ from zope.interface import implementer
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import FileLimits
-from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf, catalog
+from groupchat.files import (
+    Announced,
+    File,
+    FileOwner,
+    IReading,
+    IReceiving,
+    IShelf,
+    NoSuchUpload,
+    WrongChecksum,
+    WrongOffset,
+    catalog,
+)
 from groupchat.files.shelf import Shelf
 
 ALICE = FileOwner(1, "10.0.0.1", "Alice")
@@ -151,6 +163,7 @@ class MemoryShelf:
         self.most_unwritten = 0
         self.waiting: list[Callable[[], None]] = []
         self.events: list[str] = []
+        self.announced: dict[str, MemoryAnnounced] = {}
 
     def later(self, function: Callable[[], Any]) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
@@ -187,6 +200,33 @@ class MemoryShelf:
             return fail(self.refuses)
         return self.later(lambda: MemoryReceiving(self, name, size, sha256 or "", owner))
 
+    def announce(self, name: str, size: int, owner: FileOwner, metadata: str) -> Deferred[str]:
+        if self.refuses is not None:
+            return fail(self.refuses)
+        key = hash_of(f"{len(self.announced)}".encode())
+        self.announced[key] = MemoryAnnounced(name, size, owner, metadata)
+        return self.later(lambda: key)
+
+    def find(self, key: str, owner: FileOwner) -> Announced:
+        found = self.announced.get(key)
+        if found is None or (found.owner.member, found.owner.guest) != (owner.member, owner.guest):
+            raise NoSuchUpload
+        offset = found.size if found.shared else max(0, min(len(found.data), found.size - 1))
+        return Announced(found.size, offset, found.metadata, 1e9, found.shared)
+
+    def resume(self, key: str, offset: int, checksum: bytes | None, owner: FileOwner) -> Deferred[IReceiving]:
+        found = self.find(key, owner)
+        if found.shared or found.offset != offset:
+            return fail(WrongOffset(f"It is at {found.offset}."))
+        del self.announced[key].data[offset:]
+        return self.later(lambda: MemoryResumed(self, self.announced[key], checksum))
+
+    def give_up(self, key: str, owner: FileOwner) -> Deferred[None]:
+        if self.find(key, owner).shared:
+            return fail(IllegalMessage("It is shared."))
+        del self.announced[key]
+        return succeed(None)
+
 
 @implementer(IReading)
 class MemoryReading:
@@ -205,6 +245,16 @@ class MemoryReading:
     def close(self) -> Deferred[None]:
         self._shelf.open_now -= 1
         return succeed(None)
+
+
+@dataclass
+class MemoryAnnounced:
+    name: str
+    size: int
+    owner: FileOwner
+    metadata: str
+    shared: str = ""
+    data: bytearray = field(default_factory=bytearray)
 
 
 @implementer(IReceiving)
@@ -270,3 +320,43 @@ class MemoryReceiving:
         self._over = True
         self._shelf.open_now -= 1
         self._shelf.events.append(how)
+
+
+@implementer(IReceiving)
+class MemoryResumed(MemoryReceiving):
+    """A part of an upload that was announced."""
+
+    def __init__(self, shelf: MemoryShelf, announced: MemoryAnnounced, checksum: bytes | None) -> None:
+        super().__init__(shelf, announced.name, announced.size, "", announced.owner)
+        self._announced = announced
+        self._checksum = checksum
+        self._data = bytes(announced.data)
+
+    def finish(self) -> Deferred[str]:
+        if self._checksum not in (None, sha1(self._data[len(self._announced.data) :]).digest()):
+            self._end("drop")
+            return fail(WrongChecksum("It is another."))
+        self._checksum = None
+        if len(self._data) < self._announced.size:
+            self._keep()
+            return self._shelf.later(str)
+        return super().finish().addCallback(self._shared)
+
+    def _shared(self, name: str) -> str:
+        self._announced.shared = name
+        return name
+
+    def withdraw(self) -> Deferred[None]:
+        self._announced.shared = ""
+        self._announced.data[:] = self._data
+        return super().withdraw()
+
+    def close(self) -> Deferred[None]:
+        if not self._over:
+            self._keep()
+        return succeed(None)
+
+    def _keep(self) -> None:
+        if self._checksum is None:
+            self._announced.data[:] = self._data
+        self._end("keep")

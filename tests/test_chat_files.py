@@ -106,6 +106,45 @@ class OneShotTest(FilesCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual((self.here / "copy.txt").read_bytes(), SMALL)
 
+    def test_several_files_are_sent_in_turn(self) -> None:
+        for number in range(3):
+            (self.here / f"{number}.txt").write_bytes(SMALL)
+        done = self.run_client("send", self.url, "0.txt", "nothing", "1.txt", "2.txt", "--name", "bot")
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        words = [line.split(": ")[1:] for line in done.stderr.decode().splitlines()]
+        self.assertEqual([line[0] for line in words], ["0.txt", "nothing", "1.txt", "2.txt"])
+        self.assertEqual(words[1][-1], "No such file or directory")
+        for number in range(3):
+            self.assertEqual((self.shelf / f"{number}.txt").read_bytes(), SMALL)
+
+    @slow
+    def test_send_goes_on_after_ctrl_c_and_a_kill_of_the_daemon(self) -> None:
+        data = os.urandom(1 << 16) * (LARGE >> 16)
+        (self.here / "big").write_bytes(data)
+        folder = self.shelf / ".groupchat"
+
+        def received() -> int:
+            return sum(part.stat().st_size for part in folder.glob("*.part"))
+
+        def comes(more: int) -> None:
+            wait_until(lambda: received() > more, lambda: f"{received()} of {more} bytes came")
+
+        with self.running_client("send", self.url, "big", "--name", "bot") as process:
+            comes(1_000_000)
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(SECONDS), 130)
+        before = received()
+        with self.running_client("send", self.url, "big", "--name", "bot") as process:
+            comes(before + 1_000_000)
+            self.daemon.kill()
+            self.assertGreater(received(), before)
+            again = self.daemon.again("--tcp", "0", "--quic", "--files", str(self.shelf))
+            self.addCleanup(again.stop)
+            _, errors = process.communicate(timeout=SECONDS)
+        self.assertEqual(process.returncode, 0, errors)
+        self.assertIn("trying again", errors.decode())
+        self.assertEqual((self.shelf / "big").read_bytes(), data)
+
     def test_to_standard_output(self) -> None:
         data = self.put("big", 3_000_000)
         done = self.run_client("get", self.url, "big", "-")

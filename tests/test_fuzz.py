@@ -71,7 +71,7 @@ class OracleTests(FuzzTestCase):
 
     def test_an_exception_that_is_survived_is_found(self) -> None:
         self.patch(request, "number", lambda text, default: int(text or default))
-        self.assertIn("ValueError", self.found("http"))
+        self.assertIn("ValueError", self.found("http", 3 * INPUTS))
 
     def test_a_text_that_forges_a_line_is_found(self) -> None:
         self.patch(rules, "check_text", lambda text: text)
@@ -103,7 +103,7 @@ class OracleTests(FuzzTestCase):
 
     def test_a_round_is_repeated_by_its_name(self) -> None:
         self.patch(request, "number", lambda text, default: int(text or default))
-        self.assertEqual(*(self.found("http").partition("Traceback")[0] for _ in range(2)))
+        self.assertEqual(*(self.found("http", 3 * INPUTS).partition("Traceback")[0] for _ in range(2)))
         one, two, other = (http.connection(Dice(name)) for name in ("1", "1", "2"))
         self.assertEqual((one == two, one == other), (True, False))
 

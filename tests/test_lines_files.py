@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import LISTING_SECONDS, MAX_FILES_SHOWN
-from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
+from groupchat.files import File, IShelf, NoShelf
 from tests.lobby import KEY, LobbyTestCase
 
 FAILED = "The server cannot look that up now: ask again."
@@ -21,8 +20,7 @@ AT = time.mktime((2026, 11, 21, 10, 15, 30, 0, 0, -1))
 FILES = [File("a b.txt", 5, AT, "0f" * 32), File("photo.jpg", 2_100_000, AT + 60)]
 
 
-@implementer(IShelf)
-class Shelf:
+class Shelf(NoShelf):
     """A shelf that lists `files`. While it is `slow`, the listings wait in `asked`."""
 
     def __init__(self) -> None:
@@ -37,12 +35,6 @@ class Shelf:
             self.asked.append(asked)
             return asked.addCallback(form)
         return succeed(form(self.files)) if self.failure is None else fail(self.failure)
-
-    def open(self, name: str, hashed: bool = True) -> Deferred[IReading]:
-        raise AssertionError("nothing is read")
-
-    def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
-        raise AssertionError("nothing is written")
 
 
 class FilesTests(LobbyTestCase):

@@ -41,7 +41,7 @@ BOUNDED = {
     "wire.files": {"digits", "at"},
     "frontends.web.chunks": {"size[1]"},
     "frontends.web.preconditions": {"version.at"},
-    "files.disk": {"match[2]"},
+    "files.parts": {"match[2]"},
     "client.kept_seats": {"found[2]", "found[3]"},
     "client.numbered": {"number", "waiting"},
     "client.url": {"text"},

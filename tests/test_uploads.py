@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest
 
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.limits import MAX_PARTS_EACH, MIN_FILE_SPACE, MIN_UPLOAD_RATE, FileLimits
-from groupchat.files import FileOwner, IReceiving, disk, index, quota, uploads
+from groupchat.files import FileOwner, IReceiving, disk, index, parts, quota, uploads
 from tests.shelves import ALICE, BOB, GUEST, SMALL, ShelfTestCase, hash_of
 
 Steps = Generator[Deferred[Any], Any, None]
@@ -376,7 +376,7 @@ class ResumingTests(ShelfTestCase):
     def test_a_part_left_by_a_crash_tells_the_owner(self) -> Steps:
         receiving = yield self.begin("a", DATA, len(DATA))
         patches = [
-            self.patch(where, name, lambda *_: None) for where, name in [(disk.Disk, "forget_part"), (index, "save")]
+            self.patch(where, name, lambda *_: None) for where, name in [(parts.PartFolder, "_unlink"), (index, "save")]
         ]
         yield receiving.finish()
         self.assertEqual(len(self.parts()), 1)
@@ -574,16 +574,16 @@ class SlowTests(ShelfTestCase):
 
     @inlineCallbacks
     def test_a_slow_disk_costs_no_room(self) -> Steps:
-        write, go_on = disk.PartFile.write, threading.Event()
+        write, go_on = parts.PartFile.write, threading.Event()
         self.addCleanup(go_on.set)
 
-        def slow(file: disk.PartFile, data: bytes) -> None:
+        def slow(file: parts.PartFile, data: bytes) -> None:
             go_on.wait()
             write(file, data)
 
         first = yield self.begin("a", bytes(4_000_000), PAYS)
         yield self.begin("b", bytes(4_000_000), 99 * MIN_UPLOAD_RATE, BOB)
-        self.patch(disk.PartFile, "write", slow)
+        self.patch(parts.PartFile, "write", slow)
         writing = first.write(b"x")
         for _ in range(2):
             self.clock.advance(25)

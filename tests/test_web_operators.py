@@ -197,6 +197,8 @@ class BannedTests(OperatorTestCase):
                     reply = self.ask(method, name, b"" if method in ("POST", "PUT") else None, key=key)
                     if path == "/healthz":
                         self.assertEqual(reply.status, 200)
+                    elif method == "HEAD":
+                        self.assertEqual(reply.status, 403)
                     else:
                         self.refused(reply, 403, "noise")
         self.refused(self.post("/messages?name=cron", "hi", ""), 403, f"{BANNED}: noise")

@@ -83,6 +83,7 @@ class Line:
         assert isinstance(protocol, Channel), protocol
         self.channel = protocol
         self.is_lost = False
+        self.is_head = False
         protocol.makeConnection(self.transport)
 
     def send(self, data: bytes) -> None:

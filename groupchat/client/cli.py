@@ -94,7 +94,11 @@ Fetch a file of a group, and save it here, or as TO, or in the directory TO. If
 TO is - it is written to standard output. Nothing is overwritten. If this ends
 early, what came is kept as NAME.*.part, and the next get goes on from there.
 """
-SEND = "Send a file to a group, as a guest who says nothing else."
+SEND = """\
+Send files to a group, one after the other, as a guest who says nothing else. If
+this ends early, the server keeps what came for a day, and the next send of the
+same file goes on from there.
+"""
 
 FILES_EPILOG = """\
 exit status: 0 done; 1 the network failed, the server is not trusted, it was
@@ -138,8 +142,8 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     get = add("get", "fetch a file of a group", GET, "groupchat get [options] quic://HOST:PORT NAME [TO]")
     get.add_argument("file", metavar="NAME", help="the file to fetch")
     get.add_argument("to", metavar="TO", nargs="?", default="", help="where to save it")
-    send = add("send", "send a file to a group", SEND, "groupchat send [options] quic://HOST:PORT PATH")
-    send.add_argument("path", metavar="PATH", help="the file to send")
+    send = add("send", "send files to a group", SEND, "groupchat send [options] quic://HOST:PORT PATH...")
+    send.add_argument("path", metavar="PATH", nargs="+", help="a file to send")
     send.add_argument("--name", metavar="NAME", type=_guest, help="the name of the guest (your login name)")
     commands = {"chat": chat, "files": files, "get": get, "send": send}
     for each in commands.values():
@@ -263,7 +267,7 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
         parser.error(f"files go over QUIC: quic://{str(url).partition('://')[2]}")
     password = _password(parser, given.password_file)
     to: Path | None = None
-    path = Path()
+    paths: list[Path] = []
     guest = ""
     if command == "get":
         if "\n" in given.file or given.file.encode(errors="replace") != os.fsencode(given.file):
@@ -274,8 +278,8 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
             parser.exit(1, f"groupchat: {clean(os.fsencode(str(why)))}\n")
     elif command == "send":
         guest = given.name or _login_name() or parser.error("--name is needed: your login name is none for a group")
-        path = Path(typed_path(given.path))
-        if not is_safe(path.name):
+        paths = [Path(typed_path(path)) for path in given.path]
+        if not all(is_safe(path.name) for path in paths):
             parser.error("a file needs a name that everybody can have: send a copy of it under another one")
     from groupchat.client.files.oneshot import OneShot
 
@@ -285,7 +289,7 @@ def _transfer(parser: Parser, command: str, given: argparse.Namespace) -> int:
             return oneshot.files(as_json=given.json)
         case "get":
             return oneshot.get(given.file, to)
-    return oneshot.send(path, guest)
+    return oneshot.send(paths, guest)
 
 
 def run(words: Sequence[str]) -> int:

@@ -189,6 +189,9 @@ MAX_PARTS_EACH = 20
 PART_SECONDS = 24 * 3600
 """How long an unfinished upload is kept."""
 
+MAX_METADATA = 4096
+"""The longest description of an upload that is announced, in bytes as it is sent."""
+
 MAX_READINGS = 500
 """Files that are read at the same time."""
 

@@ -54,6 +54,36 @@ class FileOwner:
         return "" if self.member else self.name
 
 
+class NoSuchUpload(IllegalMessage):
+    """An upload that was not announced by whoever asks, has expired, or was given up."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such upload of yours: it was given up, or has expired.")
+
+
+class WrongOffset(IllegalMessage):
+    """Bytes of an upload that do not begin where the last ones ended."""
+
+
+class WrongChecksum(IllegalMessage):
+    """Bytes of an upload that have another checksum than the one that was announced. They were thrown away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An upload that was announced: `offset` of `size` bytes are there. `expires` is in seconds since the epoch.
+
+    `shared` is the name that the file got. Until it is on the shelf, `offset` is less than `size`: if that fails, the
+    last byte has to be sent again.
+    """
+
+    size: int
+    offset: int
+    metadata: str
+    expires: float
+    shared: str
+
+
 class IShelf(Interface):
     """Files that anybody in the group may fetch and add to."""
 
@@ -77,6 +107,24 @@ class IShelf(Interface):
         A file without a hash cannot be resumed. One without a size takes room as it grows.
         """
 
+    def announce(name: str, size: int, owner: FileOwner, metadata: str) -> Deferred[str]:
+        """Announce a file that is to be sent in parts. Fires with its key, which the owner keeps secret.
+
+        It holds no room before its bytes come. `metadata` is kept as it is.
+        """
+
+    def find(key: str, owner: FileOwner) -> Announced:
+        """Return an upload that this owner announced. Raises NoSuchUpload, or NotNow."""
+
+    def resume(key: str, offset: int, checksum: bytes | None, owner: FileOwner) -> Deferred[IReceiving]:
+        """Receive the next bytes of an upload that was announced: those from `offset` on. Fails with WrongOffset, too.
+
+        If their SHA-1 is given, they count only once `finish` has verified it.
+        """
+
+    def give_up(key: str, owner: FileOwner) -> Deferred[None]:
+        """Forget an upload that was announced, and what came of it. Fails with IllegalMessage if it is shared."""
+
 
 class IReading(Interface):
     """An open file. It stays the file that was opened, even if its name is given to another one."""
@@ -99,13 +147,16 @@ class IReceiving(Interface):
         """Append data. Wait for the Deferred before the next call. Fails with IllegalMessage if there is too much."""
 
     def finish() -> Deferred[str]:
-        """Check the file and put it on the shelf, durably. Fires with the name that it got."""
+        """Check the file and put it on the shelf, durably. Fires with the name that it got.
+
+        If it was announced and more is to come, make durable what came, and fire with an empty text.
+        """
 
     def withdraw() -> Deferred[None]:
-        """Take the file from the shelf again, after `finish`. If its hash was announced, it can be resumed."""
+        """Take the file from the shelf again, after `finish`. If it or its hash was announced, it can be resumed."""
 
     def close() -> Deferred[None]:
-        """Stop. If the hash was announced, the part is kept for a later try. Does nothing if it is over."""
+        """Stop. If the file or its hash was announced, the part is kept for a later try. Does nothing if it is over."""
 
 
 @implementer(IShelf)
@@ -119,6 +170,18 @@ class NoShelf:
         return self._nothing()
 
     def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> Deferred[IReceiving]:
+        return self._nothing()
+
+    def announce(self, name: str, size: int, owner: FileOwner, metadata: str) -> Deferred[str]:
+        return self._nothing()
+
+    def find(self, key: str, owner: FileOwner) -> Announced:
+        raise NoSuchUpload
+
+    def resume(self, key: str, offset: int, checksum: bytes | None, owner: FileOwner) -> Deferred[IReceiving]:
+        return self._nothing()
+
+    def give_up(self, key: str, owner: FileOwner) -> Deferred[None]:
         return self._nothing()
 
     def _nothing(self) -> Deferred[Any]:

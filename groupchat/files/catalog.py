@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 
 from groupchat.core.errors import NotNow
 from groupchat.files import File, FileOwner, index
-from groupchat.files.disk import TICK_SECONDS, Disk, Entry, Part
+from groupchat.files.disk import TICK_SECONDS, Disk, Entry
 from groupchat.files.hashing import Hasher
 from groupchat.files.index import Indexed
+from groupchat.files.parts import Part
 from groupchat.files.quota import Ledger
 from groupchat.files.threads import Threads
 
@@ -45,17 +46,17 @@ class Catalog:
         self._forms: dict[Form[Any], Any] = {}  # what each form made of these files
         self._waiting: list[tuple[Form[Any], Deferred[Any]]] = []
 
-    async def load(self) -> list[Part]:
-        """Read the index and the directory. Returns the parts."""
+    async def load(self) -> tuple[list[Part], list[Part]]:
+        """Read the index and the directory. Returns the parts, and those whose files are shared already."""
         for indexed in (await self.threads.run(index.load, self.disk.folder)).values():
             self.put(indexed)
         self._unsaved = False
         await self.scan()
         entries = {name: indexed.entry for name, indexed in self.files.items()}
-        parts, owners = await self.threads.run(self.disk.load_parts, entries)
+        parts, shared, owners = await self.threads.run(self.disk.load_parts, entries)
         for name, owner in owners.items():
             self.put(replace(self.files[name], owner=owner))
-        return parts
+        return parts, shared
 
     async def stop(self) -> None:
         """Stop hashing, and save the index. Call it once the threads are stopping."""

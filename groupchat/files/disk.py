@@ -10,33 +10,27 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from heapq import nlargest
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
-from groupchat.core.errors import CannotShare, IllegalMessage, NotNow
+from groupchat.core.errors import CannotShare, IllegalMessage
 from groupchat.core.filenames import folded, is_listed, numbered
 from groupchat.core.limits import MAX_FILES
 from groupchat.core.numbers import clamp_time
-from groupchat.files import STOPPING, File, FileOwner
+from groupchat.files import File, FileOwner
+from groupchat.files.parts import FILE_FLAGS, READ_SIZE, Part, PartFolder, full_is_not_now, sync_folder
 
 FOLDER = ".groupchat"
 LOCK = "lock"
 
-FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-_PART = re.compile(r"([0-9a-f]{64})\.([0-9]{1,19})\.([^/]{0,100})\.part")
-_READ_SIZE = 1 << 20
 
 TICK_SECONDS = 0.05
 """How long the times of a file or a directory may stay the same while it changes: kernels keep them to milliseconds."""
@@ -64,33 +58,8 @@ class Entry:
         return replace(later, ctime=self.ctime) == self
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The bytes of an incomplete upload. `key` identifies the owner and the file; `name` tells the owner, too."""
-
-    key: str
-    owner: FileOwner
-    size: int = 0
-    at: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return f"{self.key}.{self.owner.member}.{quote(self.owner.host, safe=':')[:100]}.part"
-
-
 class Changed(Exception):
     """A file that is not the one that was expected."""
-
-
-@contextmanager
-def _full_is_not_now() -> Iterator[None]:
-    """Raise NotNow if the disk is full."""
-    try:
-        yield
-    except OSError as why:
-        if why.errno in _FULL:
-            raise NotNow("The disk of the server is full: try again later.") from why
-        raise
 
 
 class OpenFile:
@@ -116,43 +85,6 @@ class OpenFile:
         os.close(self._handle)
 
 
-class PartFile:
-    """A part that is open to be written. `hasher` has hashed all `offset` bytes that are in it."""
-
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
-        self.offset = 0
-        self.hasher = sha256()
-
-    def resume(self, size: int, is_stopping: Callable[[], bool]) -> None:
-        """Hash the bytes of an earlier try; throw them away if they are more than `size`. Raises NotNow."""
-        if os.fstat(self._handle).st_size > size:
-            os.ftruncate(self._handle, 0)
-        while data := os.pread(self._handle, _READ_SIZE, self.offset):
-            if is_stopping():
-                raise NotNow(STOPPING)
-            self.hasher.update(data)
-            self.offset += len(data)
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Append data. Raises NotNow if the disk is full, or OSError."""
-        view, offset = memoryview(data), self.offset
-        with _full_is_not_now():
-            while view:
-                written = os.pwrite(self._handle, view, offset)
-                view, offset = view[written:], offset + written
-        self.hasher.update(data)
-        self.offset = offset
-
-    def sync(self) -> None:
-        """Make the part durable. Raises NotNow if the disk is full, or OSError."""
-        with _full_is_not_now():
-            os.fsync(self._handle)
-
-    def close(self) -> None:
-        os.close(self._handle)
-
-
 class Disk:
     """The directory and its hidden folder, opened and locked: only one process can have them open."""
 
@@ -166,6 +98,7 @@ class Disk:
             with suppress(FileExistsError):
                 os.mkdir(FOLDER, 0o700, dir_fd=self.directory)
             self.folder = self._keep(os.open(FOLDER, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=self.directory))
+            self.parts = PartFolder(self.folder)
             os.fchmod(self.folder, 0o700)
             lock = self._keep(os.open(LOCK, os.O_RDWR | os.O_CREAT | FILE_FLAGS, 0o600, dir_fd=self.folder))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,52 +156,35 @@ class Disk:
                 raise Changed
             end = min(entry.size, offset + size)
             while offset < end and not is_stopping():
-                data = file.read(offset, min(_READ_SIZE, end - offset))
+                data = file.read(offset, min(READ_SIZE, end - offset))
                 hasher.update(data)
                 offset += len(data)
         return offset
 
     # Parts
 
-    def load_parts(self, files: dict[str, Entry]) -> tuple[list[Part], dict[str, FileOwner]]:
-        """Return the parts, and the owners of `files` that were published just before a crash.
+    def load_parts(self, files: dict[str, Entry]) -> tuple[list[Part], list[Part], dict[str, FileOwner]]:
+        """Return the parts, what was shared, and the owners of `files` that were published just before a crash.
 
         Those files still have a second link, among the parts; it is removed. The index may not know their owners.
         """
-        parts: list[Part] = []
         owners: dict[str, FileOwner] = {}
         by_inode = {entry.inode: entry for entry in files.values()}
-        for name in os.listdir(self.folder):
-            status = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
-            part = _part(name, status)
-            if part is None:
+        parts, published, shared = self.parts.load()
+        for part, inode in published:
+            if (entry := by_inode.get(inode)) is None:
+                self.parts.forget(part)
                 continue
-            if status.st_nlink == 1:
-                parts.append(part)
-                continue
-            if (published := by_inode.get(status.st_ino)) is not None:
-                owners[published.name] = part.owner
-            self.forget_part(part)
-        return parts, owners
-
-    def open_part(self, part: Part, size: int, is_stopping: Callable[[], bool]) -> PartFile:
-        """Create the part of a file of this size, or open it to resume. Raises NotNow if the disk is full."""
-        with _full_is_not_now():
-            file = PartFile(os.open(part.name, os.O_RDWR | os.O_CREAT | FILE_FLAGS, 0o600, dir_fd=self.folder))
-        try:
-            file.resume(size, is_stopping)
-        except Exception:
-            file.close()
-            raise
-        return file
-
-    def forget_part(self, part: Part) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(part.name, dir_fd=self.folder)
+            owners[entry.name] = part.owner
+            settled = part.shared_as(entry.name)
+            self.parts.settle(settled)
+            if settled.record is not None:
+                shared.append(settled)
+        return parts, shared, owners
 
     def settle(self, entry: Entry, part: Part) -> Entry:
-        """Forget the part that `entry` was published from. Return the entry as it is afterwards."""
-        self.forget_part(part)
+        """Remove the part that `entry` was published from. Return the entry as it is afterwards."""
+        self.parts.settle(part)
         with suppress(FileNotFoundError):
             found = self._look(entry.name)
             return found if entry.only_touched(found) else entry
@@ -279,7 +195,7 @@ class Disk:
 
     def publish(self, part: Part, name: str, most: int = 10_000) -> Entry:
         """Link a part into the directory, durably, under this name or a numbered one. Raises IllegalMessage."""
-        with _full_is_not_now():
+        with full_is_not_now():
             taken = {folded(os.fsdecode(other)) for other in os.listdir(self.directory)}
             for number in range(1, most):
                 free = name if number == 1 else numbered(name, number)
@@ -338,17 +254,10 @@ class Disk:
                 os.rename(entry.name, part.name, src_dir_fd=self.directory, dst_dir_fd=self.folder)
                 os.utime(part.name, dir_fd=self.folder)
             sync_folder(self.directory)
+            with suppress(OSError):  # as long as there is a part, it is not shared
+                self.parts.save(part)
             return True
         return False
-
-
-def sync_folder(handle: int) -> None:
-    """Make the names in a folder durable. Some file systems cannot."""
-    try:
-        os.fsync(handle)
-    except OSError as why:
-        if why.errno != errno.EINVAL:
-            raise
 
 
 def unlisted(directory: Path) -> tuple[int, list[tuple[str, str]]]:
@@ -397,11 +306,3 @@ def _regular(entry: os.DirEntry[str]) -> Entry | None:
         if stat.S_ISREG(status.st_mode):
             return _entry(entry.name, status)
     return None
-
-
-def _part(name: str, status: os.stat_result) -> Part | None:
-    match = _PART.fullmatch(name)
-    if match is None or not stat.S_ISREG(status.st_mode):
-        return None
-    part = Part(match[1], FileOwner(int(match[2]), unquote(match[3])), status.st_size, status.st_mtime)
-    return part if part.name == name else None

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupchat.files import FileOwner
-from groupchat.files.disk import FILE_FLAGS, Entry, sync_folder
+from groupchat.files.disk import Entry
+from groupchat.files.parts import FILE_FLAGS, replace_file
 
 INDEX = "index"
 VERSION = 2
@@ -53,14 +54,7 @@ def save(folder: int, files: list[Indexed]) -> None:
     """
     lines = ",\n".join(_encoded(indexed) for indexed in files if indexed.sha256 or indexed.owner)
     data = f'{{"version": {VERSION}, "files": {{{lines}}}}}'.encode()
-    temporary = f"{INDEX}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE_FLAGS
-    with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, INDEX, src_dir_fd=folder, dst_dir_fd=folder)
-    sync_folder(folder)
+    replace_file(folder, INDEX, data)
 
 
 def _encoded(indexed: Indexed) -> str:

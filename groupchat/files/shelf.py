@@ -21,9 +21,10 @@ from zope.interface import implementer
 from groupchat.core.errors import IllegalMessage, NotNow
 from groupchat.core.filenames import check_name, is_listed
 from groupchat.core.limits import FILE_THREADS, MAX_READINGS, FileLimits
-from groupchat.files import File, FileOwner, IReading, IReceiving, IShelf
+from groupchat.files import Announced, File, FileOwner, IReading, IReceiving, IShelf
 from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Changed, Disk, OpenFile
+from groupchat.files.parts import Record
 from groupchat.files.quota import Ledger, Quota
 from groupchat.files.threads import Threads, returns_deferred
 from groupchat.files.uploads import Expected, Uploads
@@ -83,11 +84,11 @@ class Shelf:
         try:
             disk = await self._threads.run(Disk, self._directory)
             catalog = Catalog(self._threads, disk, Ledger(self._quota.is_member), self._time_of_day)
-            parts = await catalog.load()
+            parts, shared = await catalog.load()
         except Exception:
             await self._close(disk)
             raise
-        uploads = Uploads(catalog, self._quota, parts, self._time_of_day)
+        uploads = Uploads(catalog, self._quota, parts, shared, self._time_of_day)
         self._open = _Contents(catalog, uploads)
         self._ticker.start(SCAN_SECONDS, now=False)
         await uploads.sweep()
@@ -183,6 +184,22 @@ class Shelf:
     async def receive(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> IReceiving:
         expected = Expected(check_name(name), size, sha256)
         return await self._contents().uploads.receive(expected, owner)
+
+    @returns_deferred
+    async def announce(self, name: str, size: int, owner: FileOwner, metadata: str) -> str:
+        record = Record(check_name(name), size, owner.member, owner.host, owner.guest, metadata)
+        return await self._contents().uploads.announce(record)
+
+    def find(self, key: str, owner: FileOwner) -> Announced:
+        return self._contents().uploads.find(key, owner)
+
+    @returns_deferred
+    async def resume(self, key: str, offset: int, checksum: bytes | None, owner: FileOwner) -> IReceiving:
+        return await self._contents().uploads.resume(key, offset, checksum, owner)
+
+    @returns_deferred
+    async def give_up(self, key: str, owner: FileOwner) -> None:
+        await self._contents().uploads.give_up(key, owner)
 
 
 def _by_normal_form(files: Sequence[File]) -> dict[str, str]:

@@ -25,25 +25,31 @@ from groupchat.core.limits import (
     MAX_FILES,
     MAX_HOLD_SECONDS,
     MAX_PARTS,
+    MAX_PARTS_EACH,
     MAX_UPLOADS,
     MIN_UPLOAD_RATE,
     PART_SECONDS,
 )
 from groupchat.core.networks import network_of
-from groupchat.files import FileOwner, IReceiving
+from groupchat.files import Announced, FileOwner, IReceiving, NoSuchUpload, WrongChecksum, WrongOffset
 from groupchat.files.catalog import Catalog
-from groupchat.files.disk import Entry, Part, PartFile
+from groupchat.files.disk import Entry
 from groupchat.files.index import Indexed
+from groupchat.files.parts import Digest, Part, PartFile, Record
 from groupchat.files.quota import Quota, Usage
 from groupchat.files.threads import returns_deferred
 
 CANNOT_WRITE = "The server cannot write that file."
+UNDER_WAY = "That file is being sent already."
 
 MAX_RESUMING = 2
 """Threads that hash what earlier tries left: others can read and write files meanwhile."""
 
 CHECK_SECONDS = 1.0
 """How often it is checked if there is room for an upload that is slow."""
+
+BETWEEN_SECONDS = 60.0
+"""How long an upload that was announced may be idle before it makes room for others of its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,25 @@ class Expected:
 
 
 class Uploads:
-    """The files that are being received, and the parts that are kept for a later try, by their keys."""
+    """The files that are being received, and the parts that are kept for a later try, by their keys.
 
-    def __init__(self, catalog: Catalog, quota: Quota, parts: list[Part], time_of_day: Callable[[], float]) -> None:
+    `shared` are the parts of files on the shelf whose senders may not know it yet.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        quota: Quota,
+        parts: list[Part],
+        shared: list[Part],
+        time_of_day: Callable[[], float],
+    ) -> None:
         self.threads = catalog.threads
         self.disk = catalog.disk
         self._catalog = catalog
         self._quota = quota
         self._parts = {part.key: part for part in parts}
+        self._shared = {part.key: part for part in sorted(shared, key=lambda part: part.at)}
         self._time_of_day = time_of_day
         self._under_way: dict[str, Receiving | None] = {}  # by the keys of their parts; None while the part is opened
         self._resuming = DeferredSemaphore(MAX_RESUMING)
@@ -81,16 +98,27 @@ class Uploads:
         await self._free_place(owner.host)
         async with self._catalog.lock:
             part = await self._reserve(expected.key(owner), size, owner)
+        return await self._open(part, expected)
+
+    async def _open(
+        self, part: Part, expected: Expected, checksum: bytes | None = None, *, changed: bool = False
+    ) -> IReceiving:
+        """Open the part of an upload that is under way. The record is written if it has `changed`."""
+        arguments = part, expected.size or 0, changed, self.threads.is_stopping
         try:
-            opening = partial(self.threads.run, self.disk.open_part, part, size, self.threads.is_stopping)
-            file = await (self._resuming.run(opening) if part.size else opening())
+            opening = partial(self.threads.run, self.disk.parts.open, *arguments)
+            file = await (self._resuming.run(opening) if part.size and part.digest is None else opening())
+            if part.record is not None and file.offset < part.size:  # something else has cut it
+                part = replace(part, size=file.offset)
+                await self.threads.run(file.close)
+                raise WrongOffset(f"The next byte of that upload is number {part.size}.")
         except Exception as why:
             self.ended(part, part.size)
             if isinstance(why, OSError):
                 self.threads.report(Failure())
                 raise IllegalMessage(CANNOT_WRITE) from why
             raise
-        receiving = self._under_way[part.key] = Receiving(self, part, expected, file)
+        receiving = self._under_way[part.key] = Receiving(self, part, expected, file, checksum)
         if self.threads.is_stopping():
             await receiving.close()
             self.threads.check_running()
@@ -99,6 +127,63 @@ class Uploads:
     def stop(self) -> Deferred[Any]:
         """End the uploads that are under way."""
         return DeferredList([receiving.close() for receiving in self._under_way.values() if receiving is not None])
+
+    # Uploads that were announced
+
+    async def announce(self, record: Record) -> str:
+        """Announce an upload. See IShelf."""
+        part = Part(secrets.token_hex(32), record.owner, 0, self._time_of_day(), record)
+        self._quota.check_size(record.size)
+        async with self._catalog.lock:
+            await self._find_room(part.key, record.size, part.owner)
+            try:
+                await self.threads.run(self.disk.parts.create, part)
+            except OSError as why:
+                self.threads.report(Failure())
+                raise IllegalMessage(CANNOT_WRITE) from why
+            self._parts[part.key] = part
+        return part.key
+
+    def find(self, key: str, owner: FileOwner) -> Announced:
+        """Return an upload that was announced. See IShelf."""
+        part, record = self._announced(key, owner)
+        receiving = self._under_way.get(key)
+        there = part.size if receiving is None else receiving.offset
+        offset = record.size if record.shared else max(0, min(there, record.size - 1))
+        return Announced(record.size, offset, record.metadata, part.at + PART_SECONDS, record.shared)
+
+    def _announced(self, key: str, owner: FileOwner) -> tuple[Part, Record]:
+        """Return the part of an upload that was announced, and its record. Raises NoSuchUpload."""
+        part = self._parts.get(key) or self._shared.get(key)
+        record = None if part is None else part.record
+        if part is None or record is None or not record.is_of(owner):
+            raise NoSuchUpload
+        if key not in self._under_way and part.at <= self._time_of_day() - PART_SECONDS:
+            raise NoSuchUpload
+        return part, record
+
+    async def resume(self, key: str, offset: int, checksum: bytes | None, owner: FileOwner) -> IReceiving:
+        """Receive the next bytes of an upload that was announced. See IShelf."""
+        await self._free_place(owner.host)
+        async with self._catalog.lock:
+            there = self.find(key, owner)
+            if there.shared or there.offset != offset:
+                raise WrongOffset(f"The next byte of that upload is number {there.offset}.")
+            part = await self._reserve(key, there.size, self._announced(key, owner)[0].owner)
+        known = self._announced(key, owner)[1]
+        record = replace(known, trusted=None if checksum is None else offset)
+        part = self._parts[key] = replace(part, size=offset, record=record)
+        return await self._open(part, Expected(record.name, record.size, None), checksum, changed=record != known)
+
+    async def give_up(self, key: str, owner: FileOwner) -> None:
+        """Forget an upload that was announced. See IShelf."""
+        async with self._catalog.lock:
+            part, record = self._announced(key, owner)
+            if record.shared:
+                raise IllegalMessage(f"It is shared already, as {record.shared}.")
+            if key in self._under_way:
+                raise NotNow(UNDER_WAY)
+            await self._forget([part])
 
     # Places
 
@@ -123,6 +208,17 @@ class Uploads:
 
     async def _reserve(self, key: str, size: int, owner: FileOwner) -> Part:
         """Return the part of a file, and reserve space for the whole file."""
+        part = await self._find_room(key, size, owner)
+        if key in self._under_way:
+            raise NotNow(UNDER_WAY)
+        if self._is_full(owner.host):
+            raise NotNow("Too many files are being sent: try again later.")
+        self._parts[key] = part
+        self._under_way[key] = None
+        return part
+
+    async def _find_room(self, key: str, size: int, owner: FileOwner) -> Part:
+        """Return the part of a file for which there is room, perhaps after others were forgotten."""
         await self._catalog.scan()
         part = self._parts.get(key) or Part(key, owner)
         try:
@@ -132,12 +228,6 @@ class Uploads:
                 raise
             await self.check_room(part, size)
         self.threads.check_running()
-        if key in self._under_way:
-            raise NotNow("That file is being sent already.")
-        if self._is_full(owner.host):
-            raise NotNow("Too many files are being sent: try again later.")
-        self._parts[key] = part
-        self._under_way[key] = None
         return part
 
     async def check_room(self, part: Part, size: int) -> None:
@@ -155,9 +245,11 @@ class Uploads:
     async def _make_room(self, key: str, owner: FileOwner) -> bool:
         """Forget parts that are not being sent: all others of this owner. If it has none, and there are too many parts,
         forget the oldest one of whoever has most. Returns False if none was forgotten.
+
+        What was announced is idle only after some time: there is a moment between two requests.
         """
-        account = self._quota.account
-        idle = [part for part in self._idle() if part.key != key]
+        account, before = self._quota.account, self._time_of_day() - BETWEEN_SECONDS
+        idle = [part for part in self._idle() if part.key != key and (part.record is None or part.at <= before)]
         gone = [part for part in idle if account(part.owner) == account(owner)]
         if idle and not gone and 0 < min(MAX_PARTS, MAX_FILES - self._catalog.ledger.total.files) <= len(self._parts):
             counts = Counter(account(part.owner) for part in idle)
@@ -170,30 +262,36 @@ class Uploads:
 
     async def _forget(self, parts: list[Part]) -> None:
         for part in parts:
-            await self.threads.run(self.disk.forget_part, part)
+            await self.threads.run(self.disk.parts.forget, part)
             self._parts.pop(part.key, None)
+            self._shared.pop(part.key, None)
 
     async def sweep(self) -> None:
         """Forget the parts that nobody has resumed for long."""
         async with self._catalog.lock:
             oldest = self._time_of_day() - PART_SECONDS
-            await self._forget([part for part in self._idle() if part.at < oldest])
+            await self._forget([part for part in [*self._idle(), *self._shared.values()] if part.at < oldest])
 
     # The end of an upload
 
-    def ended(self, part: Part, left: int | None) -> None:
+    def ended(self, part: Part, left: int | None, digest: Digest | None = None) -> None:
         """End an upload. `left` bytes are kept in its part; None means that there is no part."""
         self._under_way.pop(part.key, None)
         if left is None:
             self._parts.pop(part.key, None)
         else:
-            self._parts[part.key] = replace(part, size=left, at=self._time_of_day())
+            digest = digest if part.record is not None else None  # or else what may be damaged is hashed again
+            self._parts[part.key] = replace(part, size=left, at=self._time_of_day(), digest=digest)
 
     async def publish(self, part: Part, name: str, sha256: str) -> Entry:
         """Put a complete part on the shelf."""
         async with self._catalog.lock:
             entry = await self.threads.run(self.disk.publish, part, name)
             await self._catalog.add(entry, sha256, part.owner)
+            if part.record is not None:
+                part = replace(part.shared_as(entry.name), at=self._time_of_day())
+                self._shared[part.key] = part
+                await self._forget(self._superfluous(part.owner))
             # Until the index is saved, only the part says whose the file is.
             try:
                 entry = await self.threads.run(self.disk.settle, entry, part)
@@ -202,9 +300,16 @@ class Uploads:
             self._catalog.put(Indexed(entry, sha256, part.owner))
         return entry
 
+    def _superfluous(self, owner: FileOwner) -> list[Part]:
+        """Return the oldest parts of shared files if there are too many: of this owner, or in all."""
+        account, shared = self._quota.account, list(self._shared.values())
+        own = [part for part in shared if account(part.owner) == account(owner)]
+        return [*own[:-MAX_PARTS_EACH], *shared[:-MAX_PARTS]]
+
     async def withdraw(self, part: Part, entry: Entry, keep: bool) -> None:
         """Take a file from the shelf again, and keep it as a part if `keep` is true."""
         async with self._catalog.lock:
+            self._shared.pop(part.key, None)
             is_there = await self.threads.run(self.disk.withdraw, entry, part)
             self._catalog.remove(entry)
             if is_there and part.key not in self._parts:
@@ -220,13 +325,19 @@ class Receiving:
     Each byte that comes pays for some time in which the upload holds room: until `holds_until`.
     """
 
-    def __init__(self, uploads: Uploads, part: Part, expected: Expected, file: PartFile) -> None:
+    def __init__(
+        self, uploads: Uploads, part: Part, expected: Expected, file: PartFile, checksum: bytes | None
+    ) -> None:
         self.offset = file.offset
         self._resumed = bool(file.offset)
         self._uploads = uploads
         self._threads = uploads.threads
         self._part = part
         self._expected = expected
+        self._is_kept = expected.sha256 is not None or part.record is not None
+        self._checksum = checksum
+        if checksum is not None:
+            file.expect_checksum()
         self._size = expected.size or 0
         self._file: PartFile | None = file
         self._lock = DeferredLock()
@@ -258,7 +369,7 @@ class Receiving:
     async def withdraw(self) -> None:
         entry, self._published = self._published, None
         if entry is not None:
-            await self._uploads.withdraw(self._part, entry, keep=self._expected.sha256 is not None)
+            await self._uploads.withdraw(self._part, entry, keep=self._is_kept)
 
     async def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function, and end the upload if it fails. Log errors that are not the fault of the remote."""
@@ -267,12 +378,16 @@ class Receiving:
         try:
             return await function(self._file, *arguments)
         except IllegalMessage:
-            await self._drop()
+            await self._fail()
             raise
         except Exception:
             self._threads.report(Failure())
-            await self._drop()
+            await self._fail()
             raise IllegalMessage(CANNOT_WRITE) from None
+
+    async def _fail(self) -> None:
+        """End the upload. If it was announced, what came before is kept."""
+        await (self._drop() if self._part.record is None else self._close())
 
     async def _write(self, file: PartFile, data: bytes | bytearray) -> None:
         size = self.offset + len(data)
@@ -309,6 +424,12 @@ class Receiving:
     async def _finish(self, file: PartFile) -> str:
         expected = self._expected
         self.holds_until = inf
+        if self._checksum is not None:
+            await self._verify(file, self._checksum)
+        if self._part.record is not None and self.offset < self._size:
+            await self._threads.run(file.sync)
+            await self._close()
+            return ""
         if self.offset != self._size:
             await self._close()
             raise NotNow(f"Only {self.offset} of {self._size} bytes came: send the rest.")
@@ -323,17 +444,30 @@ class Receiving:
         await self._end(None)
         return entry.name
 
+    async def _verify(self, file: PartFile, checksum: bytes) -> None:
+        """Let the bytes that came count, if they have this checksum. Raises WrongChecksum."""
+        if not file.verify(checksum):
+            raise WrongChecksum("The bytes that came have another SHA-1 than the one that was announced.")
+        assert self._part.record is not None
+        await self._threads.run(file.sync)
+        self._part = replace(self._part, record=replace(self._part.record, trusted=None))
+        await self._threads.run(self._uploads.disk.parts.save, self._part)
+
     async def _close(self) -> None:
         if self._file is not None:
-            await (self._end(self.offset) if self._expected.sha256 else self._drop())
+            if self._part.record is not None:
+                await self._threads.run(self._file.roll_back).addErrback(self._threads.report)
+                self.offset = self._file.offset
+            await (self._end(self.offset) if self._is_kept else self._drop())
 
     async def _drop(self) -> None:
         if self._file is not None:
-            await self._threads.run(self._uploads.disk.forget_part, self._part).addErrback(self._threads.report)
+            await self._threads.run(self._uploads.disk.parts.forget, self._part).addErrback(self._threads.report)
             await self._end(None)
 
     async def _end(self, left: int | None) -> None:
         file, self._file = self._file, None
+        digest = None
         if file is not None:
-            await self._threads.run(file.close).addErrback(self._threads.report)
-        self._uploads.ended(self._part, left)
+            digest = await self._threads.run(file.close).addErrback(self._threads.report)
+        self._uploads.ended(self._part, left, digest)

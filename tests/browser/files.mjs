@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, test } from "node:test";
-import { closeBrowser, Daemon, joined, sees, until } from "./harness.mjs";
+import { AWAY, breakingProxy, closeBrowser, Daemon, joined, sees, shown, until } from "./harness.mjs";
 
 after(closeBrowser);
 
@@ -51,6 +52,60 @@ test("an upload is cancelled", async (t) => {
   await give(page, file("last.bin", randomBytes(10)));
   await sees(page, "You: last.bin");
   assert.equal(await page.locator("#log .card", { hasText: "unwanted" }).count(), 0);
+});
+
+/** Chromium sends a request anew whose connection broke; by then the offset is another one. */
+const CUT = /net::ERR_|status of (409|503)/;
+const BIG = Number(process.env.SIZE ?? 20_000_000);
+
+test("an upload goes on through breaks and a kill of the server", async (t) => {
+  const daemon = await Daemon.start(t, "--db", "log.db", "--files", "files");
+  const { page: bob } = await joined(t, daemon, "Bob", { allow: AWAY });
+  let killed = null;
+  const restart = () => daemon.end("SIGKILL").then(() => daemon.start());
+  const proxy = await breakingProxy(t, daemon, BIG / 24, 20, (number) => number === 10 && (killed = restart()));
+  const { page } = await joined(t, { url: proxy.url }, "Alice", { allow: CUT });
+  const data = randomBytes(BIG);
+  const seen = new Set();
+  await page.exposeFunction("note", (words) => seen.add(words));
+  await page.evaluate(() => {
+    const uploads = document.querySelector("#uploads");
+    new MutationObserver(() => window.note(uploads.innerText)).observe(uploads, { childList: true, subtree: true });
+  });
+  await give(page, await daemon.file("big.bin", data));
+  await give(page, file("next.bin", randomBytes(10)));
+  await sees(bob, "Alice: next.bin");
+  await sees(bob, "Alice: big.bin");
+  await killed;
+  assert.equal(proxy.breaks, 20);
+  assert.ok(data.equals(await readFile(join(daemon.directory, "files", "big.bin"))));
+  const words = [...seen].join(" ");
+  assert.match(words, /Waiting to go on: The (connection broke|server cannot be reached)/);
+  assert.match(words, /[\d.]+ MB of [\d.]+ MB · [\d.]+ [kM]B\/s/);
+  const order = (await shown(bob)).filter((line) => line.startsWith("Alice: "));
+  assert.deepEqual(order, ["Alice: big.bin", "Alice: next.bin"]);
+});
+
+test("a file that is chosen again after a reload goes on", async (t) => {
+  const daemon = await start(t);
+  const { page, context } = await joined(t, daemon, "Alice", { allow: AWAY });
+  const wire = await context.newCDPSession(page);
+  await wire.send("Network.enable");
+  const slow = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 1_000_000 };
+  await wire.send("Network.emulateNetworkConditions", slow);
+  const path = await daemon.file("big.bin", randomBytes(4_000_000));
+  await give(page, path);
+  await until("half of it is sent", async () => /[2-3]\.\d MB of/.test(await page.locator("#uploads").textContent()));
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.reload();
+  await page.locator("#chat").waitFor();
+  await wire.send("Network.emulateNetworkConditions", { ...slow, uploadThroughput: -1 });
+  const offsets = [];
+  page.on("request", (request) => request.method() === "PATCH" && offsets.push(Number(request.headers()["upload-offset"])));
+  await give(page, path);
+  await sees(page, "You: big.bin");
+  assert.ok(offsets[0] > 1_000_000, `it went on at ${offsets}`);
+  assert.ok((await readFile(path)).equals(await readFile(join(daemon.directory, "files", "big.bin"))));
 });
 
 test("a file that is too large is refused with a reason", async (t) => {

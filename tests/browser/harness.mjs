@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createSocket } from "node:dgram";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -129,6 +129,38 @@ export class Daemon {
     await askOnce(`1 ${name}`);
     return { ask: askOnce };
   }
+}
+
+/** A TCP proxy in front of the page, which breaks `breaks` connections after they sent so many `bytes`. `onBreak` is called
+ * with the number of each break. */
+export async function breakingProxy(t, daemon, bytes, breaks, onBreak = () => {}) {
+  const proxy = { breaks: 0 };
+  const { web } = daemon.ports;
+  const all = new Set();
+  const server = createServer((near) => {
+    const far = connect(web, "127.0.0.1");
+    const end = () => [near, far].forEach((socket) => socket.destroy());
+    let sent = 0;
+    near.on("data", (data) => {
+      sent += data.length;
+      if (!far.write(data)) far.once("drain", () => near.resume()) && near.pause();
+      if (sent < bytes || proxy.breaks === breaks) return;
+      sent = -Infinity;
+      near.pause();
+      far.write("", () => setTimeout(end)); // once the kernel has it
+      onBreak(++proxy.breaks);
+    });
+    far.on("data", (data) => near.write(data));
+    for (const socket of [near, far]) all.add(socket.on("error", end).on("close", end));
+  });
+  atEnd(t, () => {
+    server.close();
+    for (const socket of all) socket.destroy();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  proxy.url = `http://127.0.0.1:${server.address().port}/`;
+  return proxy;
 }
 
 let browser = null;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from groupchat.frontends.web.serving import routes
 from tests.fuzz.grammar import POOL, Dice, Grammar
+from tests.shelves import hash_of
 
 _ROUTES = routes()
 
@@ -44,6 +45,32 @@ GRAMMAR: Grammar = Grammar(
             *(b"PUT /files/<file>?name=Gus HTTP/1.1\r\nHost: x\r\n<maybe>Content-Length: 5\r\n\r\n<five>",) * 2,
             b"PUT /files/<file>?name=Gus HTTP/1.1\r\nHost: x\r\n<maybe>Transfer-Encoding: chunked\r\n\r\n<chunks>",
             b"POST <post> HTTP/1.1\r\nHost: x\r\n<who>Transfer-Encoding: chunked\r\n\r\n<chunks>",
+            *(b"<tus_request>",) * 3,
+        ),
+        "tus_request": (
+            *(b"POST /uploads?name=Gus HTTP/1.1\r\n<tus>Upload-Length: <size>\r\n<tus_maybe><whole_none>",) * 2,
+            *(b"PATCH <upload> HTTP/1.1\r\n<tus><patch><tus_maybe><whole_five>",) * 4,
+            b"PATCH <upload> HTTP/1.1\r\n<tus><patch><tus_maybe>Transfer-Encoding: chunked\r\n\r\n<chunks>",
+            b"POST <upload> HTTP/1.1\r\n<tus><patch>X-HTTP-Method-Override: <other_method>\r\n<whole_five>",
+            *(b"HEAD <upload> HTTP/1.1\r\n<tus>\r\n", b"DELETE <upload> HTTP/1.1\r\n<tus>\r\n"),
+        ),
+        "whole_none": (b"Content-Length: 0\r\n\r\n",),
+        "whole_five": (b"Content-Length: 5\r\n\r\n<five>",),
+        "tus": (b"Host: x\r\nTus-Resumable: 1.0.0\r\n",) * 9
+        + (b"Host: x\r\n", b"Host: x\r\nTus-Resumable: <text>\r\n"),
+        "size": (b"0", b"5", b"10", b"10", b"<small>", b"<number>", b"<text>"),
+        "patch": (b"Content-Type: application/offset+octet-stream\r\nUpload-Offset: <offset>\r\n",),
+        "offset": (b"0", b"0", b"5", b"<small>", b"<number>", b"<text>"),
+        "other_method": (b"PATCH", b"PATCH", b"HEAD", b"DELETE", b"<word>"),
+        "tus_maybe": (
+            *(b"", b"", b"", b"<other>\r\n", b"Upload-Checksum: sha1 <text>\r\n", b"Upload-Metadata: <text>\r\n"),
+            *(b"Upload-Metadata: filename YS50eHQ=\r\n", b"Upload-Checksum: sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n"),
+            *(b"Upload-Concat: <text>\r\n", b"Upload-Defer-Length: 1\r\n", b"Upload-Metadata: <word> YQ==\r\n"),
+        ),
+        # The keys of the first uploads on a shelf in memory; a real one has other keys.
+        "upload": (
+            *[f"/uploads/{hash_of(b'%d' % number)}?name=Gus".encode() for number in range(3)],
+            b"/uploads/<text>",
         ),
         "chunks": (
             *(b"5\r\n<five>\r\n<chunks>",) * 3,

@@ -5,7 +5,7 @@ complete -c groupchat -f
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -a chat -d 'chat with a server'
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -a files -d 'list the files of a group'
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -a get -d 'fetch a file of a group'
-complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -a send -d 'send a file to a group'
+complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -a send -d 'send files to a group'
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -s h -l help -d 'show this help message and exit'
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -l version -d 'show the version and exit'
 complete -c groupchat -n 'not __fish_seen_subcommand_from chat files get send' -l name -x -d 'your name in the group'

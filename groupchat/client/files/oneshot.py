@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -60,12 +61,18 @@ class OneShot:
     def get(self, name: str, to: Path | None) -> int:
         return self._transfer(lambda: self._transfers.get(name, to))
 
-    def send(self, path: Path, guest: str) -> int:
-        return self._transfer(lambda: self._transfers.send(path, path.name, lambda: f"GUEST {guest}"))
+    def send(self, paths: Sequence[Path], guest: str) -> int:
+        def start(path: Path) -> Transfer:
+            return self._transfers.send(path, path.name, lambda: f"GUEST {guest}")
 
-    def _transfer(self, start: Callable[[], Transfer]) -> int:
+        return self._transfer(*[partial(start, path) for path in paths])
+
+    def _transfer(self, *starts: Callable[[], Transfer]) -> int:
+        """Make transfers one after the other."""
+
         async def work() -> None:
-            await start().done
+            for start in starts:
+                await start().done
 
         return self._run(work)
 

@@ -131,7 +131,7 @@ class UploadHandler(RequestHandler):
         super().__init__(transfer_server, peer)
         self._put = put
         self._sender = sender
-        self._upload = Upload(self, transfer_server.service, transfer_server.shelf)
+        self._upload = Upload(self, transfer_server.service)
 
     async def begin(self) -> None:
         server, put, owner = self.transfer_server, self._put, self._owner()
@@ -146,7 +146,8 @@ class UploadHandler(RequestHandler):
                 self.ask(put.size)
             else:
                 server.service.may_share(owner.host, owner.member, owner.guest)
-                name = await self._upload.run(put.name, put.size, put.sha256, owner)
+                opening = server.shelf.receive(put.name, put.size, put.sha256, owner)
+                name = await self._upload.run(opening, owner)
                 server.remember(key, name)
             self.end(wire_files.done(name))
         finally:

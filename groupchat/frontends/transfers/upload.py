@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from enum import Enum
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from twisted.internet.defer import Deferred
 from groupchat.core.commands import Share
 from groupchat.core.errors import NotNow
 from groupchat.core.limits import FILE_CHUNK
-from groupchat.files import FileOwner, IReceiving, IShelf
+from groupchat.files import FileOwner, IReceiving
 from groupchat.frontends import guests
 from groupchat.service.group_service import GroupService
 
@@ -38,13 +39,16 @@ class Phase(Enum):
 
 
 class Upload:
-    """The upload of one file. The group is told when the file is on the shelf."""
+    """The upload of one file, or of a part of it. The group is told when the file is on the shelf.
 
-    def __init__(self, source: Source, service: GroupService, shelf: IShelf) -> None:
+    `offset` is how many bytes of the file are there.
+    """
+
+    def __init__(self, source: Source, service: GroupService) -> None:
         self.phase = Phase.RECEIVING
+        self.offset = 0
         self._source = source
         self._service = service
-        self._shelf = shelf
         self._data = bytearray()
         self._held = False
         self._changed: Deferred[None] | None = None  # fires when data came, or the phase has changed
@@ -91,13 +95,13 @@ class Upload:
 
     # The upload
 
-    async def run(self, name: str, size: int | None, sha256: str | None, owner: FileOwner) -> str:
-        """Receive the file and share it. Returns the name that it got. `size` is None if it was not announced.
+    async def run(self, opening: Awaitable[IReceiving], owner: FileOwner) -> str:
+        """Receive what comes, and share the file once it is complete. Returns the name that it got.
 
-        Raises IllegalMessage. If the hash was announced, what was received is kept for another try.
+        Returns an empty string if more of the file is to come. Raises IllegalMessage.
         """
         self._source.wait(0)
-        receiving = await self._shelf.receive(name, size, sha256, owner)
+        receiving = await opening
         try:
             if self.phase is not Phase.STOPPED:
                 self._source.ask(receiving.offset)
@@ -109,6 +113,9 @@ class Upload:
             shown = await receiving.finish()
         finally:
             await receiving.close()
+            self.offset = receiving.offset
+        if not shown:
+            return ""
         try:
             await guests.submit(self._service, owner.host, Share(shown, receiving.offset, owner.member, owner.guest))
         except Exception:

@@ -16,7 +16,7 @@ from groupchat.core.errors import Excluded, IllegalMessage, NotNow, TooFast
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+REASONS = {int(status): status.phrase.encode() for status in HTTPStatus} | {460: b"Checksum Mismatch"}
 
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"

@@ -71,10 +71,13 @@ def _find_route(site: Site, request: Request) -> Route:
             raise Refusal(404, "There is nothing here.")
         request.name = _file_name(request.path[len(folder) + 2 :])
     method = request.method.decode("ascii")
+    if "OPTIONS" in routes:  # of tus, which lets those use it who can only say GET and POST
+        method = request.text("X-HTTP-Method-Override") or method
     route = routes.get(method) or (routes.get("GET") if method == "HEAD" else None)
     if route is None:
         allowed = [*routes, *(["HEAD"] if "GET" in routes else [])]
         raise Refusal(405, "That cannot be done here.", ((b"Allow", ", ".join(allowed).encode()),))
+    request.route_headers = route.headers
     return route
 
 

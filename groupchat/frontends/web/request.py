@@ -61,6 +61,7 @@ class Request(http.Request):
         self.taker: BodyConsumer | None = None
         self.is_whole = False
         self.is_conditional = False  # it has a header that begins with If-
+        self.route_headers: answers.Headers = ()
         self._site = channel.site
         self._received = 0
         self._lost = False
@@ -298,7 +299,7 @@ class Request(http.Request):
 
     def head(self, status: int, headers: answers.Headers) -> None:
         self.setResponseCode(status, answers.REASONS[status])
-        for name, value in (*answers.common(), *self._renamed_cookie(), *headers):
+        for name, value in (*answers.common(), *self._renamed_cookie(), *self.route_headers, *headers):
             self.responseHeaders.addRawHeader(name, value)
         if not self.is_whole or not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])

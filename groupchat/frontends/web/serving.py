@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from groupchat.frontends.connections import HTTP_ALPN, PortsService, Refused, host_of
-from groupchat.frontends.web import answers, conversation, files, health, operating, pages
+from groupchat.frontends.web import answers, conversation, files, health, operating, pages, resumable
 from groupchat.frontends.web.answers import Refusal, retry_after
 from groupchat.frontends.web.channel import Channel
 from groupchat.frontends.web.events import events
@@ -25,6 +25,7 @@ def routes() -> Routes:
         **conversation.routes(),
         **operating.routes(),
         **files.routes(),
+        **resumable.routes(),
         **health.routes(),
         "/events": {"GET": Route(events)},
     }

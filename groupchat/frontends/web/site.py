@@ -13,9 +13,10 @@ from groupchat.core.limits import MAX_UPLOADS_EACH
 from groupchat.files import IShelf, NoShelf
 from groupchat.frontends.connections import ConnectionRegistry, Quota
 from groupchat.frontends.web.access import Access
+from groupchat.frontends.web.answers import Headers
 from groupchat.frontends.web.deadlines import Deadlines
 from groupchat.frontends.web.guard import TrustedHosts
-from groupchat.frontends.web.quotas import Backlog
+from groupchat.frontends.web.quotas import Backlog, ResumedUploads
 from groupchat.frontends.web.rendering import LineRenderer
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
@@ -32,11 +33,13 @@ class Route:
     """A handler, and its conditions. An `open` route shows nothing of the group, and needs no password.
 
     `takes` is how many bytes the body may have; -1 if the handler starts when the head is there, and reads the body.
+    All its answers have the `headers`.
     """
 
     handler: Handler
     open: bool = False
     takes: int = 0
+    headers: Headers = ()
 
 
 Routes = Mapping[str, Mapping[str, Route]]
@@ -69,6 +72,7 @@ class Site:
         """The last erasures: the first line of each, and the event that a page is told."""
         self.service.when_erased.append(self._erased)
         self.uploads = Quota("sent", MAX_UPLOADS_EACH)
+        self.resumed = ResumedUploads()
         self.backlog = Backlog()
         self.deadlines = Deadlines(registry.clock, registry.budget, self.service.survive)
         self.requests = 0

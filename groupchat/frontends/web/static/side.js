@@ -3,7 +3,7 @@
 import { ask, Refused, upload } from "./net.js";
 import { $, bdi, card, face, icon, make, moment, put } from "./log.js";
 
-const UPLOADS_AT_ONCE = 2;
+const WINDOW = 5_000; // ms over which the speed of an upload is measured
 const MOST_FILES = 50;
 const EVERY = 15_000; // ms between two requests for the list of people
 
@@ -147,7 +147,7 @@ export class Uploads {
 	constructor(me) {
 		this._me = me;
 		this._queue = [];
-		this._running = 0;
+		this._running = false;
 		addEventListener("beforeunload", (event) => this._running && event.preventDefault());
 	}
 
@@ -182,25 +182,26 @@ export class Uploads {
 	}
 
 	async _work() {
-		if (this._running >= UPLOADS_AT_ONCE || !this._queue.length) return;
-		this._running++;
+		if (this._running || !this._queue.length) return;
+		this._running = true;
 		await this._send(this._queue.shift());
-		this._running--;
+		this._running = false;
 		this._work();
 	}
 
 	async _send(entry) {
 		const { file, name, bar, state } = entry;
 		const most = this._me.max_file;
+		const speed = meter();
 		try {
 			if (file.size > most) throw new Refused(413, `Larger than ${inWords(most)}, the limit of this server.`);
-			await file.slice(0, 1).arrayBuffer(); // a folder cannot be read
 			if (entry.over) return;
 			state.textContent = "Waiting for a connection";
-			entry.wire = upload(file, name, ({ loaded, total }) => {
-				bar.value = total ? loaded / total : 1;
-				state.textContent = loaded < total ? `${inWords(loaded)} of ${inWords(total)}` : "Storing";
-			});
+			const onProgress = (sent) => {
+				bar.value = file.size ? sent / file.size : 1;
+				state.textContent = sent < file.size ? `${inWords(sent)} of ${inWords(file.size)}${speed(sent)}` : "Storing";
+			};
+			entry.wire = upload(file, name, onProgress, (why) => (state.textContent = `Waiting to go on: ${why}`));
 			await entry.wire.promise;
 			entry.row.remove();
 		} catch (error) {
@@ -210,4 +211,15 @@ export class Uploads {
 			entry.again.hidden = false;
 		}
 	}
+}
+
+/** Return a function that gets how much is sent, and returns the speed in words. */
+function meter() {
+	let samples = [];
+	return (sent) => {
+		const now = performance.now();
+		samples = [...samples.filter(([at, before]) => now - at < WINDOW && before <= sent), [now, sent]];
+		const [at, before] = samples[0];
+		return now - at > 500 ? ` · ${inWords(Math.round((sent - before) / (now - at) * 1000))}/s` : "";
+	};
 }
