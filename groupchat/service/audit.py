@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -73,7 +75,10 @@ class Audit:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         handle = os.open(self.path, flags, 0o600)
         try:
-            size = os.fstat(handle).st_size
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "It is no regular file")
+            size = status.st_size
             if os.geteuid() == 0 and not size:  # it may be new, and the daemon of another user
                 owner = self.path.with_suffix("").stat()
                 os.fchown(handle, owner.st_uid, owner.st_gid)
