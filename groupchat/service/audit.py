@@ -76,8 +76,8 @@ class Audit:
         handle = os.open(self.path, flags, 0o600)
         try:
             status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "It is no regular file")
+            if stat.S_ISFIFO(status.st_mode):
+                raise OSError(errno.EINVAL, "It is a pipe")
             size = status.st_size
             if os.geteuid() == 0 and not size:  # it may be new, and the daemon of another user
                 owner = self.path.with_suffix("").stat()
