@@ -80,7 +80,6 @@ async def name(site: Site, request: Request) -> Answer:
     """
     body = body_of(request, "name")
     check_author(request.member, body)
-    site.group.moderation.check(request.peer, None, request.secret or None, site.service.seconds())
     wanted, key, headers, new = field_of(body, "name"), request.key, list[tuple[bytes, bytes]](), dict[str, str]()
     if not (request.script_key or _comes_back(site, request, wanted)) and ("id" in body or request.member is None):
         new["key"] = key = _new_key(body.get("id"))
