@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Protocol
 
@@ -143,3 +144,34 @@ class Upload:
             self._held = False
             self._source.hold(False)
         return data
+
+
+class ResumedUploads:
+    """The uploads that a request sends a part of now, by their keys: one request at a time."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, tuple[Upload, list[Deferred[None]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    async def displace(self, key: str) -> None:
+        """End the request that sends a part of this upload: its connection may be gone without notice."""
+        while (found := self._under_way.get(key)) is not None:
+            upload, waiting = found
+            ended: Deferred[None] = Deferred()
+            waiting.append(ended)
+            upload.stop()  # it may end at once
+            await ended
+
+    @contextmanager
+    def sends(self, key: str, upload: Upload) -> Generator[None]:
+        """Let this be the upload under way. None with this key may be, which `displace` makes sure of."""
+        waiting: list[Deferred[None]] = []
+        self._under_way[key] = upload, waiting
+        try:
+            yield
+        finally:
+            del self._under_way[key]
+            for ended in waiting:
+                ended.callback(None)

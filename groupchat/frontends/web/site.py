@@ -12,11 +12,12 @@ from groupchat.core.events import Erased
 from groupchat.core.limits import MAX_UPLOADS_EACH
 from groupchat.files import IShelf, NoShelf
 from groupchat.frontends.connections import ConnectionRegistry, Quota
+from groupchat.frontends.transfers.upload import ResumedUploads
 from groupchat.frontends.web.access import Access
 from groupchat.frontends.web.answers import Headers
 from groupchat.frontends.web.deadlines import Deadlines
 from groupchat.frontends.web.guard import TrustedHosts
-from groupchat.frontends.web.quotas import Backlog, ResumedUploads
+from groupchat.frontends.web.quotas import Backlog
 from groupchat.frontends.web.rendering import LineRenderer
 from groupchat.frontends.web.request import Request
 from groupchat.frontends.web.sessions import Sessions
