@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Generator
@@ -172,6 +173,22 @@ class AnnouncedTests(AnnouncedTestCase):
         for name in ("", "a/b", "..", ".x", "a\n", "NUL", "x" * 256):
             yield self.assertFailure(self.announce(name), IllegalMessage)
         self.assertEqual((self.parts(), self.records()), ([], 0))
+
+
+class FullDiskTests(AnnouncedTestCase):
+    @inlineCallbacks
+    def test_an_announcement_that_fails_leaves_nothing(self) -> Steps:
+        before = sorted(os.listdir(self.folder))
+
+        def fail(handle: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch = self.patch(os, "fsync", fail)
+        why = yield self.assertFailure(self.announce(), NotNow)
+        patch.restore()
+        self.assertIn("full", str(why))
+        self.assertEqual(sorted(os.listdir(self.folder)), before)
+        yield self.announce()
 
 
 class HashingTests(AnnouncedTestCase):

@@ -58,10 +58,15 @@ def replace_file(folder: int, name: str, data: bytes) -> None:
     """Write a file, all or nothing, durably. Raises OSError."""
     temporary = f"{name}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | FILE_FLAGS
-    with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(os.open(temporary, flags, 0o600, dir_fd=folder), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
     os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     sync_folder(folder)
 
@@ -246,7 +251,11 @@ class PartFolder:
         """Create an empty part with its record. Raises NotNow if the disk is full."""
         with full_is_not_now():
             os.close(os.open(part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | FILE_FLAGS, 0o600, dir_fd=self._folder))
-            self.save(part)
+            try:
+                self.save(part)
+            except OSError:
+                self.forget(part)
+                raise
 
     def save(self, part: Part) -> None:
         """Write the record of a part, if it has one. Raises OSError."""
