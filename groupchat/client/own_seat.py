@@ -75,7 +75,8 @@ class OwnSeat:
     def note(self, number: int, clock: IReactorTime) -> None:
         """Note the number of the last line. It is stored in the next turn, when the line is on the screen."""
         self._kept.seen = number
-        clock.callLater(0, self._save)
+        if self._kept.file >= 0:
+            clock.callLater(0, self._save)
 
     def _save(self) -> None:
         try:
