@@ -30,9 +30,9 @@ async function countUp(opened, lowest) {
 
 /** The texts that wait, oldest first: {id, text, to, at, after, tried, since, failed, said, shown, own}.
  *
- * `id`: 0 for a moment at first. `after`: the last line when it was written. `tried`, `since`: the member id under which it was
- * sent, and since when that sat there, so that it may have been said. `failed`: why it was refused. `said`: the server has it, and its line is to come. `shown`:
- * a line like it has come. `own`: it was written in this tab.
+ * `id`: 0 for a moment at first. `after`: the last line when it was written. `tried`, `since`: the member id under which it
+ * was sent, and since when that sat there, so that it may have been said. `failed`: why it was refused. `said`: the server
+ * has it, and its line is to come. `shown`: a line like it has come. `own`: it was written in this tab.
  */
 export class Outbox {
 	constructor(onChange) {
