@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from dataclasses import replace
 from hashlib import sha1
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -189,6 +190,26 @@ class FullDiskTests(AnnouncedTestCase):
         self.assertIn("full", str(why))
         self.assertEqual(sorted(os.listdir(self.folder)), before)
         yield self.announce()
+
+
+class RecordTests(AnnouncedTestCase):
+    @inlineCallbacks
+    def test_a_record_is_on_the_disk_before_it_has_its_name(self) -> Steps:
+        steps: list[str] = []
+        fsync, rename = os.fsync, os.rename
+
+        def note_sync(handle: int) -> None:
+            steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).suffix}")
+            fsync(handle)
+
+        def note_rename(before: str, after: str, **folders: int) -> None:
+            steps.append(f"rename {Path(before).suffix}")
+            rename(before, after, **folders)
+
+        self.patch(os, "fsync", note_sync)
+        self.patch(os, "rename", note_rename)
+        yield self.announce()
+        self.assertEqual(steps, ["sync .new", "rename .new", f"sync {self.folder.suffix}"])
 
 
 class HashingTests(AnnouncedTestCase):

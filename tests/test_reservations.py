@@ -185,6 +185,20 @@ class BoundTests(ReservedTestCase):
         self.assertEqual(self.join("Carol"), "")
         self.assertIn("reserved", self.join("Dave"))
 
+    def test_the_bound_of_a_host_counts_what_is_left(self) -> None:
+        with patch("groupchat.core.rules.MAX_RESERVED_HOST", 2):
+            for name, key in [("Carol", "cc" * 32), ("Dave", "dd" * 32), ("Erin", "ee" * 32), ("Frank", "ff" * 32)]:
+                who = self.connection(name, key)
+                self.say(who, "hi")
+                self.vacate(who)
+                if name == "Dave":
+                    self.operate(Release("Carol"))  # so there is room for one more
+        taken = [name for name in ("Carol", "Dave", "Erin", "Frank") if self.join(name)]
+        self.assertEqual(taken, ["Dave", "Erin"])
+        for name in taken:
+            self.operate(Release(name))
+        self.assertEqual(self.group.reservations.per_host, {})
+
     def test_all_together_reserve_so_many_names_only(self) -> None:
         with patch("groupchat.core.rules.MAX_RESERVED", 0):
             self.vacate(self.alice)

@@ -349,6 +349,18 @@ class WhoTests(ResumableTestCase):
         self.assertEqual(self.send(path, DATA, 0).status, 204)
         self.assertEqual(self.send(guest, DATA, 0, key="").status, 204)
 
+    def test_nobody_else_ends_a_request_that_sends(self) -> None:
+        self.join()
+        self.join("Mallory", OTHER)
+        path = self.begun()
+        line = self.half(path, DATA[:300])
+        for method in ("HEAD", "PATCH", "DELETE"):
+            reply = self.tells(method, path, Upload_Offset="0", Content_Type=BYTES, key=OTHER)
+            self.assertEqual(reply.status, 404)
+        line.send(DATA[300:])
+        self.assertIn(b"HTTP/1.1 204 ", line.heard())
+        self.assertEqual(self.shelf.files, {"a.bin": DATA})
+
     def test_a_guest_finds_its_name_in_the_location(self) -> None:
         path = self.begun(query="?name=r%C3%A9my%20%26%20co", key="")
         self.assertTrue(path.endswith("?name=r%C3%A9my%20%26%20co"), path)
@@ -429,7 +441,8 @@ class HostileTests(ResumableTestCase):
                 reply = self.tells("PATCH", path, b"", Upload_Offset=number, Content_Type=BYTES)
                 self.assertIn(reply.status, (400, 409), number)
         self.refused(self.create(MAX_FILE + 1), 413, str(MAX_FILE))
-        self.assertEqual(len(self.shelf.announced), 1)
+        self.assertEqual(self.create(MAX_FILE).status, 201)
+        self.assertEqual(len(self.shelf.announced), 2)
 
     def test_metadata_that_cannot_be_read_is_refused(self) -> None:
         odd = [
