@@ -26,8 +26,9 @@ from groupchat.files.catalog import Catalog
 from groupchat.files.disk import Changed, Disk, OpenFile
 from groupchat.files.parts import Record
 from groupchat.files.quota import Ledger, Quota
+from groupchat.files.receiving import Expected
 from groupchat.files.threads import Threads, returns_deferred
-from groupchat.files.uploads import Expected, Uploads
+from groupchat.files.uploads import Uploads
 
 T = TypeVar("T")
 
