@@ -113,7 +113,6 @@ class Control(LineOnlyReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.connected = 0  # Twisted leaves it as it was
         self._owner.connections.discard(self)
-        self._waiting.clear()
         for waiting in (self._answering, self._room):
             if waiting is not None:
                 waiting.cancel()
